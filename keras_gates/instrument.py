@@ -1,0 +1,266 @@
+"""Turning the recurrent layers of a model into gate layers, in place, and back."""
+
+import fnmatch
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_gates import vocabulary as v
+from keras_gates.layers import GateGRU, GateLSTM, GateRNN, cells_of, kind_of
+from keras_gates.wrappers import GateBidirectional, GateTimeDistributed
+
+_GATE_CLASSES = {
+    keras.layers.LSTM: GateLSTM,
+    keras.layers.GRU: GateGRU,
+    keras.layers.RNN: GateRNN,
+    keras.layers.Bidirectional: GateBidirectional,
+    keras.layers.TimeDistributed: GateTimeDistributed,
+}
+_STOCK_CLASS = "_keras_gates_stock_class"
+
+
+class Node(NamedTuple):
+    """A place in a model where gates can be read.
+
+    Attributes:
+        path: The names of the layers that lead to it, joined by "/".
+        layer: The recurrent layer.
+        cell: The cell whose gates they are.
+        owner: What emits them: the layer, or the cell if the layer holds a stack.
+        kind: The kind of the cell, or `None` if its equations are not known.
+    """
+
+    path: str
+    layer: keras.layers.RNN
+    cell: Any
+    owner: Any
+    kind: v.Kind | None
+
+
+class Instrumented:
+    """Holds the layers that one call of `instrument` turned, to turn them back.
+
+    Use it as a context manager, or forget it and call `restore`.
+    """
+
+    def __init__(self, model, turned):
+        self.model = model
+        self._turned = turned
+
+    def __enter__(self):
+        return self.model
+
+    def __exit__(self, *_):
+        for layer in self._turned:
+            _turn_back(layer)
+
+
+def instrument(model: keras.Model) -> Instrumented:
+    """Turns the recurrent layers of a model into gate layers, in place.
+
+    The layers stay the same objects, with the same weights, the same optimizer state
+    and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
+    `GateGRU`; wrappers and stacks around them are made ready too. Layers that are
+    gate layers already are left alone.
+
+    Args:
+        model: A built `keras.Model`, of any style, with an LSTM or a GRU in it.
+
+    Returns:
+        A context manager that turns the layers back at the end of a `with` block.
+        Without one, call `restore(model)`.
+
+    Raises:
+        ValueError: If the model is not built, holds no LSTM or GRU, or holds a
+            recurrent layer whose equations are not known.
+
+    Example:
+        >>> import keras, keras_gates
+        >>> model = keras.Sequential([keras.Input((5, 1)), keras.layers.LSTM(4)])
+        >>> with keras_gates.instrument(model):
+        ...     isinstance(model.layers[0], keras_gates.GateLSTM)
+        True
+        >>> isinstance(model.layers[0], keras_gates.GateLSTM)
+        False
+    """
+    return instrument_nodes(model, select(model, None))
+
+
+def instrument_nodes(model: keras.Model, nodes: list[Node]) -> Instrumented:
+    """Turns the layers of the given nodes, and the wrappers in the model."""
+    chosen = list({id(node.layer): node.layer for node in nodes}.values())
+    wrappers = (keras.layers.Bidirectional, keras.layers.TimeDistributed)
+    chosen += [layer for _, layer in walk(model) if isinstance(layer, wrappers)]
+    return Instrumented(model, [layer for layer in chosen if _turn(layer)])
+
+
+def restore(model: keras.Model) -> keras.Model:
+    """Turns every layer that `instrument` turned back into what it was.
+
+    Args:
+        model: The model; one that was never instrumented is left as it is.
+
+    Returns:
+        The same model.
+
+    Example:
+        >>> import keras, keras_gates
+        >>> model = keras.Sequential([keras.Input((5, 1)), keras.layers.GRU(4)])
+        >>> handle = keras_gates.instrument(model)
+        >>> type(keras_gates.restore(model).layers[0]) is keras.layers.GRU
+        True
+    """
+    _require_model(model)
+    for _, layer in walk(model):
+        _turn_back(layer)
+    return model
+
+
+def _turn(layer) -> bool:
+    """Turns one layer into its gate layer; tells whether there was need to."""
+    stock = type(layer)
+    if issubclass(stock, tuple(_GATE_CLASSES.values())):
+        return False
+    if stock not in _GATE_CLASSES:
+        # A subclass of the user's: the same gate layer, on top of their class.
+        base = next(cls for cls in stock.__mro__ if cls in _GATE_CLASSES)
+        _GATE_CLASSES[stock] = type(stock.__name__, (_GATE_CLASSES[base], stock), {})
+    layer.__class__ = _GATE_CLASSES[stock]
+    # Written past Keras's attribute tracking: a class is not state of the layer.
+    vars(layer)[_STOCK_CLASS] = stock
+    return True
+
+
+def _turn_back(layer) -> None:
+    stock = vars(layer).pop(_STOCK_CLASS, None)
+    if stock is not None:
+        layer.__class__ = stock
+
+
+def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every layer inside a layer or model, with the path that leads to it.
+
+    A layer that is found twice is yielded once, at its first path. Of two layers at
+    one path, the second gets "#2" behind it.
+    """
+    seen, paths = set(), {}
+
+    def visit(parent, prefix):
+        for child in _sublayers(parent):
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            path = f"{prefix}{child.name}"
+            paths[path] = paths.get(path, 0) + 1
+            if paths[path] > 1:
+                path = f"{path}#{paths[path]}"
+            yield path, child
+            yield from visit(child, f"{path}/")
+
+    yield from visit(layer, path)
+
+
+def _sublayers(layer) -> list:
+    if isinstance(layer, keras.Model):
+        return layer.layers
+    # Private to Keras, and the only way to the layers that a custom layer holds. If
+    # it changes, layers inside layers are no longer found, and a test says so.
+    return layer._flatten_layers(include_self=False, recursive=False)
+
+
+def find_nodes(model: keras.Model) -> list[Node]:
+    """Lists the places in a model where gates are, known or not, in order.
+
+    Layers without gates (`SimpleRNN`) are left out.
+    """
+    nodes = []
+    for path, layer in walk(model):
+        if not isinstance(layer, keras.layers.RNN):
+            continue
+        cells = cells_of(layer)
+        for cell in cells:
+            if isinstance(cell, keras.layers.SimpleRNNCell):
+                continue
+            alone = cell is layer.cell
+            nodes.append(
+                Node(
+                    path=path if alone else f"{path}/{cell.name}",
+                    layer=layer,
+                    cell=cell,
+                    owner=layer if alone else cell,
+                    kind=kind_of(cell),
+                )
+            )
+    return nodes
+
+
+def select(model: keras.Model, patterns) -> list[Node]:
+    """Chooses the nodes of a model whose path or name matches a pattern.
+
+    Args:
+        model: A built model.
+        patterns: A name or glob pattern, several of them, or `None` for all.
+
+    Returns:
+        The chosen nodes, at least one, all of a known kind.
+
+    Raises:
+        ValueError: If the model is not built or has no gates, if a pattern matches
+            nothing, or if a chosen layer's equations are not known.
+    """
+    _require_model(model)
+    if not model.built:
+        raise ValueError(
+            f"The model '{model.name}' is not built yet, so it has no weights. Call it "
+            "once on a batch, or begin it with a `keras.Input`."
+        )
+    nodes = find_nodes(model)
+    if not nodes:
+        raise ValueError(
+            f"The model '{model.name}' has no LSTM or GRU layer; it has "
+            f"{_list_of(type(layer).__name__ for _, layer in walk(model))}."
+        )
+    chosen = nodes
+    if patterns is not None:
+        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        chosen = [node for node in nodes if any(_matches(node, p) for p in patterns)]
+        for pattern in patterns:
+            if not any(_matches(node, pattern) for node in nodes):
+                raise ValueError(
+                    f"`layers` must name recurrent layers of the model; {pattern!r} "
+                    f"matches none of {_list_of(node.path for node in nodes)}."
+                )
+    for node in chosen:
+        if node.kind is None:
+            known = [other.path for other in nodes if other.kind is not None]
+            way_out = (
+                f"Leave it out with `layers={known}`."
+                if known
+                else "Build the layer from `LSTMCell` or `GRUCell`."
+            )
+            raise ValueError(
+                f"The equations of '{node.path}' are not known: its cell is a "
+                f"`{type(node.cell).__name__}`, and keras_gates reads Keras's "
+                f"`LSTMCell` and `GRUCell`. {way_out}"
+            )
+    return chosen
+
+
+def _matches(node: Node, pattern: str) -> bool:
+    return any(
+        fnmatch.fnmatchcase(name, pattern)
+        for name in (node.path, node.path.rsplit("/", 1)[-1])
+    )
+
+
+def _list_of(words) -> str:
+    return ", ".join(f"'{word}'" for word in dict.fromkeys(words)) or "no layers"
+
+
+def _require_model(model) -> None:
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` must be a `keras.Model`; got {type(model).__name__}. Put a "
+            "single layer into a `keras.Sequential` first."
+        )

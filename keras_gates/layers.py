@@ -1,0 +1,357 @@
+"""The gate layers: Keras's own recurrent layers, which can also tell their gates.
+
+The output of a gate layer is computed by the stock Keras code. The gates are computed
+beside it, from the sequence of hidden states it produced (see `equations`), and only
+when somebody wants them: the layer itself with `return_gates=True`, or a collector
+that is active while a model runs (see `capture`).
+"""
+
+import contextlib
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gates import collect, equations
+from keras_gates import vocabulary as v
+
+Tensor = Any
+
+
+def kind_of(cell) -> v.Kind | None:
+    """Tells the kind of a cell whose equations are known, else `None`.
+
+    A subclass of a stock cell counts if it leaves the stock equations alone.
+    """
+    for stock, kind in ((keras.layers.LSTMCell, v.LSTM), (keras.layers.GRUCell, v.GRU)):
+        if isinstance(cell, stock):
+            added = set(type(cell).__mro__) - set(stock.__mro__) - {_GateCell}
+            changed = any(_EQUATIONS & set(vars(cls)) for cls in added)
+            return None if changed else kind
+    return None
+
+
+_EQUATIONS = {"call", "_compute_carry_and_output", "_compute_carry_and_output_fused"}
+"""The methods of Keras's cells that hold equations."""
+
+
+def cells_of(layer: keras.layers.RNN) -> list:
+    """Lists the cells of a recurrent layer: several for a stack, else one."""
+    cell = layer.cell
+    return (
+        list(cell.cells) if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
+    )
+
+
+def _blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
+    """Computes gates and candidate of a cell, with the dropout that Keras drew."""
+    dtype = cell.compute_dtype
+    inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
+    if training and 0.0 < cell.dropout < 1.0:
+        step = inputs if len(inputs.shape) == 2 else inputs[:, 0, :]
+        inputs = _drop(inputs, cell.get_dropout_mask(step))
+    if training and 0.0 < cell.recurrent_dropout < 1.0:
+        step = hidden if len(hidden.shape) == 2 else hidden[:, 0, :]
+        hidden = _drop(hidden, cell.get_recurrent_dropout_mask(step))
+    weights = equations.Weights(
+        kernel=ops.cast(cell.kernel, dtype),
+        recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
+        bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
+        activation=cell.activation,
+        recurrent_activation=cell.recurrent_activation,
+        reset_after=getattr(cell, "reset_after", True),
+    )
+    return equations.BLOCKS[kind_of(cell).name](inputs, hidden, weights)
+
+
+def _drop(values: Tensor, masks):
+    """Applies a dropout mask, or one for each block, the same at every step."""
+    if isinstance(masks, (list, tuple)):
+        return [_drop(values, mask) for mask in masks]
+    return values * (masks if len(values.shape) == 2 else masks[:, None, :])
+
+
+class _GateCell:
+    """What the gate cells share: the stock step, and its gates when asked for."""
+
+    def call(self, inputs, states, training=False, return_gates=False):
+        output, new_states = super().call(inputs, states, training=training)
+        if not return_gates:
+            return output, new_states
+        hidden = keras.tree.flatten(states)[0]
+        gates = _blocks(self, inputs, hidden, training)
+        kind = kind_of(self)
+        # Keras carries the hidden state first; the vocabulary names it last.
+        after = reversed(keras.tree.flatten(new_states))
+        gates.update(zip(kind.states, after, strict=True))
+        return output, new_states, gates
+
+
+class _GateRecurrence:
+    """What the gate layers share: the stock layer, and the replay of its gates."""
+
+    return_gates = False
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        # Not recorded inside the cell: with cuDNN and other fused kernels the cell
+        # never runs. `inner_loop` is the one place every kernel passes through.
+        cells = [
+            (owner, cell) for owner, cell in self._owners() if collect.wanted(owner)
+        ]
+        if not cells:
+            return super().inner_loop(
+                sequences, initial_state, mask=mask, training=training
+            )
+        with self._every_output():
+            result = super().inner_loop(
+                sequences, initial_state, mask=mask, training=training
+            )
+        self._emit_replay(sequences, initial_state, mask, training, result[1])
+        return result
+
+    def _owners(self):
+        cells = cells_of(self)
+        return [(self, cells[0])] if cells[0] is self.cell else [(c, c) for c in cells]
+
+    @contextlib.contextmanager
+    def _every_output(self):
+        """Makes the loop return the output of every step, which replay needs."""
+        before, self.return_sequences = self.return_sequences, True
+        try:
+            yield
+        finally:
+            self.return_sequences = before
+
+    def _emit_replay(self, sequences, initial_state, mask, training, outputs):
+        mask = _mask_of_steps(mask)
+        if self.go_backwards:
+            sequences = ops.flip(sequences, axis=1)
+            mask = None if mask is None else ops.flip(mask, axis=1)
+        owners = self._owners()
+        states = [initial_state] if len(owners) == 1 else initial_state
+        for (owner, cell), first in zip(owners, states, strict=True):
+            # Copied, as a stateful layer overwrites its states in place on PyTorch.
+            first = [
+                ops.copy(ops.cast(state, cell.compute_dtype))
+                for state in keras.tree.flatten(first)
+            ]
+            last = cell is owners[-1][1]
+            hidden = outputs if last else _run(cell, sequences, first, mask, training)
+            hidden = ops.cast(hidden, cell.compute_dtype)
+            if mask is not None:
+                hidden = equations.hold(hidden, first[0], mask)
+            kind = kind_of(cell)
+            if kind is not None:
+                initial = dict(zip(kind.states, reversed(first), strict=True))
+                started_from = equations.before(hidden, first[0])
+                blocks = _blocks(cell, sequences, started_from, training)
+                signals = equations.replay(kind, blocks, hidden, initial, mask)
+                collect.emit(
+                    collect.Emission(owner, signals, initial, mask, self.go_backwards)
+                )
+            sequences = hidden
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        if not self.return_gates:
+            return super().call(
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
+        with collect.Collector([self]).active() as own:
+            outputs = super().call(
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
+        gates = {
+            name: ops.cast(signal, self.compute_dtype)
+            for name, signal in own.emissions[-1].signals.items()
+        }
+        return (*outputs, gates) if self.return_state else (outputs, gates)
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        shape = super().compute_output_shape(sequences_shape, initial_state_shape)
+        if not self.return_gates:
+            return shape
+        signal_shape = (*sequences_shape[:2], self.units)
+        gates = {name: signal_shape for name in kind_of(self.cell).signals}
+        return (*shape, gates) if self.return_state else (shape, gates)
+
+    def compute_mask(self, sequences, mask):
+        masks = super().compute_mask(sequences, mask)
+        if not self.return_gates:
+            return masks
+        steps = keras.tree.flatten(mask)[0]
+        gates = {name: steps for name in kind_of(self.cell).signals}
+        return [*masks, gates] if self.return_state else [masks, gates]
+
+    def get_config(self):
+        config = super().get_config()
+        # Left out when it is off, so that the stock class can read the config.
+        return {**config, "return_gates": True} if self.return_gates else config
+
+
+def _mask_of_steps(mask: Tensor | None) -> Tensor | None:
+    """Brings a mask to `(batch, time)` booleans."""
+    mask = keras.tree.flatten(mask)[0]
+    if mask is None:
+        return None
+    mask = ops.cast(mask, "bool")
+    return mask if len(mask.shape) == 2 else ops.any(mask, axis=-1)
+
+
+def _run(cell, sequences, initial_state, mask, training) -> Tensor:
+    """Runs one cell of a stack on its own, and returns its output at every step."""
+    layer = keras.layers.RNN(cell, return_sequences=True, name=f"{cell.name}_alone")
+    _, outputs, _ = layer.inner_loop(
+        sequences, initial_state, mask=mask, training=training
+    )
+    return outputs
+
+
+def named_as_stock(cls):
+    """Registers a gate class for saving, and gives it the name of the stock class.
+
+    Keras addresses the layers in a weights file, and names them by default, by the
+    `__name__` of their class. With the stock name, weights files go both ways.
+    """
+    keras.saving.register_keras_serializable("keras_gates", cls.__qualname__)(cls)
+    cls.__name__ = cls.__qualname__.removeprefix("Gate")
+    return cls
+
+
+@named_as_stock
+class GateLSTMCell(_GateCell, keras.layers.LSTMCell):
+    """The step of an LSTM, with its gates when asked for.
+
+    Takes every argument of `keras.layers.LSTMCell`, and works wherever that does.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: `[hidden, cell]`, each `(batch, units)`.
+        training: Whether dropout is active.
+        return_gates: Whether to return the signals too.
+
+    Returns:
+        `(output, new_states)`, or `(output, new_states, gates)` with
+        `return_gates=True`, where `gates` holds `input`, `forget`, `candidate`,
+        `output`, `cell` and `hidden`, each `(batch, units)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateLSTMCell
+        >>> cell = GateLSTMCell(4)
+        >>> states = cell.get_initial_state(batch_size=2)
+        >>> output, states, gates = cell(np.ones((2, 3)), states, return_gates=True)
+        >>> tuple(gates["forget"].shape)
+        (2, 4)
+    """
+
+
+@named_as_stock
+class GateGRUCell(_GateCell, keras.layers.GRUCell):
+    """The step of a GRU, with its gates when asked for.
+
+    Takes every argument of `keras.layers.GRUCell`, and works wherever that does.
+    An `update` of 1 keeps the old state.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: `[hidden]` or `hidden`, `(batch, units)`.
+        training: Whether dropout is active.
+        return_gates: Whether to return the signals too.
+
+    Returns:
+        `(output, new_states)`, or `(output, new_states, gates)` with
+        `return_gates=True`, where `gates` holds `update`, `reset`, `candidate` and
+        `hidden`, each `(batch, units)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateGRUCell
+        >>> cell = GateGRUCell(4)
+        >>> states = cell.get_initial_state(batch_size=2)
+        >>> output, states, gates = cell(np.ones((2, 3)), states, return_gates=True)
+        >>> tuple(gates["update"].shape)
+        (2, 4)
+    """
+
+
+@named_as_stock
+class GateLSTM(_GateRecurrence, keras.layers.LSTM):
+    """`keras.layers.LSTM` that can return its gates.
+
+    Takes every argument of `keras.layers.LSTM`. With `return_gates=False` it is that
+    layer, to the bit, with the same weights, configuration and weights files. It also
+    goes by the stock name, `LSTM`, in `model.summary()`.
+
+    Args:
+        units: Positive integer, the number of units.
+        *args: As for `keras.layers.LSTM`.
+        return_gates: Whether to return every signal at every step too.
+        **kwargs: As for `keras.layers.LSTM`.
+
+    Call arguments:
+        As for `keras.layers.LSTM`; the input is `(batch, time, features)`.
+
+    Returns:
+        What `keras.layers.LSTM` returns, and with `return_gates=True` one item more:
+        `(output, gates)`, or `(output, hidden, cell, gates)` with
+        `return_state=True`. `gates` is a dict: `input`, `forget`, `candidate`,
+        `output`, `cell` and `hidden`, each `(batch, time, units)`, step for step
+        what `return_sequences=True` returns, so in reverse with `go_backwards=True`.
+        At a masked step the states are held and the other signals are zero; the
+        Keras mask goes along with each.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateLSTM
+        >>> output, gates = GateLSTM(4, return_gates=True)(np.ones((2, 5, 3)))
+        >>> tuple(output.shape), tuple(gates["forget"].shape)
+        ((2, 4), (2, 5, 4))
+    """
+
+    def __init__(self, units, *args, return_gates=False, **kwargs):
+        super().__init__(units, *args, **kwargs)
+        self.return_gates = return_gates
+
+
+@named_as_stock
+class GateGRU(_GateRecurrence, keras.layers.GRU):
+    """`keras.layers.GRU` that can return its gates.
+
+    Takes every argument of `keras.layers.GRU`. With `return_gates=False` it is that
+    layer, to the bit, with the same weights, configuration and weights files. It also
+    goes by the stock name, `GRU`, in `model.summary()`. An `update` of 1 keeps the
+    old state.
+
+    Args:
+        units: Positive integer, the number of units.
+        *args: As for `keras.layers.GRU`.
+        return_gates: Whether to return every signal at every step too.
+        **kwargs: As for `keras.layers.GRU`.
+
+    Call arguments:
+        As for `keras.layers.GRU`; the input is `(batch, time, features)`.
+
+    Returns:
+        What `keras.layers.GRU` returns, and with `return_gates=True` one item more:
+        `(output, gates)`, or `(output, hidden, gates)` with `return_state=True`.
+        `gates` is a dict: `update`, `reset`, `candidate` and `hidden`, each
+        `(batch, time, units)`, step for step what `return_sequences=True` returns, so
+        in reverse with `go_backwards=True`. At a masked step the state is held and
+        the other signals are zero; the Keras mask goes along with each.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateGRU
+        >>> output, gates = GateGRU(4, return_gates=True)(np.ones((2, 5, 3)))
+        >>> tuple(output.shape), tuple(gates["update"].shape)
+        ((2, 4), (2, 5, 4))
+    """
+
+    def __init__(self, units, *args, return_gates=False, **kwargs):
+        super().__init__(units, *args, **kwargs)
+        self.return_gates = return_gates
+
+
+@named_as_stock
+class GateRNN(_GateRecurrence, keras.layers.RNN):
+    """`keras.layers.RNN` around LSTM or GRU cells, made ready for collection."""

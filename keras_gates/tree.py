@@ -1,0 +1,169 @@
+"""Recorded arrays become labelled data: trees of datasets, one for each layer."""
+
+import importlib.metadata
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from keras_gates import vocabulary as v
+
+if TYPE_CHECKING:
+    import xarray
+
+    from keras_gates.instrument import Node
+
+
+def to_tree(
+    batches: list[dict], nodes: "list[Node]", model_name: str
+) -> "xarray.DataTree":
+    """Joins the batches of a reading and labels them.
+
+    Args:
+        batches: For each batch, node path to a dict of arrays.
+        nodes: The nodes that were read.
+        model_name: The name of the model.
+
+    Returns:
+        A tree with one dataset for each path, as `capture` describes it.
+    """
+    places = {node.path: index for index, node in enumerate(nodes)}
+    paths = dict.fromkeys(path for batch in batches for path in batch)
+    datasets = {}
+    for path in sorted(paths, key=lambda path: places[path.split("@")[0]]):
+        described = describe(nodes[places[path.split("@")[0]]])
+        arrays = [batch[path] for batch in batches if path in batch]
+        datasets[path] = to_dataset(arrays, {**described, "layer": path})
+    return grow(
+        datasets,
+        {
+            "model": model_name,
+            "keras_gates": importlib.metadata.version("keras-gates"),
+            "keras": keras.version(),
+            "backend": keras.backend.backend(),
+        },
+    )
+
+
+def grow(datasets: "dict[str, xarray.Dataset]", attributes: dict) -> "xarray.DataTree":
+    """Makes a tree whose nodes come in the order of the model's layers."""
+    import xarray
+
+    # `DataTree.from_dict` would sort them by depth.
+    tree = xarray.DataTree(datasets.get("/"))
+    for path, dataset in datasets.items():
+        if path != "/":
+            tree[path] = xarray.DataTree(dataset)
+    tree.attrs = attributes
+    return tree
+
+
+def depth_first(tree: "xarray.DataTree") -> "Iterator[xarray.DataTree]":
+    """Yields a tree and the nodes below it, in the order of the model's layers."""
+    # `DataTree.subtree` would go by depth.
+    yield tree
+    for child in tree.children.values():
+        yield from depth_first(child)
+
+
+def recurrent(tree: "xarray.DataTree") -> "list[xarray.DataTree]":
+    """Lists the nodes of a tree that hold the signals of a recurrent layer."""
+    return [node for node in depth_first(tree) if "kind" in node.attrs]
+
+
+def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
+    """Joins the arrays of one node along the samples, and labels them."""
+    import xarray
+
+    batches = _same_length(batches)
+    kind = v.KINDS[attributes["kind"]]
+    joined = {
+        name: np.concatenate([batch[name] for batch in batches])
+        if len(batches) > 1
+        else batches[0][name]
+        for name in batches[0]
+    }
+    data = {
+        name: (_dims(joined[name], v.TIME, v.UNIT), joined[name], _attributes(name))
+        for name in kind.signals
+        if name in joined
+    }
+    if v.MASK in joined:
+        label = {"long_name": "true where the step is real"}
+        data[v.MASK] = (_dims(joined[v.MASK], v.TIME), joined[v.MASK], label)
+    states = {v.initial(state): state for state in kind.states}
+    coordinates = {
+        name: (
+            _dims(joined[name], v.UNIT),
+            joined[name],
+            {"long_name": f"{v.LONG_NAMES[state]} before the first step"},
+        )
+        for name, state in states.items()
+        if name in joined
+    }
+    return xarray.Dataset(data, coordinates, attributes)
+
+
+def describe(node: "Node") -> dict:
+    """Returns the attributes that tell what the numbers of a node are."""
+    attributes = {
+        "kind": node.kind.name,
+        "layer": node.path,
+        "layer_class": type(node.layer).__name__,
+        "units": node.cell.units,
+        "activation": _name_of(node.cell.activation),
+        "recurrent_activation": _name_of(node.cell.recurrent_activation),
+        "direction": "backward" if node.layer.go_backwards else "forward",
+    }
+    if node.kind is v.GRU:
+        attributes["reset_after"] = node.cell.reset_after
+        attributes["convention"] = (
+            "hidden = update * previous hidden + (1 - update) * candidate; "
+            f"an update of {v.KEEP_CONVENTION}"
+        )
+    return attributes
+
+
+def _attributes(signal: str) -> dict:
+    return {"long_name": v.LONG_NAMES[signal]}
+
+
+def _dims(array, *last: str) -> tuple[str, ...]:
+    framed = array.ndim == len(last) + 2
+    return (v.SAMPLE, v.FRAME, *last) if framed else (v.SAMPLE, *last)
+
+
+def _name_of(function) -> str:
+    name = keras.activations.serialize(function)
+    return name if isinstance(name, str) else getattr(function, "__name__", str(name))
+
+
+def _same_length(batches: list[dict]) -> list[dict]:
+    """Pads shorter batches with masked steps at the end, where lengths differ."""
+    lengths = [_length(batch) for batch in batches]
+    if len(set(lengths)) == 1:
+        return batches
+    return [_pad(batch, max(lengths)) for batch in batches]
+
+
+def _length(batch: dict) -> int:
+    # Signals are (..., time, unit); the initial states lack the time.
+    return next(array.shape[-2] for name, array in batch.items() if name in v.SIGNALS)
+
+
+def _pad(batch: dict, length: int) -> dict:
+    missing = length - _length(batch)
+    padded = {}
+    for name, array in batch.items():
+        if name in v.SIGNALS:
+            width = [(0, 0)] * (array.ndim - 2) + [(0, missing), (0, 0)]
+            array = np.pad(array, width, constant_values=np.nan)
+            real = np.zeros(array.shape[:-1], bool)
+            real[..., : length - missing] = True
+        padded[name] = array
+    if v.MASK in batch:
+        mask = batch[v.MASK]
+        width = [(0, 0)] * (mask.ndim - 1) + [(0, missing)]
+        real = np.pad(mask, width, constant_values=False)
+    return {**padded, v.MASK: real}

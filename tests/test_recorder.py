@@ -1,0 +1,213 @@
+"""The recorder sees each epoch as capture would, and training does not notice it."""
+
+import keras
+import numpy as np
+import pytest
+import xarray
+from keras import layers
+from test_capture import sequential
+
+import keras_gates
+from keras_gates.tree import recurrent
+
+
+def build(recurrent_layer=layers.LSTM):
+    keras.utils.set_random_seed(3)
+    model = sequential(recurrent_layer(4, name="r"), layers.Dense(1), shape=(5, 2))
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    return model
+
+
+@pytest.fixture
+def data(rng):
+    return rng.normal(size=(12, 5, 2)).astype("float32"), rng.normal(size=(12, 1))
+
+
+def fit(model, data, **kwargs):
+    return model.fit(*data, batch_size=4, shuffle=False, verbose=0, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "recurrent_layer",
+    [layers.LSTM, layers.GRU, keras_gates.GateLSTM, keras_gates.GateGRU],
+)
+def test_traces_are_what_capture_sees_after_each_epoch(recurrent_layer, data):
+    probe = data[0][:3]
+    model = build(recurrent_layer)
+    recorder = keras_gates.GateRecorder(probe)
+    fit(model, data, epochs=2, callbacks=[recorder])
+
+    twin = build(recurrent_layer)
+    captured = [keras_gates.capture(twin, probe)]
+    for _ in range(2):
+        fit(twin, data)
+        captured.append(keras_gates.capture(twin, probe))
+    for step, expected in enumerate(captured):
+        node = recorder.traces["r"].isel(step=step).to_dataset()
+        for name in expected["r"].data_vars:
+            np.testing.assert_allclose(node[name], expected["r"][name], atol=1e-6)
+    name = next(iter(recorder.traces["r"].data_vars))
+    assert recorder.traces["r"][name].dims == ("step", "sample", "time", "unit")
+    assert not np.allclose(*(recorder.traces["r/hidden"][step] for step in (0, 1)))
+
+
+def test_training_is_the_same_to_the_bit_with_and_without(data):
+    models = [build(), build()]
+    fit(models[0], data, epochs=3, callbacks=[keras_gates.GateRecorder(data[0][:3])])
+    fit(models[1], data, epochs=3)
+    for left, right in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert type(models[0].layers[0]) is layers.LSTM
+
+
+def test_repeated_fits_count_on(data):
+    model, recorder = build(), keras_gates.GateRecorder(data[0][:1])
+    for _ in range(2):
+        fit(model, data, epochs=1, callbacks=[recorder])
+    fit(model, data, epochs=2, callbacks=[recorder])
+    assert list(recorder.traces["r"].epoch.values) == [0, 1, 2, 3, 4]
+    fit(model, data, initial_epoch=4, epochs=6, callbacks=[recorder])
+    assert list(recorder.traces["r"].epoch.values) == [0, 1, 2, 3, 4, 5, 6]
+    assert (keras_gates.verify(recorder.traces.isel(step=-1)) < 1e-5).all()
+
+
+def test_initial_epoch_of_a_first_fit_is_the_epoch(data):
+    recorder = keras_gates.GateRecorder(data[0][:1])
+    fit(build(), data, initial_epoch=5, epochs=7, callbacks=[recorder])
+    assert list(recorder.traces["r"].epoch.values) == [0, 6, 7]
+
+
+def test_logs_reach_history_and_agree_with_the_traces(data):
+    recorder = keras_gates.GateRecorder(data[0][:3], logs=True)
+    history = fit(build(), data, epochs=2, callbacks=[recorder]).history
+    forget = recorder.traces["r/forget"]
+    for step in (1, 2):
+        values = forget.isel(step=step).values
+        saturation = ((values < 0.1) | (values > 0.9)).mean()
+        assert history["r/forget/mean"][step - 1] == pytest.approx(values.mean())
+        assert history["r/forget/saturation"][step - 1] == pytest.approx(saturation)
+    names = {
+        f"r/{gate}/{figure}"
+        for gate in ("input", "forget", "output")
+        for figure in ("mean", "saturation")
+    }
+    assert {name for name in history if "/" in name} == names
+
+
+def test_early_stopping_can_watch_a_gate(data):
+    recorder = keras_gates.GateRecorder(data[0][:3], logs=True)
+    stop = keras.callbacks.EarlyStopping(
+        "r/forget/mean", mode="max", min_delta=10.0, patience=1
+    )
+    history = fit(build(), data, epochs=9, callbacks=[recorder, stop])
+    assert len(history.epoch) == 2
+
+
+def test_logs_are_left_alone_unless_asked(data):
+    recorder = keras_gates.GateRecorder(data[0][:3])
+    history = fit(build(), data, callbacks=[recorder]).history
+    assert list(history) == ["loss"]
+
+
+def test_layers_and_signals_can_be_chosen(data):
+    inputs = keras.Input((5, 2))
+    x = layers.LSTM(3, return_sequences=True, name="one")(inputs)
+    model = keras.Model(inputs, layers.Dense(1)(layers.GRU(3, name="two")(x)))
+    model.compile("sgd", "mse")
+    recorder = keras_gates.GateRecorder(data[0][:1], layers="two", signals="update")
+    fit(model, data, callbacks=[recorder])
+    nodes = recurrent(recorder.traces)
+    assert [(node.path, list(node.data_vars)) for node in nodes] == [
+        ("/two", ["update"])
+    ]
+
+
+def test_masked_steps_count_in_no_figure():
+    model = sequential(
+        layers.Masking(), layers.GRU(3, name="r"), layers.Dense(1), shape=(5, 2)
+    )
+    model.compile("sgd", "mse")
+    probe = np.ones((2, 5, 2))
+    probe[:, 2:] = 0
+    recorder = keras_gates.GateRecorder(probe, logs=True)
+    history = model.fit(probe, np.ones(2), callbacks=[recorder], verbose=0).history
+    update = recorder.traces["r/update"][-1]
+    assert np.isnan(update[:, 2:]).all()
+    expected = float(update[:, :2].mean())
+    assert history["r/update/mean"][0] == pytest.approx(expected)
+
+
+def test_validation_and_other_callbacks_go_along(data, tmp_path):
+    model, recorder = build(), keras_gates.GateRecorder(data[0][:2], logs=True)
+    log = tmp_path / "log.csv"
+    checkpoint = tmp_path / "model.keras"
+    callbacks = [
+        recorder,
+        keras.callbacks.CSVLogger(log),
+        keras.callbacks.ModelCheckpoint(checkpoint),
+    ]
+    history = fit(model, data, epochs=2, validation_data=data, callbacks=callbacks)
+    assert "val_loss" in history.history
+    assert "r/forget/mean" in log.read_text()
+    loaded = keras.models.load_model(checkpoint)
+    assert type(loaded.layers[0]) is layers.LSTM
+    np.testing.assert_array_equal(
+        loaded.predict(data[0], verbose=0), model.predict(data[0], verbose=0)
+    )
+
+
+def test_an_interrupted_fit_leaves_the_model_and_the_steps(data):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    model, recorder = build(), keras_gates.GateRecorder(data[0][:2])
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, data, epochs=5, callbacks=[recorder, Stop()])
+    assert type(model.layers[0]) is layers.LSTM
+    assert recorder.traces["r"].sizes["step"] == 3
+
+
+def test_traces_go_to_zarr_and_back(data, tmp_path):
+    recorder = keras_gates.GateRecorder(data[0][:2])
+    fit(build(), data, callbacks=[recorder])
+    recorder.traces.to_zarr(tmp_path / "t.zarr", consolidated=False)
+    loaded = xarray.open_datatree(
+        tmp_path / "t.zarr", engine="zarr", consolidated=False
+    )
+    xarray.testing.assert_equal(
+        loaded["r"].to_dataset().load(), recorder.traces["r"].to_dataset()
+    )
+
+
+BAD_PROBES = {
+    "rank": (np.zeros((2, 5)), "`probe` must have the shape"),
+    "empty": (np.zeros((0, 5, 2)), "`probe` is empty"),
+    "NaN": (np.full((1, 5, 2), np.nan), "`probe` holds NaN"),
+    "nothing": (None, "`probe` must be an array"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PROBES)
+def test_a_bad_probe_is_refused_before_training(case, data):
+    probe, sentence = BAD_PROBES[case]
+    model = build()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=sentence):
+        fit(model, data, callbacks=[keras_gates.GateRecorder(probe)])
+    for left, right in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert type(model.layers[0]) is layers.LSTM
+
+
+def test_one_recorder_is_for_one_model(data):
+    recorder = keras_gates.GateRecorder(data[0][:1])
+    fit(build(), data, callbacks=[recorder])
+    with pytest.raises(ValueError, match="steps of another model"):
+        fit(build(), data, callbacks=[recorder])
+
+
+def test_nothing_recorded_yet_is_said():
+    with pytest.raises(ValueError, match="Nothing is recorded yet"):
+        _ = keras_gates.GateRecorder(np.zeros((1, 5, 2))).traces

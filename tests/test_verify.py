@@ -1,0 +1,111 @@
+"""Recorded numbers prove themselves, and false ones give themselves away."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from test_capture import sequential
+from test_layers import distinct_weights
+
+import keras_gates
+
+
+@pytest.fixture
+def gates(rng):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    x[0, 4:] = x[1, :2] = 0
+    model = sequential(
+        layers.Masking(),
+        layers.LSTM(4, return_sequences=True, name="lstm"),
+        layers.GRU(4, return_sequences=True, go_backwards=True, name="gru"),
+        shape=(6, 2),
+    )
+    distinct_weights(model, 0)
+    return keras_gates.capture(model, x)
+
+
+def swap(one, other):
+    def change(node):
+        return node.assign({one: node[other], other: node[one]})
+
+    return change
+
+
+def shift(name):
+    return lambda node: node.assign({name: node[name].roll(time=1)})
+
+
+MUTATIONS = {
+    "input and forget swapped": ("lstm", swap("input", "forget")),
+    "output and candidate swapped": ("lstm", swap("output", "candidate")),
+    "forget shifted by a step": ("lstm", shift("forget")),
+    "cell shifted by a step": ("lstm", shift("cell")),
+    "final state in place of all": (
+        "lstm",
+        lambda node: node.assign(hidden=node.hidden * 0 + node.hidden.isel(time=-1)),
+    ),
+    "initial state lost": (
+        "lstm",
+        lambda node: node.assign_coords(initial_cell=node.initial_cell + 0.5),
+    ),
+    "mask ignored": (
+        "lstm",
+        lambda node: node.fillna(0.5).assign(mask=node["mask"] | True),
+    ),
+    "update and reset swapped": ("gru", swap("update", "reset")),
+    "update taken for its opposite": (
+        "gru",
+        lambda node: node.assign(update=1 - node["update"]),
+    ),
+    "candidate shifted by a step": ("gru", shift("candidate")),
+    "NaN in a real step": (
+        "gru",
+        lambda node: node.assign(update=node["update"].where(node["update"] < 0.5)),
+    ),
+}
+
+
+def test_true_gates_deviate_by_rounding_only(gates):
+    assert (keras_gates.verify(gates) < 1e-6).all()
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_false_gates_are_found(mutation, gates):
+    layer, change = MUTATIONS[mutation]
+    node = gates[layer].to_dataset()
+    deviation = keras_gates.verify(change(node))[layer]
+    assert not deviation < 1e-3
+
+
+def test_other_activations_are_taken_by_name(rng):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    model = sequential(
+        layers.LSTM(4, activation="softsign", recurrent_activation="hard_sigmoid"),
+        shape=(6, 2),
+    )
+    assert (keras_gates.verify(keras_gates.capture(model, x)) < 1e-6).all()
+
+
+def test_a_nameless_activation_gets_a_sentence(rng):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+
+    def squash(value):
+        return keras.ops.tanh(value) * 0.5
+
+    model = sequential(layers.LSTM(4, activation=squash, name="odd"), shape=(6, 2))
+    gates = keras_gates.capture(model, x)
+    with pytest.raises(ValueError, match="activation 'squash' of 'odd'"):
+        keras_gates.verify(gates)
+
+
+def test_missing_signals_and_foreign_trees_get_a_sentence(gates):
+    with pytest.raises(ValueError, match=r"every signal of 'lstm', and \['cell'\]"):
+        keras_gates.verify(gates["lstm"].to_dataset().drop_vars("cell"))
+    with pytest.raises(ValueError, match="no recurrent layer"):
+        keras_gates.verify(type(gates)())
+
+
+def test_every_step_masked_deviates_by_nothing(rng):
+    model = sequential(layers.Masking(), layers.GRU(2, name="gru"), shape=(4, 2))
+    gates = keras_gates.capture(model, np.zeros((2, 4, 2)))
+    assert keras_gates.verify(gates)["gru"] == 0
