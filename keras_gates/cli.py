@@ -217,7 +217,7 @@ def _load(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path)
     except (ValueError, TypeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].split(". ")[0]
         raise ValueError(
             f"'{path}' could not be loaded as a Keras model: {reason}\n"
             "Wanted is a file that `model.save(...)` wrote. If the model has custom "

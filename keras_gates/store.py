@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
-from keras_gates.tree import recurrent
+from keras_gates.tree import grow, recurrent
 
 if TYPE_CHECKING:
     import xarray
@@ -79,7 +79,10 @@ def read(path) -> "xarray.DataTree":
     """Opens a store; arrays are read when they are used."""
     import xarray
 
-    return xarray.open_datatree(path, engine="zarr", consolidated=False)
+    tree = xarray.open_datatree(path, engine="zarr", consolidated=False)
+    # A store lists its groups in the order of the file system.
+    layers = {layer: tree[layer].to_dataset() for layer in tree.attrs["layers"]}
+    return grow(layers, tree.attrs)
 
 
 def _chunks(tree) -> dict:

@@ -39,6 +39,7 @@ def to_tree(
         datasets,
         {
             "model": model_name,
+            "layers": list(datasets),
             "keras_gates": importlib.metadata.version("keras-gates"),
             "keras": keras.version(),
             "backend": keras.backend.backend(),

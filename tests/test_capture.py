@@ -395,6 +395,7 @@ def test_store_holds_the_same_and_reads_lazily(text_model, tokens, tmp_path):
     path = tmp_path / "run.zarr"
     plain = keras_gates.capture(text_model, tokens, batch_size=3)
     stored = keras_gates.capture(text_model, tokens, batch_size=3, store=path)
+    assert [n.path for n in recurrent(stored)] == [n.path for n in recurrent(plain)]
     assert not stored["gru"].to_dataset().variables["update"]._in_memory
     for leaf in recurrent(plain):
         xarray.testing.assert_identical(

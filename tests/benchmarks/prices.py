@@ -1,0 +1,131 @@
+"""What the package costs, as ratios measured side by side in one run.
+
+    KERAS_BACKEND=tensorflow python tests/benchmarks/prices.py
+
+Each pair of things is timed in turns, so that a machine that slows down slows both;
+the ratio is the median over the turns. The sizes are: small, batches of 64, 50 steps,
+1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. A ratio on a busy machine is trusted above 1.3
+or so, not below.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import keras_gates
+from keras_gates.capture import Reader
+
+SIZES = {
+    "small": (64, 50, 1, 32),
+    "large": (64, 200, 64, 128),
+}
+PREDICTED_BATCHES = 8
+FITTED_BATCHES = 50
+
+
+def in_turns(first, second, turns):
+    """Returns the median seconds of each, and the median ratio second / first."""
+    first(), second()  # compilation is not what is measured
+    pairs = []
+    for turn in range(turns):
+        times = {}
+        for name, call in [("a", first), ("b", second)][:: 1 if turn % 2 else -1]:
+            start = time.perf_counter()
+            call()
+            times[name] = time.perf_counter() - start
+        pairs.append((times["a"], times["b"]))
+    ratio = statistics.median(b / a for a, b in pairs)
+    return (*map(statistics.median, zip(*pairs, strict=True)), ratio)
+
+
+def model(layer, size):
+    _, steps, features, units = size
+    made = keras.Sequential(
+        [keras.Input((steps, features)), layer(units), keras.layers.Dense(1)]
+    )
+    made.compile("adam", "mse")
+    return made
+
+
+def prices(size):
+    batch, steps, features, _ = size
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch * FITTED_BATCHES, steps, features)).astype("float32")
+    y = rng.normal(size=(len(x), 1)).astype("float32")
+    few = x[: batch * PREDICTED_BATCHES]
+    stock, gate = model(keras.layers.LSTM, size), model(keras_gates.GateLSTM, size)
+
+    def predict(some):
+        return lambda: some.predict(few, batch_size=batch, verbose=0)
+
+    yield "predict: GateLSTM / LSTM", in_turns(predict(stock), predict(gate), 9)
+
+    reader = Reader(stock)
+
+    def capture():
+        reader.tree(list(reader.read(few, batch_size=batch)))
+
+    yield "capture / predict, both compiled", in_turns(predict(stock), capture, 9)
+
+    def new_predict():
+        model(keras.layers.LSTM, size).predict(few, batch_size=batch, verbose=0)
+
+    def new_capture():
+        keras_gates.capture(model(keras.layers.LSTM, size), few, batch_size=batch)
+
+    yield "capture / predict, first call", in_turns(new_predict, new_capture, 3)
+
+    def fit(callbacks):
+        def call():
+            stock.fit(x, y, batch_size=batch, epochs=3, verbose=0, callbacks=callbacks)
+
+        return call
+
+    recorder = keras_gates.GateRecorder(probe=x[:16])
+    yield "fit with GateRecorder / without", in_turns(fit([]), fit([recorder]), 3)
+
+
+def import_price():
+    def load(name):
+        return lambda: subprocess.run(
+            [sys.executable, "-c", f"import {name}"], check=True
+        )
+
+    return "import keras_gates / import keras", in_turns(
+        load("keras"), load("keras_gates"), 5
+    )
+
+
+def main():
+    table = Table(
+        "size",
+        "what",
+        "first, s",
+        "second, s",
+        "ratio",
+        title=f"{keras.backend.backend()}, Keras {keras.version()}",
+    )
+
+    def row(size, what, result):
+        base, other, ratio = result
+        table.add_row(size, what, f"{base:.3f}", f"{other:.3f}", f"{ratio:.2f}")
+
+    for name, size in SIZES.items():
+        for what, result in prices(size):
+            row(name, what, result)
+    row("", *import_price())
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
