@@ -215,7 +215,8 @@ def _load(path: Path) -> keras.Model:
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file '{path}'.")
     try:
-        return keras.models.load_model(path)
+        # Not compiled: losses and optimizers are not needed, and may not load.
+        return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, OSError) as error:
         reason = str(error).strip().splitlines()[0].split(". ")[0]
         raise ValueError(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras_gates.tasks import _whole
 
 from keras_gates.study import Study, gather
+from keras_gates.tasks import _whole
 from keras_gates.training import Recipe, checked_data, kind_of, rows_of, train
 
 if TYPE_CHECKING:

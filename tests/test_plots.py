@@ -13,7 +13,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from keras_gates import plots, stats
+from keras_gates import canvas, curves, heatmaps, plots, stats
 from keras_gates.vocabulary import GATES, GRU, KEEP_CONVENTION, LONG_NAMES, LSTM
 
 DIMENSIONS = ("sample", "time", "unit")
@@ -116,14 +116,14 @@ def test_gates_share_one_scale_and_states_are_centred_on_zero():
         image = shown[LONG_NAMES[name]].images[0]
         if name in LSTM.gates:
             assert image.get_clim() == (0, 1)
-            assert image.get_cmap().name == plots.GATE_MAP
+            assert image.get_cmap().name == canvas.GATE_MAP
         else:
             limit = float(np.abs(node[name][2]).max())
             assert image.get_clim() == (-limit, limit)
-            assert image.get_cmap().name == plots.STATE_MAP
+            assert image.get_cmap().name == canvas.STATE_MAP
     labels = [axes.get_ylabel() for axes in figure.axes if not axes.images]
     assert sorted(labels) == sorted(
-        [plots.GATE_LABEL, "candidate", "cell state", "hidden state"]
+        [canvas.GATE_LABEL, "candidate", "cell state", "hidden state"]
     )
 
 
@@ -311,14 +311,14 @@ def test_evolution_draws_the_quantiles_of_each_step():
     gate = trace()
     axes = plots.evolution(gate)
     assert axes.get_xlabel() == "finished epochs"
-    assert axes.get_ylabel() == plots.GATE_LABEL and axes.get_ylim() == (0, 1)
+    assert axes.get_ylabel() == canvas.GATE_LABEL and axes.get_ylim() == (0, 1)
     flat = gate.values.reshape(4, -1)
     low, lower, median, upper, high = np.nanquantile(
         flat, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1
     )
     (line,) = axes.lines
     assert line.get_label() == "forget gate (1 keeps the old state), median"
-    assert line.get_color() == plots.SIGNAL_COLOURS["forget"]
+    assert line.get_color() == canvas.SIGNAL_COLOURS["forget"]
     np.testing.assert_array_equal(line.get_xdata(), [0, 2, 4, 6])
     np.testing.assert_allclose(line.get_ydata(), median, rtol=1e-6)
     edges = ((lower, upper), (low, high))
@@ -343,7 +343,7 @@ def test_two_evolutions_share_the_axes_they_are_given():
     assert plots.evolution(trace("forget"), ax=axes) is axes
     assert plots.evolution(trace("update"), ax=axes) is axes
     colours = [line.get_color() for line in axes.lines]
-    assert colours == [plots.SIGNAL_COLOURS[name] for name in ("forget", "update")]
+    assert colours == [canvas.SIGNAL_COLOURS[name] for name in ("forget", "update")]
 
 
 def test_evolution_of_lazy_and_of_fully_masked_steps_is_silent():
@@ -390,6 +390,31 @@ def test_the_line_of_a_study_ends_where_a_seed_runs_away():
     study.history["val_loss"][0, 1, 3:] = np.inf
     values = plots.study(study).lines[0].get_ydata()
     assert np.isfinite(values).tolist() == [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("val_loss", "validation loss"),
+        ("val_mean_squared_error", "validation mean squared error"),
+        ("interval_loss", "interval loss"),
+    ],
+)
+def test_the_axis_of_a_study_names_its_metric_in_words(metric, words):
+    study = a_study()
+    study.history[metric] = study.history["loss"]
+    assert plots.study(study, metric=metric).get_ylabel() == words
+
+
+def test_two_studies_share_axes_that_show_both_and_nothing_below_zero():
+    low, high = a_study(seeds=2), a_study(seeds=2)
+    high.history["val_loss"] *= 100
+    axes = Figure().subplots()
+    plots.study(low, ax=axes)
+    assert plots.study(high, ax=axes) is axes
+    bottom, top = axes.get_ylim()
+    assert bottom == 0
+    assert top > max(line.get_ydata().max() for line in axes.lines)
 
 
 def test_an_unknown_metric_is_told_which_there_are():
@@ -470,5 +495,7 @@ def test_a_layer_name_is_shown_as_it_is():
 
 
 def test_the_examples_run_and_the_import_is_cheap():
-    assert doctest.testmod(plots).failed == 0
-    assert not {"xarray", "matplotlib", "pyplot"} & set(vars(plots))
+    for module in (canvas, curves, heatmaps):
+        result = doctest.testmod(module)
+        assert result.attempted and not result.failed
+        assert not {"xarray", "matplotlib", "pyplot"} & set(vars(module))

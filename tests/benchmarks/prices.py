@@ -4,8 +4,8 @@
 
 Each pair of things is timed in turns, so that a machine that slows down slows both;
 the ratio is the median over the turns. The sizes are: small, batches of 64, 50 steps,
-1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. A ratio on a busy machine is trusted above 1.3
-or so, not below.
+1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. A ratio on a
+busy machine is trusted above 1.3 or so, not below.
 """
 
 import os

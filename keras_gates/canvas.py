@@ -1,0 +1,109 @@
+"""What all figures share: one size, one set of colours, and no pyplot."""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from keras_gates import vocabulary as v
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+SIGNAL_COLOURS = {
+    v.INPUT: "#E69F00",
+    v.FORGET: "#0072B2",
+    v.CANDIDATE: "#009E73",
+    v.OUTPUT: "#D55E00",
+    v.UPDATE: "#56B4E9",
+    v.RESET: "#CC79A7",
+    v.CELL: "#999999",
+    v.HIDDEN: "#000000",
+}
+"""The palette of Okabe and Ito (2008), which suits every kind of colour vision.
+`forget` and `update`, which do the same work, are both blue."""
+
+KIND_COLOURS = {v.LSTM.name: "#0072B2", v.GRU.name: "#D55E00"}
+OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+OTHER_LINES = ("-", "--", ":")
+
+GATE_MAP = "viridis"
+GATE_LABEL = "gate (0 shut, 1 open)"
+STATE_MAP = "RdBu_r"
+
+WIDTH = 7.0
+"""Inches: the text width of a page and, at 100 dots an inch, of a notebook."""
+
+
+def new_figure(height: float) -> Figure:
+    """Returns a figure that pyplot knows nothing of, and a notebook can show.
+
+    Args:
+        height: In inches.
+
+    Example:
+        >>> new_figure(height=2).get_size_inches()
+        array([7., 2.])
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
+    # A notebook asks what it shows for this method.
+    figure._repr_png_ = functools.partial(_png, figure)
+    return figure
+
+
+def new_axes() -> Axes:
+    """Returns Axes for curves, alone on a new figure.
+
+    Example:
+        >>> len(new_axes().figure.axes)
+        1
+    """
+    figure = new_figure(height=3.2)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes._repr_png_ = figure._repr_png_
+    return axes
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Puts ticks at a few whole numbers only: there is no half a unit or epoch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(
+        MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    )
+
+
+def line_styles(architectures: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Returns the style of each architecture's line: the same in every figure.
+
+    Args:
+        architectures: Their names. LSTM and GRU have colours of their own.
+
+    Example:
+        >>> line_styles(["mine", "GRU"])["GRU"]
+        {'color': '#D55E00'}
+    """
+    others = itertools.cycle(
+        {"color": colour, "linestyle": line}
+        for line in OTHER_LINES
+        for colour in OTHER_COLOURS
+    )
+    return {
+        name: {"color": KIND_COLOURS[name]} if name in KIND_COLOURS else next(others)
+        for name in architectures
+    }
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()

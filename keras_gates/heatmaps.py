@@ -1,0 +1,317 @@
+"""Heat maps of one sample, time by unit: of a layer, or of two side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from keras_gates import canvas
+from keras_gates import vocabulary as v
+from keras_gates.tree import recurrent
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
+
+WRITTEN = f"1 − {v.UPDATE}"
+"""What a GRU has for an input gate: the share of the candidate that is written."""
+
+PAIRS = (
+    (v.FORGET, v.UPDATE),
+    (v.INPUT, WRITTEN),
+    (v.OUTPUT, v.RESET),
+    (v.CANDIDATE, v.CANDIDATE),
+    (v.CELL, v.CELL),
+    (v.HIDDEN, v.HIDDEN),
+)
+"""The rows of `pair`, gates first: the signals of the LSTM and of the GRU."""
+
+PAIR_TITLES = v.LONG_NAMES | {
+    v.INPUT: "input gate (share written)",
+    WRITTEN: f"{WRITTEN} (share written)",
+    v.OUTPUT: "output gate (no counterpart)",
+    v.RESET: "reset gate (no counterpart)",
+    v.CELL: "cell state (no counterpart)",
+}
+
+
+def gates(
+    node: Any,
+    *,
+    sample: int = 0,
+    signals: Sequence[str] | None = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draws each signal of one layer as a heat map, for one sample.
+
+    Time runs across and units up. The gates stand on the left and share one scale
+    from 0 (shut) to 1 (open); candidate and states stand on the right, each on a
+    diverging scale with zero in its middle. Masked steps are hatched.
+
+    Args:
+        node: A layer of what `capture` returns: a DataTree node or a Dataset, its
+            signals with dimensions `(sample, time, unit)`.
+        sample: The position of the sample to draw.
+        signals: The signals to draw. Default: every signal of the layer.
+        figure: The figure to draw on. Default: a new one.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If a signal is not there, or there are other dimensions.
+        IndexError: If the sample is not there.
+        TypeError: If `node` is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> update = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
+        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> gates(layer).axes[0].get_title()
+        'update gate (1 keeps the old state)'
+    """
+    picture = _picture(_layer(node, "node", tuple(v.KINDS)), sample, signals)
+    left = [name for name in picture.data_vars if name in v.GATES]
+    right = [name for name in picture.data_vars if name not in v.GATES]
+    columns = [names for names in (left, right) if names]
+    rows = max(map(len, columns))
+    figure = figure or canvas.new_figure(height=1.35 * rows + 0.9)
+    grid = _grid(figure, rows, len(columns))
+    for panels, names in zip(grid.T, columns, strict=True):
+        _draw_column(panels, [picture[name] for name in names])
+    title = f"{_name(picture)} ({picture.attrs['kind']}), sample {sample}"
+    if picture.attrs.get("direction") == "backward":
+        title += "\nread backward, drawn in the order of the input"
+    if picture.attrs["kind"] == v.GRU.name:
+        title += f"\n{v.UPDATE}: {v.KEEP_CONVENTION}"
+    _finish(figure, grid, title)
+    return figure
+
+
+def pair(
+    lstm: Any, gru: Any, *, sample: int = 0, figure: Figure | None = None
+) -> Figure:
+    """Draws an LSTM and a GRU side by side, as they read the same input.
+
+    What does the same work stands in one row, on one scale: `forget` beside `update`,
+    the share of the old state that is kept; `input` beside 1 − `update`, the share of
+    the candidate that is written (an LSTM sets the two freely, in a GRU one follows
+    from the other); candidate beside candidate; hidden beside hidden state. The output
+    gate, the reset gate and the cell state have no counterpart, and say so.
+
+    Args:
+        lstm: An LSTM layer of what `capture` returns: a DataTree node or a Dataset,
+            its signals with dimensions `(sample, time, unit)`.
+        gru: A GRU layer that was captured on the same input.
+        sample: The position of the sample to draw, in both.
+        figure: The figure to draw on. Default: a new one.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the layers are not an LSTM and a GRU in this order, their
+            numbers of steps differ, or there are other dimensions.
+        IndexError: If the sample is not there.
+        TypeError: If one of them is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> values = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
+        >>> lstm = xarray.Dataset({"forget": values}, attrs={"kind": "LSTM"})
+        >>> gru = xarray.Dataset({"update": values}, attrs={"kind": "GRU"})
+        >>> pair(lstm, gru).axes[1].get_title()
+        'GRU: update gate (1 keeps the old state)'
+
+    Reference:
+        Chung, Gulcehre, Cho and Bengio (2014), Empirical Evaluation of Gated
+        Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
+    """
+    left = _picture(_layer(lstm, "lstm", (v.LSTM.name,)), sample)
+    right = _picture(_layer(gru, "gru", (v.GRU.name,)), sample)
+    if left.sizes[v.TIME] != right.sizes[v.TIME]:
+        raise ValueError(
+            f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "
+            f"and {right.sizes[v.TIME]} steps of time. Capture both on the same `x`."
+        )
+    if v.INPUT in left and v.UPDATE in right:
+        right[WRITTEN] = 1 - right[v.UPDATE]
+    rows = [names for names in PAIRS if names[0] in left or names[1] in right]
+    figure = figure or canvas.new_figure(height=1.2 * len(rows) + 0.9)
+    grid = _grid(figure, len(rows), 2)
+    for panels, names in zip(grid, rows, strict=True):
+        _draw_row(panels, names, (left, right))
+    gate_rows = sum(names[0] in v.GATES for names in rows)
+    if gate_rows:
+        _colour_bar(grid[:gate_rows], canvas.GATE_LABEL)
+    for row in range(gate_rows, len(rows)):
+        _colour_bar(grid[row : row + 1], v.LONG_NAMES[rows[row][0]])
+    title = f"{_name(left)} (LSTM) beside {_name(right)} (GRU), sample {sample}"
+    title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
+    _finish(figure, grid, title)
+    return figure
+
+
+def _layer(node: Any, argument: str, kinds: tuple[str, ...]) -> xarray.Dataset:
+    """Returns the dataset of a layer, or says what was given instead."""
+    import xarray
+
+    below = []
+    if isinstance(node, xarray.DataTree):
+        layers = [layer for layer in recurrent(node) if layer.attrs["kind"] in kinds]
+        below = [repr(layer.path.strip("/")) for layer in layers]
+        node = node.to_dataset()
+    if not isinstance(node, xarray.Dataset):
+        raise TypeError(
+            f"`{argument}` must be one layer, a DataTree node or a Dataset, such as "
+            f"`capture(model, x)['lstm']`; got {type(node).__name__}."
+        )
+    kind = node.attrs.get("kind")
+    if kind not in kinds:
+        got = f"the {kind} layer {_name(node)}" if kind else "no attribute `kind`"
+        raise ValueError(
+            f"`{argument}` must be one layer of kind {' or '.join(kinds)}; got {got}."
+            + (f" Choose a layer below it: {', '.join(below)}." if below else "")
+        )
+    return node
+
+
+def _picture(
+    layer: xarray.Dataset, sample: int, signals: Sequence[str] | None = None
+) -> xarray.Dataset:
+    """Returns the signals of one sample, each with the dimensions (time, unit)."""
+    layer = layer[_chosen(layer, signals)]
+    wanted, dims = (v.SAMPLE, v.TIME, v.UNIT), tuple(layer.sizes)
+    if set(dims) != set(wanted):
+        others = [dim for dim in dims if dim not in wanted]
+        raise ValueError(
+            f"The signals of {_name(layer)} must have the dimensions {wanted} and no "
+            f"others; the layer has {dims}."
+            + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
+        )
+    if not 0 <= sample < layer.sizes[v.SAMPLE]:
+        raise IndexError(
+            f"`sample` must be from 0 to {layer.sizes[v.SAMPLE] - 1}: {_name(layer)} "
+            f"has {layer.sizes[v.SAMPLE]} samples; got {sample}."
+        )
+    return layer.isel({v.SAMPLE: sample}).compute()
+
+
+def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
+    """Returns the names of the signals to draw."""
+    kind = v.KINDS[layer.attrs["kind"]]
+    present = [name for name in kind.signals if name in layer.data_vars]
+    if isinstance(signals, str):
+        signals = [signals]
+    chosen = present if signals is None else list(signals)
+    unknown = [name for name in chosen if name not in present]
+    if unknown or not chosen:
+        known = ", ".join(map(repr, present)) or "none"
+        raise ValueError(
+            f"`signals` must be among those captured of the {kind.name} layer "
+            f"{_name(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
+        )
+    return chosen
+
+
+def _name(layer: xarray.Dataset) -> str:
+    return repr(layer.attrs.get("layer", "unnamed"))
+
+
+def _grid(figure: Figure, rows: int, columns: int) -> numpy.ndarray:
+    # The units of two layers may differ in number, the steps of time may not.
+    return figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="col")
+
+
+def _draw_column(panels: numpy.ndarray, signals: list[xarray.DataArray]) -> None:
+    """Draws signals of `gates` one below the other: only gates, or none."""
+    for row, signal in enumerate(signals):
+        title = v.LONG_NAMES[signal.name]
+        _heat_map(panels[row], signal, title, _scale(signal.name, [signal]))
+        if signal.name not in v.GATES:
+            _colour_bar(panels[row : row + 1], title)
+    if signals[0].name in v.GATES:
+        _colour_bar(panels[: len(signals)], canvas.GATE_LABEL)
+    for axes in panels[len(signals) :]:
+        axes.set_axis_off()
+
+
+def _draw_row(
+    panels: numpy.ndarray, names: tuple[str, str], layers: tuple[xarray.Dataset, ...]
+) -> None:
+    """Draws a row of `pair` on one scale; a side that has nothing says why."""
+    signals = [layer.get(name) for layer, name in zip(layers, names, strict=True)]
+    scale = _scale(names[0], [signal for signal in signals if signal is not None])
+    for axes, kind, name, signal in zip(panels, v.KINDS, names, signals, strict=True):
+        if signal is not None:
+            _heat_map(axes, signal, f"{kind}: {PAIR_TITLES[name]}", scale)
+        elif (kind, name) == (v.GRU.name, v.CELL):
+            _say(axes, "A GRU has no cell state:\nits hidden state is its memory.")
+        else:
+            _say(axes, f"{name} was not captured")
+
+
+def _say(axes: Axes, words: str) -> None:
+    axes.set_axis_off()
+    style = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, **style)
+
+
+def _scale(name: str, signals: list[xarray.DataArray]) -> dict[str, Any]:
+    """Returns 0 to 1 for a gate; for others what is centred and holds every value."""
+    if name in v.GATES:
+        return {"cmap": canvas.GATE_MAP, "vmin": 0, "vmax": 1}
+    values = numpy.concatenate([signal.values.ravel() for signal in signals])
+    limit = numpy.abs(values[numpy.isfinite(values)]).max(initial=0) or 1
+    return {"cmap": canvas.STATE_MAP, "vmin": -limit, "vmax": limit}
+
+
+def _heat_map(
+    axes: Axes, signal: xarray.DataArray, title: str, scale: dict[str, Any]
+) -> None:
+    # Cells are drawn sharp, unless there are more of them than dots: then "nearest"
+    # would leave out some steps altogether, and they are averaged instead.
+    sharp = signal.sizes[v.TIME] <= 250 and signal.sizes[v.UNIT] <= 100
+    axes.imshow(
+        signal.transpose(v.UNIT, v.TIME).values,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest" if sharp else "antialiased",
+        **scale,
+    )
+    # Masked steps, which are NaN, are not drawn: the ground of the Axes shows.
+    axes.patch.set(**MASKED)
+    axes.set_title(title, fontsize="small")
+    axes.set_ylabel(v.UNIT, fontsize="small")
+    axes.tick_params(labelsize="small")
+    canvas.whole_numbers(axes.xaxis)
+    canvas.whole_numbers(axes.yaxis)
+
+
+def _colour_bar(panels: numpy.ndarray, label: str) -> None:
+    """Draws the scale of rows of panels, equally wide beside one and beside many."""
+    image = next(axes.images[0] for axes in panels.flat if axes.images)
+    bar = image.axes.figure.colorbar(image, ax=panels, aspect=10 * len(panels))
+    bar.set_label(label, fontsize="small")
+    bar.ax.tick_params(labelsize="small")
+
+
+def _finish(figure: Figure, grid: numpy.ndarray, title: str) -> None:
+    """Writes what belongs to the whole: title, time axes, and what hatching means."""
+    from matplotlib.patches import Patch
+
+    for panels in grid.T:
+        lowest = [axes for axes in panels if axes.images][-1]
+        lowest.set_xlabel("time (step)", fontsize="small")
+        lowest.tick_params(labelbottom=True)
+    figure.suptitle(title, fontsize="medium", parse_math=False)
+    images = [image for axes in grid.flat for image in axes.images]
+    if any(numpy.ma.is_masked(image.get_array()) for image in images):
+        note = Patch(label="masked step: no value", **MASKED)
+        style = {"fontsize": "small", "frameon": False}
+        figure.legend(handles=[note], loc="outside lower right", **style)

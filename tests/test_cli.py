@@ -1,0 +1,178 @@
+"""The command line does the whole job, and says what is wrong when it cannot."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import xarray
+from keras import layers
+
+from keras_gates import cli
+
+
+@pytest.fixture
+def trained(tmp_path, rng):
+    """The model of the issue, trained with stock layers and saved, and its data."""
+    tokens = keras.Input((None,), name="tokens")
+    x = layers.Embedding(20, 4, mask_zero=True)(tokens)
+    x = layers.Bidirectional(
+        layers.LSTM(3, return_sequences=True, name="lstm"), name="both"
+    )(x)
+    model = keras.Model(tokens, layers.Dense(1)(layers.GRU(3, name="gru")(x)))
+    model.compile("adam", "mse")
+    data = rng.integers(1, 20, size=(10, 7))
+    data[:4, 5:] = 0
+    model.fit(data, np.ones(10), verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", tokens=data)
+    return tmp_path
+
+
+def inspect(folder, *extra, model="model.keras", data="data.npz"):
+    return cli.main(["inspect", str(folder / model), str(folder / data), *extra])
+
+
+def test_inspect_needs_no_line_of_code(trained, capsys):
+    out = trained / "report"
+    assert inspect(trained, "--out", str(out), "--batch-size", "4") == 0
+    printed = capsys.readouterr().out
+    assert "Predictions before and after: identical to the bit" in printed
+    assert sorted(path.name for path in out.iterdir()) == [
+        "both.backward_lstm.png",
+        "both.forward_lstm.png",
+        "gates.zarr",
+        "gru.png",
+        "statistics.csv",
+        "verify.csv",
+    ]
+    rows = (out / "verify.csv").read_text().splitlines()[1:]
+    assert len(rows) == 3
+    assert all(float(row.split(",")[1]) < 1e-5 for row in rows)
+    gates = xarray.open_datatree(out / "gates.zarr", engine="zarr", consolidated=False)
+    model = keras.saving.load_model(trained / "model.keras")
+    hidden = gates["gru/hidden"].values
+    last = model.layers[-1]
+    outputs = model.predict(np.load(trained / "data.npz")["tokens"], verbose=0)
+    mask = gates["gru/mask"].values
+    ends = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
+    np.testing.assert_allclose(last(hidden[np.arange(10), ends]), outputs, atol=1e-6)
+
+
+def test_inspect_chooses_layers_and_default_folder(trained, capsys):
+    assert inspect(trained, "--layers", "gru", "--sample", "3") == 0
+    names = {path.name for path in (trained / "model-gates").iterdir()}
+    assert names == {"gates.zarr", "gru.png", "statistics.csv", "verify.csv"}
+
+
+def test_inspect_reads_npy_files_and_any_name(trained, tmp_path):
+    data = np.load(trained / "data.npz")["tokens"]
+    np.save(tmp_path / "a.npy", data)
+    np.savez(tmp_path / "b.npz", anything=data)
+    np.savez(tmp_path / "c.npz", x=data, y=np.ones(10))
+    for name in ("a.npy", "b.npz", "c.npz"):
+        out = str(tmp_path / name[0])
+        assert inspect(trained, "--out", out, data=name) == 0
+
+
+def test_inspect_draws_every_frame(tmp_path, rng):
+    wrapper = layers.TimeDistributed(layers.GRU(2, name="gru"), name="each")
+    keras.Sequential([keras.Input((3, 4, 2)), wrapper]).save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", rng.normal(size=(2, 3, 4, 2)))
+    assert (
+        inspect(tmp_path, "--out", str(tmp_path / "o"), model="m.keras", data="x.npy")
+        == 0
+    )
+    pictures = sorted(path.name for path in (tmp_path / "o").glob("*.png"))
+    assert pictures == [f"each.gru.{frame}.png" for frame in range(3)]
+
+
+BAD = {
+    "no model": ({"model": "none.keras"}, [], "There is no model file"),
+    "no data": ({"data": "none.npz"}, [], "There is no data file"),
+    "not a model": ({"model": "data.npz"}, [], "could not be loaded as a Keras model"),
+    "not data": ({"data": "model.keras"}, [], "tokens|could not be read as NumPy"),
+    "sample": ({}, ["--sample", "10"], "--sample must be between 0 and 9; got 10"),
+    "layer": ({}, ["--layers", "nope"], "'nope' matches none of"),
+    "module": ({}, ["--import", "no_such_module"], "no_such_module"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments_get_a_sentence(case, trained, capsys):
+    files, extra, sentence = BAD[case]
+    assert inspect(trained, *extra, **files) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert any(part in error for part in sentence.split("|"))
+
+
+def test_results_are_never_written_over(trained, capsys):
+    assert inspect(trained) == 0
+    assert inspect(trained) == 2
+    assert "has files in it" in capsys.readouterr().err
+
+
+def test_custom_objects_come_from_a_module(tmp_path, rng, monkeypatch):
+    (tmp_path / "own_layers.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable('own')\n"
+        "class Double(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    make = (
+        "import keras, numpy as np, own_layers\n"
+        "keras.Sequential([keras.Input((4, 2)), own_layers.Double(),"
+        " keras.layers.GRU(2)]).save('m.keras')\n"
+        "np.save('x.npy', np.ones((2, 4, 2)))\n"
+    )
+    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert inspect(tmp_path, model="m.keras", data="x.npy") == 2
+    words = ["--import", "own_layers"]
+    assert inspect(tmp_path, *words, model="m.keras", data="x.npy") == 0
+
+
+@pytest.mark.parametrize("task", ["sine", "digits"])
+def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo", "--task", task, "--seeds", "2", "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    out = tmp_path / f"keras-gates-demo-{task}"
+    assert f"Written to {out.name}" in printed
+    assert "LSTM - GRU" in printed and "truth" in printed
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "untrained_pair.png",
+        "lstm_gates.png",
+        "gru_gates.png",
+        "lstm_evolution.png",
+        "gru_evolution.png",
+        "lstm_gates.zarr",
+        "gru_gates.zarr",
+        "predictions.png",
+        "study.png",
+        "study.csv",
+    }
+    assert all(path.stat().st_size > 5000 for path in out.glob("*.png"))
+    assert cli._free(out.relative_to(tmp_path)).name == f"{out.name}-2"
+
+
+def test_help_names_the_commands(capsys):
+    for words in (["--help"], ["demo", "--help"], ["inspect", "--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+    printed = capsys.readouterr().out
+    assert "demo" in printed and "MODEL" in printed and "KERAS_BACKEND" in printed
+
+
+def test_module_runs_as_the_command_does():
+    result = subprocess.run(
+        [sys.executable, "-m", "keras_gates", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == cli.keras_gates.__version__
