@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_gates.checks import whole_number
 from keras_gates.study import Study, gather
-from keras_gates.tasks import _whole
 from keras_gates.training import Recipe, checked_data, kind_of, rows_of, train
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def compare(
     """
     _check_builders(builders)
     seeds = _checked_seeds(seeds)
-    epochs = _whole("epochs", epochs, at_least=1)
-    batch_size = _whole("batch_size", batch_size, at_least=1)
+    epochs = whole_number("epochs", epochs, at_least=1)
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
     if verbose not in (0, 1):
         raise ValueError(f"`verbose` must be 0 (silent) or 1; got {verbose!r}.")
     if on_run_end is not None and not callable(on_run_end):
@@ -244,7 +244,7 @@ def _check_builders(builders: Any) -> None:
 def _checked_seeds(seeds: Any) -> list[int]:
     """Returns the seeds one by one."""
     if isinstance(seeds, int | np.integer):
-        return list(range(_whole("seeds", seeds, at_least=1)))
+        return list(range(whole_number("seeds", seeds, at_least=1)))
     try:
         chosen = [operator.index(seed) for seed in seeds]
     except TypeError:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
 
+# The units of two layers may differ in number, the steps of time may not.
+GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
+
 WRITTEN = f"1 − {v.UPDATE}"
 """What a GRU has for an input gate: the share of the candidate that is written."""
 
@@ -81,7 +84,7 @@ def gates(
     columns = [names for names in (left, right) if names]
     rows = max(map(len, columns))
     figure = figure or canvas.new_figure(height=1.35 * rows + 0.9)
-    grid = _grid(figure, rows, len(columns))
+    grid = figure.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
         _draw_column(panels, [picture[name] for name in names])
     title = f"{_name(picture)} ({picture.attrs['kind']}), sample {sample}"
@@ -143,7 +146,7 @@ def pair(
         right[WRITTEN] = 1 - right[v.UPDATE]
     rows = [names for names in PAIRS if names[0] in left or names[1] in right]
     figure = figure or canvas.new_figure(height=1.2 * len(rows) + 0.9)
-    grid = _grid(figure, len(rows), 2)
+    grid = figure.subplots(len(rows), 2, **GRID)
     for panels, names in zip(grid, rows, strict=True):
         _draw_row(panels, names, (left, right))
     gate_rows = sum(names[0] in v.GATES for names in rows)
@@ -173,7 +176,7 @@ def _layer(node: Any, argument: str, kinds: tuple[str, ...]) -> xarray.Dataset:
         )
     kind = node.attrs.get("kind")
     if kind not in kinds:
-        got = f"the {kind} layer {_name(node)}" if kind else "no attribute `kind`"
+        got = f"the {kind} layer {_name(node)}" if kind else "data without a `kind`"
         raise ValueError(
             f"`{argument}` must be one layer of kind {' or '.join(kinds)}; got {got}."
             + (f" Choose a layer below it: {', '.join(below)}." if below else "")
@@ -223,11 +226,6 @@ def _name(layer: xarray.Dataset) -> str:
     return repr(layer.attrs.get("layer", "unnamed"))
 
 
-def _grid(figure: Figure, rows: int, columns: int) -> numpy.ndarray:
-    # The units of two layers may differ in number, the steps of time may not.
-    return figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="col")
-
-
 def _draw_column(panels: numpy.ndarray, signals: list[xarray.DataArray]) -> None:
     """Draws signals of `gates` one below the other: only gates, or none."""
     for row, signal in enumerate(signals):
@@ -245,21 +243,19 @@ def _draw_row(
     panels: numpy.ndarray, names: tuple[str, str], layers: tuple[xarray.Dataset, ...]
 ) -> None:
     """Draws a row of `pair` on one scale; a side that has nothing says why."""
-    signals = [layer.get(name) for layer, name in zip(layers, names, strict=True)]
-    scale = _scale(names[0], [signal for signal in signals if signal is not None])
-    for axes, kind, name, signal in zip(panels, v.KINDS, names, signals, strict=True):
-        if signal is not None:
-            _heat_map(axes, signal, f"{kind}: {PAIR_TITLES[name]}", scale)
-        elif (kind, name) == (v.GRU.name, v.CELL):
-            _say(axes, "A GRU has no cell state:\nits hidden state is its memory.")
-        else:
-            _say(axes, f"{name} was not captured")
-
-
-def _say(axes: Axes, words: str) -> None:
-    axes.set_axis_off()
-    style = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, **style)
+    sides = list(zip(panels, names, layers, strict=True))
+    scale = _scale(names[0], [layer[name] for _, name, layer in sides if name in layer])
+    for axes, name, layer in sides:
+        kind = layer.attrs["kind"]
+        if name in layer:
+            _heat_map(axes, layer[name], f"{kind}: {PAIR_TITLES[name]}", scale)
+            continue
+        words = f"{name} was not captured"
+        if (kind, name) == (v.GRU.name, v.CELL):
+            words = "A GRU has no cell state:\nits hidden state is its memory."
+        style = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, **style)
+        axes.set_axis_off()
 
 
 def _scale(name: str, signals: list[xarray.DataArray]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_gates.checks import whole_number
+
 
 def iterate(
     x: Any, model: keras.Model, batch_size: int, argument: str
@@ -24,8 +26,7 @@ def iterate(
     Raises:
         ValueError: If a batch is empty, does not fit the model, or holds NaN.
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
     for batch in _batches(x, batch_size, argument):
         arrays = keras.tree.map_structure(_to_numpy, batch)
         _check(arrays, model, argument)

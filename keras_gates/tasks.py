@@ -4,10 +4,10 @@ Every `x` has the shape `(sample, time, feature)` that a recurrent Keras layer t
 The same seed gives the same arrays on every backend, for NumPy makes them.
 """
 
-import operator
-
 import numpy as np
 from numpy.typing import ArrayLike
+
+from keras_gates.checks import whole_number
 
 PIXEL_LEVELS = 16
 """A pixel of scikit-learn's digits counts the inked dots of its 4 by 4 block."""
@@ -38,7 +38,7 @@ def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.n
         >>> series.shape
         (1000,)
     """
-    points = _whole("points", points, at_least=1)
+    points = whole_number("points", points, at_least=1)
     if not (np.isfinite(noise) and noise >= 0):
         raise ValueError(
             "`noise` must be a standard deviation, a finite number of 0 or more; "
@@ -84,8 +84,8 @@ def sliding_windows(
         >>> x[..., 0].tolist(), y[..., 0].tolist()
         ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [3.0, 4.0])
     """
-    length = _whole("length", length, at_least=1)
-    horizon = _whole("horizon", horizon, at_least=1)
+    length = whole_number("length", length, at_least=1)
+    horizon = whole_number("horizon", horizon, at_least=1)
     series = np.asarray(series, dtype=np.float32)
     if series.ndim not in (1, 2):
         raise ValueError(
@@ -169,7 +169,7 @@ def time_split(
         (760, 140)
     """
     x, y = np.asarray(x), np.asarray(y)
-    gap = _whole("gap", gap, at_least=0)
+    gap = whole_number("gap", gap, at_least=0)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(
             "`x` and `y` must be arrays with one row for each sample; got shapes "
@@ -190,23 +190,6 @@ def time_split(
             "smaller `gap`."
         )
     return (x[:train_end], y[:train_end]), (x[test_start:], y[test_start:])
-
-
-def _whole(name: str, value: int, *, at_least: int) -> int:
-    """Returns `value` as an int, or says what `name` must be."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"`{name}` must be a whole number; got {value!r}. Use an int of at least "
-            f"{at_least}."
-        ) from None
-    if number < at_least:
-        raise ValueError(
-            f"`{name}` must be at least {at_least}; got {number}. Use {at_least} or "
-            "more."
-        )
-    return number
 
 
 def _require_finite(name: str, values: np.ndarray) -> None:

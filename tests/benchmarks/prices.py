@@ -87,12 +87,12 @@ def prices(size):
 
     def fit(callbacks):
         def call():
-            stock.fit(x, y, batch_size=batch, epochs=3, verbose=0, callbacks=callbacks)
+            stock.fit(x, y, batch_size=batch, epochs=1, verbose=0, callbacks=callbacks)
 
         return call
 
     recorder = keras_gates.GateRecorder(probe=x[:16])
-    yield "fit with GateRecorder / without", in_turns(fit([]), fit([recorder]), 3)
+    yield "fit with GateRecorder / without", in_turns(fit([]), fit([recorder]), 5)
 
 
 def import_price():
