@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy
+import numpy as np
 
 from keras_gates import canvas, stats
 from keras_gates.vocabulary import GATES, SAMPLE, STEP
@@ -51,7 +51,7 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
     axes.set_xlabel("recorded step")
-    at = numpy.arange(gate.sizes[STEP])
+    at = np.arange(gate.sizes[STEP])
     if EPOCH in gate.coords:
         axes.set_xlabel("finished epochs")
         at = gate[EPOCH].values
@@ -192,17 +192,17 @@ def _check_trace(gate: Any) -> None:
         )
 
 
-def _quantiles(gate: xarray.DataArray) -> numpy.ndarray:
+def _quantiles(gate: xarray.DataArray) -> np.ndarray:
     """Returns the quantiles of each step, of shape (quantile, step)."""
     quantiles = []
     # Step by step, so that of lazy data one step at a time is in memory.
     for step in range(gate.sizes[STEP]):
         values = gate.isel({STEP: step}).values
-        values = values[~numpy.isnan(values)]
+        values = values[~np.isnan(values)]
         # A step without a value has no quantiles: a gap in the line.
-        values = values if values.size else numpy.nan
-        quantiles.append(numpy.quantile(values, QUANTILES))
-    return numpy.transpose(quantiles)
+        values = values if values.size else np.nan
+        quantiles.append(np.quantile(values, QUANTILES))
+    return np.transpose(quantiles)
 
 
 def _in_words(metric: str) -> str:
@@ -211,9 +211,9 @@ def _in_words(metric: str) -> str:
     return before + metric.removeprefix("val_").replace("_", " ")
 
 
-def _column(argument: str, values: Any) -> numpy.ndarray:
+def _column(argument: str, values: Any) -> np.ndarray:
     """Returns values of shape (sample,) or (sample, 1) as (sample,)."""
-    values = numpy.asarray(values)
+    values = np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
         return values[:, 0]
     if values.ndim != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy
+import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
@@ -226,7 +226,7 @@ def _name(layer: xarray.Dataset) -> str:
     return repr(layer.attrs.get("layer", "unnamed"))
 
 
-def _draw_column(panels: numpy.ndarray, signals: list[xarray.DataArray]) -> None:
+def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:
     """Draws signals of `gates` one below the other: only gates, or none."""
     for row, signal in enumerate(signals):
         title = v.LONG_NAMES[signal.name]
@@ -240,7 +240,7 @@ def _draw_column(panels: numpy.ndarray, signals: list[xarray.DataArray]) -> None
 
 
 def _draw_row(
-    panels: numpy.ndarray, names: tuple[str, str], layers: tuple[xarray.Dataset, ...]
+    panels: np.ndarray, names: tuple[str, str], layers: tuple[xarray.Dataset, ...]
 ) -> None:
     """Draws a row of `pair` on one scale; a side that has nothing says why."""
     sides = list(zip(panels, names, layers, strict=True))
@@ -262,8 +262,8 @@ def _scale(name: str, signals: list[xarray.DataArray]) -> dict[str, Any]:
     """Returns 0 to 1 for a gate; for others what is centred and holds every value."""
     if name in v.GATES:
         return {"cmap": canvas.GATE_MAP, "vmin": 0, "vmax": 1}
-    values = numpy.concatenate([signal.values.ravel() for signal in signals])
-    limit = numpy.abs(values[numpy.isfinite(values)]).max(initial=0) or 1
+    values = np.concatenate([signal.values.ravel() for signal in signals])
+    limit = np.abs(values[np.isfinite(values)]).max(initial=0) or 1
     return {"cmap": canvas.STATE_MAP, "vmin": -limit, "vmax": limit}
 
 
@@ -289,7 +289,7 @@ def _heat_map(
     canvas.whole_numbers(axes.yaxis)
 
 
-def _colour_bar(panels: numpy.ndarray, label: str) -> None:
+def _colour_bar(panels: np.ndarray, label: str) -> None:
     """Draws the scale of rows of panels, equally wide beside one and beside many."""
     image = next(axes.images[0] for axes in panels.flat if axes.images)
     bar = image.axes.figure.colorbar(image, ax=panels, aspect=10 * len(panels))
@@ -297,7 +297,7 @@ def _colour_bar(panels: numpy.ndarray, label: str) -> None:
     bar.ax.tick_params(labelsize="small")
 
 
-def _finish(figure: Figure, grid: numpy.ndarray, title: str) -> None:
+def _finish(figure: Figure, grid: np.ndarray, title: str) -> None:
     """Writes what belongs to the whole: title, time axes, and what hatching means."""
     from matplotlib.patches import Patch
 
@@ -307,7 +307,7 @@ def _finish(figure: Figure, grid: numpy.ndarray, title: str) -> None:
         lowest.tick_params(labelbottom=True)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     images = [image for axes in grid.flat for image in axes.images]
-    if any(numpy.ma.is_masked(image.get_array()) for image in images):
+    if any(np.ma.is_masked(image.get_array()) for image in images):
         note = Patch(label="masked step: no value", **MASKED)
         style = {"fontsize": "small", "frameon": False}
         figure.legend(handles=[note], loc="outside lower right", **style)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy
+import numpy as np
 
 from keras_gates.tree import depth_first, grow
 from keras_gates.vocabulary import GATES, KINDS, SIGNALS, STEP, UNIT
@@ -205,7 +205,7 @@ def mean_interval(data: Any, dim: str, *, level: float = 0.95) -> tuple[Any, Any
             f"and `data` has {dict(data.sizes)}."
         )
     count = data.sizes[dim]
-    data = data.astype("float64").where(numpy.isfinite(data))
+    data = data.astype("float64").where(np.isfinite(data))
     mean = data.mean(dim, skipna=False)
     if count == 1:
         return mean, mean * math.nan, mean * math.nan
@@ -236,16 +236,16 @@ def _fading(gate: xarray.DataArray, share: float, name: str) -> xarray.DataArray
     # Masked steps add ln 1 = 0. With `skipna` a negative value, whose logarithm is
     # NaN too, would pass for a masked step.
     logarithm = xarray.apply_ufunc(_silent_log, gate.fillna(1), dask="parallelized")
-    total = logarithm.sum(reduced, skipna=False, dtype=numpy.float64)
+    total = logarithm.sum(reduced, skipna=False, dtype=np.float64)
     mean = total / count.where(count > 0)
-    steps = (math.log(share) / mean.where(mean != 0)).where(mean != 0, numpy.inf)
+    steps = (math.log(share) / mean.where(mean != 0)).where(mean != 0, np.inf)
     return steps.assign_attrs(long_name=name, units="steps")
 
 
-def _silent_log(values: numpy.ndarray) -> numpy.ndarray:
+def _silent_log(values: np.ndarray) -> np.ndarray:
     # Set here because Dask runs this in threads that know no setting of the caller.
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        return numpy.log(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(values)
 
 
 def _row(signal: xarray.DataArray) -> dict[str, float]:
@@ -256,8 +256,8 @@ def _row(signal: xarray.DataArray) -> dict[str, float]:
     if signal.name in GATES:
         left, right = (side.mean() for side in saturation(signal).drop_vars("side"))
     row = {
-        "mean": signal.mean(dtype=numpy.float64),
-        "standard_deviation": signal.std(dtype=numpy.float64),
+        "mean": signal.mean(dtype=np.float64),
+        "standard_deviation": signal.std(dtype=np.float64),
         "minimum": signal.min(),
         "maximum": signal.max(),
         "left": left,
