@@ -1,0 +1,123 @@
+"""Breaks the package in known ways, and shows which test notices.
+
+    KERAS_BACKEND=torch python tests/mutations.py
+
+Each mutation is a mistake that people make who compute gates by hand. It is made in a
+copy of the repository; the script fails if a mutation passes the tests.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).parents[1]
+TESTS = ["tests/test_layers.py", "tests/test_capture.py"]
+
+MUTATIONS = {
+    "input and forget gate swapped": (
+        "vocabulary.py",
+        "blocks=(INPUT, FORGET, CANDIDATE, OUTPUT)",
+        "blocks=(FORGET, INPUT, CANDIDATE, OUTPUT)",
+    ),
+    "update and reset gate swapped": (
+        "equations.py",
+        "{v.UPDATE: update, v.RESET: reset,",
+        "{v.UPDATE: reset, v.RESET: update,",
+    ),
+    "update taken for 1 - update": (
+        "equations.py",
+        "{v.UPDATE: update,",
+        "{v.UPDATE: 1 - update,",
+    ),
+    "h[t] taken for h[t-1]": (
+        "equations.py",
+        "    return ops.concatenate([first[:, None, :], sequence[:, :-1, :]], axis=1)",
+        "    return sequence",
+    ),
+    "bias of the LSTM dropped": (
+        "equations.py",
+        "        total = total + weights.bias",
+        "        pass",
+    ),
+    "recurrent bias of the GRU dropped": (
+        "equations.py",
+        "bias, recurrent_bias = bias[0], bias[1]",
+        "bias, recurrent_bias = bias[0], None",
+    ),
+    "reset gate on the wrong side of the product": (
+        "equations.py",
+        "    if weights.reset_after:\n        recurrent",
+        "    if not weights.reset_after:\n        recurrent",
+    ),
+    "mask ignored: the state is not held": (
+        "equations.py",
+        "    return ops.where(ops.expand_dims(count > 0, -1), values, "
+        "first[:, None, :])",
+        "    return sequence",
+    ),
+    "mask ignored: the cell forgets on": (
+        "equations.py",
+        "            forget = ops.where(real, forget, ops.ones_like(forget))",
+        "            pass",
+    ),
+    "padded steps counted": (
+        "capture.py",
+        'signal = ops.where(ops.expand_dims(mask, -1), signal, float("nan"))',
+        "pass",
+    ),
+    "initial state forgotten": (
+        "layers.py",
+        "equations.before(hidden, first[0])",
+        "equations.before(hidden, ops.zeros_like(first[0]))",
+    ),
+    "dropout forgotten": (
+        "layers.py",
+        "if training and 0.0 < cell.dropout < 1.0:",
+        "if False:",
+    ),
+    "recurrent dropout forgotten": (
+        "layers.py",
+        "if training and 0.0 < cell.recurrent_dropout < 1.0:",
+        "if False:",
+    ),
+    "backward layer left in its own order": (
+        "capture.py",
+        "if emission.go_backwards else tensor",
+        "if False else tensor",
+    ),
+    "fused bidirectional kernel swallows the gates": (
+        "wrappers.py",
+        "return not collect.active() and super()._can_attempt_fused_lstm",
+        "return super()._can_attempt_fused_lstm",
+    ),
+}
+
+
+def main():
+    missed = []
+    for name, (file, old, new) in MUTATIONS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder, "copy")
+            ignored = shutil.ignore_patterns(".*", "docs")
+            shutil.copytree(ROOT, copy, ignore=ignored)
+            path = copy / "keras_gates" / file
+            text = path.read_text()
+            if text.count(old) != 1:
+                sys.exit(f"'{name}' fits {text.count(old)} places in {file}, not one.")
+            path.write_text(text.replace(old, new))
+            # `python -m pytest` puts the copy before the installed package.
+            words = [sys.executable, "-m", "pytest", "-x", "--no-header", *TESTS]
+            result = subprocess.run(words, cwd=copy, capture_output=True, text=True)
+        caught = re.findall(r"^(?:FAILED|ERROR) (\S+)", result.stdout, re.M)
+        print(f"{name}: {caught[0] if caught else 'NOT CAUGHT'}", flush=True)
+        if not caught:
+            missed.append(name)
+    if missed:
+        sys.exit(f"No test noticed: {', '.join(missed)}.")
+
+
+if __name__ == "__main__":
+    main()
