@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_gates import store as stores
 from keras_gates import vocabulary as v
+from keras_gates.checks import names_of, whole_number
 from keras_gates.collect import Collector, Emission
 from keras_gates.inputs import iterate, number_of_batches
 from keras_gates.instrument import Node, instrument_nodes, select, walk
@@ -124,6 +125,7 @@ class Reader:
             Node path to a dict of arrays: the signals, the initial states and, where
             there is one, the mask.
         """
+        batch_size = whole_number("batch_size", batch_size, at_least=1)
         total = number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found = False
@@ -169,19 +171,19 @@ class _Program(keras.Model):
         # Inputs go to the user's model as they are; it casts them itself.
         super().__init__(autocast=False, name="keras_gates")
         self.model = model
-        self._paths = {id(node.owner): node.path for node in nodes}
-        self._owners = tuple(node.owner for node in nodes)
+        self._places = [(node.layer, node.cell) for node in nodes]
+        self._paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
         self._chosen = chosen
         self._training = training
         self.built = True
 
     def call(self, inputs):
-        with Collector(self._owners).active() as collector:
+        with Collector(self._places).active() as collector:
             self.model(inputs, training=self._training)
         calls = Counter()
         results = {}
         for emission in collector.emissions:
-            path = self._paths[id(emission.owner)]
+            path = self._paths[id(emission.layer), id(emission.cell)]
             calls[path] += 1
             key = path if calls[path] == 1 else f"{path}@{calls[path]}"
             results[key] = _for_the_host(emission, self._chosen)
@@ -214,7 +216,7 @@ def _choose(nodes: list[Node], signals) -> set[str]:
     available = dict.fromkeys(s for node in nodes for s in node.kind.signals)
     if signals is None:
         return set(available)
-    signals = [signals] if isinstance(signals, str) else list(signals)
+    signals = names_of("signals", signals)
     for signal in signals:
         if signal not in available:
             where = ", ".join(f"'{node.path}' ({node.kind.name})" for node in nodes)
@@ -224,16 +226,14 @@ def _choose(nodes: list[Node], signals) -> set[str]:
             raise ValueError(
                 f"`signals` must be among {names} for {where}; got {signal!r}{hint}."
             )
-    if not signals:
-        raise ValueError("`signals` is empty; leave it out to get every signal.")
     return set(signals)
 
 
 @contextlib.contextmanager
 def _state_kept(model):
     """Puts back whatever running the model changes: states, statistics, seeds."""
-    trained = {id(variable) for variable in model.trainable_variables}
-    changing = [var for var in model.variables if id(var) not in trained]
+    # Trainable weights too: in training mode a layer may rewrite its own.
+    changing = [*model.variables, *model.metrics_variables]
     for _, layer in walk(model):
         if isinstance(layer, keras.layers.RNN) and layer.states is not None:
             changing += keras.tree.flatten(layer.states)

@@ -18,3 +18,17 @@ def whole_number(name: str, value: int, *, at_least: int) -> int:
             "more."
         )
     return number
+
+
+def names_of(argument: str, names) -> list[str]:
+    """Returns one name or several as a list, or says what `argument` must be."""
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, (list, tuple, set)) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise TypeError(
+            f"`{argument}` must be a name or a list of names; got {names!r}."
+        )
+    if not names:
+        raise ValueError(f"`{argument}` is empty; leave it out to get all.")
+    return list(names)

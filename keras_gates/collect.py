@@ -18,7 +18,8 @@ class Emission(NamedTuple):
     """The signals of one call of a layer, in the order in which it worked.
 
     Attributes:
-        owner: The layer, or the cell of a stack, that the signals belong to.
+        layer: The recurrent layer.
+        cell: Its cell, or the one of its stack that the signals belong to.
         signals: Signal name to `(batch, time, units)`, or
             `(batch, frame, time, units)` inside a `TimeDistributed`.
         initial: State name to `(batch, units)`, the state before the first step.
@@ -26,7 +27,8 @@ class Emission(NamedTuple):
         go_backwards: Whether the layer read its input from the end.
     """
 
-    owner: Any
+    layer: Any
+    cell: Any
     signals: dict[str, Tensor]
     initial: dict[str, Tensor]
     mask: Tensor | None
@@ -37,16 +39,16 @@ class Collector:
     """Receives what the wanted layers emit while it is active.
 
     Args:
-        owners: The layers and cells whose signals are wanted.
+        places: Pairs of a layer and a cell of it, whose signals are wanted.
     """
 
-    def __init__(self, owners):
-        self._wanted = {id(owner) for owner in owners}
+    def __init__(self, places):
+        self._wanted = {(id(layer), id(cell)) for layer, cell in places}
         self.emissions: list[Emission] = []
 
-    def wants(self, owner) -> bool:
-        """Tells whether the signals of a layer or cell are wanted."""
-        return id(owner) in self._wanted
+    def wants(self, layer, cell) -> bool:
+        """Tells whether the signals of a cell in a layer are wanted."""
+        return (id(layer), id(cell)) in self._wanted
 
     @contextlib.contextmanager
     def active(self):
@@ -63,9 +65,9 @@ def active() -> bool:
     return bool(_stack())
 
 
-def wanted(owner) -> bool:
-    """Tells whether an active collector wants the signals of a layer or cell."""
-    return any(collector.wants(owner) for collector in _stack())
+def wanted(layer, cell) -> bool:
+    """Tells whether an active collector wants the signals of a cell in a layer."""
+    return any(collector.wants(layer, cell) for collector in _stack())
 
 
 def _stack() -> list[Collector]:
@@ -78,7 +80,7 @@ def emit(emission: Emission) -> None:
     """Hands signals to every active collector that wants them."""
     emission = _unfold_frames(emission)
     for collector in _stack():
-        if collector.wants(emission.owner):
+        if collector.wants(emission.layer, emission.cell):
             collector.emissions.append(emission)
 
 
@@ -87,8 +89,8 @@ def folded_frames(batch, frames):
     """Marks that the frames of a `TimeDistributed` are folded into the batch."""
     if getattr(_local, "frames", None) is not None:
         raise ValueError(
-            "A `TimeDistributed` inside another `TimeDistributed` cannot be captured. "
-            "Leave its layers out with `layers=`."
+            "A recurrent layer inside two `TimeDistributed` wrappers cannot be "
+            "captured. Leave it out: name the other layers in `layers`."
         )
     _local.frames = (batch, frames)
     try:

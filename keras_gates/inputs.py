@@ -6,8 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_gates.checks import whole_number
-
 
 def iterate(
     x: Any, model: keras.Model, batch_size: int, argument: str
@@ -26,7 +24,6 @@ def iterate(
     Raises:
         ValueError: If a batch is empty, does not fit the model, or holds NaN.
     """
-    batch_size = whole_number("batch_size", batch_size, at_least=1)
     for batch in _batches(x, batch_size, argument):
         arrays = keras.tree.map_structure(_to_numpy, batch)
         _check(arrays, model, argument)
@@ -36,7 +33,7 @@ def iterate(
 def number_of_batches(x: Any, batch_size: int) -> int | None:
     """Returns how many batches there will be, or `None` where nobody knows."""
     if _is_arrays(x):
-        return -(-len(keras.tree.flatten(x)[0]) // max(batch_size, 1))
+        return -(-len(keras.tree.flatten(x)[0]) // batch_size)
     if isinstance(x, keras.utils.PyDataset):
         return x.num_batches
     try:

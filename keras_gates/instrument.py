@@ -1,12 +1,14 @@
 """Turning the recurrent layers of a model into gate layers, in place, and back."""
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
 
 from keras_gates import vocabulary as v
+from keras_gates.checks import names_of
 from keras_gates.layers import GateGRU, GateLSTM, GateRNN, cells_of, kind_of
 from keras_gates.wrappers import GateBidirectional, GateTimeDistributed
 
@@ -26,15 +28,13 @@ class Node(NamedTuple):
     Attributes:
         path: The names of the layers that lead to it, joined by "/".
         layer: The recurrent layer.
-        cell: The cell whose gates they are.
-        owner: What emits them: the layer, or the cell if the layer holds a stack.
+        cell: The cell whose gates they are, the layer's own or one of its stack.
         kind: The kind of the cell, or `None` if its equations are not known.
     """
 
     path: str
     layer: keras.layers.RNN
     cell: Any
-    owner: Any
     kind: v.Kind | None
 
 
@@ -88,11 +88,32 @@ def instrument(model: keras.Model) -> Instrumented:
 
 
 def instrument_nodes(model: keras.Model, nodes: list[Node]) -> Instrumented:
-    """Turns the layers of the given nodes, and the wrappers in the model."""
-    chosen = list({id(node.layer): node.layer for node in nodes}.values())
+    """Turns the layers of the given nodes, and the wrappers around them."""
+    chosen = {id(node.layer): node.layer for node in nodes}
     wrappers = (keras.layers.Bidirectional, keras.layers.TimeDistributed)
-    chosen += [layer for _, layer in walk(model) if isinstance(layer, wrappers)]
-    return Instrumented(model, [layer for layer in chosen if _turn(layer)])
+    for path, layer in walk(model):
+        inside = any(id(inner) in chosen for _, inner in walk(layer))
+        if isinstance(layer, wrappers) and inside:
+            _require_stock_call(path, layer)
+            chosen[id(layer)] = layer
+    return Instrumented(model, [layer for layer in chosen.values() if _turn(layer)])
+
+
+def _require_stock_call(path: str, layer) -> None:
+    """Refuses a `TimeDistributed` of the user's own: its frames cannot be folded."""
+    stock = keras.layers.TimeDistributed
+    if isinstance(layer, stock) and "call" in _added(layer):
+        raise ValueError(
+            f"'{path}' is a `{type(layer).__name__}`, which changes the `call` of "
+            "`TimeDistributed`, so the recurrent layer inside cannot be captured. "
+            "Leave it out: name the other layers in `layers`."
+        )
+
+
+def _added(layer) -> set[str]:
+    """Returns the names that a user's subclass adds to Keras's class and to ours."""
+    known = {base for cls in _GATE_CLASSES.values() for base in cls.__mro__}
+    return {name for cls in set(type(layer).__mro__) - known for name in vars(cls)}
 
 
 def restore(model: keras.Model) -> keras.Model:
@@ -179,19 +200,18 @@ def find_nodes(model: keras.Model) -> list[Node]:
         if not isinstance(layer, keras.layers.RNN):
             continue
         cells = cells_of(layer)
+        names = Counter()
         for cell in cells:
             if isinstance(cell, keras.layers.SimpleRNNCell):
                 continue
-            alone = cell is layer.cell
-            nodes.append(
-                Node(
-                    path=path if alone else f"{path}/{cell.name}",
-                    layer=layer,
-                    cell=cell,
-                    owner=layer if alone else cell,
-                    kind=kind_of(cell),
-                )
-            )
+            place = path
+            if cell is not layer.cell:
+                names[cell.name] += 1
+                twin = f"#{names[cell.name]}" if names[cell.name] > 1 else ""
+                place = f"{path}/{cell.name}{twin}"
+            changed = "inner_loop" in _added(layer)
+            kind = None if changed else kind_of(cell)
+            nodes.append(Node(place, layer, cell, kind))
     return nodes
 
 
@@ -223,7 +243,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
         )
     chosen = nodes
     if patterns is not None:
-        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        patterns = names_of("layers", patterns)
         chosen = [node for node in nodes if any(_matches(node, p) for p in patterns)]
         for pattern in patterns:
             if not any(_matches(node, pattern) for node in nodes):
@@ -240,17 +260,21 @@ def select(model: keras.Model, patterns) -> list[Node]:
                 else "Build the layer from `LSTMCell` or `GRUCell`."
             )
             raise ValueError(
-                f"The equations of '{node.path}' are not known: its cell is a "
-                f"`{type(node.cell).__name__}`, and keras_gates reads Keras's "
-                f"`LSTMCell` and `GRUCell`. {way_out}"
+                f"The equations of '{node.path}' are not known: it is a "
+                f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, "
+                "and keras_gates reads Keras's `LSTMCell` and `GRUCell` in Keras's own "
+                f"`inner_loop`. {way_out}"
             )
     return chosen
 
 
 def _matches(node: Node, pattern: str) -> bool:
+    """Tells whether a pattern names a node, or a layer around it, by path or name."""
+    parts = node.path.split("/")
+    paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     return any(
-        fnmatch.fnmatchcase(name, pattern)
-        for name in (node.path, node.path.rsplit("/", 1)[-1])
+        name == pattern or fnmatch.fnmatchcase(name, pattern)
+        for name in (*paths, *parts)
     )
 
 

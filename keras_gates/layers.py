@@ -95,10 +95,7 @@ class _GateRecurrence:
     def inner_loop(self, sequences, initial_state, mask, training=False):
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
-        cells = [
-            (owner, cell) for owner, cell in self._owners() if collect.wanted(owner)
-        ]
-        if not cells:
+        if not any(collect.wanted(self, cell) for cell in cells_of(self)):
             return super().inner_loop(
                 sequences, initial_state, mask=mask, training=training
             )
@@ -108,10 +105,6 @@ class _GateRecurrence:
             )
         self._emit_replay(sequences, initial_state, mask, training, result[1])
         return result
-
-    def _owners(self):
-        cells = cells_of(self)
-        return [(self, cells[0])] if cells[0] is self.cell else [(c, c) for c in cells]
 
     @contextlib.contextmanager
     def _every_output(self):
@@ -127,15 +120,15 @@ class _GateRecurrence:
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        owners = self._owners()
-        states = [initial_state] if len(owners) == 1 else initial_state
-        for (owner, cell), first in zip(owners, states, strict=True):
+        cells = cells_of(self)
+        states = [initial_state] if len(cells) == 1 else initial_state
+        for cell, first in zip(cells, states, strict=True):
             # Copied, as a stateful layer overwrites its states in place on PyTorch.
             first = [
                 ops.copy(ops.cast(state, cell.compute_dtype))
                 for state in keras.tree.flatten(first)
             ]
-            last = cell is owners[-1][1]
+            last = cell is cells[-1]
             hidden = outputs if last else _run(cell, sequences, first, mask, training)
             hidden = ops.cast(hidden, cell.compute_dtype)
             if mask is not None:
@@ -147,19 +140,24 @@ class _GateRecurrence:
                 blocks = _blocks(cell, sequences, started_from, training)
                 signals = equations.replay(kind, blocks, hidden, initial, mask)
                 collect.emit(
-                    collect.Emission(owner, signals, initial, mask, self.go_backwards)
+                    collect.Emission(
+                        self, cell, signals, initial, mask, self.go_backwards
+                    )
                 )
             sequences = hidden
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(self, sequences, initial_state=None, mask=None, training=False, **others):
+        # `others` are the arguments that a subclass of the user's adds.
+        arguments = {
+            "initial_state": initial_state,
+            "mask": mask,
+            "training": training,
+            **others,
+        }
         if not self.return_gates:
-            return super().call(
-                sequences, initial_state=initial_state, mask=mask, training=training
-            )
-        with collect.Collector([self]).active() as own:
-            outputs = super().call(
-                sequences, initial_state=initial_state, mask=mask, training=training
-            )
+            return super().call(sequences, **arguments)
+        with collect.Collector([(self, self.cell)]).active() as own:
+            outputs = super().call(sequences, **arguments)
         gates = {
             name: ops.cast(signal, self.compute_dtype)
             for name, signal in own.emissions[-1].signals.items()
@@ -298,7 +296,8 @@ class GateLSTM(_GateRecurrence, keras.layers.LSTM):
         `output`, `cell` and `hidden`, each `(batch, time, units)`, step for step
         what `return_sequences=True` returns, so in reverse with `go_backwards=True`.
         At a masked step the states are held and the other signals are zero; the
-        Keras mask goes along with each.
+        Keras mask goes along with each. Keras's wrappers (`Bidirectional`,
+        `TimeDistributed`) have no place for a dict of gates: see them with `capture`.
 
     Example:
         >>> import numpy as np
@@ -337,7 +336,9 @@ class GateGRU(_GateRecurrence, keras.layers.GRU):
         `gates` is a dict: `update`, `reset`, `candidate` and `hidden`, each
         `(batch, time, units)`, step for step what `return_sequences=True` returns, so
         in reverse with `go_backwards=True`. At a masked step the state is held and
-        the other signals are zero; the Keras mask goes along with each.
+        the other signals are zero; the Keras mask goes along with each. Keras's
+        wrappers (`Bidirectional`, `TimeDistributed`) have no place for a dict of
+        gates: see them with `capture`.
 
     Example:
         >>> import numpy as np

@@ -1,6 +1,7 @@
 """The callback that records gates while a model trains."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -8,6 +9,7 @@ import keras
 from keras_gates import stats
 from keras_gates import vocabulary as v
 from keras_gates.capture import Reader
+from keras_gates.inputs import iterate
 from keras_gates.tree import grow, recurrent
 
 if TYPE_CHECKING:
@@ -118,8 +120,19 @@ class GateRecorder(keras.callbacks.Callback):
             )
         self._epochs_before = None
         if not self._steps:
+            self._check_probe(model)
             self._reader = Reader(model, layers=self._layers, signals=self._signals)
             self._record(epoch=0)
+
+    def _check_probe(self, model) -> None:
+        """Refuses a probe for one use only, and builds a model that is not built."""
+        if isinstance(self._probe, Iterator):
+            raise ValueError(
+                "`probe` must be readable again at each epoch; got a generator. Give "
+                "an array."
+            )
+        if not model.built:
+            model(next(iterate(self._probe, model, self._batch_size, "probe")))
 
     def on_epoch_begin(self, epoch, logs=None):
         """Counts on where `fit` is called again and starts from epoch 0."""

@@ -1,7 +1,7 @@
 """A Zarr store that is written batch by batch and read lazily."""
 
 import os
-import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ def new_path(path) -> Path:
     Raises:
         FileExistsError: If there is something at the path already.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.exists():
         raise FileExistsError(
             f"`store` must be a new path; '{path}' exists already. Remove it, or "
@@ -43,10 +43,13 @@ def write(path: Path, trees: "Iterable[xarray.DataTree]") -> "xarray.DataTree":
     Raises:
         ValueError: If two trees differ in their lengths.
     """
-    unfinished = path.with_name(path.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     lengths = None
-    try:
+    # A folder of its own beside the path: nobody's file can be in the way.
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f".{path.name}-"
+    ) as folder:
+        unfinished = Path(folder, "store")
         for tree in trees:
             now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}
             if lengths is None:
@@ -69,9 +72,6 @@ def write(path: Path, trees: "Iterable[xarray.DataTree]") -> "xarray.DataTree":
                     consolidated=False,
                 )
         os.rename(unfinished, path)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return read(path)
 
 

@@ -1,6 +1,6 @@
 """Recorded arrays become labelled data: trees of datasets, one for each layer."""
 
-import importlib.metadata
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,15 @@ def to_tree(
     Returns:
         A tree with one dataset for each path, as `capture` describes it.
     """
+    import keras_gates
+
     places = {node.path: index for index, node in enumerate(nodes)}
     paths = dict.fromkeys(path for batch in batches for path in batch)
+    # The second call of a layer is "lstm@2", and lies where its first one does.
+    first = {p: p if p in places else re.sub(r"@\d+$", "", p) for p in paths}
     datasets = {}
-    for path in sorted(paths, key=lambda path: places[path.split("@")[0]]):
-        described = describe(nodes[places[path.split("@")[0]]])
+    for path in sorted(paths, key=lambda path: places[first[path]]):
+        described = describe(nodes[places[first[path]]])
         arrays = [batch[path] for batch in batches if path in batch]
         datasets[path] = to_dataset(arrays, {**described, "layer": path})
     return grow(
@@ -40,7 +44,7 @@ def to_tree(
         {
             "model": model_name,
             "layers": list(datasets),
-            "keras_gates": importlib.metadata.version("keras-gates"),
+            "keras_gates": keras_gates.__version__,
             "keras": keras.version(),
             "backend": keras.backend.backend(),
         },
@@ -136,8 +140,10 @@ def _dims(array, *last: str) -> tuple[str, ...]:
 
 
 def _name_of(function) -> str:
-    name = keras.activations.serialize(function)
-    return name if isinstance(name, str) else getattr(function, "__name__", str(name))
+    """Returns the name by which Keras finds an activation again, if it can."""
+    if not hasattr(function, "__name__"):  # a layer, or a partial function
+        return type(function).__name__
+    return keras.saving.get_registered_name(function)
 
 
 def _same_length(batches: list[dict]) -> list[dict]:

@@ -23,18 +23,19 @@ def verify(gates) -> "pandas.Series":
       activation(cell)`;
     - GRU: `hidden = update * hidden + (1 - update) * candidate`.
 
-    So a gate with a wrong name, a shift by one step, a forgotten mask or a lost
-    initial state shows. (A GRU's reset gate acts inside the candidate: it is proven
-    through the candidate only where that was computed from it.)
+    So a wrong weight block, a shift by one step, a forgotten mask or a lost initial
+    state shows. Two things cannot show in the states: an LSTM's `input` and
+    `candidate` under each other's names, since only their product enters, and a GRU's
+    `reset` gate, which acts inside the candidate.
 
     Args:
         gates: What `capture` returned, or one node of it, with all of its signals.
 
     Returns:
         For each layer, the largest absolute deviation of a recorded state from the
-        derived one, over every sample, step and unit that is not masked. About 1e-6
-        or less for float32 layers; the precision of half-precision layers is 1e-3
-        (float16) or 1e-2 (bfloat16).
+        derived one, over every sample, step and unit that is not masked. For states
+        of the size of 1, about 1e-6 or less for float32 layers, 1e-3 for float16 and
+        1e-2 for bfloat16. It grows with the states: judge it beside their size.
 
     Raises:
         ValueError: If signals are missing, or an activation is not known by name.
@@ -82,7 +83,8 @@ def _deviation(node) -> float:
     states = {
         name: node[v.initial(name)].values.astype("float64") for name in kind.states
     }
-    activation = _activation(node.attrs)
+    # A GRU's activation acts inside the candidate, which is recorded.
+    activation = _activation(node.attrs) if kind is v.LSTM else None
     real = np.ones(signals[v.HIDDEN].shape, bool)
     if v.MASK in node:
         real &= node[v.MASK].transpose(v.TIME, ...).values[..., None]
@@ -115,12 +117,13 @@ def _activation(attributes):
     name = attributes["activation"]
     if name == "tanh":
         return np.tanh
+    function = keras.saving.get_registered_object(name)
     try:
-        function = keras.activations.get(name)
+        function = function or keras.activations.get(name)
     except ValueError:
         raise ValueError(
             f"`verify` does not know the activation '{name}' of "
             f"'{attributes['layer']}'. Register the function with "
-            "`keras.saving.register_keras_serializable()` under that name."
+            "`keras.saving.register_keras_serializable()` before the capture."
         ) from None
     return lambda cell: keras.ops.convert_to_numpy(function(cell))

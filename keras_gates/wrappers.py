@@ -1,5 +1,7 @@
 """Keras's wrappers of recurrent layers, made ready for collection."""
 
+import inspect
+
 import keras
 from keras import ops
 
@@ -36,7 +38,9 @@ class GateTimeDistributed(keras.layers.TimeDistributed):
         if not collect.active():
             return super().call(inputs, training=training, mask=mask)
         batch, frames, *rest = ops.shape(inputs)
-        kwargs = {} if mask is None else {"mask": ops.reshape(mask, (-1, *rest[:1]))}
+        kwargs = {}
+        if mask is not None and "mask" in inspect.signature(self.layer.call).parameters:
+            kwargs["mask"] = ops.reshape(mask, (-1, *ops.shape(mask)[2:]))
         with collect.folded_frames(batch, frames):
             outputs = self.layer(
                 ops.reshape(inputs, (-1, *rest)), training=training, **kwargs

@@ -517,13 +517,13 @@ BAD_CALLS = {
         lambda _: keras_gates.capture(
             sequential(layers.RNN(Unknown(), name="odd"), shape=(5, 3)), GOOD
         ),
-        "equations of 'odd' are not known: its cell is a `Unknown`",
+        "equations of 'odd' are not known: it is a `RNN` with a `Unknown`",
     ),
     "changed cell": (
         lambda _: keras_gates.instrument(
             sequential(layers.RNN(Changed(3), name="odd"), shape=(5, 3))
         ),
-        "equations of 'odd' are not known: its cell is a `Changed`",
+        "equations of 'odd' are not known: it is a `RNN` with a `Changed`",
     ),
 }
 

@@ -57,7 +57,8 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
     outputs = model.predict(np.load(trained / "data.npz")["tokens"], verbose=0)
     mask = gates["gru/mask"].values
     ends = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
-    np.testing.assert_allclose(last(hidden[np.arange(10), ends]), outputs, atol=1e-6)
+    again = keras.ops.convert_to_numpy(last(hidden[np.arange(10), ends]))
+    np.testing.assert_allclose(again, outputs, atol=1e-6)
 
 
 def test_inspect_chooses_layers_and_default_folder(trained, capsys):
