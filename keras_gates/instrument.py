@@ -92,8 +92,9 @@ def instrument_nodes(model: keras.Model, nodes: list[Node]) -> Instrumented:
     chosen = {id(node.layer): node.layer for node in nodes}
     wrappers = (keras.layers.Bidirectional, keras.layers.TimeDistributed)
     for path, layer in walk(model):
-        inside = any(id(inner) in chosen for _, inner in walk(layer))
-        if isinstance(layer, wrappers) and inside:
+        if isinstance(layer, wrappers) and any(
+            id(inner) in chosen for _, inner in walk(layer)
+        ):
             _require_stock_call(path, layer)
             chosen[id(layer)] = layer
     return Instrumented(model, [layer for layer in chosen.values() if _turn(layer)])

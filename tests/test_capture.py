@@ -309,6 +309,114 @@ def test_training_mode_drops_out_and_leaves_seeds_and_statistics(rng):
     assert (keras_gates.verify(first) < 1e-5).all()
 
 
+class Doubled(layers.TimeDistributed):
+    """A user's own wrapper, with a `call` of its own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2.0 * super().call(inputs, training=training, mask=mask)
+
+
+def test_time_distributed_around_other_layers_is_left_alone(rng):
+    """A masked sequence tagger: the wrapper gets a mask that Dense does not take."""
+    x = rng.normal(size=(2, 5, 3)).astype("float32")
+    x[0, 3:] = 0
+    model = sequential(
+        layers.Masking(),
+        Doubled(layers.Dense(4), name="own"),
+        layers.LSTM(3, return_sequences=True, name="r"),
+        layers.TimeDistributed(layers.Dense(2)),
+        shape=(5, 3),
+    )
+    distinct_weights(model, 12)
+    inner = ops.convert_to_numpy(model.get_layer("own")(x))
+    gates = keras_gates.capture(model, x)
+    weights = model.get_layer("r").get_weights()
+    assert_true(gates["r"], reference.lstm, weights, inner, mask=x.any(axis=-1))
+
+
+def test_two_layers_may_share_a_stack_of_cells(rng):
+    x = rng.normal(size=(2, 5, 3)).astype("float32")
+    cells = [layers.LSTMCell(3, name="c"), layers.GRUCell(3, name="c")]
+    inputs = keras.Input((5, 3))
+    one = layers.RNN(cells, return_sequences=True, name="one")(inputs)
+    two = layers.RNN(cells, go_backwards=True, name="two")(one)
+    model = keras.Model(inputs, two)
+    distinct_weights(model, 13)
+    gates = keras_gates.capture(model, x)
+    nodes = recurrent(gates)
+    assert [(node.path, node.attrs["kind"]) for node in nodes] == [
+        ("/one/c", "LSTM"),
+        ("/one/c#2", "GRU"),
+        ("/two/c", "LSTM"),
+        ("/two/c#2", "GRU"),
+    ]
+    assert_true(gates["one/c"], reference.lstm, cells[0].get_weights(), x)
+    below = gates["one/c#2/hidden"].values
+    weights = cells[0].get_weights()
+    assert_true(gates["two/c"], reference.lstm, weights, below, backward=True)
+
+
+class Scaling(layers.GRU):
+    """A user's own layer with one argument more."""
+
+    def call(self, sequences, initial_state=None, mask=None, training=False, by=1.0):
+        return super().call(sequences * by, initial_state, mask, training)
+
+
+def test_a_subclass_may_take_further_arguments(rng):
+    x = rng.normal(size=(2, 5, 3)).astype("float32")
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, Scaling(4, name="r")(inputs, by=3.0))
+    weights = distinct_weights(model, 14)
+    assert_true(keras_gates.capture(model, x)["r"], reference.gru, weights, x * 3)
+
+
+class Counting(layers.Layer):
+    """A layer that counts what it sees in a metric."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = keras.metrics.Sum()
+
+    def call(self, x):
+        self.seen.update_state(ops.ones(1))
+        return x
+
+
+def test_weights_and_metrics_that_layers_rewrite_are_put_back(rng):
+    x = rng.normal(size=(2, 5, 3)).astype("float32")
+    # A metric updated in `call` fails on JAX, in Keras itself.
+    counting = [] if keras.backend.backend() == "jax" else [Counting()]
+    model = sequential(
+        *counting,
+        layers.SpectralNormalization(layers.Dense(3)),
+        layers.LSTM(2),
+        shape=(5, 3),
+    )
+    everything = [*model.variables, *model.metrics_variables]
+    before = [ops.convert_to_numpy(variable).copy() for variable in everything]
+    keras_gates.capture(model, x, training=True)
+    for variable, value in zip(everything, before, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
+
+
+def test_a_store_may_lie_at_home_and_touches_nothing_else(rng, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "gates.unfinished").mkdir()
+    model = sequential(layers.LSTM(2, name="r"), shape=(5, 3))
+    gates = keras_gates.capture(model, GOOD, store="~/deep/gates")
+    assert gates["r/forget"].shape == (2, 5, 2)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["deep", "gates.unfinished"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["gates"]
+
+
+def test_the_name_of_a_wrapper_selects_what_is_inside(text_model, tokens):
+    gates = keras_gates.capture(text_model, tokens, layers="both")
+    assert list(gates.children) == ["both"]
+    assert list(gates["both"].children) == ["forward_lstm", "backward_lstm"]
+
+
 # Inputs of every kind that `predict` takes.
 
 
@@ -447,6 +555,11 @@ class Changed(layers.LSTMCell):
         return output * 0.5, states
 
 
+class OwnLoop(layers.LSTM):
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        return super().inner_loop(sequences * 2, initial_state, mask, training)
+
+
 @pytest.fixture
 def small():
     return sequential(layers.LSTM(4, name="lstm_1"), shape=(5, 3))
@@ -493,6 +606,23 @@ BAD_CALLS = {
         lambda model: keras_gates.capture(model, GOOD, signals=[]),
         "`signals` is empty",
     ),
+    "no layers": (
+        lambda model: keras_gates.capture(model, GOOD, layers=[]),
+        "`layers` is empty",
+    ),
+    "own loop": (
+        lambda _: keras_gates.capture(
+            sequential(OwnLoop(3, name="odd"), shape=(5, 3)), GOOD
+        ),
+        "equations of 'odd' are not known: it is a `OwnLoop`",
+    ),
+    "own wrapper": (
+        lambda _: keras_gates.capture(
+            sequential(Doubled(layers.GRU(2), name="odd"), shape=(3, 5, 3)),
+            np.zeros((2, 3, 5, 3)),
+        ),
+        "'odd' is a `Doubled`, which changes the `call` of `TimeDistributed`",
+    ),
     "batch size": (
         lambda model: keras_gates.capture(model, GOOD, batch_size=0),
         "`batch_size` must be at least 1",
@@ -534,6 +664,12 @@ def test_bad_input_gets_a_sentence_and_leaves_the_model(case, small):
     with pytest.raises(ValueError, match=sentence):
         call(small)
     assert type(small.layers[0]) is layers.LSTM
+
+
+@pytest.mark.parametrize("wrong", [{"layers": 3}, {"batch_size": None}])
+def test_arguments_of_the_wrong_type_get_a_sentence(wrong, small):
+    with pytest.raises(TypeError, match=f"`{next(iter(wrong))}` must be a"):
+        keras_gates.capture(small, GOOD, **wrong)
 
 
 def test_unknown_cells_can_be_left_out(rng):

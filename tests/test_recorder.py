@@ -181,10 +181,19 @@ def test_traces_go_to_zarr_and_back(data, tmp_path):
     )
 
 
+def test_a_model_that_is_built_by_fit_is_recorded(data):
+    model = keras.Sequential([layers.LSTM(4, name="r"), layers.Dense(1)])
+    model.compile("adam", "mse")
+    recorder = keras_gates.GateRecorder(data[0][:2])
+    fit(model, data, epochs=2, callbacks=[recorder])
+    assert recorder.traces["r"].sizes["step"] == 3
+
+
 BAD_PROBES = {
     "rank": (np.zeros((2, 5)), "`probe` must have the shape"),
     "empty": (np.zeros((0, 5, 2)), "`probe` is empty"),
     "NaN": (np.full((1, 5, 2), np.nan), "`probe` holds NaN"),
+    "generator": (iter([np.zeros((1, 5, 2))]), "`probe` must be readable again"),
     "nothing": (None, "`probe` must be an array"),
 }
 

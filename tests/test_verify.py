@@ -98,6 +98,24 @@ def test_a_nameless_activation_gets_a_sentence(rng):
         keras_gates.verify(gates)
 
 
+@keras.saving.register_keras_serializable("test_verify")
+def halved(value):
+    return keras.ops.tanh(value) * 0.5
+
+
+def test_a_registered_activation_is_found(rng):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    model = sequential(layers.LSTM(4, activation=halved), shape=(6, 2))
+    assert (keras_gates.verify(keras_gates.capture(model, x)) < 1e-6).all()
+
+
+def test_a_gru_needs_no_activation_to_be_verified(rng):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    activation = layers.LeakyReLU()
+    model = sequential(layers.GRU(4, activation=activation), shape=(6, 2))
+    assert (keras_gates.verify(keras_gates.capture(model, x)) < 1e-6).all()
+
+
 def test_missing_signals_and_foreign_trees_get_a_sentence(gates):
     with pytest.raises(ValueError, match=r"every signal of 'lstm', and \['cell'\]"):
         keras_gates.verify(gates["lstm"].to_dataset().drop_vars("cell"))
