@@ -12,7 +12,7 @@ from keras_gates.checks import names_of
 from keras_gates.layers import GateGRU, GateLSTM, GateRNN, cells_of, kind_of
 from keras_gates.wrappers import GateBidirectional, GateTimeDistributed
 
-_GATE_CLASSES = {
+GATE_CLASSES = {
     keras.layers.LSTM: GateLSTM,
     keras.layers.GRU: GateGRU,
     keras.layers.RNN: GateRNN,
@@ -113,7 +113,7 @@ def _require_stock_call(path: str, layer) -> None:
 
 def _added(layer) -> set[str]:
     """Returns the names that a user's subclass adds to Keras's class and to ours."""
-    known = {base for cls in _GATE_CLASSES.values() for base in cls.__mro__}
+    known = {base for cls in GATE_CLASSES.values() for base in cls.__mro__}
     return {name for cls in set(type(layer).__mro__) - known for name in vars(cls)}
 
 
@@ -142,13 +142,13 @@ def restore(model: keras.Model) -> keras.Model:
 def _turn(layer) -> bool:
     """Turns one layer into its gate layer; tells whether there was need to."""
     stock = type(layer)
-    if issubclass(stock, tuple(_GATE_CLASSES.values())):
+    if issubclass(stock, tuple(GATE_CLASSES.values())):
         return False
-    if stock not in _GATE_CLASSES:
+    if stock not in GATE_CLASSES:
         # A subclass of the user's: the same gate layer, on top of their class.
-        base = next(cls for cls in stock.__mro__ if cls in _GATE_CLASSES)
-        _GATE_CLASSES[stock] = type(stock.__name__, (_GATE_CLASSES[base], stock), {})
-    layer.__class__ = _GATE_CLASSES[stock]
+        base = next(cls for cls in stock.__mro__ if cls in GATE_CLASSES)
+        GATE_CLASSES[stock] = type(stock.__name__, (GATE_CLASSES[base], stock), {})
+    layer.__class__ = GATE_CLASSES[stock]
     # Written past Keras's attribute tracking: a class is not state of the layer.
     vars(layer)[_STOCK_CLASS] = stock
     return True

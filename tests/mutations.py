@@ -90,8 +90,9 @@ MUTATIONS = {
     ),
     "fused bidirectional kernel swallows the gates": (
         "wrappers.py",
-        "return not collect.active() and super()._can_attempt_fused_lstm",
-        "return super()._can_attempt_fused_lstm",
+        "        if collect.active():\n            raise NotImplementedError\n"
+        "        return super()._call_fused_lstm",
+        "        return super()._call_fused_lstm",
     ),
 }
 
