@@ -1,6 +1,7 @@
 """Turning the recurrent layers of a model into gate layers, in place, and back."""
 
 import fnmatch
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,7 +20,6 @@ GATE_CLASSES = {
     keras.layers.Bidirectional: GateBidirectional,
     keras.layers.TimeDistributed: GateTimeDistributed,
 }
-_STOCK_CLASS = "_keras_gates_stock_class"
 
 
 class Node(NamedTuple):
@@ -62,7 +62,8 @@ def instrument(model: keras.Model) -> Instrumented:
     The layers stay the same objects, with the same weights, the same optimizer state
     and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
     `GateGRU`; wrappers and stacks around them are made ready too. Layers that are
-    gate layers already are left alone.
+    gate layers already are left alone. A model that is saved, pickled or exported
+    meanwhile is saved as the model it was.
 
     Args:
         model: A built `keras.Model`, of any style, with an LSTM or a GRU in it.
@@ -144,20 +145,42 @@ def _turn(layer) -> bool:
     stock = type(layer)
     if issubclass(stock, tuple(GATE_CLASSES.values())):
         return False
-    if stock not in GATE_CLASSES:
-        # A subclass of the user's: the same gate layer, on top of their class.
-        base = next(cls for cls in stock.__mro__ if cls in GATE_CLASSES)
-        GATE_CLASSES[stock] = type(stock.__name__, (GATE_CLASSES[base], stock), {})
-    layer.__class__ = GATE_CLASSES[stock]
-    # Written past Keras's attribute tracking: a class is not state of the layer.
-    vars(layer)[_STOCK_CLASS] = stock
+    layer.__class__ = _turned(stock)
     return True
 
 
 def _turn_back(layer) -> None:
-    stock = vars(layer).pop(_STOCK_CLASS, None)
-    if stock is not None:
-        layer.__class__ = stock
+    if issubclass(type(layer), _Turned):
+        layer.__class__ = type(layer).stock_class
+
+
+class _Turned:
+    """Marks the classes of turned layers, which remember what the layer was."""
+
+    stock_class: type
+
+
+@functools.cache
+def _turned(stock: type) -> type:
+    """Makes the gate class of a stock class, or of a user's subclass of one.
+
+    Keras saves a layer under the module, the name and the registered name of its
+    class. They are those of the stock class, so that Keras loads it as what it was.
+    """
+    gate = next(GATE_CLASSES[cls] for cls in stock.__mro__ if cls in GATE_CLASSES)
+    public = getattr(keras.layers, stock.__name__, None) is stock
+    attributes = {
+        "__init__": stock.__init__,
+        "__module__": "keras.layers" if public else stock.__module__,
+        "stock_class": stock,
+    }
+    turned = type(stock.__name__, (_Turned, gate, stock), attributes)
+    package, _, name = keras.saving.get_registered_name(stock).rpartition(">")
+    if package:
+        # The stock class comes last: it is the one to be found under the name.
+        for cls in (turned, stock):
+            keras.saving.register_keras_serializable(package, name)(cls)
+    return turned
 
 
 def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -92,6 +92,15 @@ class _GateRecurrence:
 
     return_gates = False
 
+    def _ask_for_gates(self, return_gates):
+        if return_gates and self.activity_regularizer is not None:
+            raise ValueError(
+                "`activity_regularizer` does not go with `return_gates=True`: Keras "
+                "applies it to everything that a layer returns, so the gates would "
+                "count too. Penalise what you mean with `add_loss` instead."
+            )
+        self.return_gates = return_gates
+
     def inner_loop(self, sequences, initial_state, mask, training=False):
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
@@ -286,6 +295,9 @@ class GateLSTM(_GateRecurrence, keras.layers.LSTM):
         return_gates: Whether to return every signal at every step too.
         **kwargs: As for `keras.layers.LSTM`.
 
+    Raises:
+        ValueError: If `activity_regularizer` is given with `return_gates=True`.
+
     Call arguments:
         As for `keras.layers.LSTM`; the input is `(batch, time, features)`.
 
@@ -309,7 +321,7 @@ class GateLSTM(_GateRecurrence, keras.layers.LSTM):
 
     def __init__(self, units, *args, return_gates=False, **kwargs):
         super().__init__(units, *args, **kwargs)
-        self.return_gates = return_gates
+        self._ask_for_gates(return_gates)
 
 
 @named_as_stock
@@ -326,6 +338,9 @@ class GateGRU(_GateRecurrence, keras.layers.GRU):
         *args: As for `keras.layers.GRU`.
         return_gates: Whether to return every signal at every step too.
         **kwargs: As for `keras.layers.GRU`.
+
+    Raises:
+        ValueError: If `activity_regularizer` is given with `return_gates=True`.
 
     Call arguments:
         As for `keras.layers.GRU`; the input is `(batch, time, features)`.
@@ -350,7 +365,7 @@ class GateGRU(_GateRecurrence, keras.layers.GRU):
 
     def __init__(self, units, *args, return_gates=False, **kwargs):
         super().__init__(units, *args, **kwargs)
-        self.return_gates = return_gates
+        self._ask_for_gates(return_gates)
 
 
 @named_as_stock

@@ -22,3 +22,17 @@ def rng():
 def seeded():
     """Every test draws the same weights, in whatever order the tests run."""
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def double_precision():
+    """Lets layers compute in float64, which JAX refuses unless asked."""
+    floatx = keras.config.floatx()
+    jax = pytest.importorskip("jax") if keras.backend.backend() == "jax" else None
+    keras.config.set_floatx("float64")
+    if jax:
+        jax.config.update("jax_enable_x64", True)
+    yield
+    if jax:
+        jax.config.update("jax_enable_x64", False)
+    keras.config.set_floatx(floatx)

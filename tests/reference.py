@@ -1,6 +1,12 @@
 """An LSTM and a GRU as float64 loops, written from the papers' equations.
 
 Slow, plain, and sharing no code with the package: what the tests compare with.
+
+Each takes its input `x` (batch, time, features) and Keras's `weights`, and may take the
+`initial` states in Keras's order, a `mask` (batch, time), the functions `activation`
+and `gate`, and the dropout that Keras drew: `drop_inputs` and `drop_hidden` are factors
+for each block, (blocks, batch, features) and (blocks, batch, units). Each returns every
+signal as (batch, time, units); NaN at a masked step, except for the states, which hold.
 """
 
 import numpy as np
@@ -10,17 +16,28 @@ def sigmoid(a):
     return 1 / (1 + np.exp(-a))
 
 
-def lstm(x, weights, *, initial=None, mask=None, activation=np.tanh, gate=sigmoid):
+def lstm(
+    x,
+    weights,
+    *,
+    initial=None,
+    mask=None,
+    activation=np.tanh,
+    gate=sigmoid,
+    drop_inputs=None,
+    drop_hidden=None,
+):
     """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
 
-    Keras's columns are: input, forget, candidate, output. Returns every signal as
-    (batch, time, units); NaN at a masked step, except for the states, which hold.
+    Keras's columns are: input, forget, candidate, output.
     """
     kernel, recurrent, bias = _parts(weights)
     units = recurrent.shape[0]
-    batch, time, _ = x.shape
+    batch, time, features = x.shape
     bias = np.zeros(4 * units) if bias is None else bias
     h, c = _initial(initial, batch, units, 2)
+    in_i, in_f, in_g, in_o = _factors(drop_inputs, 4, batch, features)
+    re_i, re_f, re_g, re_o = _factors(drop_hidden, 4, batch, units)
     names = ("input", "forget", "candidate", "output", "cell", "hidden")
     out = {name: np.full((batch, time, units), np.nan) for name in names}
     w_i, w_f, w_g, w_o = (kernel[:, k * units : (k + 1) * units] for k in range(4))
@@ -29,10 +46,11 @@ def lstm(x, weights, *, initial=None, mask=None, activation=np.tanh, gate=sigmoi
     for s in range(batch):
         for t in range(time):
             if mask is None or mask[s, t]:
-                i = gate(x[s, t] @ w_i + h[s] @ u_i + b_i)
-                f = gate(x[s, t] @ w_f + h[s] @ u_f + b_f)
-                g = activation(x[s, t] @ w_g + h[s] @ u_g + b_g)
-                o = gate(x[s, t] @ w_o + h[s] @ u_o + b_o)
+                now, old = x[s, t], h[s]
+                i = gate((now * in_i[s]) @ w_i + (old * re_i[s]) @ u_i + b_i)
+                f = gate((now * in_f[s]) @ w_f + (old * re_f[s]) @ u_f + b_f)
+                g = activation((now * in_g[s]) @ w_g + (old * re_g[s]) @ u_g + b_g)
+                o = gate((now * in_o[s]) @ w_o + (old * re_o[s]) @ u_o + b_o)
                 c[s] = f * c[s] + i * g
                 h[s] = o * activation(c[s])
                 for name, value in zip(names[:4], (i, f, g, o), strict=True):
@@ -50,6 +68,8 @@ def gru(
     mask=None,
     activation=np.tanh,
     gate=sigmoid,
+    drop_inputs=None,
+    drop_hidden=None,
     reset_after=True,
 ):
     """Cho et al. 2014, in Keras's sense: an update of 1 keeps the old state.
@@ -58,11 +78,13 @@ def gru(
     """
     kernel, recurrent, bias = _parts(weights)
     units = recurrent.shape[0]
-    batch, time, _ = x.shape
+    batch, time, features = x.shape
     bias = np.zeros((2, 3 * units)) if bias is None else bias
     if not reset_after and bias.ndim == 1:
         bias = np.stack([bias, np.zeros_like(bias)])
     (h,) = _initial(initial, batch, units, 1)
+    in_z, in_r, in_g = _factors(drop_inputs, 3, batch, features)
+    re_z, re_r, re_g = _factors(drop_hidden, 3, batch, units)
     names = ("update", "reset", "candidate", "hidden")
     out = {name: np.full((batch, time, units), np.nan) for name in names}
     w_z, w_r, w_g = (kernel[:, k * units : (k + 1) * units] for k in range(3))
@@ -71,17 +93,53 @@ def gru(
     for s in range(batch):
         for t in range(time):
             if mask is None or mask[s, t]:
-                z = gate(x[s, t] @ w_z + b_z[0] + h[s] @ u_z + b_z[1])
-                r = gate(x[s, t] @ w_r + b_r[0] + h[s] @ u_r + b_r[1])
+                now, old = x[s, t], h[s]
+                z = gate(
+                    (now * in_z[s]) @ w_z + b_z[0] + (old * re_z[s]) @ u_z + b_z[1]
+                )
+                r = gate(
+                    (now * in_r[s]) @ w_r + b_r[0] + (old * re_r[s]) @ u_r + b_r[1]
+                )
                 if reset_after:
-                    g = activation(x[s, t] @ w_g + b_g[0] + r * (h[s] @ u_g + b_g[1]))
+                    past = r * ((old * re_g[s]) @ u_g + b_g[1])
                 else:
-                    g = activation(x[s, t] @ w_g + b_g[0] + (r * h[s]) @ u_g)
+                    past = (r * old * re_g[s]) @ u_g
+                g = activation((now * in_g[s]) @ w_g + b_g[0] + past)
                 h[s] = z * h[s] + (1 - z) * g
                 for name, value in zip(names[:3], (z, r, g), strict=True):
                     out[name][s, t] = value
             out["hidden"][s, t] = h[s]
     return out
+
+
+def lstm_states(gates, *, initial=None, mask=None, activation=np.tanh):
+    """The states that follow from gates and candidate alone, (batch, time, units)."""
+    gates = {name: np.asarray(value, "float64") for name, value in gates.items()}
+    batch, time, units = gates["forget"].shape
+    h, c = _initial(initial, batch, units, 2)
+    hidden, cell = np.empty((2, batch, time, units))
+    for t in range(time):
+        real = np.ones((batch, 1), bool) if mask is None else mask[:, t, None]
+        kept = gates["forget"][:, t] * c
+        c = np.where(real, kept + gates["input"][:, t] * gates["candidate"][:, t], c)
+        h = np.where(real, gates["output"][:, t] * activation(c), h)
+        hidden[:, t], cell[:, t] = h, c
+    return {"hidden": hidden, "cell": cell}
+
+
+def gru_states(gates, *, initial=None, mask=None, activation=None):
+    """The state that follows from update and candidate alone, (batch, time, units)."""
+    update = np.asarray(gates["update"], "float64")
+    candidate = np.asarray(gates["candidate"], "float64")
+    batch, time, units = update.shape
+    (h,) = _initial(initial, batch, units, 1)
+    hidden = np.empty((batch, time, units))
+    for t in range(time):
+        real = np.ones((batch, 1), bool) if mask is None else mask[:, t, None]
+        mixed = update[:, t] * h + (1 - update[:, t]) * candidate[:, t]
+        h = np.where(real, mixed, h)
+        hidden[:, t] = h
+    return {"hidden": hidden}
 
 
 def _parts(weights):
@@ -93,3 +151,7 @@ def _initial(initial, batch, units, states):
     if initial is None:
         return [np.zeros((batch, units)) for _ in range(states)]
     return [np.array(state, "float64") for state in initial]
+
+
+def _factors(drop, blocks, batch, size):
+    return np.ones((blocks, batch, size)) if drop is None else np.asarray(drop)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import reference
 import xarray
+from battery import distinct_weights
 from keras import layers, ops
-from test_layers import distinct_weights
 
 import keras_gates
 from keras_gates.instrument import walk

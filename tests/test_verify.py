@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from battery import distinct_weights
 from keras import layers
 from test_capture import sequential
-from test_layers import distinct_weights
 
 import keras_gates
 
