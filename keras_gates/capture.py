@@ -133,7 +133,7 @@ class Reader:
             stack.enter_context(_state_kept(self.model))
             stack.enter_context(instrument_nodes(self.model, self.nodes))
             for batch in iterate(x, self.model, batch_size, argument):
-                result = self._program.predict_on_batch(batch)
+                result = self._program.run(batch)
                 if not found:
                     self._check_complete(result)
                 found = True
@@ -176,6 +176,17 @@ class _Program(keras.Model):
         self._chosen = chosen
         self._training = training
         self.built = True
+
+    def run(self, batch) -> dict:
+        """Runs one batch, and returns path to name to array."""
+        result = self.predict_on_batch(batch)
+        # In the scope of a `tf.distribute` strategy, which only TensorFlow's models
+        # have, every replica runs the whole batch, and the results are joined.
+        strategy = getattr(self, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        if replicas == 1:
+            return result
+        return keras.tree.map_structure(lambda a: a[: len(a) // replicas], result)
 
     def call(self, inputs):
         with Collector(self._places).active() as collector:

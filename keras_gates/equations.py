@@ -119,11 +119,13 @@ def cell_states(forget: Tensor, written: Tensor, first: Tensor) -> Tensor:
     """
 
     def step(cell, now):
-        cell = now[0] * cell + now[1]
+        keep, add = ops.split(now, 2, axis=-1)
+        cell = keep * cell + add
         return cell, cell
 
-    time_first = (ops.swapaxes(forget, 0, 1), ops.swapaxes(written, 0, 1))
-    _, cells = ops.scan(step, first, time_first)
+    # In one tensor: on TensorFlow, Keras scans several only if the time is static.
+    both = ops.concatenate([forget, written], axis=-1)
+    _, cells = ops.scan(step, first, ops.swapaxes(both, 0, 1))
     return ops.swapaxes(cells, 0, 1)
 
 

@@ -223,16 +223,13 @@ def find_nodes(model: keras.Model) -> list[Node]:
     for path, layer in walk(model):
         if not isinstance(layer, keras.layers.RNN):
             continue
-        cells = cells_of(layer)
         names = Counter()
-        for cell in cells:
+        for name, cell in cells_of(layer):
             if isinstance(cell, keras.layers.SimpleRNNCell):
                 continue
-            place = path
-            if cell is not layer.cell:
-                names[cell.name] += 1
-                twin = f"#{names[cell.name]}" if names[cell.name] > 1 else ""
-                place = f"{path}/{cell.name}{twin}"
+            names[name] += 1
+            twin = f"#{names[name]}" if names[name] > 1 else ""
+            place = f"{path}/{name}{twin}" if name else path
             changed = "inner_loop" in _added(layer)
             kind = None if changed else kind_of(cell)
             nodes.append(Node(place, layer, cell, kind))

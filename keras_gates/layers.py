@@ -35,12 +35,20 @@ _EQUATIONS = {"call", "_compute_carry_and_output", "_compute_carry_and_output_fu
 """The methods of Keras's cells that hold equations."""
 
 
-def cells_of(layer: keras.layers.RNN) -> list:
-    """Lists the cells of a recurrent layer: several for a stack, else one."""
-    cell = layer.cell
-    return (
-        list(cell.cells) if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
-    )
+def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
+    """Lists the cells of a recurrent layer, with their paths inside it.
+
+    A layer around a single cell has one, at the path "". The cells of a stack have
+    their names, behind the names of the stacks that a stack may hold in turn.
+    """
+
+    def visit(cell, path):
+        if not isinstance(cell, keras.layers.StackedRNNCells):
+            return [(path, cell)]
+        inner = [(f"{path}/{part.name}", part) for part in cell.cells]
+        return [leaf for place, part in inner for leaf in visit(part, place)]
+
+    return [(path.removeprefix("/"), cell) for path, cell in visit(layer.cell, "")]
 
 
 def _blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
@@ -104,40 +112,49 @@ class _GateRecurrence:
     def inner_loop(self, sequences, initial_state, mask, training=False):
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
-        if not any(collect.wanted(self, cell) for cell in cells_of(self)):
+        if not any(collect.wanted(self, cell) for _, cell in cells_of(self)):
             return super().inner_loop(
                 sequences, initial_state, mask=mask, training=training
             )
-        with self._every_output():
+        with self._set(return_sequences=True):
             result = super().inner_loop(
                 sequences, initial_state, mask=mask, training=training
             )
-        self._emit_replay(sequences, initial_state, mask, training, result[1])
+            outputs = result[1]
+        if self.unroll and self.zero_output_for_mask:
+            # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward
+            # layer (seen in 3.15.1), so its outputs do not tell the states.
+            with self._set(return_sequences=True, zero_output_for_mask=False):
+                _, outputs, _ = super().inner_loop(
+                    sequences, initial_state, mask=mask, training=training
+                )
+        self._emit_replay(sequences, initial_state, mask, training, outputs)
         return result
 
     @contextlib.contextmanager
-    def _every_output(self):
-        """Makes the loop return the output of every step, which replay needs."""
-        before, self.return_sequences = self.return_sequences, True
+    def _set(self, **options):
+        """Changes options of the layer for a while: replay needs every output."""
+        before = {name: getattr(self, name) for name in options}
+        vars(self).update(options)
         try:
             yield
         finally:
-            self.return_sequences = before
+            vars(self).update(before)
 
     def _emit_replay(self, sequences, initial_state, mask, training, outputs):
         mask = _mask_of_steps(mask)
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        cells = cells_of(self)
-        states = [initial_state] if len(cells) == 1 else initial_state
-        for cell, first in zip(cells, states, strict=True):
+        cells = [cell for _, cell in cells_of(self)]
+        states = iter(keras.tree.flatten(initial_state))
+        for number, cell in enumerate(cells, start=1):
             # Copied, as a stateful layer overwrites its states in place on PyTorch.
             first = [
-                ops.copy(ops.cast(state, cell.compute_dtype))
-                for state in keras.tree.flatten(first)
+                ops.copy(ops.cast(next(states), cell.compute_dtype))
+                for _ in keras.tree.flatten(cell.state_size)
             ]
-            last = cell is cells[-1]
+            last = number == len(cells)
             hidden = outputs if last else _run(cell, sequences, first, mask, training)
             hidden = ops.cast(hidden, cell.compute_dtype)
             if mask is not None:

@@ -192,17 +192,26 @@ def cases(draw):
     return name, options
 
 
+def keras_fails(name, unroll, go_backwards, use_cudnn, dtype, **options):
+    """Tells where the stock layer of Keras 3.15 raises an error itself."""
+    backend = keras.backend.backend()
+    if backend == "torch" and unroll and go_backwards and "mask" in options:
+        return True  # It flips a tuple of masks.
+    if use_cudnn == "auto" and options["implementation"] == 1:
+        only_inputs = options["dropout"] and not options["recurrent_dropout"]
+        if options["training"] and only_inputs:
+            return True  # It broadcasts a list of dropout masks.
+    if backend == "jax" and name == "GRU" and use_cudnn == "auto":
+        # It scans with a carry in another precision.
+        return dtype != "float32" and not options["use_bias"]
+    return False
+
+
 @settings(max_examples=25)
 @given(cases(), st.integers(0, 1000))
 def test_options_together(case, seed):
     name, options = case
-    # Keras 3.15 itself fails in two places. On PyTorch it flips a tuple:
-    backwards = options["unroll"] and options["go_backwards"] and "mask" in options
-    assume(not (backwards and keras.backend.backend() == "torch"))
-    # and here it broadcasts a list of dropout masks:
-    each_block = options["implementation"] == 1 and options["use_cudnn"] == "auto"
-    only_inputs = options["dropout"] and not options["recurrent_dropout"]
-    assume(not (options["training"] and each_block and only_inputs))
+    assume(not keras_fails(name, **options))
     check(KINDS[name], **drawn(KINDS[name], options, seed), seed=seed)
 
 
@@ -406,7 +415,7 @@ def test_gradients_of_a_loss_on_the_gates_are_finite_differences(
 
     def loss(weights):
         model.set_weights(weights)
-        return float(numpy(ops.sum(model(factors))))
+        return model.predict_on_batch(factors).sum()
 
     model.compile(
         keras.optimizers.SGD(1.0), loss=lambda y_true, y_pred: ops.sum(y_pred)
