@@ -83,6 +83,10 @@ class GateRecorder(keras.callbacks.Callback):
         self._epochs: list[int] = []
         self._steps: list[xarray.DataTree] = []
 
+    def __getstate__(self):
+        """Copies and pickles the record without the model, which Keras saves."""
+        return {**vars(self), "_model": None, "_reader": None}
+
     @property
     def traces(self) -> "xarray.DataTree":
         """The record: as `capture` returns it, with a dimension `step` in front.
@@ -112,16 +116,17 @@ class GateRecorder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Checks the probe, and records the state before training."""
         model = self.model
-        if self._steps and self._reader.model is not model:
+        if self._reader is not None and self._steps and self._reader.model is not model:
             raise ValueError(
                 f"The recorder holds the steps of another model, "
                 f"'{self._reader.model.name}'. Make a new `GateRecorder` for "
                 f"'{model.name}'."
             )
         self._epochs_before = None
-        if not self._steps:
+        if self._reader is None or not self._steps:
             self._check_probe(model)
             self._reader = Reader(model, layers=self._layers, signals=self._signals)
+        if not self._steps:
             self._record(epoch=0)
 
     def _check_probe(self, model) -> None:

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 from battery import distinct_weights
-from keras import layers
+from keras import layers, ops
 from test_capture import sequential
 
 import keras_gates
+from keras_gates import equations
 
 
 @pytest.fixture
@@ -75,6 +76,72 @@ def test_false_gates_are_found(mutation, gates):
     node = gates[layer].to_dataset()
     deviation = keras_gates.verify(change(node))[layer]
     assert not deviation < 1e-3
+
+
+def blocks_with(change):
+    """Blocks computed from changed weights or states, or under other names."""
+    return {
+        name: lambda inputs, hidden, weights, of=of: change(of, inputs, hidden, weights)
+        for name, of in equations.BLOCKS.items()
+    }
+
+
+def without_bias(blocks, inputs, hidden, weights):
+    return blocks(inputs, hidden, weights._replace(bias=None))
+
+
+def opposite_update(blocks, inputs, hidden, weights):
+    computed = blocks(inputs, hidden, weights)
+    if "update" in computed:
+        computed["update"] = 1 - computed["update"]
+    return computed
+
+
+def swapped_kernels(blocks, inputs, hidden, weights):
+    """The columns of the first two gates exchanged: in a GRU, update and reset."""
+    units = weights.recurrent_kernel.shape[0]
+    order = [*range(units, 2 * units), *range(units)]
+    order += range(2 * units, weights.recurrent_kernel.shape[1])
+    changed = {
+        name: ops.take(getattr(weights, name), np.array(order), axis=-1)
+        for name in ("kernel", "recurrent_kernel", "bias")
+    }
+    return blocks(inputs, hidden, weights._replace(**changed))
+
+
+MISTAKES = {
+    "two gates swapped": ("BLOCKS", blocks_with(swapped_kernels)),
+    "h[t] taken for h[t-1]": ("before", lambda sequence, first: sequence),
+    "a bias dropped": ("BLOCKS", blocks_with(without_bias)),
+    "the mask ignored": ("hold", lambda sequence, first, mask: sequence),
+    "update taken for 1 - update": ("BLOCKS", blocks_with(opposite_update)),
+    "the initial state forgotten": (
+        "before",
+        lambda sequence, first, before=equations.before: before(
+            sequence, ops.zeros_like(first)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU])
+def test_the_mistakes_that_people_make_are_found(layer, mistake, rng, monkeypatch):
+    """Each is made while the gates are computed, beside Keras's true states."""
+    if layer is layers.LSTM and mistake == "update taken for 1 - update":
+        pytest.skip("An LSTM has no update gate.")
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    x[0, :2] = x[1, 3] = 0
+    inputs = keras.Input((None, 2))
+    mask = ops.any(ops.not_equal(inputs, 0), axis=-1)
+    _, *states = layer(4, return_state=True, name="before")(inputs)
+    recurrent = layer(4, return_sequences=True, zero_output_for_mask=True, name="r")
+    model = keras.Model(inputs, recurrent(inputs, mask=mask, initial_state=states))
+    distinct_weights(model, 1)
+    assert keras_gates.verify(keras_gates.capture(model, x))["r"] < 1e-6
+    name, replacement = MISTAKES[mistake]
+    monkeypatch.setattr(equations, name, replacement)
+    assert keras_gates.verify(keras_gates.capture(model, x))["r"] > 1e-2
 
 
 def test_other_activations_are_taken_by_name(rng):
