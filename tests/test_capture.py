@@ -256,27 +256,6 @@ def test_layers_inside_custom_layers_are_found(rng):
     ]
 
 
-def test_fused_bidirectional_path_does_not_swallow_gates(rng, monkeypatch):
-    """On a GPU, Keras may compute both directions without calling the layers."""
-    x = rng.normal(size=(2, 5, 3)).astype("float32")
-    model = sequential(
-        layers.Bidirectional(layers.LSTM(4, name="r"), name="both"), shape=(5, 3)
-    )
-    model.predict(x, verbose=0)
-    called = []
-
-    def fused(self, sequences, initial_state):
-        called.append(True)
-        return ops.zeros((ops.shape(sequences)[0], 8))
-
-    monkeypatch.setattr(layers.Bidirectional, "_call_fused_lstm", fused)
-    np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), 0)
-    assert called
-    gates = keras_gates.capture(model, x)
-    assert (keras_gates.verify(gates) < 1e-5).all()
-    np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), 0)
-
-
 def test_stateful_model_goes_on_from_where_it_was(rng):
     x = rng.normal(size=(2, 5, 3)).astype("float32")
     recurrent = layers.LSTM(4, stateful=True, name="r")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import keras
+import mutations
 import pytest
 from keras import layers
 
@@ -33,6 +34,14 @@ def test_public_names_are_the_documented_ones():
         "verify",
     ]
     assert keras_gates.__version__ == importlib.metadata.version("keras-gates")
+
+
+def test_mutations_still_fit_the_code():
+    """A mutation that fits nowhere would show nothing."""
+    for file, old, new in mutations.MUTATIONS.values():
+        text = (ROOT / "keras_gates" / file).read_text()
+        assert text.count(old) == 1, old
+        assert old != new
 
 
 def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch, rng):
