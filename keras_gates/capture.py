@@ -14,7 +14,8 @@ from keras_gates import vocabulary as v
 from keras_gates.checks import names_of, whole_number
 from keras_gates.collect import Collector, Emission
 from keras_gates.inputs import iterate, number_of_batches
-from keras_gates.instrument import Node, instrument_nodes, select, walk
+from keras_gates.instrument import instrument_nodes
+from keras_gates.nodes import Node, select, walk
 from keras_gates.tree import to_tree
 
 if TYPE_CHECKING:

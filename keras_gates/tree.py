@@ -12,7 +12,7 @@ from keras_gates import vocabulary as v
 if TYPE_CHECKING:
     import xarray
 
-    from keras_gates.instrument import Node
+    from keras_gates.nodes import Node
 
 
 def to_tree(

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_gates import collect
-from keras_gates.layers import named_as_stock
+from keras_gates.layers import GateGRU, GateLSTM, GateRNN
+from keras_gates.recurrence import named_as_stock
 
 
 @named_as_stock
@@ -59,3 +60,19 @@ def _disagree(inputs, mask) -> bool:
         return False
     sizes = zip(inputs.shape[:2], (*mask.shape, 0, 0), strict=False)
     return any(None not in pair and pair[0] != pair[1] for pair in sizes)
+
+
+GATE_CLASSES = {
+    keras.layers.LSTM: GateLSTM,
+    keras.layers.GRU: GateGRU,
+    keras.layers.RNN: GateRNN,
+    keras.layers.Bidirectional: GateBidirectional,
+    keras.layers.TimeDistributed: GateTimeDistributed,
+}
+"""Each stock class to the class that an instrumented layer has in its place."""
+
+
+def added(layer) -> set[str]:
+    """Returns the names that a user's subclass adds to Keras's class and to ours."""
+    known = {base for cls in GATE_CLASSES.values() for base in cls.__mro__}
+    return {name for cls in set(type(layer).__mro__) - known for name in vars(cls)}

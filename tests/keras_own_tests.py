@@ -17,8 +17,9 @@ import keras.src.layers
 import pytest
 
 import keras_gates
-from keras_gates import collect, layers
-from keras_gates.instrument import GATE_CLASSES
+from keras_gates import collect
+from keras_gates.recurrence import kind_of
+from keras_gates.wrappers import GATE_CLASSES
 
 FILES = [
     "lstm_test.py",
@@ -42,7 +43,7 @@ class EveryPlace(collect.Collector):
         super().__init__([])
 
     def wants(self, layer, cell):
-        return layers.kind_of(cell) is not None
+        return kind_of(cell) is not None
 
 
 class Plugin:

@@ -69,17 +69,17 @@ MUTATIONS = {
         "pass",
     ),
     "initial state forgotten": (
-        "layers.py",
+        "recurrence.py",
         "equations.before(hidden, first[0])",
         "equations.before(hidden, ops.zeros_like(first[0]))",
     ),
     "dropout forgotten": (
-        "layers.py",
+        "recurrence.py",
         "if training and 0.0 < cell.dropout < 1.0:",
         "if False:",
     ),
     "recurrent dropout forgotten": (
-        "layers.py",
+        "recurrence.py",
         "if training and 0.0 < cell.recurrent_dropout < 1.0:",
         "if False:",
     ),
@@ -89,12 +89,12 @@ MUTATIONS = {
         "if False else tensor",
     ),
     "output of every step taken for the state, also where it is zeroed": (
-        "layers.py",
+        "recurrence.py",
         "            if mask is not None:\n                hidden = ",
         "            if False:\n                hidden = ",
     ),
     "wrong cell of a stack": (
-        "layers.py",
+        "recurrence.py",
         "            sequences = hidden\n",
         "            pass\n",
     ),

@@ -9,7 +9,7 @@ from battery import distinct_weights
 from keras import layers, ops
 
 import keras_gates
-from keras_gates.instrument import walk
+from keras_gates.nodes import walk
 from keras_gates.tree import recurrent
 
 TOLERANCE = 2e-6

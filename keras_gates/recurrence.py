@@ -1,0 +1,248 @@
+"""What turns a stock recurrent layer or cell into one that can tell its gates.
+
+The output of a gate layer is computed by the stock Keras code. The gates are computed
+beside it, from the sequence of hidden states it produced (see `equations`), and only
+when somebody wants them: the layer itself with `return_gates=True`, or a collector
+that is active while a model runs (see `capture`).
+"""
+
+import contextlib
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gates import collect, equations
+from keras_gates import vocabulary as v
+
+Tensor = Any
+
+
+def kind_of(cell) -> v.Kind | None:
+    """Tells the kind of a cell whose equations are known, else `None`.
+
+    A subclass of a stock cell counts if it leaves the stock equations alone.
+    """
+    for stock, kind in ((keras.layers.LSTMCell, v.LSTM), (keras.layers.GRUCell, v.GRU)):
+        if isinstance(cell, stock):
+            added = set(type(cell).__mro__) - set(stock.__mro__) - {GateCell}
+            changed = any(_EQUATIONS & set(vars(cls)) for cls in added)
+            return None if changed else kind
+    return None
+
+
+_EQUATIONS = {"call", "_compute_carry_and_output", "_compute_carry_and_output_fused"}
+"""The methods of Keras's cells that hold equations."""
+
+
+def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
+    """Lists the cells of a recurrent layer, with their paths inside it.
+
+    A layer around a single cell has one, at the path "". The cells of a stack have
+    their names, behind the names of the stacks that a stack may hold in turn.
+    """
+
+    def visit(cell, path):
+        if not isinstance(cell, keras.layers.StackedRNNCells):
+            return [(path, cell)]
+        inner = [(f"{path}/{part.name}", part) for part in cell.cells]
+        return [leaf for place, part in inner for leaf in visit(part, place)]
+
+    return [(path.removeprefix("/"), cell) for path, cell in visit(layer.cell, "")]
+
+
+def _blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
+    """Computes gates and candidate of a cell, with the dropout that Keras drew."""
+    dtype = cell.compute_dtype
+    inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
+    if training and 0.0 < cell.dropout < 1.0:
+        step = inputs if len(inputs.shape) == 2 else inputs[:, 0, :]
+        inputs = _drop(inputs, cell.get_dropout_mask(step))
+    if training and 0.0 < cell.recurrent_dropout < 1.0:
+        step = hidden if len(hidden.shape) == 2 else hidden[:, 0, :]
+        hidden = _drop(hidden, cell.get_recurrent_dropout_mask(step))
+    weights = equations.Weights(
+        kernel=ops.cast(cell.kernel, dtype),
+        recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
+        bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
+        activation=cell.activation,
+        recurrent_activation=cell.recurrent_activation,
+        reset_after=getattr(cell, "reset_after", True),
+    )
+    return equations.BLOCKS[kind_of(cell).name](inputs, hidden, weights)
+
+
+def _drop(values: Tensor, masks):
+    """Applies a dropout mask, or one for each block, the same at every step."""
+    if isinstance(masks, (list, tuple)):
+        return [_drop(values, mask) for mask in masks]
+    return values * (masks if len(values.shape) == 2 else masks[:, None, :])
+
+
+class GateCell:
+    """What the gate cells share: the stock step, and its gates when asked for."""
+
+    def call(self, inputs, states, training=False, return_gates=False):
+        """Takes one step."""
+        output, new_states = super().call(inputs, states, training=training)
+        if not return_gates:
+            return output, new_states
+        hidden = keras.tree.flatten(states)[0]
+        gates = _blocks(self, inputs, hidden, training)
+        kind = kind_of(self)
+        # Keras carries the hidden state first; the vocabulary names it last.
+        after = reversed(keras.tree.flatten(new_states))
+        gates.update(zip(kind.states, after, strict=True))
+        return output, new_states, gates
+
+
+class GateRecurrence:
+    """What the gate layers share: the stock layer, and the replay of its gates."""
+
+    return_gates = False
+
+    def ask_for_gates(self, return_gates):
+        """Sets whether the layer returns its gates."""
+        if return_gates and self.activity_regularizer is not None:
+            raise ValueError(
+                "`activity_regularizer` does not go with `return_gates=True`: Keras "
+                "applies it to everything that a layer returns, so the gates would "
+                "count too. Penalise what you mean with `add_loss` instead."
+            )
+        self.return_gates = return_gates
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Runs the stock loop, and emits the gates to whoever wants them."""
+        # Not recorded inside the cell: with cuDNN and other fused kernels the cell
+        # never runs. `inner_loop` is the one place every kernel passes through.
+        if not any(collect.wanted(self, cell) for _, cell in cells_of(self)):
+            return super().inner_loop(
+                sequences, initial_state, mask=mask, training=training
+            )
+        with self._set(return_sequences=True):
+            result = super().inner_loop(
+                sequences, initial_state, mask=mask, training=training
+            )
+            outputs = result[1]
+        if self.unroll and self.zero_output_for_mask:
+            # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward
+            # layer (seen in 3.15.1), so its outputs do not tell the states.
+            with self._set(return_sequences=True, zero_output_for_mask=False):
+                _, outputs, _ = super().inner_loop(
+                    sequences, initial_state, mask=mask, training=training
+                )
+        self._emit_replay(sequences, initial_state, mask, training, outputs)
+        return result
+
+    @contextlib.contextmanager
+    def _set(self, **options):
+        """Changes options of the layer for a while: replay needs every output."""
+        before = {name: getattr(self, name) for name in options}
+        vars(self).update(options)
+        try:
+            yield
+        finally:
+            vars(self).update(before)
+
+    def _emit_replay(self, sequences, initial_state, mask, training, outputs):
+        mask = _mask_of_steps(mask)
+        if self.go_backwards:
+            sequences = ops.flip(sequences, axis=1)
+            mask = None if mask is None else ops.flip(mask, axis=1)
+        cells = [cell for _, cell in cells_of(self)]
+        states = iter(keras.tree.flatten(initial_state))
+        for number, cell in enumerate(cells, start=1):
+            # Copied, as a stateful layer overwrites its states in place on PyTorch.
+            first = [
+                ops.copy(ops.cast(next(states), cell.compute_dtype))
+                for _ in keras.tree.flatten(cell.state_size)
+            ]
+            last = number == len(cells)
+            hidden = outputs if last else _run(cell, sequences, first, mask, training)
+            hidden = ops.cast(hidden, cell.compute_dtype)
+            if mask is not None:
+                hidden = equations.hold(hidden, first[0], mask)
+            kind = kind_of(cell)
+            if kind is not None:
+                initial = dict(zip(kind.states, reversed(first), strict=True))
+                started_from = equations.before(hidden, first[0])
+                blocks = _blocks(cell, sequences, started_from, training)
+                signals = equations.replay(kind, blocks, hidden, initial, mask)
+                collect.emit(
+                    collect.Emission(
+                        self, cell, signals, initial, mask, self.go_backwards
+                    )
+                )
+            sequences = hidden
+
+    def call(self, sequences, initial_state=None, mask=None, training=False, **others):
+        """Runs the layer on a sequence."""
+        # `others` are the arguments that a subclass of the user's adds.
+        arguments = {
+            "initial_state": initial_state,
+            "mask": mask,
+            "training": training,
+            **others,
+        }
+        if not self.return_gates:
+            return super().call(sequences, **arguments)
+        with collect.Collector([(self, self.cell)]).active() as own:
+            outputs = super().call(sequences, **arguments)
+        gates = {
+            name: ops.cast(signal, self.compute_dtype)
+            for name, signal in own.emissions[-1].signals.items()
+        }
+        return (*outputs, gates) if self.return_state else (outputs, gates)
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        """Gives the shapes of what `call` returns."""
+        shape = super().compute_output_shape(sequences_shape, initial_state_shape)
+        if not self.return_gates:
+            return shape
+        signal_shape = (*sequences_shape[:2], self.units)
+        gates = {name: signal_shape for name in kind_of(self.cell).signals}
+        return (*shape, gates) if self.return_state else (shape, gates)
+
+    def compute_mask(self, sequences, mask):
+        """Gives each output its mask, and every gate that of the steps."""
+        masks = super().compute_mask(sequences, mask)
+        if not self.return_gates:
+            return masks
+        steps = keras.tree.flatten(mask)[0]
+        gates = {name: steps for name in kind_of(self.cell).signals}
+        return [*masks, gates] if self.return_state else [masks, gates]
+
+    def get_config(self):
+        """Gives the stock configuration, and `return_gates` where it is on."""
+        config = super().get_config()
+        # Left out when it is off, so that the stock class can read the config.
+        return {**config, "return_gates": True} if self.return_gates else config
+
+
+def _mask_of_steps(mask: Tensor | None) -> Tensor | None:
+    """Brings a mask to `(batch, time)` booleans."""
+    mask = keras.tree.flatten(mask)[0]
+    if mask is None:
+        return None
+    mask = ops.cast(mask, "bool")
+    return mask if len(mask.shape) == 2 else ops.any(mask, axis=-1)
+
+
+def _run(cell, sequences, initial_state, mask, training) -> Tensor:
+    """Runs one cell of a stack on its own, and returns its output at every step."""
+    layer = keras.layers.RNN(cell, return_sequences=True, name=f"{cell.name}_alone")
+    _, outputs, _ = layer.inner_loop(
+        sequences, initial_state, mask=mask, training=training
+    )
+    return outputs
+
+
+def named_as_stock(cls):
+    """Registers a gate class for saving, and gives it the name of the stock class.
+
+    Keras addresses the layers in a weights file, and names them by default, by the
+    `__name__` of their class. With the stock name, weights files go both ways.
+    """
+    keras.saving.register_keras_serializable("keras_gates", cls.__qualname__)(cls)
+    cls.__name__ = cls.__qualname__.removeprefix("Gate")
+    return cls
