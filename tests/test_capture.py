@@ -456,16 +456,21 @@ def test_every_form_of_input_gives_the_same_gates(wrap, rng):
     assert_true(gates["r"], reference.lstm, weights, x)
 
 
-def test_batches_of_different_lengths_are_padded_and_masked(rng):
-    parts = [rng.normal(size=(2, n, 3)).astype("float32") for n in (5, 3)]
-    model = sequential(layers.GRU(4, name="r"), shape=(None, 3))
+@pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU])
+def test_batches_of_different_lengths_are_padded_and_masked(layer, rng):
+    """Several lengths: from the third on, TensorFlow compiles for any length."""
+    lengths = (5, 3, 4, 1)
+    parts = [rng.normal(size=(2, n, 3)).astype("float32") for n in lengths]
+    model = sequential(layer(4, name="r"), shape=(None, 3))
     weights = distinct_weights(model, 11)
+    equations = getattr(reference, layer.__name__.lower())
     gates = keras_gates.capture(model, iter(parts))
-    long, short = (gates["r"].isel(sample=slice(n, n + 2)) for n in (0, 2))
-    assert_true(long, reference.gru, weights, parts[0])
-    assert_true(short.isel(time=slice(0, 3)), reference.gru, weights, parts[1])
-    assert np.isnan(short["update"][:, 3:]).all()
-    assert not short["mask"][:, 3:].any() and short["mask"][:, :3].all()
+    for number, (part, length) in enumerate(zip(parts, lengths, strict=True)):
+        node = gates["r"].isel(sample=slice(2 * number, 2 * number + 2))
+        assert_true(node.isel(time=slice(0, length)), equations, weights, part)
+        padding = node.isel(time=slice(length, None))
+        assert padding.hidden.isnull().all() and not padding["mask"].any()
+        assert node["mask"][:, :length].all()
     assert (keras_gates.verify(gates) < 1e-5).all()
 
 

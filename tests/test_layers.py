@@ -19,7 +19,7 @@ from battery import (
     half_tanh,
     numpy,
 )
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
@@ -207,6 +207,32 @@ def keras_fails(name, unroll, go_backwards, use_cudnn, dtype, **options):
     return False
 
 
+ZEROED_AT_THE_WRONG_STEPS = {
+    "units": 1,
+    "return_sequences": False,
+    "return_state": False,
+    "go_backwards": True,
+    "unroll": True,
+    "use_bias": False,
+    "implementation": 1,
+    "zero_output_for_mask": True,
+    "activation": "tanh",
+    "recurrent_activation": "sigmoid",
+    "dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "training": False,
+    "dtype": "float32",
+    "use_cudnn": "auto",
+    "initial": False,
+    "batch": 1,
+    "time": 2,
+    "mask": [[False, True]],
+}
+"""Found by the test below on TensorFlow, where Keras zeroes the wrong outputs."""
+
+
+@example(("LSTM", ZEROED_AT_THE_WRONG_STEPS), 0)
+@example(("GRU", ZEROED_AT_THE_WRONG_STEPS), 0)
 @settings(max_examples=25)
 @given(cases(), st.integers(0, 1000))
 def test_options_together(case, seed):
