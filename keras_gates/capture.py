@@ -2,7 +2,6 @@
 
 import contextlib
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +128,7 @@ class Reader:
         batch_size = whole_number("batch_size", batch_size, at_least=1)
         total = number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
-        found = False
+        found: set[str] = set()
         with contextlib.ExitStack() as stack:
             stack.enter_context(_state_kept(self.model))
             stack.enter_context(instrument_nodes(self.model, self.nodes))
@@ -137,7 +136,15 @@ class Reader:
                 result = self._program.run(batch)
                 if not found:
                     self._check_complete(result)
-                found = True
+                    found = set(result)
+                elif found != set(result):
+                    other = sorted(found.symmetric_difference(result))
+                    raise RuntimeError(
+                        f"{other} ran in some batches and not in others, so their "
+                        "samples would not line up. Name the other layers in "
+                        "`layers`; and if another thread uses the model "
+                        f"'{self.model.name}', capture it in one at a time."
+                    )
                 progress.add(1)
                 yield {path: dict(arrays) for path, arrays in result.items()}
         if not found:
@@ -192,12 +199,13 @@ class _Program(keras.Model):
     def call(self, inputs):
         with Collector(self._places).active() as collector:
             self.model(inputs, training=self._training)
-        calls = Counter()
         results = {}
         for emission in collector.emissions:
-            path = self._paths[id(emission.layer), id(emission.cell)]
-            calls[path] += 1
-            key = path if calls[path] == 1 else f"{path}@{calls[path]}"
+            key = path = self._paths[id(emission.layer), id(emission.cell)]
+            calls = 1
+            while key in results or (calls > 1 and key in self._paths.values()):
+                calls += 1
+                key = f"{path}@{calls}"
             results[key] = _for_the_host(emission, self._chosen)
         return results
 

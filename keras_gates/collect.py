@@ -78,38 +78,90 @@ def _stack() -> list[Collector]:
 
 def emit(emission: Emission) -> None:
     """Hands signals to every active collector that wants them."""
-    emission = _unfold_frames(emission)
-    for collector in _stack():
+    frames = _frames()
+    if frames is None:
+        _deliver(emission, _stack())
+        return
+    # A collector inside the frame works on it; the others get all frames at once.
+    _deliver(emission, _stack()[frames.depth :])
+    frames.emissions.append(emission)
+
+
+def _deliver(emission: Emission, collectors: list[Collector]) -> None:
+    for collector in collectors:
         if collector.wants(emission.layer, emission.cell):
             collector.emissions.append(emission)
 
 
+class _Frames(NamedTuple):
+    """What was emitted inside a `TimeDistributed`, and how many collect outside."""
+
+    depth: int
+    emissions: list[Emission]
+
+
+def _frames() -> _Frames | None:
+    return getattr(_local, "frames", None)
+
+
 @contextlib.contextmanager
-def folded_frames(batch, frames):
-    """Marks that the frames of a `TimeDistributed` are folded into the batch."""
-    if getattr(_local, "frames", None) is not None:
+def frames(join):
+    """Gathers what layers emit inside a `TimeDistributed`.
+
+    Args:
+        join: Makes of all of these emissions the ones that are handed on, whose
+            tensors have a frame axis behind the batch.
+    """
+    if _frames() is not None:
         raise ValueError(
             "A recurrent layer inside two `TimeDistributed` wrappers cannot be "
             "captured. Leave it out: name the other layers in `layers`."
         )
-    _local.frames = (batch, frames)
+    _local.frames = gathered = _Frames(len(_stack()), [])
     try:
         yield
     finally:
         _local.frames = None
+    for emission in join(gathered.emissions):
+        _deliver(emission, _stack())
 
 
-def _unfold_frames(emission: Emission) -> Emission:
-    """Gives tensors from inside a `TimeDistributed` their frame axis back."""
-    folded = getattr(_local, "frames", None)
-    if folded is None:
-        return emission
+def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
+    """Joins what was emitted frame by frame."""
+    by_place = {}
+    for emission in emissions:
+        place = id(emission.layer), id(emission.cell)
+        by_place.setdefault(place, []).append(emission)
+    joined = []
+    for same in by_place.values():
+        calls = len(same) // frames  # In each frame.
+        for call in range(calls):
+            joined.append(_map(lambda *t: ops.stack(t, axis=1), *same[call::calls]))
+    return joined
+
+
+def unfold_frames(emissions: list[Emission], batch, frames) -> list[Emission]:
+    """Parts the frames, which were folded into the batch, from it again."""
 
     def unfold(tensor):
-        return ops.reshape(tensor, (*folded, *ops.shape(tensor)[1:]))
+        return ops.reshape(tensor, (batch, frames, *ops.shape(tensor)[1:]))
 
-    return emission._replace(
-        signals={name: unfold(x) for name, x in emission.signals.items()},
-        initial={name: unfold(x) for name, x in emission.initial.items()},
-        mask=None if emission.mask is None else unfold(emission.mask),
+    return [_map(unfold, emission) for emission in emissions]
+
+
+def _map(function, *emissions: Emission) -> Emission:
+    """Applies a function to every tensor of one emission, or of several alike."""
+    first = emissions[0]
+    return first._replace(
+        signals={
+            name: function(*(emission.signals[name] for emission in emissions))
+            for name in first.signals
+        },
+        initial={
+            name: function(*(emission.initial[name] for emission in emissions))
+            for name in first.initial
+        },
+        mask=None
+        if first.mask is None
+        else function(*(emission.mask for emission in emissions)),
     )

@@ -5,6 +5,7 @@ import functools
 import keras
 
 from keras_gates.nodes import Node, require_model, select, walk
+from keras_gates.recurrence import GateRecurrence
 from keras_gates.wrappers import GATE_CLASSES, added
 
 
@@ -123,6 +124,11 @@ class _Turned:
 
     stock_class: type
 
+    @classmethod
+    def from_config(cls, *args, **kwargs):
+        """Makes a copy of what the layer was: nobody would turn a copy back."""
+        return cls.stock_class.from_config(*args, **kwargs)
+
 
 @functools.cache
 def _turned(stock: type) -> type:
@@ -138,10 +144,18 @@ def _turned(stock: type) -> type:
         "__module__": "keras.layers" if public else stock.__module__,
         "stock_class": stock,
     }
+    if issubclass(gate, GateRecurrence):
+        # A turned layer never returns gates. So what a layer of the user's is called
+        # with goes to their own methods as it is, whatever arguments they take.
+        for name in ("call", "compute_output_shape", "compute_mask", "get_config"):
+            attributes[name] = getattr(stock, name)
     turned = type(stock.__name__, (_Turned, gate, stock), attributes)
-    package, _, name = keras.saving.get_registered_name(stock).rpartition(">")
+    full_name = keras.saving.get_registered_name(stock)
+    package, _, name = full_name.rpartition(">")
     if package:
-        # The stock class comes last: it is the one to be found under the name.
-        for cls in (turned, stock):
+        # The class that is found under the name now shall be found again: it comes
+        # last. It need not be this one, if the user has defined the class anew.
+        found = keras.saving.get_registered_object(full_name) or stock
+        for cls in (turned, found):
             keras.saving.register_keras_serializable(package, name)(cls)
     return turned

@@ -35,17 +35,19 @@ def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
     A layer that is found twice is yielded once, at its first path. Of two layers at
     one path, the second gets "#2" behind it.
     """
-    seen, paths = set(), {}
+    seen, paths = set(), set()
 
     def visit(parent, prefix):
         for child in _sublayers(parent):
             if id(child) in seen:
                 continue
             seen.add(id(child))
-            path = f"{prefix}{child.name}"
-            paths[path] = paths.get(path, 0) + 1
-            if paths[path] > 1:
-                path = f"{path}#{paths[path]}"
+            path = own = f"{prefix}{child.name}"
+            twins = 1
+            while path in paths:
+                twins += 1
+                path = f"{own}#{twins}"
+            paths.add(path)
             yield path, child
             yield from visit(child, f"{path}/")
 
@@ -53,11 +55,13 @@ def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _sublayers(layer) -> list:
-    if isinstance(layer, keras.Model):
-        return layer.layers
     # Private to Keras, and the only way to the layers that a custom layer holds. If
     # it changes, layers inside layers are no longer found, and a test says so.
-    return layer._flatten_layers(include_self=False, recursive=False)
+    held = layer._flatten_layers(include_self=False, recursive=False)
+    # A model tells its layers in the order of its graph; one that a user derives from
+    # a functional model may hold others besides.
+    known = layer.layers if isinstance(layer, keras.Model) else []
+    return list({id(child): child for child in [*known, *held]}.values())
 
 
 def find_nodes(model: keras.Model) -> list[Node]:
@@ -69,10 +73,11 @@ def find_nodes(model: keras.Model) -> list[Node]:
     for path, layer in walk(model):
         if not isinstance(layer, keras.layers.RNN):
             continue
-        names = Counter()
+        names, seen = Counter(), set()
         for name, cell in cells_of(layer):
-            if isinstance(cell, keras.layers.SimpleRNNCell):
+            if isinstance(cell, keras.layers.SimpleRNNCell) or id(cell) in seen:
                 continue
+            seen.add(id(cell))
             names[name] += 1
             twin = f"#{names[name]}" if names[name] > 1 else ""
             place = f"{path}/{name}{twin}" if name else path
@@ -106,7 +111,8 @@ def select(model: keras.Model, patterns) -> list[Node]:
     if not nodes:
         raise ValueError(
             f"The model '{model.name}' has no LSTM or GRU layer; it has "
-            f"{_list_of(type(layer).__name__ for _, layer in walk(model))}."
+            f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell is "
+            "read where a `keras.layers.RNN` runs it."
         )
     chosen = nodes
     if patterns is not None:

@@ -25,25 +25,39 @@ def kind_of(cell) -> v.Kind | None:
     """
     for stock, kind in ((keras.layers.LSTMCell, v.LSTM), (keras.layers.GRUCell, v.GRU)):
         if isinstance(cell, stock):
-            added = set(type(cell).__mro__) - set(stock.__mro__) - {GateCell}
-            changed = any(_EQUATIONS & set(vars(cls)) for cls in added)
-            return None if changed else kind
+            return None if _changes(cell, stock, _EQUATIONS) else kind
     return None
 
 
-_EQUATIONS = {"call", "_compute_carry_and_output", "_compute_carry_and_output_fused"}
-"""The methods of Keras's cells that hold equations."""
+_EQUATIONS = {
+    "__call__",
+    "call",
+    "_compute_carry_and_output",
+    "_compute_carry_and_output_fused",
+    "get_dropout_mask",
+    "get_recurrent_dropout_mask",
+    "_create_dropout_mask",
+}
+"""The methods of Keras's cells that hold equations, or what enters them."""
+
+
+def _changes(cell, stock: type, methods: set[str]) -> bool:
+    """Tells whether the class of a cell has its own version of a stock method."""
+    added = set(type(cell).__mro__) - set(stock.__mro__) - {GateCell}
+    return any(methods & set(vars(cls)) for cls in added)
 
 
 def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
     """Lists the cells of a recurrent layer, with their paths inside it.
 
     A layer around a single cell has one, at the path "". The cells of a stack have
-    their names, behind the names of the stacks that a stack may hold in turn.
+    their names, behind the names of the stacks that a stack may hold in turn. A stack
+    of the user's own, which calls its cells in its own way, counts as one cell.
     """
+    stack = keras.layers.StackedRNNCells
 
     def visit(cell, path):
-        if not isinstance(cell, keras.layers.StackedRNNCells):
+        if not isinstance(cell, stack) or _changes(cell, stack, {"call", "__call__"}):
             return [(path, cell)]
         inner = [(f"{path}/{part.name}", part) for part in cell.cells]
         return [leaf for place, part in inner for leaf in visit(part, place)]
@@ -55,6 +69,12 @@ def _blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]
     """Computes gates and candidate of a cell, with the dropout that Keras drew."""
     dtype = cell.compute_dtype
     inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
+    if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
+        raise ValueError(
+            f"The gates of '{cell.name}' cannot be told in training: it drops out "
+            "everything, which Keras's kernels take in different ways. Use a rate "
+            "below 1."
+        )
     if training and 0.0 < cell.dropout < 1.0:
         step = inputs if len(inputs.shape) == 2 else inputs[:, 0, :]
         inputs = _drop(inputs, cell.get_dropout_mask(step))
@@ -65,11 +85,21 @@ def _blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]
         kernel=ops.cast(cell.kernel, dtype),
         recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
         bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
-        activation=cell.activation,
-        recurrent_activation=cell.recurrent_activation,
+        activation=_step_wise(cell.activation),
+        recurrent_activation=_step_wise(cell.recurrent_activation),
         reset_after=getattr(cell, "reset_after", True),
     )
     return equations.BLOCKS[kind_of(cell).name](inputs, hidden, weights)
+
+
+def _step_wise(function):
+    """Lets an activation see `(batch, units)`, as in Keras, also for a sequence."""
+
+    def apply(values):
+        steps = ops.reshape(values, (-1, values.shape[-1]))
+        return ops.reshape(function(steps), ops.shape(values))
+
+    return apply
 
 
 def _drop(values: Tensor, masks):

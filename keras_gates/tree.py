@@ -148,15 +148,26 @@ def _name_of(function) -> str:
 
 def _same_length(batches: list[dict]) -> list[dict]:
     """Pads shorter batches with masked steps at the end, where lengths differ."""
+    frames = {_signal(batch).shape[1:-2] for batch in batches}
+    if len(frames) > 1:
+        raise ValueError(
+            "Inside a `TimeDistributed`, every batch must have the same number of "
+            f"frames; got {sorted(number for (number,) in frames)}. Pad the frames "
+            "and mask the padding."
+        )
     lengths = [_length(batch) for batch in batches]
     if len(set(lengths)) == 1:
         return batches
     return [_pad(batch, max(lengths)) for batch in batches]
 
 
-def _length(batch: dict) -> int:
+def _signal(batch: dict) -> np.ndarray:
     # Signals are (..., time, unit); the initial states lack the time.
-    return next(array.shape[-2] for name, array in batch.items() if name in v.SIGNALS)
+    return next(array for name, array in batch.items() if name in v.SIGNALS)
+
+
+def _length(batch: dict) -> int:
+    return _signal(batch).shape[-2]
 
 
 def _pad(batch: dict, length: int) -> dict:

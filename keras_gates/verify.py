@@ -124,6 +124,7 @@ def _activation(attributes):
         raise ValueError(
             f"`verify` does not know the activation '{name}' of "
             f"'{attributes['layer']}'. Register the function with "
-            "`keras.saving.register_keras_serializable()` before the capture."
+            "`keras.saving.register_keras_serializable()` before the capture; a layer "
+            "used as an activation cannot be looked up."
         ) from None
     return lambda cell: keras.ops.convert_to_numpy(function(cell))

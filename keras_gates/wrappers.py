@@ -1,5 +1,7 @@
 """Keras's wrappers of recurrent layers, made ready for collection."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -33,33 +35,30 @@ class GateBidirectional(keras.layers.Bidirectional):
 class GateTimeDistributed(keras.layers.TimeDistributed):
     """`keras.layers.TimeDistributed` that hands out tensors during collection.
 
-    Keras calls the layer inside a loop or a vectorised map, whose tensors must not
-    leave it. During collection the frames are folded into the batch, and Keras sees
-    a single frame.
+    Keras calls the layer in a loop over the frames, or, where their number is not
+    known, in a vectorised map, whose tensors must not leave it. In that case the
+    frames are folded into the batch during collection, and Keras sees a single frame.
     """
 
     def call(self, inputs, training=None, mask=None):
         """Runs the layer on every frame."""
-        if not collect.active() or _disagree(inputs, mask):
-            return super().call(inputs, training=training, mask=mask)
+        options = {"training": training, "mask": mask}
+        if not collect.active():
+            return super().call(inputs, **options)
+        if inputs.shape[1] is not None:
+            join = functools.partial(collect.stack_frames, frames=inputs.shape[1])
+            with collect.frames(join):
+                return super().call(inputs, **options)
         batch, frames, *rest = ops.shape(inputs)
         if mask is not None:
-            mask = ops.reshape(mask, (batch * frames, 1, *ops.shape(mask)[2:]))
-        with collect.folded_frames(batch, frames):
-            outputs = super().call(
-                ops.reshape(inputs, (batch * frames, 1, *rest)),
-                training=training,
-                mask=mask,
+            options["mask"] = ops.reshape(
+                mask, (batch * frames, 1, *ops.shape(mask)[2:])
             )
+        join = functools.partial(collect.unfold_frames, batch=batch, frames=frames)
+        with collect.frames(join):
+            folded = ops.reshape(inputs, (batch * frames, 1, *rest))
+            outputs = super().call(folded, **options)
         return ops.reshape(outputs, (batch, frames, *ops.shape(outputs)[2:]))
-
-
-def _disagree(inputs, mask) -> bool:
-    """Tells whether a mask cannot be for the inputs, of which Keras then complains."""
-    if mask is None:
-        return False
-    sizes = zip(inputs.shape[:2], (*mask.shape, 0, 0), strict=False)
-    return any(None not in pair and pair[0] != pair[1] for pair in sizes)
 
 
 GATE_CLASSES = {

@@ -166,6 +166,95 @@ def nested_stacks():
     return layers.RNN(cells, name="stack")
 
 
+class FromOnes(layers.GRU):
+    """A user's own layer with a default of its own for an argument of Keras's."""
+
+    def call(self, sequences, initial_state="ones", mask=None, training=False):
+        if isinstance(initial_state, str):
+            initial_state = ops.ones((ops.shape(sequences)[0], self.units))
+        return super().call(sequences, initial_state, mask, training)
+
+
+class Contextual(layers.LSTM):
+    """A user's own layer whose second argument is not the initial state."""
+
+    def call(
+        self, sequences, context=None, initial_state=None, mask=None, training=None
+    ):
+        if context is not None:
+            sequences = sequences + context[:, None, :]
+        return super().call(sequences, initial_state, mask, training)
+
+
+def contextual():
+    inputs = keras.Input((TIME, FEATURES), name="x"), keras.Input((FEATURES,), name="c")
+    model = keras.Model(list(inputs), Contextual(4, name="contextual")(*inputs))
+    return model, [sequence(4, TIME, FEATURES), sequence(4, FEATURES)]
+
+
+class Renamed(layers.LSTM):
+    """A user's own layer with other names of arguments, and fewer."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        return super().compute_output_shape(input_shape)
+
+    def call(self, inputs, mask=None, training=None):
+        return super().call(inputs * 2.0, mask=mask, training=training)
+
+
+class Extended(keras.Model):
+    """A functional model with a layer besides."""
+
+    def __init__(self):
+        inputs = keras.Input((TIME, FEATURES))
+        hidden = layers.LSTM(3, return_sequences=True, name="body")(inputs)
+        super().__init__(inputs, hidden)
+        self.head = layers.GRU(2, name="head")
+
+    def call(self, x, training=None, mask=None):
+        return self.head(super().call(x, training=training, mask=mask))
+
+
+def extended():
+    x = sequence(4, TIME, FEATURES)
+    model = Extended()
+    model(x)
+    return model, x
+
+
+def over_units(values):
+    return ops.softmax(values, axis=1)
+
+
+class Attended(layers.Layer):
+    """Gates used inside a layer, which a `TimeDistributed` calls."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras_gates.GateLSTM(
+            4, return_sequences=True, return_gates=True, name="inner"
+        )
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+
+    def call(self, x):
+        output, gates = self.inner(x)
+        return ops.sum(output * gates["output"], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 4)
+
+
+def gates_in_frames():
+    inputs = keras.Input((2, TIME, FEATURES))
+    each = layers.TimeDistributed(Attended(name="attended"), name="each")
+    return keras.Model(inputs, each(inputs)), sequence(4, 2, TIME, FEATURES)
+
+
 ONE = ["lstm"]
 BOTH = ["bidirectional/forward_lstm", "bidirectional/backward_lstm"]
 MODELS = {
@@ -210,6 +299,15 @@ MODELS = {
     "same name in two places": (same_name_in_two_places, ["left/gru", "right/gru"]),
     "subclassed model": (subclassed, ["a", "a@2", "b", "head"]),
     "subclassed layer": (functional(Doubled(4, name="doubled")), ["doubled"]),
+    "own default": (functional(FromOnes(4, name="ones")), ["ones"]),
+    "own argument": (contextual, ["contextual"]),
+    "own names of arguments": (functional(Renamed(4, name="renamed")), ["renamed"]),
+    "functional model and more": (extended, ["body", "head"]),
+    "softmax over the units": (
+        functional(layers.LSTM(4, recurrent_activation=over_units, name="lstm")),
+        ONE,
+    ),
+    "gates inside frames": (gates_in_frames, ["each/attended/inner"]),
     "custom layer": (custom_layer, ["attentive/inner"]),
     "stateful": (stateful, ["gru"]),
 }
@@ -288,6 +386,90 @@ def test_recorded_in_training_it_trains_the_same(case):
     assert paths_of(recorder.traces) == set(paths)
     last = recorder.traces.isel(step=-1, drop=True)
     assert (keras_gates.verify(last) < 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    "layer", [FromOnes(4, name="r"), Renamed(4, name="r"), Doubled(4, name="r")]
+)
+def test_captured_states_are_those_that_the_layer_returned(layer):
+    """`verify` would not see a layer that was called with other arguments."""
+    inputs = keras.Input((TIME, FEATURES))
+    model = keras.Model(inputs, layer(inputs))
+    x = sequence(4, TIME, FEATURES)
+    hidden = keras_gates.capture(model, x)["r/hidden"]
+    np.testing.assert_allclose(hidden[:, -1], predict(model, x), atol=1e-6)
+
+
+def test_frames_are_computed_one_by_one_as_in_keras():
+    """A batch normalisation inside must see one frame, not all of them."""
+    inner = keras.Sequential(
+        [layers.BatchNormalization(), layers.LSTM(4, return_sequences=True, name="r")],
+        name="inner",
+    )
+    inputs = keras.Input((3, TIME, FEATURES))
+    model = keras.Model(inputs, layers.TimeDistributed(inner, name="each")(inputs))
+    x = sequence(4, 3, TIME, FEATURES) * np.float32([1, 5, 20]).reshape(1, 3, 1, 1)
+    start = model.get_weights()
+    expected = ops.convert_to_numpy(model(x, training=True))
+    model.set_weights(start)
+    gates = keras_gates.capture(model, x, training=True)
+    np.testing.assert_allclose(gates["each/inner/r/hidden"], expected, atol=1e-5)
+
+
+def test_one_cell_twice_in_a_stack_is_one_node_called_twice():
+    cell = layers.GRUCell(FEATURES, name="c")
+    model, x = functional(layers.RNN([cell, cell], name="r"))()
+    gates = keras_gates.capture(model, x)
+    assert paths_of(gates) == {"r/c", "r/c@2"}
+    assert (keras_gates.verify(gates) < 1e-5).all()
+
+
+class Residual(layers.StackedRNNCells):
+    """A stack of the user's own, which adds the input of each cell to its output."""
+
+    def call(self, inputs, states, training=False, **kwargs):
+        new = []
+        for cell, state in zip(self.cells, states, strict=True):
+            output, state = cell(inputs, list(state), training=training)
+            inputs = inputs + output
+            new.append(state)
+        return inputs, new
+
+
+class Redrawn(layers.LSTMCell):
+    """A cell of the user's own, with another dropout at every step."""
+
+    def get_dropout_mask(self, step_input):
+        return self._create_dropout_mask(step_input, self.dropout)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Residual([layers.LSTMCell(FEATURES), layers.LSTMCell(FEATURES)]),
+        Redrawn(4, dropout=0.5),
+    ],
+)
+def test_cells_with_equations_of_their_own_are_refused(cell):
+    model, x = functional(layers.RNN(cell, name="r"))()
+    with pytest.raises(ValueError, match="equations of 'r' are not known"):
+        keras_gates.capture(model, x)
+
+
+def test_dropping_everything_out_is_refused_in_training():
+    model, x = functional(layers.GRU(4, dropout=1.0, name="r"))()
+    keras_gates.capture(model, x)
+    with pytest.raises(ValueError, match="drops out everything"):
+        keras_gates.capture(model, x, training=True)
+
+
+def test_frames_must_be_as_many_in_every_batch():
+    inputs = keras.Input((None, TIME, FEATURES))
+    each = layers.TimeDistributed(layers.LSTM(4), name="each")
+    model = keras.Model(inputs, each(inputs))
+    batches = (sequence(2, n, TIME, FEATURES) for n in (2, 3))
+    with pytest.raises(ValueError, match=r"number of frames; got \[2, 3\]"):
+        keras_gates.capture(model, batches)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
