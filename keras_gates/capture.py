@@ -108,7 +108,7 @@ class Reader:
     def __init__(self, model, *, layers=None, signals=None, training=False):
         self.model = model
         self.nodes = select(model, layers)
-        chosen = _choose(self.nodes, signals)
+        chosen = choose(self.nodes, signals)
         self._program = _Program(model, self.nodes, chosen, training)
         self._program.run_eagerly = bool(getattr(model, "run_eagerly", False))
 
@@ -231,7 +231,7 @@ def _for_the_host(emission: Emission, chosen: set[str]) -> dict:
     return arrays
 
 
-def _choose(nodes: list[Node], signals) -> set[str]:
+def choose(nodes: list[Node], signals) -> set[str]:
     """Checks the names of signals against the chosen layers."""
     available = dict.fromkeys(s for node in nodes for s in node.kind.signals)
     if signals is None:

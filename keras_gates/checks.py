@@ -3,14 +3,22 @@
 import operator
 
 
-def whole_number(name: str, value: int, *, at_least: int) -> int:
-    """Returns `value` as an int, or says what `name` must be."""
+def whole_number(name: str, value: int, *, at_least: int, or_else: str = "") -> int:
+    """Returns `value` as an int, or says what `name` must be.
+
+    Args:
+        name: The name of the argument.
+        value: What was given.
+        at_least: The smallest number that is allowed.
+        or_else: What else is allowed; the caller has looked for it.
+    """
+    other = f" or {or_else}" if or_else else ""
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"`{name}` must be a whole number; got {value!r}. Use an int of at least "
-            f"{at_least}."
+            f"`{name}` must be a whole number{other}; got {value!r}. Use an int of at "
+            f"least {at_least}{other}."
         ) from None
     if number < at_least:
         raise ValueError(
@@ -32,3 +40,11 @@ def names_of(argument: str, names) -> list[str]:
     if not names:
         raise ValueError(f"`{argument}` is empty; leave it out to get all.")
     return list(names)
+
+
+def one_of(name: str, value, allowed: tuple):
+    """Returns `value` if it is allowed, or says what `name` must be."""
+    if value is not None and not isinstance(value, str) or value not in allowed:
+        names = ", ".join(map(repr, allowed))
+        raise ValueError(f"`{name}` must be one of {names}; got {value!r}.")
+    return value

@@ -25,6 +25,8 @@ class Emission(NamedTuple):
         initial: State name to `(batch, units)`, the state before the first step.
         mask: `(batch, time)`, true where a step is real, or `None`.
         go_backwards: Whether the layer read its input from the end.
+        rows: How many rows of the batch were looked at, outside the gradient; `None`
+            for all of them, in the gradient.
     """
 
     layer: Any
@@ -33,6 +35,7 @@ class Emission(NamedTuple):
     initial: dict[str, Tensor]
     mask: Tensor | None
     go_backwards: bool
+    rows: float | None = None
 
 
 class Collector:
@@ -40,15 +43,30 @@ class Collector:
 
     Args:
         places: Pairs of a layer and a cell of it, whose signals are wanted.
+        rows: How many rows of each batch are wanted, outside the gradient; `None`
+            for all of them, in the gradient.
     """
 
-    def __init__(self, places):
+    def __init__(self, places, rows: float | None = None):
         self._wanted = {(id(layer), id(cell)) for layer, cell in places}
+        self.rows = rows
         self.emissions: list[Emission] = []
 
     def wants(self, layer, cell) -> bool:
         """Tells whether the signals of a cell in a layer are wanted."""
         return (id(layer), id(cell)) in self._wanted
+
+    def receive(self, emission: Emission) -> None:
+        """Takes what a wanted cell emitted."""
+        self.emissions.append(emission)
+
+    def variables(self, layer) -> list:
+        """Returns the variables that receiving from a layer changes."""
+        return []
+
+    def is_active(self) -> bool:
+        """Tells whether it collects in this thread at the moment."""
+        return self in _stack()
 
     @contextlib.contextmanager
     def active(self):
@@ -65,9 +83,20 @@ def active() -> bool:
     return bool(_stack())
 
 
-def wanted(layer, cell) -> bool:
-    """Tells whether an active collector wants the signals of a cell in a layer."""
-    return any(collector.wants(layer, cell) for collector in _stack())
+def looks(layer, cells) -> set[float | None]:
+    """Returns how many rows are wanted of the cells in a layer, each number once."""
+    return {
+        collector.rows
+        for collector in _stack()
+        if any(collector.wants(layer, cell) for cell in cells)
+    }
+
+
+def variables(layer) -> list:
+    """Returns the variables that the active collectors change for a layer."""
+    return [
+        variable for collector in _stack() for variable in collector.variables(layer)
+    ]
 
 
 def _stack() -> list[Collector]:
@@ -89,8 +118,9 @@ def emit(emission: Emission) -> None:
 
 def _deliver(emission: Emission, collectors: list[Collector]) -> None:
     for collector in collectors:
-        if collector.wants(emission.layer, emission.cell):
-            collector.emissions.append(emission)
+        wanted = collector.wants(emission.layer, emission.cell)
+        if wanted and collector.rows == emission.rows:
+            collector.receive(emission)
 
 
 class _Frames(NamedTuple):
@@ -130,7 +160,7 @@ def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
     """Joins what was emitted frame by frame."""
     by_place = {}
     for emission in emissions:
-        place = id(emission.layer), id(emission.cell)
+        place = id(emission.layer), id(emission.cell), emission.rows
         by_place.setdefault(place, []).append(emission)
     joined = []
     for same in by_place.values():

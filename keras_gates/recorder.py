@@ -1,52 +1,109 @@
 """The callback that records gates while a model trains."""
 
 import contextlib
+import hashlib
+import math
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
+from keras import ops
 
-from keras_gates import stats
+from keras_gates import accumulate, watch
 from keras_gates import vocabulary as v
-from keras_gates.capture import Reader
+from keras_gates.alarms import Alarm, Alarms
+from keras_gates.backend import backend
+from keras_gates.capture import Reader, choose
+from keras_gates.checks import one_of, whole_number
+from keras_gates.events import Events
 from keras_gates.inputs import iterate
-from keras_gates.tree import grow, recurrent
+from keras_gates.nodes import select
+from keras_gates.record import Record, statistics_tree
+from keras_gates.store import Store
+from keras_gates.tree import recurrent, tree_attributes
 
 if TYPE_CHECKING:
     import xarray
 
+FORMAT = 1
+"""Of the stores; to be raised when an older one can no longer be continued."""
+FEW_ROWS, FEW_BATCHES = 8, 4
+"""By default, so many rows of every so manieth batch are looked at."""
+
 
 class GateRecorder(keras.callbacks.Callback):
-    """Records the gates of a fixed probe before training and after each epoch.
+    """Records gates while a model trains: in the training itself, and of a probe.
 
-    The probe is the same at every step, so that epochs compare like with like. The
-    model's own computation is not touched: the probe is a forward pass of its own,
-    in inference mode, and the model trains to the same weights as without it.
+    Two records that complete each other:
+
+    - `statistics` tell what happened *in training*. They are taken of the training
+      batches, dropout included, inside the compiled training step, without a second
+      forward pass.
+    - `traces` are every gate of a fixed `probe`, before training and at each step, so
+      that epochs compare like with like.
+
+    The model trains to the same weights as without the recorder (on JAX, up to a
+    rounding), and its layers stay what they are.
 
     One recorder may go through several calls of `fit`: its steps go on counting, as
-    long as it is given to the same model. The state "before training" is recorded
-    once, at the start of the first.
+    long as it is given to the same model. In a training loop by hand, call its
+    methods as Keras does, `on_train_begin`, `on_epoch_begin`, `on_train_batch_begin`,
+    `on_epoch_end`, `on_train_end`, around `train_on_batch`; or see `watch`.
 
     Args:
         probe: Inputs of the model, as for `model.predict`: an array, or a list or
-            dict of arrays. A few samples are enough; they are kept in memory, and so
-            is what is recorded of them.
+            dict of arrays. A few samples are enough. Default: no traces.
         layers: Names, paths or glob patterns of the layers to record. Default: all.
         signals: Names of the signals to record. Default: all.
-        logs: Whether to add the mean and the saturation of every gate to the logs of
-            each epoch, as `"lstm/forget/mean"` and `"lstm/forget/saturation"` (the
-            fraction below 0.1 or above 0.9), over the probe. `History`, `CSVLogger`
-            and the progress bar show them; `EarlyStopping` can watch them if it comes
-            after the recorder in the list of callbacks.
+        units: The numbers of the units whose traces to keep. Default: all.
+        every: When to record a step: `"epoch"`, or a number of batches, after which,
+            and at the end of each epoch, there is a step.
+        samples_per_batch: How many rows of each batch the statistics look at, spread
+            evenly over the batch; `"all"` for every row; 0 for no statistics. The
+            default, `None`, is eight rows of every fourth batch, which costs next to
+            nothing.
+        low: The value below which a gate counts as shut, or left-saturated.
+        high: The value above which a gate counts as open, or right-saturated.
+        bins: The number of bins of the histograms, over 0 to 1.
+        logs: What to add to the logs of each epoch, from the statistics: `"health"`,
+            one figure for each layer, `"lstm/saturation"`, the fraction of its gates
+            that are shut or open; or `"all"`, also `"lstm/forget/mean"`, `.../std`,
+            and for gates `.../left` and `.../right`. `History`, `CSVLogger`,
+            `TensorBoard` and the progress bar show them; `EarlyStopping` can watch
+            them if it comes after the recorder in the list of callbacks.
+        alarms: `"warn"` or `"stop"`: what to do when a gate of a unit is stuck, when a
+            unit is dead, or when there is NaN. See `alarms`. Needs statistics.
+        alarm_after: For how many steps in a row a gate must be stuck, or a unit dead.
+        store: Path of a Zarr store to write to, in place of memory. What is in it
+            survives the process, even if it is killed. Read it with
+            `xarray.open_datatree(store, engine="zarr")`.
+        mode: `"w-"` if the store must not exist yet; `"w"` to replace one; `"a"` to
+            go on with one after a crash, or to begin one. Then the epochs are taken
+            as `fit` numbers them, and the steps of an epoch that was not finished are
+            recorded again. Put the recorder before `BackupAndRestore` in the list.
+        budget: The most bytes that the traces may take up, told before training.
+            `None` for no limit.
+        tensorboard: Path of a folder for TensorBoard: the histogram of each gate and,
+            of the probe's first sample, a heat map of each layer. Needs the package
+            `tensorboard`.
         batch_size: Number of samples of the probe that run at once.
 
     Attributes:
-        traces: What was recorded so far, as a tree.
+        statistics: The statistics so far, as a tree.
+        traces: The traces so far, as a tree.
+        alarms: The alarms so far, as a list of named tuples.
 
     Raises:
-        ValueError: At the start of `fit`: if the model has no LSTM or GRU, if
-            `layers` or `signals` name what is not there, or if the probe does not
-            fit the model, is empty, or holds NaN.
+        ValueError: At once, for an argument out of range. Before the first batch: if
+            the model has no LSTM or GRU; if `layers`, `signals` or `units` name what
+            is not there; if the probe does not fit the model, is empty, or holds NaN;
+            if the traces would exceed the budget; if `store` is no store, or one of
+            another model or another recorder.
+        FileExistsError: Before the first batch, if `store` exists and `mode` is "w-".
+        OSError: Before the first batch, if the store cannot be written.
 
     Example:
         >>> import keras, keras_gates, numpy as np
@@ -61,131 +118,475 @@ class GateRecorder(keras.callbacks.Callback):
         >>> history = model.fit(x, y, epochs=3, callbacks=[recorder], verbose=0)
         >>> recorder.traces["lstm/forget"].sizes["step"]
         4
+        >>> recorder.statistics["lstm/mean"].sel(gate="forget").sizes
+        Frozen({'step': 3, 'unit': 4})
     """
 
     def __init__(
         self,
-        probe: Any,
+        probe: Any = None,
         *,
         layers=None,
         signals=None,
-        logs: bool = False,
+        units=None,
+        every: int | str = "epoch",
+        samples_per_batch: int | str | None = None,
+        low: float = 0.1,
+        high: float = 0.9,
+        bins: int = 20,
+        logs: str | None = None,
+        alarms: str | None = None,
+        alarm_after: int = 3,
+        store=None,
+        mode: str = "w-",
+        budget: float | None = 2e9,
+        tensorboard=None,
         batch_size: int = 32,
     ):
         super().__init__()
         self._probe = probe
-        self._layers = layers
-        self._signals = signals
-        self._logs = logs
-        self._batch_size = batch_size
-        self._reader = None
-        self._epochs_before: int | None = None
-        self._epochs: list[int] = []
-        self._steps: list[xarray.DataTree] = []
+        self._layers, self._signals = layers, signals
+        self._units = None if units is None else _unit_numbers(units)
+        self._every = (
+            every
+            if every == "epoch"
+            else whole_number("every", every, at_least=1, or_else="'epoch'")
+        )
+        self._rows, self._stride = _rows(samples_per_batch)
+        if not 0 <= low < high <= 1:
+            raise ValueError(
+                "`low` and `high` must be thresholds with 0 <= low < high <= 1; got "
+                f"low={low!r} and high={high!r}."
+            )
+        self._low, self._high = low, high
+        self._bins = whole_number("bins", bins, at_least=1)
+        self._logs = one_of("logs", logs, (None, "health", "all"))
+        self._store_path = None if store is None else Path(store).expanduser()
+        self._mode = one_of("mode", mode, ("w-", "w", "a"))
+        self._budget = budget
+        self._batch_size = whole_number("batch_size", batch_size, at_least=1)
+        self._alarms = Alarms(
+            one_of("alarms", alarms, (None, "warn", "stop")),
+            whole_number("alarm_after", alarm_after, at_least=1),
+        )
+        self._tensorboard = tensorboard
+        needing = {"logs": logs, "alarms": alarms, "tensorboard": tensorboard}
+        for name, value in needing.items():
+            if value is not None and not self._rows:
+                raise ValueError(
+                    f"`{name}` needs the statistics of training, and "
+                    "`samples_per_batch=0` turns them off. Leave one of them out."
+                )
+        if probe is None and not self._rows:
+            raise ValueError(
+                "There is nothing to record: give a `probe`, or let "
+                "`samples_per_batch` be more than 0."
+            )
+        if units is not None and probe is None:
+            raise ValueError("`units` chooses among traces, which need a `probe`.")
+        self._records = {name: Record(name) for name in ("statistics", "traces")}
+        self._bound: keras.Model | None = None
+        self._reader: Reader | None = None
+        self._watcher: watch.Watcher | None = None
+        self._store: Store | None = None
+        self._events: Events | None = None
 
     def __getstate__(self):
-        """Copies and pickles the record without the model, which Keras saves."""
-        return {**vars(self), "_model": None, "_reader": None}
+        """Copies and pickles the records without the model, which Keras saves."""
+        held = ("_model", "_bound", "_reader", "_watcher", "_store", "_events")
+        return {**vars(self), **dict.fromkeys(held)}
 
     @property
     def traces(self) -> "xarray.DataTree":
-        """The record: as `capture` returns it, with a dimension `step` in front.
+        """The probe: as `capture` returns it, with a dimension `step` in front.
 
-        Each node is a dataset with dimensions `(step, sample, time, unit)` and a
-        coordinate `epoch` along `step`: the number of finished epochs, 0 before
-        training.
+        Each node is a dataset with dimensions `(step, sample, time, unit)`, and the
+        coordinates `epoch` (0 before training) and `batch`, the number of batches so
+        far, along `step`.
 
         Raises:
             ValueError: If nothing has been recorded yet.
         """
-        if not self._steps:
+        return self._tree("traces", "Give it a `probe`, and pass")
+
+    @property
+    def statistics(self) -> "xarray.DataTree":
+        """What happened in training, since the step before.
+
+        Each node is a dataset with the dimensions `(step, gate, unit)`, where `gate`
+        runs over the signals, and the coordinates `epoch` and `batch` along `step`:
+        `count`, `mean`, `std`, `minimum`, `maximum`; and of gates, NaN for the other
+        signals, `left` and `right`, the fractions of values that are shut and open,
+        and `histogram`, with a dimension `bin` whose coordinate is its middle. Masked
+        steps do not count.
+
+        Raises:
+            ValueError: If nothing has been recorded yet.
+        """
+        return self._tree("statistics", "Pass")
+
+    def _tree(self, name: str, advice: str) -> "xarray.DataTree":
+        tree = self._records[name].tree()
+        if tree is None:
             raise ValueError(
-                "Nothing is recorded yet. Pass the recorder to `model.fit(..., "
-                "callbacks=[recorder])` first."
+                f"Nothing is recorded yet: there are no {name}. {advice} the recorder "
+                "to `model.fit(..., callbacks=[recorder])`."
             )
-        epoch = (v.STEP, self._epochs, {"long_name": "finished epochs"})
-        first = self._steps[0]
-        joined = {
-            node.path: _join(
-                [step[node.path].to_dataset() for step in self._steps]
-            ).assign_coords(epoch=epoch)
-            for node in recurrent(first)
-        }
-        return grow(joined, first.attrs)
+        return tree
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """What was found, each thing once, when it was found first."""
+        return list(self._alarms.found)
+
+    # What Keras calls, in the order in which it does.
 
     def on_train_begin(self, logs=None):
-        """Checks the probe, and records the state before training."""
+        """Checks everything that can be checked before training."""
         model = self.model
-        if self._reader is not None and self._steps and self._reader.model is not model:
+        if self._bound not in (None, model):
             raise ValueError(
-                f"The recorder holds the steps of another model, "
-                f"'{self._reader.model.name}'. Make a new `GateRecorder` for "
-                f"'{model.name}'."
+                f"The recorder holds the steps of another model, '{self._bound.name}'. "
+                f"Make a new `GateRecorder` for '{model.name}'."
             )
-        self._epochs_before = None
-        if self._reader is None or not self._steps:
+        if self._bound is None:
+            self._prepare(model)
+        resumes = self._open_store(model)
+        self._bound = model
+        self._resumes, self._begun = resumes, False
+        self._epoch = self._batch = self._batches = 0
+        if self._watcher is not None:
+            self._watcher.reset()
+            if model.compiled:
+                watch.attach(self._watcher)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Records the state before training, and begins an epoch."""
+        if not self._begun:
+            self._begin(epoch)
+            self._begun = True
+        self._epoch = self._offset + epoch + 1
+        self._calls = self._batch = self._recorded = 0
+        self._of_epoch: list[dict] = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Records a step if it is time, and decides whether to look at this batch."""
+        # Not at the end of a batch: a callback that has something to do there makes
+        # Keras wait for the results of every batch.
+        if self._every != "epoch" and batch - self._recorded >= self._every:
+            self._batch = batch
+            self._record()
+        if self._watcher is not None:
+            self._watcher.due = self._calls % self._stride == 0
+        self._calls += 1
+        self._batch = batch + getattr(self._model, "steps_per_execution", 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Records the state after an epoch."""
+        steps = (self.params or {}).get("steps")
+        self._batch = min(self._batch, steps or self._batch)
+        self._record()
+        self._batches += self._batch
+        if self._logs and logs is not None:
+            logs.update(self._figures())
+
+    def on_train_end(self, logs=None):
+        """Lets go of the model and the store."""
+        if self._watcher is not None:
+            watch.detach(self._watcher)
+        self._close()
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        """Looks at one batch of a training loop that does not use Keras's own steps.
+
+        For loops with gradients by hand, on TensorFlow and PyTorch, also under
+        `DistributedDataParallel`, with the recorder in every process.
+
+        Raises:
+            ValueError: On JAX, where the values of a compiled step cannot be seen
+                from outside of it.
+
+        Example:
+            ```python
+            recorder.set_model(model)
+            recorder.on_train_begin()
+            for epoch in range(epochs):
+                recorder.on_epoch_begin(epoch)
+                for batch, (x, y) in enumerate(loader):
+                    with recorder.watch():
+                        loss = loss_fn(model(x, training=True), y)
+                    ...
+                recorder.on_epoch_end(epoch)
+            recorder.on_train_end()
+            ```
+        """
+        if keras.backend.backend() == "jax":
+            raise ValueError(
+                "On JAX, a training loop by hand cannot be watched. Train with "
+                "`model.fit` or `model.train_on_batch`."
+            )
+        self.on_train_batch_begin(self._batch)
+        if self._watcher is None or not self._watcher.due:
+            yield
+            return
+        self._watcher.due = False
+        with self._watcher.looking():
+            yield
+
+    # What it does.
+
+    def _prepare(self, model) -> None:
+        """Makes what reads the probe, and what looks on in training."""
+        if self._probe is not None:
             self._check_probe(model)
             self._reader = Reader(model, layers=self._layers, signals=self._signals)
-        if not self._steps:
-            self._record(epoch=0)
+        if self._rows:
+            nodes = select(model, self._layers)
+            chosen = choose(nodes, self._signals)
+            plans = {}
+            for node in nodes:
+                gates = [gate for gate in node.kind.gates if gate in chosen]
+                others = [
+                    signal
+                    for signal in node.kind.signals
+                    if signal in chosen and signal not in gates
+                ]
+                if gates or others:
+                    plans[node.path] = accumulate.Plan(
+                        (*gates, *others),
+                        len(gates),
+                        node.cell.units,
+                        self._low,
+                        self._high,
+                        self._bins,
+                    )
+            nodes = [node for node in nodes if node.path in plans]
+            self._watcher = watch.Watcher(model, nodes, plans, self._rows)
 
     def _check_probe(self, model) -> None:
         """Refuses a probe for one use only, and builds a model that is not built."""
         if isinstance(self._probe, Iterator):
             raise ValueError(
-                "`probe` must be readable again at each epoch; got a generator. Give "
+                "`probe` must be readable again at each step; got a generator. Give "
                 "an array."
             )
+        batches = iterate(self._probe, model, self._batch_size, "probe")
         if not model.built:
-            model(next(iterate(self._probe, model, self._batch_size, "probe")))
+            model(next(batches))
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Counts on where `fit` is called again and starts from epoch 0."""
-        if self._epochs_before is None:
-            self._epochs_before = max(0, self._epochs[-1] - epoch)
+    def _open_store(self, model) -> bool:
+        """Opens the store; tells whether it holds what another recorder began."""
+        if self._store_path is None or self._store is not None or not backend.writes():
+            return False
+        new_here = not any(record.steps for record in self._records.values())
+        path = self._store_path
+        exists = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if exists and new_here and self._mode == "w-":
+            raise FileExistsError(
+                f"`store` must be a new path; '{path}' exists already. Choose another, "
+                "or go on with it by `mode='a'`, or replace it by `mode='w'`."
+            )
+        replace = new_here and self._mode == "w"
+        self._store = Store(path, self._describe(model), replace)
+        for record in self._records.values():
+            record.write_to(self._store)
+        return new_here and any(record.steps for record in self._records.values())
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Records the state after an epoch."""
-        # On JAX the weights live in the training loop; asking for `self.model` brings
-        # them back to the model, which the reader runs.
-        _ = self.model
-        tree = self._record(epoch=self._epochs_before + epoch + 1)
-        if self._logs and logs is not None:
-            logs.update(_figures(tree))
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
-    def _record(self, epoch: int) -> "xarray.DataTree":
+    def _describe(self, model) -> dict:
+        """Tells what a store holds: one can only be continued with the same."""
+        import keras_gates
+
+        nodes = select(model, self._layers)
+        probe = hashlib.sha256()
+        for leaf in keras.tree.flatten(self._probe):
+            known = hasattr(leaf, "shape")
+            array = ops.convert_to_numpy(leaf) if known else type(leaf).__name__
+            probe.update(repr(np.shape(array)).encode())
+            probe.update(array.tobytes() if known else array.encode())
+        return {
+            "keras_gates": keras_gates.__version__,
+            "format": FORMAT,
+            "model": {
+                node.path: f"{node.kind.name}({node.cell.units})" for node in nodes
+            },
+            "signals": sorted(choose(nodes, self._signals)),
+            "units": self._units,
+            "probe": None if self._probe is None else probe.hexdigest(),
+            "every": self._every,
+            "rows": None if self._rows == math.inf else self._rows,
+            "stride": self._stride,
+            "thresholds": [self._low, self._high],
+            "bins": self._bins,
+        }
+
+    def _begin(self, epoch: int) -> None:
+        """Finds out where the record stands, at the first epoch of a `fit`."""
+        statistics, traces = self._records["statistics"], self._records["traces"]
+        last = max((step[0] for step in statistics.steps + traces.steps), default=0)
+        if self._resumes:
+            self._go_on(epoch, last)
+        # Where `fit` is called again and starts from epoch 0, the epochs count on.
+        self._offset = 0 if self._resumes else max(0, last - epoch)
+        now = self._offset + epoch
+        steps = statistics.steps + traces.steps
+        self._batches = max((batch for _, batch in steps), default=0)
+        if self._reader is not None and now not in dict(traces.steps):
+            tree = self._trace()
+            self._keep_to_budget(tree, epoch)
+            self._append("traces", tree, now, self._batches)
+
+    def _go_on(self, epoch: int, last: int) -> None:
+        """Goes on with a store, from the epoch at which training begins."""
+        if last > epoch + 1:
+            raise ValueError(
+                f"The store '{self._store_path}' holds {last} epochs, and training "
+                f"begins anew after {epoch}. Restore the model first "
+                f"(`keras.callbacks.BackupAndRestore`, or `initial_epoch={last}`), or "
+                "choose another path."
+            )
+        for record in self._records.values():
+            record.cut(epoch)
+        ends = max((step[0] for step in self._records["statistics"].steps), default=0)
+        if self._watcher is not None and ends < epoch:
+            warnings.warn(
+                f"The statistics in '{self._store_path}' end at epoch {ends}, and "
+                f"training goes on after {epoch}. Put the recorder before "
+                "`BackupAndRestore` in the list of callbacks, so that it comes first "
+                "at the end of an epoch.",
+                stacklevel=2,
+            )
+
+    def _keep_to_budget(self, tree, epoch: int) -> None:
+        """Tells how much the traces will take up, and refuses if it is too much."""
+        params = self.params or {}
+        epochs = max(0, params.get("epochs", epoch) - epoch)
+        per_epoch = 1
+        if self._every != "epoch":
+            per_epoch = math.ceil((params.get("steps") or 1) / self._every)
+        steps = len(self._records["traces"].steps) + 1 + epochs * per_epoch
+        total = steps * sum(node.to_dataset().nbytes for node in recurrent(tree))
+        where = "memory" if self._store_path is None else f"'{self._store_path}'"
+        message = (
+            f"{_bytes(total)} of traces will go to {where}, at {steps} steps over "
+            f"{epochs} epochs"
+        )
+        if self._budget is not None and total > self._budget:
+            raise ValueError(
+                f"{message}, and `budget` is {_bytes(self._budget)}. Choose fewer "
+                "`layers`, `signals` or `units`, a larger `every` or a smaller "
+                "`probe`, write to a `store`, or raise `budget`."
+            )
+        if params.get("verbose") and self._store_path is not None:
+            from rich.console import Console
+
+            Console().print(f"GateRecorder: {message}.", highlight=False)
+
+    def _record(self) -> None:
+        """Records a step of whatever there is to record."""
+        self._recorded = self._batch
+        place = self._epoch, self._batches + self._batch
+        trace = None
+        if self._reader is not None:
+            # On JAX the weights live in the training loop; asking for `self.model`
+            # brings them back to the model, which the reader runs.
+            _ = self.model
+            trace = self._trace()
+            self._append("traces", trace, *place)
+        if self._watcher is not None:
+            watcher = self._watcher
+            read = watcher.read()
+            self._of_epoch.append(read)
+            tree = statistics_tree(
+                read, watcher.plans, watcher.nodes, tree_attributes(self._model.name)
+            )
+            self._append("statistics", tree, *place)
+            if self._alarms.look(
+                tree, len(self._records["statistics"].steps), place[0]
+            ):
+                self._model.stop_training = True
+            if self._tensorboard is not None and backend.writes():
+                self._write_events(tree, trace, place)
+
+    def _append(self, name: str, tree, epoch: int, batch: int) -> None:
+        if self._store_path is not None and self._store is None:
+            return  # Another process writes it, or the disk is full.
+        try:
+            self._records[name].append(tree, epoch, batch)
+        except OSError as error:
+            self._close()
+            warnings.warn(
+                f"The store '{self._store_path}' cannot be written any more "
+                f"({error.strerror}). Training goes on; what was recorded until "
+                f"epoch {epoch}, batch {batch}, is in the store, and nothing after it.",
+                stacklevel=2,
+            )
+
+    def _trace(self) -> "xarray.DataTree":
         with contextlib.closing(
             self._reader.read(
                 self._probe, batch_size=self._batch_size, argument="probe"
             )
         ) as batches:
             tree = self._reader.tree(list(batches))
-        self._steps.append(tree)
-        self._epochs.append(epoch)
-        return tree
+        return tree if self._units is None else _only_units(tree, self._units)
+
+    def _figures(self) -> dict[str, float]:
+        """Sums up the epoch, named for the logs."""
+        figures = {}
+        for path, plan in self._watcher.plans.items():
+            whole = accumulate.join([read[path] for read in self._of_epoch], plan)
+            figures.update(accumulate.figures(path, whole, plan, self._logs == "all"))
+        return figures
+
+    def _write_events(self, statistics, trace, place) -> None:
+        if self._events is None:
+            self._events = Events(self._tensorboard)
+        epoch, batch = place
+        step = epoch if self._every == "epoch" else batch
+        self._events.write(statistics, trace, step)
 
 
-def _join(steps: "list[xarray.Dataset]") -> "xarray.Dataset":
-    """Stacks the same node at several steps."""
-    import xarray
-
-    return xarray.concat(
-        steps,
-        v.STEP,
-        data_vars="all",
-        coords="all",
-        join="exact",
-        combine_attrs="override",
+def _rows(samples_per_batch) -> tuple[float, int]:
+    """Returns how many rows to look at, of every how manieth batch."""
+    if samples_per_batch is None:
+        return FEW_ROWS, FEW_BATCHES
+    if samples_per_batch == "all":
+        return math.inf, 1
+    rows = whole_number(
+        "samples_per_batch", samples_per_batch, at_least=0, or_else="'all'"
     )
+    return rows, 1
 
 
-def _figures(tree: "xarray.DataTree") -> dict[str, float]:
-    """Sums up every gate in two numbers, named for the logs."""
-    figures = {}
+def _unit_numbers(units) -> list[int]:
+    return [whole_number("units", unit, at_least=0) for unit in np.ravel(units)]
+
+
+def _only_units(tree, units: list[int]) -> "xarray.DataTree":
+    """Keeps the traces of some units, and their numbers."""
     for node in recurrent(tree):
-        layer = node.path.strip("/")
-        for gate in (name for name in node.data_vars if name in v.GATES):
-            saturated = stats.saturation(node[gate]).sum("side")
-            figures[f"{layer}/{gate}/mean"] = float(node[gate].mean())
-            figures[f"{layer}/{gate}/saturation"] = float(saturated.mean())
-    return figures
+        if max(units) >= node.sizes[v.UNIT]:
+            raise ValueError(
+                f"`units` must be below {node.sizes[v.UNIT]}, the number of units of "
+                f"'{node.path.strip('/')}'; got {max(units)}. Choose `layers` too."
+            )
+        node.dataset = (
+            node.to_dataset().isel({v.UNIT: units}).assign_coords({v.UNIT: units})
+        )
+    return tree
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{number:.3g} {unit}"
+        number /= 1000

@@ -7,6 +7,7 @@ that is active while a model runs (see `capture`).
 """
 
 import contextlib
+import math
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from keras import ops
 
 from keras_gates import collect, equations
 from keras_gates import vocabulary as v
+from keras_gates.backend import backend
 
 Tensor = Any
 
@@ -141,40 +143,58 @@ class GateRecurrence:
             )
         self.return_gates = return_gates
 
+    @property
+    def variables(self):
+        """Lists the variables of the layer, and those that are changed by collecting.
+
+        In a step that JAX compiles, only listed variables can change.
+        """
+        return [*super().variables, *collect.variables(self)]
+
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Runs the stock loop, and emits the gates to whoever wants them."""
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
-        if not any(collect.wanted(self, cell) for _, cell in cells_of(self)):
-            return super().inner_loop(
-                sequences, initial_state, mask=mask, training=training
-            )
-        with self._set(return_sequences=True):
-            result = super().inner_loop(
-                sequences, initial_state, mask=mask, training=training
-            )
-            outputs = result[1]
-        if self.unroll and self.zero_output_for_mask:
-            # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward
-            # layer (seen in 3.15.1), so its outputs do not tell the states.
+        run = super().inner_loop
+        looks = collect.looks(self, [cell for _, cell in cells_of(self)])
+        if not looks:
+            return run(sequences, initial_state, mask=mask, training=training)
+        few = looks - {None, math.inf}
+        keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
+        with self._set(return_sequences=keep):
+            result = run(sequences, initial_state, mask=mask, training=training)
+        # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
+        # (seen in 3.15.1), so its outputs do not tell the states.
+        told = keep and not (self.unroll and self.zero_output_for_mask)
+        outputs = result[1] if told else None
+        call = sequences, initial_state, mask, training, outputs
+        for rows in looks:
+            if rows is None:
+                self._replay(*call, rows)
+            else:
+                self._look(*call, rows)
+        return result
+
+    def _look(self, sequences, initial_state, mask, training, outputs, rows):
+        """Replays some rows of a batch, outside the gradient."""
+
+        def pick(values):
+            return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(backend.outside_gradient())
+            for _, cell in cells_of(self):
+                stack.enter_context(_same_dropout(cell, pick))
+            few = pick((sequences, initial_state, mask))
+            self._replay(*few, training, pick(outputs), rows)
+
+    def _replay(self, sequences, initial_state, mask, training, outputs, rows):
+        """Emits the signals of a sequence; runs it again if its outputs are lacking."""
+        if outputs is None:
             with self._set(return_sequences=True, zero_output_for_mask=False):
                 _, outputs, _ = super().inner_loop(
                     sequences, initial_state, mask=mask, training=training
                 )
-        self._emit_replay(sequences, initial_state, mask, training, outputs)
-        return result
-
-    @contextlib.contextmanager
-    def _set(self, **options):
-        """Changes options of the layer for a while: replay needs every output."""
-        before = {name: getattr(self, name) for name in options}
-        vars(self).update(options)
-        try:
-            yield
-        finally:
-            vars(self).update(before)
-
-    def _emit_replay(self, sequences, initial_state, mask, training, outputs):
         mask = _mask_of_steps(mask)
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
@@ -200,10 +220,20 @@ class GateRecurrence:
                 signals = equations.replay(kind, blocks, hidden, initial, mask)
                 collect.emit(
                     collect.Emission(
-                        self, cell, signals, initial, mask, self.go_backwards
+                        self, cell, signals, initial, mask, self.go_backwards, rows
                     )
                 )
             sequences = hidden
+
+    @contextlib.contextmanager
+    def _set(self, **options):
+        """Changes options of the layer for a while: replay needs every output."""
+        before = {name: getattr(self, name) for name in options}
+        vars(self).update(options)
+        try:
+            yield
+        finally:
+            vars(self).update(before)
 
     def call(self, sequences, initial_state=None, mask=None, training=False, **others):
         """Runs the layer on a sequence."""
@@ -247,6 +277,42 @@ class GateRecurrence:
         config = super().get_config()
         # Left out when it is off, so that the stock class can read the config.
         return {**config, "return_gates": True} if self.return_gates else config
+
+
+def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
+    """Takes some rows of a batch, spread evenly over it, outside the gradient.
+
+    Spread evenly, the rows are the same where a batch is parted among devices.
+    """
+    if values is None:
+        return None
+    if rows != math.inf:
+        batch = ops.shape(values)[0]
+        known = isinstance(batch, int)
+        number = min(rows, batch) if known else ops.minimum(rows, batch)
+        chosen = ops.arange(number, dtype="int32") * batch // number
+        values = ops.take(values, chosen, axis=0)
+    return ops.stop_gradient(values)
+
+
+@contextlib.contextmanager
+def _same_dropout(cell, pick):
+    """Lets a cell use, for some rows of a batch, the dropout that they were given."""
+    names = ("get_dropout_mask", "get_recurrent_dropout_mask")
+    drawn = {name: getattr(cell, name) for name in names if hasattr(cell, name)}
+    # The masks are drawn before the loop and kept: a cell that has one does not look
+    # at the step it is called with.
+    vars(cell).update(
+        {
+            name: lambda step, stock=stock: pick(stock(step))
+            for name, stock in drawn.items()
+        }
+    )
+    try:
+        yield
+    finally:
+        for name in drawn:
+            del vars(cell)[name]
 
 
 def _mask_of_steps(mask: Tensor | None) -> Tensor | None:

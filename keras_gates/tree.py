@@ -28,8 +28,6 @@ def to_tree(
     Returns:
         A tree with one dataset for each path, as `capture` describes it.
     """
-    import keras_gates
-
     places = {node.path: index for index, node in enumerate(nodes)}
     paths = dict.fromkeys(path for batch in batches for path in batch)
     # The second call of a layer is "lstm@2", and lies where its first one does.
@@ -39,16 +37,19 @@ def to_tree(
         described = describe(nodes[places[first[path]]])
         arrays = [batch[path] for batch in batches if path in batch]
         datasets[path] = to_dataset(arrays, {**described, "layer": path})
-    return grow(
-        datasets,
-        {
-            "model": model_name,
-            "layers": list(datasets),
-            "keras_gates": keras_gates.__version__,
-            "keras": keras.version(),
-            "backend": keras.backend.backend(),
-        },
-    )
+    return grow(datasets, {**tree_attributes(model_name), "layers": list(datasets)})
+
+
+def tree_attributes(model_name: str) -> dict:
+    """Returns the attributes that tell where a tree comes from."""
+    import keras_gates
+
+    return {
+        "model": model_name,
+        "keras_gates": keras_gates.__version__,
+        "keras": keras.version(),
+        "backend": keras.backend.backend(),
+    }
 
 
 def grow(datasets: "dict[str, xarray.Dataset]", attributes: dict) -> "xarray.DataTree":

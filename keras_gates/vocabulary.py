@@ -86,6 +86,8 @@ UNIT = "unit"
 STEP = "step"
 FRAME = "frame"
 MASK = "mask"
+GATE = "gate"
+BIN = "bin"
 
 
 def initial(state: str) -> str:

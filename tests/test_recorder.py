@@ -74,33 +74,43 @@ def test_repeated_fits_count_on(data):
 def test_initial_epoch_of_a_first_fit_is_the_epoch(data):
     recorder = keras_gates.GateRecorder(data[0][:1])
     fit(build(), data, initial_epoch=5, epochs=7, callbacks=[recorder])
-    assert list(recorder.traces["r"].epoch.values) == [0, 6, 7]
+    assert list(recorder.traces["r"].epoch.values) == [5, 6, 7]
 
 
-def test_logs_reach_history_and_agree_with_the_traces(data):
-    recorder = keras_gates.GateRecorder(data[0][:3], logs=True)
+def test_logs_reach_history_and_agree_with_the_statistics(data):
+    recorder = keras_gates.GateRecorder(samples_per_batch="all", logs="all")
     history = fit(build(), data, epochs=2, callbacks=[recorder]).history
-    forget = recorder.traces["r/forget"]
-    for step in (1, 2):
-        values = forget.isel(step=step).values
-        saturation = ((values < 0.1) | (values > 0.9)).mean()
-        assert history["r/forget/mean"][step - 1] == pytest.approx(values.mean())
-        assert history["r/forget/saturation"][step - 1] == pytest.approx(saturation)
-    names = {
-        f"r/{gate}/{figure}"
-        for gate in ("input", "forget", "output")
-        for figure in ("mean", "saturation")
-    }
-    assert {name for name in history if "/" in name} == names
+    statistics = recorder.statistics["r"]
+    for signal in ("input", "forget", "output", "candidate", "cell", "hidden"):
+        mean = statistics["mean"].sel(gate=signal)
+        assert history[f"r/{signal}/mean"] == pytest.approx(mean.mean("unit").values)
+        # The spread of all values together: within the units, and between them.
+        variance = (statistics["std"].sel(gate=signal) ** 2).mean("unit")
+        spread = np.sqrt(variance + mean.var("unit"))
+        assert history[f"r/{signal}/std"] == pytest.approx(spread.values)
+    for side in ("left", "right"):
+        found = statistics[side].sel(gate="forget").mean("unit").values
+        assert history[f"r/forget/{side}"] == pytest.approx(found)
+    saturation = (statistics["left"] + statistics["right"]).mean(("gate", "unit"))
+    assert history["r/saturation"] == pytest.approx(saturation.values)
 
 
-def test_early_stopping_can_watch_a_gate(data):
-    recorder = keras_gates.GateRecorder(data[0][:3], logs=True)
-    stop = keras.callbacks.EarlyStopping(
-        "r/forget/mean", mode="max", min_delta=10.0, patience=1
-    )
-    history = fit(build(), data, epochs=9, callbacks=[recorder, stop])
-    assert len(history.epoch) == 2
+def test_health_is_one_figure_for_each_layer(data):
+    recorder = keras_gates.GateRecorder(logs="health")
+    history = fit(build(), data, callbacks=[recorder]).history
+    assert set(history) == {"loss", "r/saturation"}
+
+
+def test_callbacks_can_watch_a_gate(data):
+    recorder = keras_gates.GateRecorder(logs="all")
+    watching = {"monitor": "r/forget/mean", "mode": "max", "min_delta": 10.0}
+    stop = keras.callbacks.EarlyStopping(**watching, patience=2)
+    slow = keras.callbacks.ReduceLROnPlateau(**watching, patience=1, factor=0.5)
+    model = build()
+    history = fit(model, data, epochs=9, callbacks=[recorder, stop, slow])
+    assert len(history.epoch) == 3
+    rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
+    assert rate == pytest.approx(0.05 / 4)
 
 
 def test_logs_are_left_alone_unless_asked(data):
@@ -129,16 +139,23 @@ def test_masked_steps_count_in_no_figure():
     model.compile("sgd", "mse")
     probe = np.ones((2, 5, 2))
     probe[:, 2:] = 0
-    recorder = keras_gates.GateRecorder(probe, logs=True)
-    history = model.fit(probe, np.ones(2), callbacks=[recorder], verbose=0).history
-    update = recorder.traces["r/update"][-1]
-    assert np.isnan(update[:, 2:]).all()
-    expected = float(update[:, :2].mean())
-    assert history["r/update/mean"][0] == pytest.approx(expected)
+    recorder = keras_gates.GateRecorder(probe, samples_per_batch="all")
+    model.fit(probe, np.ones(2), callbacks=[recorder], verbose=0)
+    update = recorder.traces["r/update"]
+    assert np.isnan(update[:, :, 2:]).all()
+    statistics = recorder.statistics["r"].isel(step=0)
+    assert (statistics["count"] == 4).all()
+    assert (statistics["histogram"].sum("bin") == 4).sum() == 6
+    # In the one batch that was trained on, the weights were those before training.
+    np.testing.assert_allclose(
+        statistics["mean"].sel(gate="update"),
+        update[0, :, :2].mean(("sample", "time")),
+        atol=1e-6,
+    )
 
 
 def test_validation_and_other_callbacks_go_along(data, tmp_path):
-    model, recorder = build(), keras_gates.GateRecorder(data[0][:2], logs=True)
+    model, recorder = build(), keras_gates.GateRecorder(data[0][:2], logs="all")
     log = tmp_path / "log.csv"
     checkpoint = tmp_path / "model.keras"
     callbacks = [
@@ -194,7 +211,7 @@ BAD_PROBES = {
     "empty": (np.zeros((0, 5, 2)), "`probe` is empty"),
     "NaN": (np.full((1, 5, 2), np.nan), "`probe` holds NaN"),
     "generator": (iter([np.zeros((1, 5, 2))]), "`probe` must be readable again"),
-    "nothing": (None, "`probe` must be an array"),
+    "text": ("text", "`probe` must be an array"),
 }
 
 

@@ -1,0 +1,205 @@
+"""Running statistics of signals: updated inside a compiled step, read outside.
+
+What is kept of the values so far is their number, their mean and the sum of their
+squared deviations from it, per signal and unit, joined batch by batch as Chan, Golub
+and LeVeque (1979) do. A plain sum of squares would lose, in float32, the spread of a
+gate that stays near 1.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+Tensor = Any
+
+
+class Plan(NamedTuple):
+    """What is counted of the signals of one place.
+
+    Attributes:
+        signals: The names of the signals, the gates first.
+        gates: How many of them are gates.
+        units: The number of units.
+        low: The value below which a gate counts as shut.
+        high: The value above which a gate counts as open.
+        bins: The number of bins of a gate's histogram, over 0 to 1.
+    """
+
+    signals: tuple[str, ...]
+    gates: int
+    units: int
+    low: float
+    high: float
+    bins: int
+
+    def start(self) -> dict[str, np.ndarray]:
+        """Returns the statistics of no values at all, by name."""
+        every, gates = len(self.signals) * self.units, self.gates * self.units
+        return {
+            "count": np.zeros((), "int32"),
+            "mean": np.zeros(every, "float32"),
+            "squares": np.zeros(every, "float32"),
+            "minimum": np.full(every, np.inf, "float32"),
+            "maximum": np.full(every, -np.inf, "float32"),
+            "left": np.zeros(gates, "int32"),
+            "right": np.zeros(gates, "int32"),
+            "histogram": np.zeros(gates * self.bins, "int32"),
+        }
+
+
+def make_variables(plan: Plan) -> dict[str, keras.Variable]:
+    """Makes the variables that hold the statistics, by name.
+
+    Under a `tf.distribute` strategy every replica has its own; see `join`.
+    """
+    return {
+        name: keras.Variable(
+            value,
+            dtype=value.dtype.name,
+            trainable=False,
+            autocast=False,
+            aggregation="none",
+            synchronization="on_read",
+            name=f"keras_gates_{name}",
+        )
+        for name, value in plan.start().items()
+    }
+
+
+def update(variables: dict, plan: Plan, signals: dict, mask: Tensor | None) -> None:
+    """Counts the values of one batch in.
+
+    Args:
+        variables: What `make_variables` made.
+        plan: The plan they were made for.
+        signals: Signal name to `(..., time, units)`.
+        mask: `(..., time)`, true where a step is real, or `None`.
+    """
+    values = ops.concatenate(
+        [ops.cast(signals[name], "float32") for name in plan.signals], axis=-1
+    )
+    width = len(plan.signals) * plan.units
+    values = ops.reshape(values, (-1, width))
+    real = None if mask is None else ops.reshape(mask, (-1, 1))
+
+    def where_real(array, other):
+        return array if real is None else ops.where(real, array, other)
+
+    number = ops.shape(values)[0] if real is None else ops.sum(ops.cast(real, "int32"))
+    number = ops.cast(number, "int32")
+    divisor = ops.cast(ops.maximum(number, 1), "float32")
+    mean = ops.sum(where_real(values, 0.0), axis=0) / divisor
+    squares = ops.sum(where_real(ops.square(values - mean), 0.0), axis=0)
+
+    before = {name: variable.value for name, variable in variables.items()}
+    count = before["count"] + number
+    share = ops.cast(number, "float32") / ops.cast(ops.maximum(count, 1), "float32")
+    shift = mean - before["mean"]
+    spread = ops.square(shift) * ops.cast(before["count"], "float32") * share
+
+    gates = values[:, : plan.gates * plan.units]
+    # A NaN is in no bin, and neither is a masked step.
+    known = ops.equal(gates, gates)
+    known = known if real is None else ops.logical_and(known, real)
+
+    def how_often(condition):
+        condition = ops.logical_and(condition, known)
+        return ops.sum(ops.cast(condition, "int32"), axis=0)
+
+    after = {
+        "count": count,
+        "mean": before["mean"] + shift * share,
+        "squares": before["squares"] + squares + spread,
+        "minimum": ops.minimum(
+            before["minimum"], ops.min(where_real(values, np.inf), axis=0)
+        ),
+        "maximum": ops.maximum(
+            before["maximum"], ops.max(where_real(values, -np.inf), axis=0)
+        ),
+        "left": before["left"] + how_often(gates < plan.low),
+        "right": before["right"] + how_often(gates > plan.high),
+        "histogram": before["histogram"] + _histogram(gates, known, plan),
+    }
+    for name, variable in variables.items():
+        variable.assign(after[name])
+
+
+def _histogram(gates: Tensor, known: Tensor, plan: Plan) -> Tensor:
+    """Counts the values in each bin, `(gates * units * bins,)`."""
+    gates = ops.where(known, gates, 0.0)
+    # Values outside of 0 to 1, of an activation other than a sigmoid, go to the ends.
+    place = ops.cast(ops.clip(gates * plan.bins, 0, plan.bins - 1), "int32")
+    columns = plan.gates * plan.units
+    place = place + ops.arange(columns, dtype="int32") * plan.bins
+    return ops.segment_sum(
+        ops.reshape(ops.cast(known, "int32"), (-1,)),
+        ops.reshape(place, (-1,)),
+        num_segments=columns * plan.bins,
+    )
+
+
+def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
+    """Joins the statistics of several parts of the data to those of all of them.
+
+    Args:
+        parts: Statistics by name, of the replicas, processes or intervals.
+        plan: The plan they were counted by.
+
+    Returns:
+        The same, of everything together: what a single device would have counted.
+        Moments are float64, counts int64.
+    """
+    count = sum(int(part["count"]) for part in parts)
+    weights = [int(part["count"]) / max(count, 1) for part in parts]
+    means = [part["mean"].astype("float64") for part in parts]
+    mean = sum(w * m for w, m in zip(weights, means, strict=True))
+    squares = sum(
+        part["squares"].astype("float64") + int(part["count"]) * (m - mean) ** 2
+        for part, m in zip(parts, means, strict=True)
+    )
+    return {
+        "count": np.asarray(count),
+        "mean": mean,
+        "squares": squares,
+        "minimum": np.min([part["minimum"] for part in parts], axis=0),
+        "maximum": np.max([part["maximum"] for part in parts], axis=0),
+        **{
+            name: np.sum([part[name] for part in parts], axis=0, dtype="int64")
+            for name in ("left", "right", "histogram")
+        },
+    }
+
+
+def figures(path: str, whole: dict, plan: Plan, everything: bool) -> dict[str, float]:
+    """Sums up the statistics of one place in a few numbers, over all of its units.
+
+    Args:
+        path: The path of the place, with which the names begin.
+        whole: Statistics by name.
+        plan: The plan they were counted by.
+        everything: Whether to tell of every signal, or of the place as a whole.
+
+    Returns:
+        The figures by name, as `logs` of the recorder has them.
+    """
+    shape = -1, plan.units
+    count = int(whole["count"]) or np.nan
+    left, right = (whole[side].reshape(shape) / count for side in ("left", "right"))
+    told = {}
+    if plan.gates:
+        told[f"{path}/saturation"] = float((left + right).mean())
+    if not everything:
+        return told
+    for number, signal in enumerate(plan.signals):
+        of_units = whole["mean"].reshape(shape)[number]
+        # Over all units: the spread within each, and that between them.
+        within = whole["squares"].reshape(shape)[number].mean() / count
+        told[f"{path}/{signal}/mean"] = float(of_units.mean() + 0 * count)
+        told[f"{path}/{signal}/std"] = float(np.sqrt(within + of_units.var()))
+        if number < plan.gates:
+            told[f"{path}/{signal}/left"] = float(left[number].mean())
+            told[f"{path}/{signal}/right"] = float(right[number].mean())
+    return told

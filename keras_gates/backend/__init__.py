@@ -1,0 +1,14 @@
+"""What differs from backend to backend, behind one seam.
+
+Each module has the same names; `backend` is the one of the backend that Keras uses.
+"""
+
+import importlib
+
+import keras
+
+_NAME = keras.backend.backend()
+_KNOWN = ("tensorflow", "jax", "torch")
+backend = importlib.import_module(
+    f"keras_gates.backend.{_NAME if _NAME in _KNOWN else 'common'}"
+)
