@@ -122,6 +122,10 @@ class GateRecorder(keras.callbacks.Callback):
         Frozen({'step': 3, 'unit': 4})
     """
 
+    # What happens at the end of a batch needs no results of it. Without this, Keras
+    # would wait for them at every batch.
+    async_safe = True
+
     def __init__(
         self,
         probe: Any = None,
@@ -271,20 +275,20 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         """Records a step if it is time, and decides whether to look at this batch."""
-        # Not at the end of a batch: a callback that has something to do there makes
-        # Keras wait for the results of every batch.
+        # Here and not at the end of the batch before, which may run in another thread.
         if self._every != "epoch" and batch - self._recorded >= self._every:
             self._batch = batch
             self._record()
         if self._watcher is not None:
             self._watcher.due = self._calls % self._stride == 0
         self._calls += 1
-        self._batch = batch + getattr(self._model, "steps_per_execution", 1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the batches."""
+        self._batch = batch + 1
 
     def on_epoch_end(self, epoch, logs=None):
         """Records the state after an epoch."""
-        steps = (self.params or {}).get("steps")
-        self._batch = min(self._batch, steps or self._batch)
         self._record()
         self._batches += self._batch
         if self._logs and logs is not None:
@@ -327,12 +331,14 @@ class GateRecorder(keras.callbacks.Callback):
                 "`model.fit` or `model.train_on_batch`."
             )
         self.on_train_batch_begin(self._batch)
-        if self._watcher is None or not self._watcher.due:
+        watcher = self._watcher
+        if watcher is None or not watcher.due:
             yield
-            return
-        self._watcher.due = False
-        with self._watcher.looking():
-            yield
+        else:
+            watcher.due = False
+            with watcher.looking():
+                yield
+        self.on_train_batch_end(self._batch)
 
     # What it does.
 
@@ -509,18 +515,20 @@ class GateRecorder(keras.callbacks.Callback):
                 read, watcher.plans, watcher.nodes, tree_attributes(self._model.name)
             )
             self._append("statistics", tree, *place)
-            if self._alarms.look(
-                tree, len(self._records["statistics"].steps), place[0]
-            ):
+            step = len(self._records["statistics"].steps) - 1
+            if self._alarms.look(tree, step, place[0]):
                 self._model.stop_training = True
             if self._tensorboard is not None and backend.writes():
                 self._write_events(tree, trace, place)
 
     def _append(self, name: str, tree, epoch: int, batch: int) -> None:
+        record = self._records[name]
         if self._store_path is not None and self._store is None:
-            return  # Another process writes it, or the disk is full.
+            # Another process of the group writes the store, or the disk is full.
+            record.steps.append((epoch, batch))
+            return
         try:
-            self._records[name].append(tree, epoch, batch)
+            record.append(tree, epoch, batch)
         except OSError as error:
             self._close()
             warnings.warn(

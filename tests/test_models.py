@@ -394,6 +394,38 @@ def test_recorded_in_training_it_trains_the_same(case):
     assert (keras_gates.verify(last) < 1e-5).all()
 
 
+def test_statistics_of_training_are_those_of_the_true_gates(case):
+    model, x, paths = case
+    stateful = [layer for _, layer in walk(model) if getattr(layer, "stateful", False)]
+    if stateful and keras.backend.backend() == "torch":
+        pytest.skip("Keras cannot train a stateful layer on PyTorch.")
+    gates = keras_gates.capture(model, x, batch_size=4)
+    y = keras.tree.map_structure(np.zeros_like, model.predict(x, verbose=0))
+    model.compile(
+        keras.optimizers.SGD(0.0), keras.tree.map_structure(lambda _: "mse", y)
+    )
+    every = keras_gates.GateRecorder(samples_per_batch="all")
+    few = keras_gates.GateRecorder(samples_per_batch=2)
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[every, few])
+    for recorder, rows in ((every, slice(None)), (few, [0, 2])):
+        found = paths_of(recorder.statistics)
+        assert found == {path for path in paths if "@" not in path}
+        for path in found:
+            # Every call of a shared layer counts.
+            calls = [gates[p] for p in paths if p.partition("@")[0] == path]
+            statistics = recorder.statistics[path].isel(step=0)
+            for signal in statistics.gate.values:
+                chosen = [c[signal].isel(sample=rows).values for c in calls]
+                units = chosen[0].shape[-1]
+                values = np.concatenate([c.reshape(-1, units) for c in chosen])
+                values = values[~np.isnan(values[:, 0])]
+                here = statistics.sel(gate=signal)
+                assert (here["count"] == len(values)).all()
+                for name in ("mean", "std"):
+                    expected = getattr(values, name)(0)
+                    np.testing.assert_allclose(here[name], expected, atol=3e-6)
+
+
 @pytest.mark.parametrize(
     "layer", [FromOnes(4, name="r"), Renamed(4, name="r"), Doubled(4, name="r")]
 )
