@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import math
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,6 +195,7 @@ class GateRecorder(keras.callbacks.Callback):
         self._watcher: watch.Watcher | None = None
         self._store: Store | None = None
         self._events: Events | None = None
+        self._ended: deque[int] = deque(maxlen=1000)
 
     def __getstate__(self):
         """Copies and pickles the records without the model, which Keras saves."""
@@ -256,9 +258,11 @@ class GateRecorder(keras.callbacks.Callback):
         if self._bound is None:
             self._prepare(model)
         resumes = self._open_store(model)
+        if self._tensorboard is not None and self._events is None and backend.writes():
+            self._events = Events(self._tensorboard)
         self._bound = model
         self._resumes, self._begun = resumes, False
-        self._epoch = self._batch = self._batches = 0
+        self._epoch = self._batches = 0
         if self._watcher is not None:
             self._watcher.reset()
             if model.compiled:
@@ -270,27 +274,31 @@ class GateRecorder(keras.callbacks.Callback):
             self._begin(epoch)
             self._begun = True
         self._epoch = self._offset + epoch + 1
-        self._calls = self._batch = self._recorded = 0
+        self._calls = self._recorded = 0
+        self._ended.clear()
         self._of_epoch: list[dict] = []
 
     def on_train_batch_begin(self, batch, logs=None):
         """Records a step if it is time, and decides whether to look at this batch."""
         # Here and not at the end of the batch before, which may run in another thread.
         if self._every != "epoch" and batch - self._recorded >= self._every:
-            self._batch = batch
-            self._record()
+            self._record(batch)
         if self._watcher is not None:
             self._watcher.due = self._calls % self._stride == 0
         self._calls += 1
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the batches."""
-        self._batch = batch + 1
+        # Keras may call this in several threads at once, and out of order.
+        self._ended.append(batch)
 
     def on_epoch_end(self, epoch, logs=None):
         """Records the state after an epoch."""
-        self._record()
-        self._batches += self._batch
+        batches = max(self._ended, default=-1) + 1
+        # With `steps_per_execution`, the last execution may have been a shorter one.
+        batches = min(batches, (self.params or {}).get("steps") or batches)
+        self._record(batches)
+        self._batches += batches
         if self._logs and logs is not None:
             logs.update(self._figures())
 
@@ -330,7 +338,8 @@ class GateRecorder(keras.callbacks.Callback):
                 "On JAX, a training loop by hand cannot be watched. Train with "
                 "`model.fit` or `model.train_on_batch`."
             )
-        self.on_train_batch_begin(self._batch)
+        batch = max(self._ended, default=-1) + 1
+        self.on_train_batch_begin(batch)
         watcher = self._watcher
         if watcher is None or not watcher.due:
             yield
@@ -338,7 +347,7 @@ class GateRecorder(keras.callbacks.Callback):
             watcher.due = False
             with watcher.looking():
                 yield
-        self.on_train_batch_end(self._batch)
+        self.on_train_batch_end(batch)
 
     # What it does.
 
@@ -496,10 +505,10 @@ class GateRecorder(keras.callbacks.Callback):
 
             Console().print(f"GateRecorder: {message}.", highlight=False)
 
-    def _record(self) -> None:
-        """Records a step of whatever there is to record."""
-        self._recorded = self._batch
-        place = self._epoch, self._batches + self._batch
+    def _record(self, batch: int) -> None:
+        """Records a step of whatever there is to record, after a batch."""
+        self._recorded = batch
+        place = self._epoch, self._batches + batch
         trace = None
         if self._reader is not None:
             # On JAX the weights live in the training loop; asking for `self.model`
@@ -518,7 +527,7 @@ class GateRecorder(keras.callbacks.Callback):
             step = len(self._records["statistics"].steps) - 1
             if self._alarms.look(tree, step, place[0]):
                 self._model.stop_training = True
-            if self._tensorboard is not None and backend.writes():
+            if self._events is not None:
                 self._write_events(tree, trace, place)
 
     def _append(self, name: str, tree, epoch: int, batch: int) -> None:
@@ -556,8 +565,6 @@ class GateRecorder(keras.callbacks.Callback):
         return figures
 
     def _write_events(self, statistics, trace, place) -> None:
-        if self._events is None:
-            self._events = Events(self._tensorboard)
         epoch, batch = place
         step = epoch if self._every == "epoch" else batch
         self._events.write(statistics, trace, step)

@@ -210,6 +210,8 @@ class Store:
             # They are in no specification yet. Readers that do not know them see the
             # arrays as they are, and the same as soon as the writer is done.
             warnings.filterwarnings("ignore", message="Consolidated metadata")
+            # Left over where a writer was killed.
+            warnings.filterwarnings("ignore", message="Object at .*partial")
             zarr.consolidate_metadata(self.path)
 
     def _entries(self, group: str) -> dict[str, dict]:

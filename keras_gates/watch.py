@@ -1,6 +1,7 @@
 """Looking on while a model trains, inside its own compiled training step."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -120,13 +121,22 @@ class WatchedStep:
             return self.plain(*arguments)
         for watcher in watchers:
             watcher.due = False
-        if watchers not in self._compiled:
-            self._compiled[watchers] = _compile(self.model, watchers)
         variables = [v for watcher in watchers for v in watcher.variables()]
         with _looking(watchers):
             return backend.run_step(
                 self.model, self._compiled[watchers], variables, arguments
             )
+
+    def add(self, watcher: Watcher) -> None:
+        """Lets one more watcher look on."""
+        if watcher not in self.watchers:
+            self.watchers.append(watcher)
+        # For whichever of them are due together. All at once, before training: in the
+        # middle of it, on JAX, the model does not have its variables.
+        for number in range(1, len(self.watchers) + 1):
+            for together in itertools.combinations(self.watchers, number):
+                if together not in self._compiled:
+                    self._compiled[together] = _compile(self.model, together)
 
 
 def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
@@ -178,8 +188,7 @@ def attach(watcher: Watcher) -> None:
         )
         model.train_function = step
     watcher.step = step
-    if watcher not in step.watchers:
-        step.watchers.append(watcher)
+    step.add(watcher)
 
 
 def detach(watcher: Watcher) -> None:

@@ -15,6 +15,8 @@ from keras import layers
 
 import keras_gates
 
+PATHS = ("both/forward_lstm", "both/backward_lstm", "gru")
+
 
 def two_cpus():
     """TensorFlow: a copy of the model on each of two logical devices."""
@@ -48,24 +50,94 @@ def make_model():
     hidden = layers.Bidirectional(lstm, name="both")(inputs)
     outputs = layers.Dense(1)(layers.GRU(3, name="gru")(hidden))
     model = keras.Model(inputs, outputs)
-    model.compile("sgd", "mse")
+    model.compile(keras.optimizers.SGD(0.1), "mse")
     return model
 
 
 def see(x):
-    """Captures, trains with a recorder, and predicts while instrumented."""
+    """Captures, trains with two recorders, and predicts while instrumented."""
     model = make_model()
     gates = keras_gates.capture(model, x, batch_size=4)
-    recorder = keras_gates.GateRecorder(x[:3])
-    y = np.zeros((len(x), 1))
-    model.fit(x, y, epochs=2, shuffle=False, verbose=0, callbacks=[recorder])
+    every = keras_gates.GateRecorder(x[:3], samples_per_batch="all")
+    few = keras_gates.GateRecorder(samples_per_batch=4)
+    y = np.ones((len(x), 1))
+    options = {"epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
+    model.fit(x, y, callbacks=[every, few], **options)
     with keras_gates.instrument(model):
         predicted = model.predict(x, verbose=0)
-    return gates, recorder.traces, predicted
+    return gates, every.traces, every.statistics, few.statistics, predicted
+
+
+def in_two_processes(x):
+    """PyTorch: as Keras documents it, a process for each half of each batch."""
+    import torch.multiprocessing
+
+    with torch.multiprocessing.Manager() as manager:
+        told = manager.dict()
+        torch.multiprocessing.spawn(process, (x, told), nprocs=2)
+        return [(told[rank][0], told[rank][1]) for rank in range(2)]
+
+
+def process(rank, x, told):
+    import torch.distributed
+
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29571")
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    model = make_model()
+    spread = torch.nn.parallel.DistributedDataParallel(model)
+    told[rank] = train_by_hand(model, spread, x, slice(4 * rank, 4 * rank + 4))
+    torch.distributed.destroy_process_group()
+
+
+def train_by_hand(model, called, x, rows):
+    """Trains on some rows of every batch of eight, with a loop as PyTorch's users'."""
+    import torch
+
+    recorders = [
+        keras_gates.GateRecorder(samples_per_batch=number) for number in ("all", 4)
+    ]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    hooks = keras.callbacks.CallbackList(recorders, model=model)
+    hooks.on_train_begin()
+    for epoch in range(2):
+        hooks.on_epoch_begin(epoch)
+        for start in range(0, len(x), 8):
+            batch = torch.as_tensor(x[start : start + 8][rows])
+            with recorders[0].watch(), recorders[1].watch():
+                loss = ((called(batch) - 1) ** 2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        hooks.on_epoch_end(epoch)
+    hooks.on_train_end()
+    return [statistics_of(recorder.statistics) for recorder in recorders]
+
+
+def statistics_of(tree):
+    return {path: tree[path].to_dataset().load() for path in PATHS}
+
+
+def assert_same(left, right):
+    assert set(left.variables) == set(right.variables)
+    for name in left.variables:
+        if left[name].dtype == object:
+            np.testing.assert_array_equal(left[name], right[name])
+        else:
+            np.testing.assert_allclose(left[name], right[name], atol=2e-6)
 
 
 def main():
-    x = np.random.default_rng(0).normal(size=(8, 5, 3)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(16, 5, 3)).astype("float32")
+    if keras.backend.backend() == "torch":
+        model = make_model()
+        alone = train_by_hand(model, model, x, slice(None))
+        for rank in in_two_processes(x):
+            for spread, single in zip(rank, alone, strict=True):
+                for path in PATHS:
+                    assert_same(spread[path], single[path])
+        counts = [statistics["gru"]["count"].values for statistics in alone]
+        assert (counts[0] == 16 * 5).all() and (counts[1] == 2 * 4 * 5).all()
+        return
     with SCOPES[keras.backend.backend()]():
         spread = see(x)
     alone = see(x)
@@ -73,12 +145,11 @@ def main():
         if isinstance(left, np.ndarray):
             np.testing.assert_allclose(left, right, atol=1e-6)
             continue
-        for path in ("both/forward_lstm", "both/backward_lstm", "gru"):
-            one, other = left[path].to_dataset(), right[path].to_dataset()
-            assert set(one.variables) == set(other.variables)
-            for name in one.variables:
-                np.testing.assert_allclose(one[name], other[name], atol=1e-6)
+        for path in PATHS:
+            assert_same(left[path].to_dataset(), right[path].to_dataset())
     assert (keras_gates.verify(spread[0]) < 1e-5).all()
+    assert (spread[2]["gru/count"] == 16 * 5).all()
+    assert (spread[3]["gru/count"] == 2 * 4 * 5).all()
 
 
 if __name__ == "__main__":

@@ -6,15 +6,10 @@ import subprocess
 import sys
 
 import keras
-import pytest
 
 SCRIPT = pathlib.Path(__file__).with_name("several_devices.py")
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() == "torch",
-    reason="Keras spreads models over devices on TensorFlow and JAX.",
-)
 def test_a_model_over_several_devices_gives_the_same_gates():
     environment = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
     subprocess.run([sys.executable, SCRIPT], check=True, env=environment)

@@ -401,9 +401,10 @@ def test_statistics_of_training_are_those_of_the_true_gates(case):
         pytest.skip("Keras cannot train a stateful layer on PyTorch.")
     gates = keras_gates.capture(model, x, batch_size=4)
     y = keras.tree.map_structure(np.zeros_like, model.predict(x, verbose=0))
-    model.compile(
-        keras.optimizers.SGD(0.0), keras.tree.map_structure(lambda _: "mse", y)
-    )
+    for layer in stateful:
+        layer.reset_states()
+    losses = keras.tree.map_structure(lambda _: "mse", y)
+    model.compile(keras.optimizers.SGD(0.0), losses)
     every = keras_gates.GateRecorder(samples_per_batch="all")
     few = keras_gates.GateRecorder(samples_per_batch=2)
     model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[every, few])
