@@ -61,6 +61,16 @@ def instrument(model: keras.Model) -> Instrumented:
 
 def instrument_nodes(model: keras.Model, nodes: list[Node]) -> Instrumented:
     """Turns the layers of the given nodes, and the wrappers around them."""
+    return instrument_layers(model, layers_of(model, nodes))
+
+
+def instrument_layers(model: keras.Model, layers: list) -> Instrumented:
+    """Turns the given layers of a model."""
+    return Instrumented(model, [layer for layer in layers if _turn(layer)])
+
+
+def layers_of(model: keras.Model, nodes: list[Node]) -> list:
+    """Lists the layers of the given nodes, and the wrappers around them."""
     chosen = {id(node.layer): node.layer for node in nodes}
     wrappers = (keras.layers.Bidirectional, keras.layers.TimeDistributed)
     for path, layer in walk(model):
@@ -69,7 +79,7 @@ def instrument_nodes(model: keras.Model, nodes: list[Node]) -> Instrumented:
         ):
             _require_stock_call(path, layer)
             chosen[id(layer)] = layer
-    return Instrumented(model, [layer for layer in chosen.values() if _turn(layer)])
+    return list(chosen.values())
 
 
 def _require_stock_call(path: str, layer) -> None:

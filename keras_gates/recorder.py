@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the stores; to be raised when an older one can no longer be continued."""
-FEW_ROWS, FEW_BATCHES = 8, 4
+FEW_ROWS, FEW_BATCHES = 8, 16
 """By default, so many rows of every so manieth batch are looked at."""
 
 
@@ -64,7 +64,7 @@ class GateRecorder(keras.callbacks.Callback):
             and at the end of each epoch, there is a step.
         samples_per_batch: How many rows of each batch the statistics look at, spread
             evenly over the batch; `"all"` for every row; 0 for no statistics. The
-            default, `None`, is eight rows of every fourth batch, which costs next to
+            default, `None`, is eight rows of every 16th batch, which costs next to
             nothing.
         low: The value below which a gate counts as shut, or left-saturated.
         high: The value above which a gate counts as open, or right-saturated.
@@ -507,7 +507,7 @@ class GateRecorder(keras.callbacks.Callback):
 
     def _record(self, batch: int) -> None:
         """Records a step of whatever there is to record, after a batch."""
-        self._recorded = batch
+        self._recorded, self._calls = batch, 0
         place = self._epoch, self._batches + batch
         trace = None
         if self._reader is not None:

@@ -11,7 +11,7 @@ import keras
 from keras_gates import accumulate
 from keras_gates.backend import backend
 from keras_gates.collect import Collector, Emission
-from keras_gates.instrument import instrument_nodes
+from keras_gates.instrument import instrument_layers, layers_of
 from keras_gates.nodes import Node
 
 
@@ -43,6 +43,7 @@ class Watcher(Collector):
         self.plans = plans
         self.due = False
         self.step: WatchedStep | None = None
+        self._layers = layers_of(model, nodes)
         with backend.scope(model):
             self._kept = {
                 (id(node.layer), id(node.cell)): (
@@ -71,7 +72,7 @@ class Watcher(Collector):
     @contextlib.contextmanager
     def looking(self) -> Iterator[None]:
         """Looks at what the model does within the `with` block, in this thread."""
-        with instrument_nodes(self.model, self.nodes), self.active():
+        with instrument_layers(self.model, self._layers), self.active():
             yield
 
     def read(self) -> dict[str, dict[str, Any]]:

@@ -142,13 +142,18 @@ def test_a_gate_that_hardly_moves_has_its_true_spread(data):
     np.testing.assert_allclose(found, spread, rtol=1e-3)
 
 
-def test_by_default_eight_rows_of_every_fourth_batch_are_looked_at(data):
+def test_by_default_eight_rows_of_every_16th_batch_are_looked_at(data):
     recorder = keras_gates.GateRecorder()
-    fit(build(), data, recorder, batch_size=2)  # Twelve batches, three looked at.
-    assert (recorder.statistics["r/count"] == 3 * 2 * 5).all()
+    fit(build(), data, recorder, batch_size=1)  # Of 24 batches, two.
+    assert (recorder.statistics["r/count"] == 2 * 5).all()
     recorder = keras_gates.GateRecorder()
     fit(build(), data, recorder, batch_size=12)
     assert (recorder.statistics["r/count"] == 8 * 5).all()
+    # Every step has something to tell of.
+    recorder = keras_gates.GateRecorder(every=5)
+    fit(build(), data, recorder, batch_size=2, epochs=2)
+    counts = recorder.statistics["r/count"][:, 0, 0].values
+    assert counts.tolist() == [10, 10, 10, 10, 10, 10]
 
 
 def test_layers_and_signals_are_chosen(data):

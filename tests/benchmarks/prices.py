@@ -4,8 +4,8 @@
 
 Each pair of things is timed in turns, so that a machine that slows down slows both;
 the ratio is the median over the turns. The sizes are: small, batches of 64, 50 steps,
-1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. A ratio on a
-busy machine is trusted above 1.3 or so, not below.
+1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. An epoch has 400
+small batches or 40 large ones. On a busy machine ratios scatter by a tenth or more.
 """
 
 import os
@@ -30,7 +30,7 @@ SIZES = {
     "large": (64, 200, 64, 128),
 }
 PREDICTED_BATCHES = 8
-FITTED_BATCHES = 50
+FITTED_BATCHES = {"small": 400, "large": 40}
 
 
 def in_turns(first, second, turns):
@@ -57,10 +57,12 @@ def model(layer, size):
     return made
 
 
-def prices(size):
+def prices(name):
+    size = SIZES[name]
     batch, steps, features, _ = size
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(batch * FITTED_BATCHES, steps, features)).astype("float32")
+    samples = batch * FITTED_BATCHES[name]
+    x = rng.normal(size=(samples, steps, features)).astype("float32")
     y = rng.normal(size=(len(x), 1)).astype("float32")
     few = x[: batch * PREDICTED_BATCHES]
     stock, gate = model(keras.layers.LSTM, size), model(keras_gates.GateLSTM, size)
@@ -91,8 +93,12 @@ def prices(size):
 
         return call
 
-    recorder = keras_gates.GateRecorder(probe=x[:16])
-    yield "fit with GateRecorder / without", in_turns(fit([]), fit([recorder]), 5)
+    statistics = keras_gates.GateRecorder()
+    yield "fit with statistics / without", in_turns(fit([]), fit([statistics]), 7)
+    every = keras_gates.GateRecorder(samples_per_batch="all")
+    yield "... all rows of every batch", in_turns(fit([]), fit([every]), 3)
+    probe = keras_gates.GateRecorder(probe=x[:16], samples_per_batch=0)
+    yield "... a probe after each epoch", in_turns(fit([]), fit([probe]), 3)
 
 
 def import_price():
@@ -120,8 +126,8 @@ def main():
         base, other, ratio = result
         table.add_row(size, what, f"{base:.3f}", f"{other:.3f}", f"{ratio:.2f}")
 
-    for name, size in SIZES.items():
-        for what, result in prices(size):
+    for name in SIZES:
+        for what, result in prices(name):
             row(name, what, result)
     row("", *import_price())
     Console(width=100).print(table)
