@@ -1,8 +1,8 @@
 """Watch a gate while a model trains, and stop when it has stopped moving.
 
-The model is a stock one: nothing in it knows of keras_gates. The recorder adds the mean
-and the saturation of every gate to the logs, where any callback that comes after it can
-see them.
+The model is a stock one: nothing in it knows of keras_gates. The recorder adds figures
+of every gate, as they were in training, to the logs, where any callback that comes after
+it can see them.
 
     python examples/watch_training.py evolution.png
 """
@@ -26,14 +26,14 @@ def main(path="evolution.png", epochs=100):
         ]
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    recorder = keras_gates.GateRecorder(probe=x[-64:], logs=True)
+    recorder = keras_gates.GateRecorder(probe=x[-64:], logs="all")
     stop = keras.callbacks.EarlyStopping(
-        "gru/update/saturation", mode="max", min_delta=0.005, patience=3
+        "gru/saturation", mode="max", min_delta=0.005, patience=3
     )
     history = model.fit(
         x[:1400], y[:1400], epochs=epochs, verbose=0, callbacks=[recorder, stop]
     ).history
-    for name in ("accuracy", "gru/update/mean", "gru/update/saturation"):
+    for name in ("accuracy", "gru/update/mean", "gru/saturation"):
         print(
             f"{name}: {history[name][0]:.3f} after one epoch, "
             f"{history[name][-1]:.3f} after {len(history[name])}"

@@ -7,11 +7,19 @@ gate that stays near 1.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_gates import vocabulary as v
+from keras_gates.tree import describe, grow
+
+if TYPE_CHECKING:
+    import xarray
+
+    from keras_gates.nodes import Node
 
 Tensor = Any
 
@@ -171,6 +179,87 @@ def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
             for name in ("left", "right", "histogram")
         },
     }
+
+
+def to_tree(
+    read: dict[str, dict[str, Any]],
+    plans: dict[str, Plan],
+    nodes: "list[Node]",
+    attributes: dict,
+) -> "xarray.DataTree":
+    """Labels what a watcher read.
+
+    Args:
+        read: Node path to statistics by name.
+        plans: Node path to what was counted there.
+        nodes: The nodes.
+        attributes: The attributes of the tree.
+    """
+    datasets = {
+        node.path: _statistics(read[node.path], plans[node.path]).assign_attrs(
+            {
+                **describe(node),
+                "low": plans[node.path].low,
+                "high": plans[node.path].high,
+            }
+        )
+        for node in nodes
+    }
+    return grow(datasets, {**attributes, "layers": list(datasets)})
+
+
+def _statistics(read: dict[str, Any], plan: Plan) -> "xarray.Dataset":
+    import xarray
+
+    shape = len(plan.signals), plan.units
+    count = int(read["count"])
+    divisor = count or np.nan
+    mean = np.where(count, read["mean"].reshape(shape), np.nan)
+
+    def known(values):
+        # A NaN among the values shows in the mean, and the rest means nothing then.
+        return np.where(np.isnan(mean), np.nan, values.reshape(shape))
+
+    def of_gates(values, *last):
+        values = values.reshape(plan.gates, plan.units, *last)
+        padding = np.full((shape[0] - plan.gates, *values.shape[1:]), np.nan)
+        return np.concatenate([values, padding])
+
+    dims = (v.GATE, v.UNIT)
+    edges = np.linspace(0, 1, plan.bins + 1)
+    data = {
+        "count": (dims, np.full(shape, count), "values looked at"),
+        "mean": (dims, mean, "mean"),
+        "std": (dims, known(np.sqrt(read["squares"] / divisor)), "standard deviation"),
+        "minimum": (dims, known(read["minimum"]), "smallest value"),
+        "maximum": (dims, known(read["maximum"]), "largest value"),
+        "left": (
+            dims,
+            of_gates(read["left"] / divisor),
+            f"fraction below {plan.low:g} (shut)",
+        ),
+        "right": (
+            dims,
+            of_gates(read["right"] / divisor),
+            f"fraction above {plan.high:g} (open)",
+        ),
+        "histogram": (
+            (*dims, v.BIN),
+            of_gates(read["histogram"], plan.bins),
+            "values in the bin",
+        ),
+    }
+    return xarray.Dataset(
+        {
+            name: (d, values, {"long_name": label})
+            for name, (d, values, label) in data.items()
+        },
+        # As objects: Zarr has a specification for strings of any length only.
+        {
+            v.GATE: np.asarray(plan.signals, dtype=object),
+            v.BIN: (v.BIN, (edges[:-1] + edges[1:]) / 2, {"long_name": "gate"}),
+        },
+    )
 
 
 def figures(path: str, whole: dict, plan: Plan, everything: bool) -> dict[str, float]:

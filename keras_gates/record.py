@@ -1,19 +1,19 @@
 """What a recorder keeps: labelled steps, one behind the other."""
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
-from keras_gates.accumulate import Plan
+from keras_gates.backend import backend
 from keras_gates.store import Store
 from keras_gates.store import read as read_store
-from keras_gates.tree import describe, grow, recurrent
+from keras_gates.tree import grow, recurrent
 
 if TYPE_CHECKING:
     import xarray
-
-    from keras_gates.nodes import Node
 
 EPOCH, BATCH = "epoch", "batch"
 
@@ -60,6 +60,12 @@ class Record:
             self.store.append(self.name, tree, v.STEP)
         self.steps.append((epoch, batch))
 
+    def closed(self) -> "Record":
+        """Returns the same record without the open store."""
+        copied = Record(self.name)
+        vars(copied).update(vars(self), store=None)
+        return copied
+
     def cut(self, epoch: int) -> None:
         """Drops the steps behind an epoch, which are to be recorded again."""
         kept = [step for step in self.steps if step[0] <= epoch]
@@ -104,82 +110,162 @@ def _join(steps: "list[xarray.Dataset]") -> "xarray.Dataset":
     )
 
 
-def statistics_tree(
-    read: dict[str, dict[str, Any]],
-    plans: dict[str, Plan],
-    nodes: "list[Node]",
-    attributes: dict,
-) -> "xarray.DataTree":
-    """Labels what a watcher read.
+class Records:
+    """The records of one recorder, and where they are kept.
 
     Args:
-        read: Node path to statistics by name.
-        plans: Node path to what was counted there.
-        nodes: The nodes.
-        attributes: The attributes of the tree.
+        path: Path of a store, or `None` for memory.
+        mode: "w-", "w" or "a", as for the recorder.
+        budget: The most bytes that the traces may take up, or `None`.
     """
-    datasets = {
-        node.path: _statistics(read[node.path], plans[node.path]).assign_attrs(
-            {
-                **describe(node),
-                "low": plans[node.path].low,
-                "high": plans[node.path].high,
-            }
+
+    def __init__(self, path, mode: str, budget: float | None):
+        self.statistics = Record("statistics")
+        self.traces = Record("traces")
+        self._path = None if path is None else Path(path).expanduser()
+        self._mode = mode
+        self._budget = budget
+        self._store: Store | None = None
+        self._resumes = False
+
+    def __getstate__(self):
+        """Copies and pickles what was recorded, and not the open store."""
+        records = {record.name: record.closed() for record in self._all()}
+        return {**vars(self), **records, "_store": None}
+
+    def open(self, describe: Callable[[], dict]) -> None:
+        """Opens the store, if there is one, at the start of a `fit`.
+
+        Args:
+            describe: Tells what the recorder records. A store is continued with the
+                same.
+        """
+        self._resumes = False
+        if self._path is None or self._store is not None or not backend.writes():
+            return
+        path = self._path
+        exists = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        begun = self._begun()
+        if exists and not begun and self._mode == "w-":
+            raise FileExistsError(
+                f"`store` must be a new path; '{path}' exists already. Choose another, "
+                "or go on with it by `mode='a'`, or replace it by `mode='w'`."
+            )
+        replace = not begun and self._mode == "w"
+        self._store = Store(path, describe(), replace)
+        for record in self._all():
+            record.write_to(self._store)
+        # What another recorder began; one's own is only counted on.
+        self._resumes = not begun and self._begun()
+
+    def close(self) -> None:
+        """Closes the store."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def begin(self, epoch: int) -> tuple[int, int]:
+        """Finds out where the records stand, at the first epoch of a `fit`.
+
+        Args:
+            epoch: The number of that epoch, as Keras counts.
+
+        Returns:
+            What to add to the epochs of this `fit`, and the number of batches so far.
+        """
+        last = max((step[0] for step in self._steps()), default=0)
+        if self._resumes:
+            self._go_on(epoch, last)
+        # Where `fit` is called again and starts from epoch 0, the epochs count on.
+        offset = 0 if self._resumes else max(0, last - epoch)
+        return offset, max((batch for _, batch in self._steps()), default=0)
+
+    def append(self, name: str, tree: "xarray.DataTree", place: tuple) -> None:
+        """Adds a step to a record.
+
+        Args:
+            name: "statistics" or "traces".
+            tree: What was recorded.
+            place: The epoch, and the number of batches so far.
+        """
+        record: Record = getattr(self, name)
+        if self._path is not None and self._store is None:
+            # Another process of the group writes the store, or the disk is full.
+            record.steps.append(place)
+            return
+        try:
+            record.append(tree, *place)
+        except OSError as error:
+            self.close()
+            warnings.warn(
+                f"The store '{self._path}' cannot be written any more "
+                f"({error.strerror}). Training goes on; what was recorded before epoch "
+                f"{place[0]}, batch {place[1]}, is in the store, and nothing after it.",
+                stacklevel=2,
+            )
+
+    def keep_to_budget(self, step_bytes: int, epochs: int, every, params: dict) -> None:
+        """Tells how much the traces will take up, and refuses if it is too much.
+
+        Args:
+            step_bytes: The bytes of the traces of one step.
+            epochs: How many epochs are to come.
+            every: "epoch", or after how many batches there is a step.
+            params: What Keras tells its callbacks.
+        """
+        per_epoch = 1
+        if every != "epoch":
+            per_epoch = math.ceil((params.get("steps") or 1) / every)
+        steps = len(self.traces.steps) + epochs * per_epoch
+        total = steps * step_bytes
+        where = "memory" if self._path is None else f"'{self._path}'"
+        message = (
+            f"{_bytes(total)} of traces will be in {where}, of {steps} steps, after "
+            f"{epochs} more epochs"
         )
-        for node in nodes
-    }
-    return grow(datasets, {**attributes, "layers": list(datasets)})
+        if self._budget is not None and total > self._budget:
+            raise ValueError(
+                f"{message}, and `budget` is {_bytes(self._budget)}. Choose fewer "
+                "`layers`, `signals` or `units`, a larger `every` or a smaller "
+                "`probe`, or raise `budget`."
+            )
+        if params.get("verbose") and self._path is not None:
+            from rich.console import Console
+
+            Console(soft_wrap=True).print(f"GateRecorder: {message}.", highlight=False)
+
+    def _all(self) -> list[Record]:
+        return [self.statistics, self.traces]
+
+    def _steps(self) -> list[tuple[int, int]]:
+        return self.statistics.steps + self.traces.steps
+
+    def _begun(self) -> bool:
+        return bool(self._steps())
+
+    def _go_on(self, epoch: int, last: int) -> None:
+        """Goes on with a store, from the epoch at which training begins."""
+        if last > epoch + 1:
+            raise ValueError(
+                f"The store '{self._path}' holds {last} epochs, and training begins "
+                f"anew after {epoch}. Restore the model first "
+                f"(`keras.callbacks.BackupAndRestore`, or `initial_epoch={last}`), or "
+                "choose another path."
+            )
+        for record in self._all():
+            record.cut(epoch)
+        ends = max((step[0] for step in self.statistics.steps), default=0)
+        if ends < epoch and (ends or not self.traces.steps):
+            warnings.warn(
+                f"The statistics in '{self._path}' end at epoch {ends}, and training "
+                f"goes on after {epoch}. Put the recorder before `BackupAndRestore` in "
+                "the list of callbacks, so that it comes first at the end of an epoch.",
+                stacklevel=2,
+            )
 
 
-def _statistics(read: dict[str, Any], plan: Plan) -> "xarray.Dataset":
-    import xarray
-
-    shape = len(plan.signals), plan.units
-    count = int(read["count"])
-    divisor = count or np.nan
-    mean = np.where(count, read["mean"].reshape(shape), np.nan)
-
-    def known(values):
-        # A NaN among the values shows in the mean, and the rest means nothing then.
-        return np.where(np.isnan(mean), np.nan, values.reshape(shape))
-
-    def of_gates(values, *last):
-        values = values.reshape(plan.gates, plan.units, *last)
-        padding = np.full((shape[0] - plan.gates, *values.shape[1:]), np.nan)
-        return np.concatenate([values, padding])
-
-    dims = (v.GATE, v.UNIT)
-    edges = np.linspace(0, 1, plan.bins + 1)
-    data = {
-        "count": (dims, np.full(shape, count), "values looked at"),
-        "mean": (dims, mean, "mean"),
-        "std": (dims, known(np.sqrt(read["squares"] / divisor)), "standard deviation"),
-        "minimum": (dims, known(read["minimum"]), "smallest value"),
-        "maximum": (dims, known(read["maximum"]), "largest value"),
-        "left": (
-            dims,
-            of_gates(read["left"] / divisor),
-            f"fraction below {plan.low:g} (shut)",
-        ),
-        "right": (
-            dims,
-            of_gates(read["right"] / divisor),
-            f"fraction above {plan.high:g} (open)",
-        ),
-        "histogram": (
-            (*dims, v.BIN),
-            of_gates(read["histogram"], plan.bins),
-            "values in the bin",
-        ),
-    }
-    return xarray.Dataset(
-        {
-            name: (d, values, {"long_name": label})
-            for name, (d, values, label) in data.items()
-        },
-        # As objects: Zarr has a specification for strings of any length only.
-        {
-            v.GATE: np.asarray(plan.signals, dtype=object),
-            v.BIN: (v.BIN, (edges[:-1] + edges[1:]) / 2, {"long_name": "gate"}),
-        },
-    )
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{number:.3g} {unit}"
+        number /= 1000

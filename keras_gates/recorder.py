@@ -1,12 +1,11 @@
 """The callback that records gates while a model trains."""
 
 import contextlib
+import functools
 import hashlib
 import math
-import warnings
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -22,8 +21,7 @@ from keras_gates.checks import one_of, whole_number
 from keras_gates.events import Events
 from keras_gates.inputs import iterate
 from keras_gates.nodes import select
-from keras_gates.record import Record, statistics_tree
-from keras_gates.store import Store
+from keras_gates.record import Records
 from keras_gates.tree import recurrent, tree_attributes
 
 if TYPE_CHECKING:
@@ -91,11 +89,6 @@ class GateRecorder(keras.callbacks.Callback):
             of the probe's first sample, a heat map of each layer. Needs the package
             `tensorboard`.
         batch_size: Number of samples of the probe that run at once.
-
-    Attributes:
-        statistics: The statistics so far, as a tree.
-        traces: The traces so far, as a tree.
-        alarms: The alarms so far, as a list of named tuples.
 
     Raises:
         ValueError: At once, for an argument out of range. Before the first batch: if
@@ -166,9 +159,6 @@ class GateRecorder(keras.callbacks.Callback):
         self._low, self._high = low, high
         self._bins = whole_number("bins", bins, at_least=1)
         self._logs = one_of("logs", logs, (None, "health", "all"))
-        self._store_path = None if store is None else Path(store).expanduser()
-        self._mode = one_of("mode", mode, ("w-", "w", "a"))
-        self._budget = budget
         self._batch_size = whole_number("batch_size", batch_size, at_least=1)
         self._alarms = Alarms(
             one_of("alarms", alarms, (None, "warn", "stop")),
@@ -189,17 +179,16 @@ class GateRecorder(keras.callbacks.Callback):
             )
         if units is not None and probe is None:
             raise ValueError("`units` chooses among traces, which need a `probe`.")
-        self._records = {name: Record(name) for name in ("statistics", "traces")}
+        self._records = Records(store, one_of("mode", mode, ("w-", "w", "a")), budget)
         self._bound: keras.Model | None = None
         self._reader: Reader | None = None
         self._watcher: watch.Watcher | None = None
-        self._store: Store | None = None
         self._events: Events | None = None
         self._ended: deque[int] = deque(maxlen=1000)
 
     def __getstate__(self):
         """Copies and pickles the records without the model, which Keras saves."""
-        held = ("_model", "_bound", "_reader", "_watcher", "_store", "_events")
+        held = ("_model", "_bound", "_reader", "_watcher", "_events")
         return {**vars(self), **dict.fromkeys(held)}
 
     @property
@@ -232,7 +221,7 @@ class GateRecorder(keras.callbacks.Callback):
         return self._tree("statistics", "Pass")
 
     def _tree(self, name: str, advice: str) -> "xarray.DataTree":
-        tree = self._records[name].tree()
+        tree = getattr(self._records, name).tree()
         if tree is None:
             raise ValueError(
                 f"Nothing is recorded yet: there are no {name}. {advice} the recorder "
@@ -257,12 +246,10 @@ class GateRecorder(keras.callbacks.Callback):
             )
         if self._bound is None:
             self._prepare(model)
-        resumes = self._open_store(model)
         if self._tensorboard is not None and self._events is None and backend.writes():
             self._events = Events(self._tensorboard)
-        self._bound = model
-        self._resumes, self._begun = resumes, False
-        self._epoch = self._batches = 0
+        self._records.open(functools.partial(self._describe, model))
+        self._bound, self._begun = model, False
         if self._watcher is not None:
             self._watcher.reset()
             if model.compiled:
@@ -271,12 +258,15 @@ class GateRecorder(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Records the state before training, and begins an epoch."""
         if not self._begun:
-            self._begin(epoch)
-            self._begun = True
+            try:
+                self._begin(epoch)
+            except BaseException:
+                self.on_train_end()
+                raise
         self._epoch = self._offset + epoch + 1
         self._calls = self._recorded = 0
         self._ended.clear()
-        self._of_epoch: list[dict] = []
+        self._whole: dict[str, dict] = {}
 
     def on_train_batch_begin(self, batch, logs=None):
         """Records a step if it is time, and decides whether to look at this batch."""
@@ -320,18 +310,18 @@ class GateRecorder(keras.callbacks.Callback):
                 from outside of it.
 
         Example:
-            ```python
-            recorder.set_model(model)
-            recorder.on_train_begin()
-            for epoch in range(epochs):
-                recorder.on_epoch_begin(epoch)
-                for batch, (x, y) in enumerate(loader):
-                    with recorder.watch():
-                        loss = loss_fn(model(x, training=True), y)
-                    ...
-                recorder.on_epoch_end(epoch)
-            recorder.on_train_end()
-            ```
+            Around the forward pass of every batch::
+
+                recorder.set_model(model)
+                recorder.on_train_begin()
+                for epoch in range(epochs):
+                    recorder.on_epoch_begin(epoch)
+                    for x, y in batches:
+                        with recorder.watch():
+                            loss = loss_fn(model(x, training=True), y)
+                        ...
+                    recorder.on_epoch_end(epoch)
+                recorder.on_train_end()
         """
         if keras.backend.backend() == "jax":
             raise ValueError(
@@ -390,28 +380,26 @@ class GateRecorder(keras.callbacks.Callback):
         if not model.built:
             model(next(batches))
 
-    def _open_store(self, model) -> bool:
-        """Opens the store; tells whether it holds what another recorder began."""
-        if self._store_path is None or self._store is not None or not backend.writes():
-            return False
-        new_here = not any(record.steps for record in self._records.values())
-        path = self._store_path
-        exists = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        if exists and new_here and self._mode == "w-":
-            raise FileExistsError(
-                f"`store` must be a new path; '{path}' exists already. Choose another, "
-                "or go on with it by `mode='a'`, or replace it by `mode='w'`."
-            )
-        replace = new_here and self._mode == "w"
-        self._store = Store(path, self._describe(model), replace)
-        for record in self._records.values():
-            record.write_to(self._store)
-        return new_here and any(record.steps for record in self._records.values())
+    def _begin(self, epoch: int) -> None:
+        """Finds out where the record stands, and records the state before training."""
+        self._offset, self._batches = self._records.begin(epoch)
+        self._begun = True
+        if self._reader is None:
+            return
+        place = self._offset + epoch, self._batches
+        tree = self._trace()
+        if place[0] not in dict(self._records.traces.steps):
+            self._records.append("traces", tree, place)
+        params = self.params or {}
+        self._records.keep_to_budget(
+            sum(node.to_dataset().nbytes for node in recurrent(tree)),
+            max(0, params.get("epochs", epoch) - epoch),
+            self._every,
+            params,
+        )
 
     def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        self._records.close()
         if self._events is not None:
             self._events.close()
             self._events = None
@@ -443,68 +431,6 @@ class GateRecorder(keras.callbacks.Callback):
             "bins": self._bins,
         }
 
-    def _begin(self, epoch: int) -> None:
-        """Finds out where the record stands, at the first epoch of a `fit`."""
-        statistics, traces = self._records["statistics"], self._records["traces"]
-        last = max((step[0] for step in statistics.steps + traces.steps), default=0)
-        if self._resumes:
-            self._go_on(epoch, last)
-        # Where `fit` is called again and starts from epoch 0, the epochs count on.
-        self._offset = 0 if self._resumes else max(0, last - epoch)
-        now = self._offset + epoch
-        steps = statistics.steps + traces.steps
-        self._batches = max((batch for _, batch in steps), default=0)
-        if self._reader is not None and now not in dict(traces.steps):
-            tree = self._trace()
-            self._keep_to_budget(tree, epoch)
-            self._append("traces", tree, now, self._batches)
-
-    def _go_on(self, epoch: int, last: int) -> None:
-        """Goes on with a store, from the epoch at which training begins."""
-        if last > epoch + 1:
-            raise ValueError(
-                f"The store '{self._store_path}' holds {last} epochs, and training "
-                f"begins anew after {epoch}. Restore the model first "
-                f"(`keras.callbacks.BackupAndRestore`, or `initial_epoch={last}`), or "
-                "choose another path."
-            )
-        for record in self._records.values():
-            record.cut(epoch)
-        ends = max((step[0] for step in self._records["statistics"].steps), default=0)
-        if self._watcher is not None and ends < epoch:
-            warnings.warn(
-                f"The statistics in '{self._store_path}' end at epoch {ends}, and "
-                f"training goes on after {epoch}. Put the recorder before "
-                "`BackupAndRestore` in the list of callbacks, so that it comes first "
-                "at the end of an epoch.",
-                stacklevel=2,
-            )
-
-    def _keep_to_budget(self, tree, epoch: int) -> None:
-        """Tells how much the traces will take up, and refuses if it is too much."""
-        params = self.params or {}
-        epochs = max(0, params.get("epochs", epoch) - epoch)
-        per_epoch = 1
-        if self._every != "epoch":
-            per_epoch = math.ceil((params.get("steps") or 1) / self._every)
-        steps = len(self._records["traces"].steps) + 1 + epochs * per_epoch
-        total = steps * sum(node.to_dataset().nbytes for node in recurrent(tree))
-        where = "memory" if self._store_path is None else f"'{self._store_path}'"
-        message = (
-            f"{_bytes(total)} of traces will go to {where}, at {steps} steps over "
-            f"{epochs} epochs"
-        )
-        if self._budget is not None and total > self._budget:
-            raise ValueError(
-                f"{message}, and `budget` is {_bytes(self._budget)}. Choose fewer "
-                "`layers`, `signals` or `units`, a larger `every` or a smaller "
-                "`probe`, write to a `store`, or raise `budget`."
-            )
-        if params.get("verbose") and self._store_path is not None:
-            from rich.console import Console
-
-            Console().print(f"GateRecorder: {message}.", highlight=False)
-
     def _record(self, batch: int) -> None:
         """Records a step of whatever there is to record, after a batch."""
         self._recorded, self._calls = batch, 0
@@ -515,37 +441,21 @@ class GateRecorder(keras.callbacks.Callback):
             # brings them back to the model, which the reader runs.
             _ = self.model
             trace = self._trace()
-            self._append("traces", trace, *place)
+            self._records.append("traces", trace, place)
         if self._watcher is not None:
             watcher = self._watcher
             read = watcher.read()
-            self._of_epoch.append(read)
-            tree = statistics_tree(
+            if self._logs:
+                self._add_to_epoch(read)
+            tree = accumulate.to_tree(
                 read, watcher.plans, watcher.nodes, tree_attributes(self._model.name)
             )
-            self._append("statistics", tree, *place)
-            step = len(self._records["statistics"].steps) - 1
+            self._records.append("statistics", tree, place)
+            step = len(self._records.statistics.steps) - 1
             if self._alarms.look(tree, step, place[0]):
                 self._model.stop_training = True
             if self._events is not None:
                 self._write_events(tree, trace, place)
-
-    def _append(self, name: str, tree, epoch: int, batch: int) -> None:
-        record = self._records[name]
-        if self._store_path is not None and self._store is None:
-            # Another process of the group writes the store, or the disk is full.
-            record.steps.append((epoch, batch))
-            return
-        try:
-            record.append(tree, epoch, batch)
-        except OSError as error:
-            self._close()
-            warnings.warn(
-                f"The store '{self._store_path}' cannot be written any more "
-                f"({error.strerror}). Training goes on; what was recorded until "
-                f"epoch {epoch}, batch {batch}, is in the store, and nothing after it.",
-                stacklevel=2,
-            )
 
     def _trace(self) -> "xarray.DataTree":
         with contextlib.closing(
@@ -556,12 +466,20 @@ class GateRecorder(keras.callbacks.Callback):
             tree = self._reader.tree(list(batches))
         return tree if self._units is None else _only_units(tree, self._units)
 
+    def _add_to_epoch(self, read: dict[str, dict]) -> None:
+        """Joins a step to those before it in the same epoch."""
+        for path, part in read.items():
+            parts = [self._whole[path], part] if path in self._whole else [part]
+            self._whole[path] = accumulate.join(parts, self._watcher.plans[path])
+
     def _figures(self) -> dict[str, float]:
         """Sums up the epoch, named for the logs."""
         figures = {}
         for path, plan in self._watcher.plans.items():
-            whole = accumulate.join([read[path] for read in self._of_epoch], plan)
-            figures.update(accumulate.figures(path, whole, plan, self._logs == "all"))
+            everything = self._logs == "all"
+            figures.update(
+                accumulate.figures(path, self._whole[path], plan, everything)
+            )
         return figures
 
     def _write_events(self, statistics, trace, place) -> None:
@@ -598,10 +516,3 @@ def _only_units(tree, units: list[int]) -> "xarray.DataTree":
             node.to_dataset().isel({v.UNIT: units}).assign_coords({v.UNIT: units})
         )
     return tree
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            return f"{number:.3g} {unit}"
-        number /= 1000

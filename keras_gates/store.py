@@ -268,8 +268,9 @@ def _lock(path: Path):
         return lock.acquire().lock
     except filelock.Timeout:
         raise BlockingIOError(
-            f"Another process writes the store '{path}'. Wait for it, or choose "
-            "another path."
+            f"Another process writes the store '{path}', or another recorder of this "
+            "one. Wait for it, or choose another path; after a `fit` that was "
+            "interrupted, call the recorder's `on_train_end()`."
         ) from None
     except OSError as error:
         raise type(error)(

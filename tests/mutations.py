@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).parents[1]
-TESTS = ["tests/test_layers.py", "tests/test_models.py"]
+TESTS = ["tests/test_layers.py", "tests/test_models.py", "tests/test_statistics.py"]
 
 MUTATIONS = {
     "input and forget gate swapped": (
@@ -97,6 +97,46 @@ MUTATIONS = {
         "recurrence.py",
         "            sequences = hidden\n",
         "            pass\n",
+    ),
+    "padded steps counted in training": (
+        "accumulate.py",
+        "    real = None if mask is None else ops.reshape(mask, (-1, 1))",
+        "    real = None",
+    ),
+    "shut and open swapped": (
+        "accumulate.py",
+        "how_often(gates < plan.low)",
+        "how_often(gates > plan.high)",
+    ),
+    "spread between batches forgotten": (
+        "accumulate.py",
+        'before["squares"] + squares + spread',
+        'before["squares"] + squares',
+    ),
+    "spread between devices forgotten": (
+        "accumulate.py",
+        "(m - mean) ** 2",
+        "0 * (m - mean)",
+    ),
+    "histogram of the wrong unit": (
+        "accumulate.py",
+        'ops.arange(columns, dtype="int32") * plan.bins',
+        'ops.flip(ops.arange(columns, dtype="int32")) * plan.bins',
+    ),
+    "first rows in place of spread ones": (
+        "recurrence.py",
+        'ops.arange(number, dtype="int32") * batch // number',
+        'ops.arange(number, dtype="int32")',
+    ),
+    "dropout of other rows": (
+        "recurrence.py",
+        "name: lambda step, stock=stock: pick(stock(step))",
+        "name: lambda step, stock=stock: pick(ops.flip(stock(step), 0))",
+    ),
+    "steps counted into the next": (
+        "watch.py",
+        "        self.reset()\n        gathered",
+        "        gathered",
     ),
     "fused GRU kernel swallows the gates": (
         "wrappers.py",

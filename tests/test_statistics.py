@@ -570,5 +570,5 @@ def test_the_budget_counts_every_step(data):
     recorder = keras_gates.GateRecorder(probe, every=3, budget=steps * one)
     fit(build(), data, recorder, epochs=3)
     recorder = keras_gates.GateRecorder(probe, every=3, budget=steps * one - 1)
-    with pytest.raises(ValueError, match="at 7 steps over 3 epochs"):
+    with pytest.raises(ValueError, match="of 7 steps, after 3 more epochs"):
         fit(build(), data, recorder, epochs=3)

@@ -4,8 +4,8 @@
 
 Each pair of things is timed in turns, so that a machine that slows down slows both;
 the ratio is the median over the turns. The sizes are: small, batches of 64, 50 steps,
-1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. An epoch has 400
-small batches or 40 large ones. On a busy machine ratios scatter by a tenth or more.
+1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. An epoch has
+400 small batches or 40 large ones. On a busy machine ratios scatter by a tenth.
 """
 
 import os

@@ -2,9 +2,10 @@
 
     KERAS_BACKEND=jax python tests/benchmarks/stores.py [steps]
 
-Speed: traces of 16 samples, 200 steps, 128 units, six signals, 39 MB a step, through the
-recorder's store and by `zarr.Array.append`, in turns. Memory: a recorder with a probe and
-statistics records a step after every batch, 10,000 of them or as many as asked for.
+Speed: traces of 16 samples, 200 steps, 128 units and six signals, 10 MB at once,
+through the recorder's store and by `zarr.Array.append`, in turns. Memory: a recorder
+with a probe and statistics records a step after every batch, 10,000 of them or as many
+as asked for.
 """
 
 import os
