@@ -1,8 +1,8 @@
 """Watch a gate while a model trains, and stop when it has stopped moving.
 
 The model is a stock one: nothing in it knows of keras_gates. The recorder adds figures
-of every gate, as they were in training, to the logs, where any callback that comes after
-it can see them.
+of every gate, as they were in training, to the logs, where any callback that comes
+after it can see them.
 
     python examples/watch_training.py evolution.png
 """
