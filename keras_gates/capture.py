@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_gates import store as stores
 from keras_gates import vocabulary as v
+from keras_gates.backend import backend
 from keras_gates.checks import names_of, whole_number
 from keras_gates.collect import Collector, Emission
 from keras_gates.inputs import iterate, number_of_batches
@@ -131,6 +132,7 @@ class Reader:
         found: set[str] = set()
         with contextlib.ExitStack() as stack:
             stack.enter_context(_state_kept(self.model))
+            stack.enter_context(backend.random_state_kept())
             stack.enter_context(instrument_nodes(self.model, self.nodes))
             for batch in iterate(x, self.model, batch_size, argument):
                 result = self._program.run(batch)

@@ -1,6 +1,8 @@
 """Checks of arguments that several modules make."""
 
 import operator
+import os
+from pathlib import Path
 
 
 def whole_number(name: str, value: int, *, at_least: int, or_else: str = "") -> int:
@@ -48,3 +50,20 @@ def one_of(name: str, value, allowed: tuple):
         names = ", ".join(map(repr, allowed))
         raise ValueError(f"`{name}` must be one of {names}; got {value!r}.")
     return value
+
+
+def real_number(name: str, value) -> float:
+    """Returns `value` as a float, or says what `name` must be."""
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise TypeError(f"`{name}` must be a number; got {value!r}.")
+    return float(value)
+
+
+def path_of(name: str, value) -> Path | None:
+    """Returns `value` as an absolute path, or says what `name` must be."""
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"`{name}` must be a path; got {value!r}.")
+    # Absolute now: the working folder may change before it is used.
+    return Path(value).expanduser().absolute()

@@ -124,30 +124,41 @@ def _deliver(emission: Emission, collectors: list[Collector]) -> None:
 
 
 class _Frames(NamedTuple):
-    """What was emitted inside a `TimeDistributed`, and how many collect outside."""
+    """What was emitted inside a `TimeDistributed`, and how many collect outside.
+
+    Where the frames are folded into the batch, `folded` is their number.
+    """
 
     depth: int
     emissions: list[Emission]
+    folded: Any = None
 
 
 def _frames() -> _Frames | None:
     return getattr(_local, "frames", None)
 
 
+def folded() -> Any:
+    """Returns how many frames are folded into the batch, or `None`."""
+    frames = _frames()
+    return None if frames is None else frames.folded
+
+
 @contextlib.contextmanager
-def frames(join):
+def frames(join, folded=None):
     """Gathers what layers emit inside a `TimeDistributed`.
 
     Args:
         join: Makes of all of these emissions the ones that are handed on, whose
             tensors have a frame axis behind the batch.
+        folded: The number of frames, if they are folded into the batch.
     """
     if _frames() is not None:
         raise ValueError(
             "A recurrent layer inside two `TimeDistributed` wrappers cannot be "
             "captured. Leave it out: name the other layers in `layers`."
         )
-    _local.frames = gathered = _Frames(len(_stack()), [])
+    _local.frames = gathered = _Frames(len(_stack()), [], folded)
     try:
         yield
     finally:
@@ -170,11 +181,11 @@ def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
     return joined
 
 
-def unfold_frames(emissions: list[Emission], batch, frames) -> list[Emission]:
+def unfold_frames(emissions: list[Emission], frames) -> list[Emission]:
     """Parts the frames, which were folded into the batch, from it again."""
 
     def unfold(tensor):
-        return ops.reshape(tensor, (batch, frames, *ops.shape(tensor)[1:]))
+        return ops.reshape(tensor, (-1, frames, *ops.shape(tensor)[1:]))
 
     return [_map(unfold, emission) for emission in emissions]
 

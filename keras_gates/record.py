@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
-from keras_gates.store import Store
+from keras_gates.store import Store, no_store
 from keras_gates.store import read as read_store
 from keras_gates.tree import grow, recurrent
 
@@ -119,14 +119,14 @@ class Records:
         budget: The most bytes that the traces may take up, or `None`.
     """
 
-    def __init__(self, path, mode: str, budget: float | None):
+    def __init__(self, path: Path | None, mode: str, budget: float | None):
         self.statistics = Record("statistics")
         self.traces = Record("traces")
-        self._path = None if path is None else Path(path).expanduser()
+        self._path = path
         self._mode = mode
         self._budget = budget
         self._store: Store | None = None
-        self._resumes = False
+        self._resumes = self._own = False
 
     def __getstate__(self):
         """Copies and pickles what was recorded, and not the open store."""
@@ -145,7 +145,9 @@ class Records:
             return
         path = self._path
         exists = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        begun = self._begun()
+        begun = self._own or bool(self._steps())
+        if exists and not path.is_dir():
+            raise no_store(path)
         if exists and not begun and self._mode == "w-":
             raise FileExistsError(
                 f"`store` must be a new path; '{path}' exists already. Choose another, "
@@ -156,7 +158,8 @@ class Records:
         for record in self._all():
             record.write_to(self._store)
         # What another recorder began; one's own is only counted on.
-        self._resumes = not begun and self._begun()
+        self._resumes = not begun and bool(self._steps())
+        self._own = True
 
     def close(self) -> None:
         """Closes the store."""
@@ -216,7 +219,7 @@ class Records:
         per_epoch = 1
         if every != "epoch":
             per_epoch = math.ceil((params.get("steps") or 1) / every)
-        steps = len(self.traces.steps) + epochs * per_epoch
+        steps = max(1, len(self.traces.steps)) + epochs * per_epoch
         total = steps * step_bytes
         where = "memory" if self._path is None else f"'{self._path}'"
         message = (
@@ -239,9 +242,6 @@ class Records:
 
     def _steps(self) -> list[tuple[int, int]]:
         return self.statistics.steps + self.traces.steps
-
-    def _begun(self) -> bool:
-        return bool(self._steps())
 
     def _go_on(self, epoch: int, last: int) -> None:
         """Goes on with a store, from the epoch at which training begins."""

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_gates import accumulate, watch
 from keras_gates import vocabulary as v
 from keras_gates.alarms import Alarm, Alarms
 from keras_gates.backend import backend
 from keras_gates.capture import Reader, choose
-from keras_gates.checks import one_of, whole_number
+from keras_gates.checks import one_of, path_of, real_number, whole_number
 from keras_gates.events import Events
 from keras_gates.inputs import iterate
-from keras_gates.nodes import select
+from keras_gates.nodes import Node, select
 from keras_gates.record import Records
 from keras_gates.tree import recurrent, tree_attributes
 
@@ -31,6 +30,8 @@ FORMAT = 1
 """Of the stores; to be raised when an older one can no longer be continued."""
 FEW_ROWS, FEW_BATCHES = 8, 16
 """By default, so many rows of every so manieth batch are looked at."""
+OFTEN_ENOUGH = 1000
+"""After so many batches the counts, which are 32 bits long in a step, are fetched."""
 
 
 class GateRecorder(keras.callbacks.Callback):
@@ -151,6 +152,7 @@ class GateRecorder(keras.callbacks.Callback):
             else whole_number("every", every, at_least=1, or_else="'epoch'")
         )
         self._rows, self._stride = _rows(samples_per_batch)
+        low, high = real_number("low", low), real_number("high", high)
         if not 0 <= low < high <= 1:
             raise ValueError(
                 "`low` and `high` must be thresholds with 0 <= low < high <= 1; got "
@@ -164,7 +166,7 @@ class GateRecorder(keras.callbacks.Callback):
             one_of("alarms", alarms, (None, "warn", "stop")),
             whole_number("alarm_after", alarm_after, at_least=1),
         )
-        self._tensorboard = tensorboard
+        self._tensorboard = path_of("tensorboard", tensorboard)
         needing = {"logs": logs, "alarms": alarms, "tensorboard": tensorboard}
         for name, value in needing.items():
             if value is not None and not self._rows:
@@ -179,7 +181,18 @@ class GateRecorder(keras.callbacks.Callback):
             )
         if units is not None and probe is None:
             raise ValueError("`units` chooses among traces, which need a `probe`.")
-        self._records = Records(store, one_of("mode", mode, ("w-", "w", "a")), budget)
+        if budget is not None:
+            budget = real_number("budget", budget)
+            if not budget >= 0:
+                raise ValueError(
+                    f"`budget` must be a number of bytes, or `None` for no limit; got "
+                    f"{budget!r}."
+                )
+        self._records = Records(
+            path_of("store", store), one_of("mode", mode, ("w-", "w", "a")), budget
+        )
+        self._places: dict[str, str] | None = None
+        self._batches = 0
         self._bound: keras.Model | None = None
         self._reader: Reader | None = None
         self._watcher: watch.Watcher | None = None
@@ -244,11 +257,18 @@ class GateRecorder(keras.callbacks.Callback):
                 f"The recorder holds the steps of another model, '{self._bound.name}'. "
                 f"Make a new `GateRecorder` for '{model.name}'."
             )
-        if self._bound is None:
-            self._prepare(model)
+        places = {
+            node.path: f"{node.kind.name}({node.cell.units})"
+            for node in self._prepare(model)
+        }
+        if self._places not in (None, places):
+            raise ValueError(
+                f"The recorder holds the steps of another model, with the layers "
+                f"{self._places}; '{model.name}' has {places}. Make a new one."
+            )
+        self._places = places
         if self._tensorboard is not None and self._events is None and backend.writes():
             self._events = Events(self._tensorboard)
-        self._records.open(functools.partial(self._describe, model))
         self._bound, self._begun = model, False
         if self._watcher is not None:
             self._watcher.reset()
@@ -275,6 +295,8 @@ class GateRecorder(keras.callbacks.Callback):
             self._record(batch)
         if self._watcher is not None:
             self._watcher.due = self._calls % self._stride == 0
+            if self._calls % OFTEN_ENOUGH == OFTEN_ENOUGH - 1:
+                self._watcher.fetch()
         self._calls += 1
 
     def on_train_batch_end(self, batch, logs=None):
@@ -289,6 +311,7 @@ class GateRecorder(keras.callbacks.Callback):
         batches = min(batches, (self.params or {}).get("steps") or batches)
         self._record(batches)
         self._batches += batches
+        self._ended.clear()
         if self._logs and logs is not None:
             logs.update(self._figures())
 
@@ -341,14 +364,14 @@ class GateRecorder(keras.callbacks.Callback):
 
     # What it does.
 
-    def _prepare(self, model) -> None:
+    def _prepare(self, model) -> list[Node]:
         """Makes what reads the probe, and what looks on in training."""
-        if self._probe is not None:
+        if self._probe is not None and self._bound is None:
             self._check_probe(model)
             self._reader = Reader(model, layers=self._layers, signals=self._signals)
-        if self._rows:
-            nodes = select(model, self._layers)
-            chosen = choose(nodes, self._signals)
+        nodes = select(model, self._layers)
+        chosen = choose(nodes, self._signals)
+        if self._rows and self._bound is None:
             plans = {}
             for node in nodes:
                 gates = [gate for gate in node.kind.gates if gate in chosen]
@@ -366,8 +389,9 @@ class GateRecorder(keras.callbacks.Callback):
                         self._high,
                         self._bins,
                     )
-            nodes = [node for node in nodes if node.path in plans]
-            self._watcher = watch.Watcher(model, nodes, plans, self._rows)
+            planned = [node for node in nodes if node.path in plans]
+            self._watcher = watch.Watcher(model, planned, plans, self._rows)
+        return nodes
 
     def _check_probe(self, model) -> None:
         """Refuses a probe for one use only, and builds a model that is not built."""
@@ -382,21 +406,25 @@ class GateRecorder(keras.callbacks.Callback):
 
     def _begin(self, epoch: int) -> None:
         """Finds out where the record stands, and records the state before training."""
-        self._offset, self._batches = self._records.begin(epoch)
+        tree = None
+        # All that can be refused is refused before a store is touched.
+        if self._reader is not None:
+            tree = self._trace()
+            params = self.params or {}
+            self._records.keep_to_budget(
+                sum(node.to_dataset().nbytes for node in recurrent(tree)),
+                max(0, params.get("epochs", epoch) - epoch),
+                self._every,
+                params,
+            )
+        self._records.open(functools.partial(self._describe, self._model))
+        self._offset, recorded = self._records.begin(epoch)
+        # The batches of an epoch that was interrupted count too.
+        self._batches = max(recorded, self._batches + max(self._ended, default=-1) + 1)
         self._begun = True
-        if self._reader is None:
-            return
-        place = self._offset + epoch, self._batches
-        tree = self._trace()
-        if place[0] not in dict(self._records.traces.steps):
-            self._records.append("traces", tree, place)
-        params = self.params or {}
-        self._records.keep_to_budget(
-            sum(node.to_dataset().nbytes for node in recurrent(tree)),
-            max(0, params.get("epochs", epoch) - epoch),
-            self._every,
-            params,
-        )
+        now = self._offset + epoch
+        if tree is not None and now not in dict(self._records.traces.steps):
+            self._records.append("traces", tree, (now, self._batches))
 
     def _close(self) -> None:
         self._records.close()
@@ -408,20 +436,17 @@ class GateRecorder(keras.callbacks.Callback):
         """Tells what a store holds: one can only be continued with the same."""
         import keras_gates
 
-        nodes = select(model, self._layers)
         probe = hashlib.sha256()
-        for leaf in keras.tree.flatten(self._probe):
-            known = hasattr(leaf, "shape")
-            array = ops.convert_to_numpy(leaf) if known else type(leaf).__name__
-            probe.update(repr(np.shape(array)).encode())
-            probe.update(array.tobytes() if known else array.encode())
+        if self._probe is not None:
+            for batch in iterate(self._probe, model, self._batch_size, "probe"):
+                for array in keras.tree.flatten(batch):
+                    probe.update(repr((array.shape, array.dtype)).encode())
+                    probe.update(array.tobytes())
         return {
             "keras_gates": keras_gates.__version__,
             "format": FORMAT,
-            "model": {
-                node.path: f"{node.kind.name}({node.cell.units})" for node in nodes
-            },
-            "signals": sorted(choose(nodes, self._signals)),
+            "model": self._places,
+            "signals": sorted(choose(select(model, self._layers), self._signals)),
             "units": self._units,
             "probe": None if self._probe is None else probe.hexdigest(),
             "every": self._every,
@@ -501,7 +526,11 @@ def _rows(samples_per_batch) -> tuple[float, int]:
 
 
 def _unit_numbers(units) -> list[int]:
-    return [whole_number("units", unit, at_least=0) for unit in np.ravel(units)]
+    units = list(units) if isinstance(units, (set, range)) else units
+    numbers = [whole_number("units", unit, at_least=0) for unit in np.ravel(units)]
+    if not numbers:
+        raise ValueError("`units` is empty; leave it out to get all.")
+    return numbers
 
 
 def _only_units(tree, units: list[int]) -> "xarray.DataTree":

@@ -287,11 +287,17 @@ def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
     if values is None:
         return None
     if rows != math.inf:
+        frames = collect.folded()
+        if frames is not None:  # A row is a sample, with all of its frames.
+            shape = ops.shape(values)[1:]
+            values = ops.reshape(values, (-1, frames, *shape))
         batch = ops.shape(values)[0]
         known = isinstance(batch, int)
         number = min(rows, batch) if known else ops.minimum(rows, batch)
         chosen = ops.arange(number, dtype="int32") * batch // number
         values = ops.take(values, chosen, axis=0)
+        if frames is not None:
+            values = ops.reshape(values, (-1, *shape))
     return ops.stop_gradient(values)
 
 

@@ -120,7 +120,7 @@ class Store:
                 else:
                     _check_same(self.path, found["attributes"], attributes)
             elif self.path.exists() and any(self.path.iterdir()):
-                raise _no_store(self.path)
+                raise no_store(self.path)
             if not (self.path / METADATA).exists():
                 self._create(attributes)
             self._shown = _load(self.path)
@@ -287,7 +287,7 @@ def _load(path: Path) -> dict:
         keys = list(_nodes(metadata))
         metadata["attributes"]["keras_gates"]
     except (ValueError, KeyError, TypeError):
-        raise _no_store(path) from None
+        raise no_store(path) from None
     for key in keys:
         if key.startswith("/") or {"", ".", ".."} & set(key.split("/")):
             raise ValueError(
@@ -297,7 +297,8 @@ def _load(path: Path) -> dict:
     return metadata
 
 
-def _no_store(path: Path) -> ValueError:
+def no_store(path: Path) -> ValueError:
+    """Makes the error about a path at which there is something else."""
     return ValueError(
         f"'{path}' is not a store that keras_gates wrote. Choose a path where there is "
         "nothing yet."

@@ -44,6 +44,7 @@ class Watcher(Collector):
         self.due = False
         self.step: WatchedStep | None = None
         self._layers = layers_of(model, nodes)
+        self._fetched: dict[str, list[dict]] = {path: [] for path in plans}
         with backend.scope(model):
             self._kept = {
                 (id(node.layer), id(node.cell)): (
@@ -75,18 +76,23 @@ class Watcher(Collector):
         with instrument_layers(self.model, self._layers), self.active():
             yield
 
+    def fetch(self) -> None:
+        """Brings what was counted on the devices here, and begins anew there."""
+        for node, variables in self._kept.values():
+            plan = self.plans[node.path]
+            parts = [*self._fetched[node.path], *backend.read(self.model, variables)]
+            self._fetched[node.path] = [accumulate.join(parts, plan)]
+        self._start_anew()
+
     def read(self) -> dict[str, dict[str, Any]]:
         """Returns the statistics since the last reading, and begins anew.
 
         Returns:
             Node path to statistics by name, over all devices and processes.
         """
-        parts = {
-            node.path: backend.read(self.model, variables)
-            for node, variables in self._kept.values()
-        }
-        self.reset()
-        gathered = backend.gather([parts])
+        self.fetch()
+        gathered = backend.gather([self._fetched])
+        self._fetched = {path: [] for path in self.plans}
         return {
             path: accumulate.join([p for each in gathered for p in each[path]], plan)
             for path, plan in self.plans.items()
@@ -94,6 +100,11 @@ class Watcher(Collector):
 
     def reset(self) -> None:
         """Forgets what was counted."""
+        self._fetched = {path: [] for path in self.plans}
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        # Without a look at the old values: a step that failed may have used them up.
         for node, variables in self._kept.values():
             start = self.plans[node.path].start()
             backend.reset(self.model, variables, start)

@@ -54,8 +54,8 @@ class GateTimeDistributed(keras.layers.TimeDistributed):
             options["mask"] = ops.reshape(
                 mask, (batch * frames, 1, *ops.shape(mask)[2:])
             )
-        join = functools.partial(collect.unfold_frames, batch=batch, frames=frames)
-        with collect.frames(join):
+        join = functools.partial(collect.unfold_frames, frames=frames)
+        with collect.frames(join, folded=frames):
             folded = ops.reshape(inputs, (batch * frames, 1, *rest))
             outputs = super().call(folded, **options)
         return ops.reshape(outputs, (batch, frames, *ops.shape(outputs)[2:]))

@@ -1,5 +1,7 @@
 """The recorder sees each epoch as capture would, and training does not notice it."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -232,6 +234,32 @@ def test_one_recorder_is_for_one_model(data):
     fit(build(), data, callbacks=[recorder])
     with pytest.raises(ValueError, match="steps of another model"):
         fit(build(), data, callbacks=[recorder])
+
+
+def test_a_copy_of_a_recorder_is_for_models_with_the_same_layers(data):
+    recorder = keras_gates.GateRecorder(data[0][:1])
+    fit(build(), data, callbacks=[recorder])
+    copied = pickle.loads(pickle.dumps(recorder))
+    other = sequential(layers.LSTM(5, name="r"), layers.Dense(1), shape=(5, 2))
+    other.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"LSTM\(4\).*LSTM\(5\)"):
+        fit(other, data, callbacks=[copied])
+    fit(build(), data, callbacks=[copied])
+    assert list(copied.traces["r"].epoch.values) == [0, 1, 2]
+    assert list(recorder.traces["r"].epoch.values) == [0, 1]
+
+
+def test_a_probe_does_not_change_the_dropout_of_training(data):
+    weights = []
+    for callbacks in ([], [keras_gates.GateRecorder(data[0][:2])]):
+        keras.utils.set_random_seed(3)
+        recurrent_layer = layers.LSTM(4, dropout=0.3, recurrent_dropout=0.2)
+        model = sequential(recurrent_layer, layers.Dense(1), shape=(5, 2))
+        model.compile("adam", "mse")
+        fit(model, data, epochs=3, callbacks=callbacks)
+        weights.append(model.get_weights())
+    for left, right in zip(*weights, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-6)
 
 
 def test_nothing_recorded_yet_is_said():

@@ -156,6 +156,44 @@ def test_by_default_eight_rows_of_every_16th_batch_are_looked_at(data):
     assert counts.tolist() == [10, 10, 10, 10, 10, 10]
 
 
+@pytest.mark.parametrize("rows", [2, "all"])
+def test_rows_of_frames_whose_number_is_unknown(rows, rng):
+    """On TensorFlow, such frames are folded into the batch."""
+    inputs = keras.Input((None, 5, 2))
+    each = layers.TimeDistributed(layers.LSTM(3, name="r"), name="each")
+    model = keras.Model(inputs, layers.Dense(1)(each(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = rng.normal(size=(4, 6, 5, 2)).astype("float32")
+    batches = [(x, np.zeros((4, 6, 1))), (x[:3, :2], np.zeros((3, 2, 1)))]
+    data = (batch for batch in batches)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        shapes = (None, None, 5, 2), (None, None, 1)
+        specs = tuple(tf.TensorSpec(shape) for shape in shapes)
+        data = tf.data.Dataset.from_generator(lambda: batches, output_signature=specs)
+    recorder = keras_gates.GateRecorder(samples_per_batch=rows, low=0.3, high=0.6)
+    model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False, callbacks=[recorder])
+    chosen = [x[[0, 2]], x[:3, :2][[0, 1]]] if rows == 2 else [x, x[:3, :2]]
+    found = [keras_gates.capture(model, one)["each/r/forget"] for one in chosen]
+    values = np.concatenate([one.values.reshape(-1, 3) for one in found])
+    statistics = recorder.statistics["each/r"].isel(step=0).sel(gate="forget")
+    assert (statistics["count"] == len(values)).all()
+    np.testing.assert_allclose(statistics["mean"], values.mean(0), atol=2e-6)
+    np.testing.assert_allclose(statistics["std"], values.std(0), atol=2e-6)
+
+
+def test_counts_are_fetched_before_they_grow_too_large(data, monkeypatch):
+    whole = keras_gates.GateRecorder(samples_per_batch="all")
+    fit(build(), data, whole)
+    monkeypatch.setattr("keras_gates.recorder.OFTEN_ENOUGH", 2)
+    parts = keras_gates.GateRecorder(samples_per_batch="all")
+    fit(build(), data, parts)
+    for name in whole.statistics["r"].data_vars:
+        found = parts.statistics[f"r/{name}"]
+        np.testing.assert_allclose(found, whole.statistics[f"r/{name}"], atol=1e-6)
+
+
 def test_layers_and_signals_are_chosen(data):
     inputs = keras.Input((5, 2))
     hidden = layers.LSTM(3, return_sequences=True, name="one")(inputs)
@@ -409,6 +447,8 @@ def test_an_interrupted_fit_leaves_the_model_as_it_was(data):
         _ = recorder.statistics
     fit(model, data, recorder)
     assert (recorder.statistics["r/count"] == 120).all()
+    # Three batches of the fit that was interrupted, and six.
+    assert recorder.statistics["r"].batch.values.tolist() == [9]
     assert type(model.layers[0]) is layers.LSTM
 
 
@@ -512,6 +552,11 @@ BAD = {
     "rows word": ({"samples_per_batch": "few"}, TypeError, "or 'all'"),
     "nothing": ({"samples_per_batch": 0}, ValueError, "There is nothing to record"),
     "thresholds": ({"low": 0.9, "high": 0.1}, ValueError, "0 <= low < high <= 1"),
+    "low": ({"low": "a"}, TypeError, "`low` must be a number"),
+    "no units": ({"units": []}, ValueError, "`units` is empty"),
+    "budget": ({"budget": "2GB"}, TypeError, "`budget` must be a number"),
+    "budget NaN": ({"budget": np.nan}, ValueError, "`budget` must be a number of"),
+    "store": ({"store": 3}, TypeError, "`store` must be a path"),
     "bins": ({"bins": 0}, ValueError, "`bins` must be at least 1"),
     "logs": ({"logs": "some"}, ValueError, "`logs` must be one of None, 'health'"),
     "alarms": ({"alarms": True}, ValueError, "`alarms` must be one of"),

@@ -366,7 +366,8 @@ def test_what_is_no_store_is_refused_and_left_alone(data, path):
     assert xarray.open_zarr(foreign, consolidated=False)["a"].values == [1.0]
     file = path.with_name("file")
     file.write_text("mine")
-    refused(data, file, OSError, "cannot be written", mode="a")
+    for mode in ("a", "w", "w-"):
+        refused(data, file, ValueError, "is not a store that", mode=mode)
     assert file.read_text() == "mine"
 
 
@@ -386,6 +387,38 @@ def test_a_store_of_something_else_is_not_continued(data, path):
     metadata["attributes"]["format"] = 99
     (path / "zarr.json").write_text(json.dumps(metadata))
     refused(data, path, ValueError, "cannot be continued: its format is 99")
+
+
+def test_a_refused_run_leaves_the_store_as_it_was(data, path):
+    broken = data[0][:2].copy()
+    broken[0, 0, 0] = np.nan
+    wrong = [{"probe": broken}, {"units": [7]}, {"budget": 10}]
+    for options in wrong:
+        refused(data, path, ValueError, "probe|units", mode="w-", **options)
+        assert not path.exists()
+    fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
+    for options in wrong:
+        refused(data, path, ValueError, "probe|units", mode="w", **options)
+        assert opened(path)["traces/r"].sizes["step"] == 3
+
+
+def test_the_path_is_that_of_the_folder_at_the_time(data, path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    recorder = keras_gates.GateRecorder(data[0][:2], store=path.name)
+    (path.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(path.parent / "elsewhere")
+    fit(build(), data, [recorder])
+    assert recorder.traces["r"].sizes["step"] == opened(path)["traces/r"].sizes["step"]
+
+
+def test_interrupted_before_its_first_step_it_goes_on_with_its_own_store(data, path):
+    recorder = keras_gates.GateRecorder(store=path)
+    model = build()
+    with pytest.raises(Killed):
+        fit(model, data, [recorder, Kill(0, 1)])
+    recorder.on_train_end()
+    fit(model, data, [recorder])
+    assert opened(path)["statistics/r"].sizes["step"] == 2
 
 
 def test_names_in_a_store_cannot_reach_outside(data, path):

@@ -13,6 +13,11 @@ def outside_gradient():
     return contextlib.nullcontext()
 
 
+def random_state_kept():
+    """Opens a context that leaves the backend's own random numbers as they were."""
+    return contextlib.nullcontext()
+
+
 def scope(model):
     """Opens the context in which variables belong to the model's devices."""
     return contextlib.nullcontext()

@@ -4,6 +4,7 @@ from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     gather,
     outside_gradient,
+    random_state_kept,
     read,
     replicas,
     reset,

@@ -3,6 +3,7 @@
 from keras_gates.backend.common import (  # noqa: F401
     gather,
     outside_gradient,
+    random_state_kept,
     run_step,
     writes,
 )

@@ -16,6 +16,12 @@ def outside_gradient():
     return torch.no_grad()
 
 
+def random_state_kept():
+    """Opens a context that leaves the backend's own random numbers as they were."""
+    # Keras draws from them for a layer with dropout even in inference.
+    return torch.random.fork_rng()
+
+
 def replicas(model) -> int:
     """Returns into how many parts each batch of the model is split."""
     return torch.distributed.get_world_size() if _in_group() else 1
