@@ -277,16 +277,17 @@ def figures(path: str, whole: dict, plan: Plan, everything: bool) -> dict[str, f
     shape = -1, plan.units
     count = int(whole["count"]) or np.nan
     left, right = (whole[side].reshape(shape) / count for side in ("left", "right"))
+    means = np.where(whole["count"], whole["mean"], np.nan).reshape(shape)
     told = {}
     if plan.gates:
         told[f"{path}/saturation"] = float((left + right).mean())
     if not everything:
         return told
     for number, signal in enumerate(plan.signals):
-        of_units = whole["mean"].reshape(shape)[number]
+        of_units = means[number]
         # Over all units: the spread within each, and that between them.
         within = whole["squares"].reshape(shape)[number].mean() / count
-        told[f"{path}/{signal}/mean"] = float(of_units.mean() + 0 * count)
+        told[f"{path}/{signal}/mean"] = float(of_units.mean())
         told[f"{path}/{signal}/std"] = float(np.sqrt(within + of_units.var()))
         if number < plan.gates:
             told[f"{path}/{signal}/left"] = float(left[number].mean())
