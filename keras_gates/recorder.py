@@ -63,8 +63,8 @@ class GateRecorder(keras.callbacks.Callback):
             and at the end of each epoch, there is a step.
         samples_per_batch: How many rows of each batch the statistics look at, spread
             evenly over the batch; `"all"` for every row; 0 for no statistics. The
-            default, `None`, is eight rows of every 16th batch, which keeps training about
-            as fast as it was (`tests/benchmarks/prices.py`).
+            default, `None`, is eight rows of every 16th batch, to keep training
+            about as fast as it was (`tests/benchmarks/prices.py` measures it).
         low: The value below which a gate counts as shut, or left-saturated.
         high: The value above which a gate counts as open, or right-saturated.
         bins: The number of bins of the histograms, over 0 to 1.
