@@ -1,204 +1,39 @@
 """Sequence tasks that need no download: arrays `(x, y)` from a seed.
 
-Every `x` has the shape `(sample, time, feature)` that a recurrent Keras layer takes.
-The same seed gives the same arrays on every backend, for NumPy makes them.
+`x` has the shape `(sample, time, feature)` that a recurrent Keras layer takes, but for
+`characters`, whose `x` is for an `Embedding`. The same seed gives the same arrays on
+every backend, for NumPy makes them.
+
+| task | what must be remembered |
+|---|---|
+| `sine_waves`, `sliding_windows` | where in its period a series is |
+| `digits_by_row` | the rows of an image that were read |
+| `adding` | two numbers among many |
+| `temporal_order` | which of two symbols came first |
+| `copy_memory` | ten symbols, in order |
+| `anbn` | a number, by counting |
+| `embedded_reber`, `continual_reber` | one symbol, past a random word |
+| `characters` | what was written so far |
 """
 
-import numpy as np
-from numpy.typing import ArrayLike
+from keras_gates.datasets import characters, digits_by_row, python_documentation
+from keras_gates.grammars import anbn, continual_reber, embedded_reber
+from keras_gates.puzzles import adding, copy_memory, temporal_order
+from keras_gates.series import sine_waves, sliding_windows
+from keras_gates.splits import class_split, time_split
 
-from keras_gates.checks import whole_number
-
-PIXEL_LEVELS = 16
-"""A pixel of scikit-learn's digits counts the inked dots of its 4 by 4 block."""
-
-
-def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Returns a slow and a slower sine wave, added, with Gaussian noise.
-
-    The value at time `t` is `sin(0.02 t) + sin(0.005 t) + noise`: periods of 314 and
-    1,257 points. Nothing predicts the noise, so the mean squared error of a forecast
-    cannot fall below about `noise ** 2`.
-
-    Args:
-        points: How many points, at least 1.
-        noise: Standard deviation of the noise, in the units of the series, where each
-            wave has an amplitude of 1. With 0 the series is exact.
-        seed: Seed of the noise.
-
-    Returns:
-        A float32 array of shape `(points,)`.
-
-    Raises:
-        ValueError: `points` is below 1, or `noise` is negative or not finite.
-
-    Example:
-        >>> from keras_gates import tasks
-        >>> series = tasks.sine_waves(1000, noise=0.05, seed=1)
-        >>> series.shape
-        (1000,)
-    """
-    points = whole_number("points", points, at_least=1)
-    if not (np.isfinite(noise) and noise >= 0):
-        raise ValueError(
-            "`noise` must be a standard deviation, a finite number of 0 or more; "
-            f"got {noise}. Use `noise=0` for the waves alone."
-        )
-    time = np.arange(points)
-    waves = np.sin(0.02 * time) + np.sin(0.005 * time)
-    series = waves + np.random.default_rng(seed).normal(0.0, noise, points)
-    return series.astype(np.float32)
-
-
-def sliding_windows(
-    series: ArrayLike, length: int = 50, *, horizon: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a series into overlapping windows, each with the value to forecast.
-
-    Window `i` holds the points `i` to `i + length - 1`; its target is the point
-    `horizon` steps after the last of them.
-
-    Split the windows *in time order*, with `time_split`, never at random: neighbouring
-    windows share all but one of their points, so a random split puts the points of the
-    test windows, and their answers, into the training windows.
-
-    Args:
-        series: Numbers in time order, of shape `(time,)`, or `(time, feature)` for
-            several series measured together.
-        length: Points in a window, at least 1.
-        horizon: How many steps after the window's end the target lies, at least 1.
-
-    Returns:
-        `(x, y)`, both float32: `x` of shape `(sample, length, feature)`, `y` of shape
-        `(sample, feature)`, with `time - length - horizon + 1` samples. A series of
-        shape `(time,)` gives one feature.
-
-    Raises:
-        ValueError: `series` has another rank, is too short for one window and its
-            target, or holds a value that is not finite; `length` or `horizon` is
-            below 1.
-
-    Example:
-        >>> from keras_gates import tasks
-        >>> x, y = tasks.sliding_windows([0, 1, 2, 3, 4], 3)
-        >>> x[..., 0].tolist(), y[..., 0].tolist()
-        ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [3.0, 4.0])
-    """
-    length = whole_number("length", length, at_least=1)
-    horizon = whole_number("horizon", horizon, at_least=1)
-    series = np.asarray(series, dtype=np.float32)
-    if series.ndim not in (1, 2):
-        raise ValueError(
-            "`series` must have the shape (time,) or (time, feature); got "
-            f"{series.shape}. Cut several recordings one by one and join the windows."
-        )
-    if len(series) < length + horizon:
-        raise ValueError(
-            f"`series` must have at least `length + horizon` = {length + horizon} "
-            f"points, for one window and its target; got {len(series)}. Use a longer "
-            "series or a smaller `length`."
-        )
-    _require_finite("series", series)
-    columns = series.reshape(len(series), -1)
-    windows = np.lib.stride_tricks.sliding_window_view(columns, length, axis=0)
-    x = np.moveaxis(windows[: len(series) - length - horizon + 1], -1, 1)
-    # A copy: the view above shares its memory between windows, so that a change to
-    # one sample would change its neighbours.
-    return np.array(x), columns[length + horizon - 1 :].copy()
-
-
-def digits_by_row(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns real handwritten digits, each an image that is read row by row.
-
-    The 1,797 images of 8 by 8 pixels come with scikit-learn; they are the test set of
-    the UCI "Optical Recognition of Handwritten Digits". Thirteen people wrote them and
-    the images do not say who: a test part drawn from them holds new images, not new
-    writers.
-
-    Args:
-        seed: Seed of the order of the images.
-
-    Returns:
-        `(x, y)`: `x` a float32 array of shape `(1797, 8, 8)`, that is (sample, row from
-        the top, column from the left), from 0 for paper to 1 for ink; `y` an int64
-        array of shape `(1797,)`, the digits 0 to 9.
-
-    Example:
-        >>> from keras_gates import tasks
-        >>> x, y = tasks.digits_by_row()
-        >>> x.shape, y.shape
-        ((1797, 8, 8), (1797,))
-    """
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    order = np.random.default_rng(seed).permutation(len(digits.target))
-    x = (digits.images[order] / PIXEL_LEVELS).astype(np.float32)
-    return x, digits.target[order].astype(np.int64)
-
-
-def time_split(
-    x: ArrayLike, y: ArrayLike, *, fraction: float = 0.8, gap: int = 0
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Splits samples in their order: the first for training, the last for testing.
-
-    Windows from `sliding_windows` overlap, so the last training windows and the first
-    test windows still have points in common. `gap=length + horizon - 1` is the smallest
-    gap without that: no point of a test window is then in a training window or is the
-    target of one.
-
-    Args:
-        x: Samples in time order, of shape `(sample, ...)`.
-        y: Their targets, of shape `(sample, ...)`.
-        fraction: Share of the samples for training, between 0 and 1, rounded to a whole
-            sample.
-        gap: Samples to leave out after the training part. They come off the test part.
-
-    Returns:
-        `((x_train, y_train), (x_test, y_test))`, views of `x` and `y`.
-
-    Raises:
-        ValueError: `x` and `y` differ in length, `fraction` is not between 0 and 1,
-            `gap` is negative, or a part is left without a sample.
-
-    Example:
-        >>> from keras_gates import tasks
-        >>> x, y = tasks.sliding_windows(tasks.sine_waves(1000), 50)
-        >>> (x_train, y_train), (x_test, y_test) = tasks.time_split(x, y, gap=50)
-        >>> len(x_train), len(x_test)
-        (760, 140)
-    """
-    x, y = np.asarray(x), np.asarray(y)
-    gap = whole_number("gap", gap, at_least=0)
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        raise ValueError(
-            "`x` and `y` must be arrays with one row for each sample; got shapes "
-            f"{x.shape} and {y.shape}. Cut both to the same samples first."
-        )
-    if not 0 < fraction < 1:
-        raise ValueError(
-            "`fraction` must lie between 0 and 1, both left out, as the share of the "
-            f"samples for training; got {fraction}. Use 0.8 for 80 %."
-        )
-    train_end = round(fraction * len(x))
-    test_start = train_end + gap
-    if train_end == 0 or test_start >= len(x):
-        raise ValueError(
-            f"`fraction={fraction}` and `gap={gap}` leave {train_end} samples for "
-            f"training and {max(len(x) - test_start, 0)} for testing, out of {len(x)}; "
-            "each part needs at least one. Use more samples, another `fraction` or a "
-            "smaller `gap`."
-        )
-    return (x[:train_end], y[:train_end]), (x[test_start:], y[test_start:])
-
-
-def _require_finite(name: str, values: np.ndarray) -> None:
-    """Raises a ValueError that counts the values that are not finite."""
-    bad = int(np.count_nonzero(~np.isfinite(values)))
-    if bad:
-        first = int(np.argwhere(~np.isfinite(values))[0][0])
-        raise ValueError(
-            f"`{name}` must hold finite numbers; {bad} of {values.size} are NaN or "
-            f"infinite, the first at time {first}. Fill or cut them out first: one of "
-            "them spoils every window that it is in."
-        )
+__all__ = [
+    "adding",
+    "anbn",
+    "characters",
+    "class_split",
+    "continual_reber",
+    "copy_memory",
+    "digits_by_row",
+    "embedded_reber",
+    "python_documentation",
+    "sine_waves",
+    "sliding_windows",
+    "temporal_order",
+    "time_split",
+]

@@ -1,0 +1,103 @@
+"""Real data that needs no download: images and text that come with other packages."""
+
+import numpy as np
+
+from keras_gates.checks import whole_number
+
+PIXEL_LEVELS = 16
+"""A pixel of scikit-learn's digits counts the inked dots of its 4 by 4 block."""
+
+
+def digits_by_row(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns real handwritten digits, each an image that is read row by row.
+
+    The 1,797 images of 8 by 8 pixels come with scikit-learn; they are the test set of
+    the UCI "Optical Recognition of Handwritten Digits". Thirteen people wrote them and
+    the images do not say who: a test part drawn from them holds new images, not new
+    writers.
+
+    Args:
+        seed: Seed of the order of the images.
+
+    Returns:
+        `(x, y)`: `x` a float32 array of shape `(1797, 8, 8)`, that is (sample, row from
+        the top, column from the left), from 0 for paper to 1 for ink; `y` an int64
+        array of shape `(1797,)`, the digits 0 to 9.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.digits_by_row()
+        >>> x.shape, y.shape
+        ((1797, 8, 8), (1797,))
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.default_rng(seed).permutation(len(digits.target))
+    x = (digits.images[order] / PIXEL_LEVELS).astype(np.float32)
+    return x, digits.target[order].astype(np.int64)
+
+
+def python_documentation() -> str:
+    """Returns a real text of some 700,000 characters: the topics of Python's `help`.
+
+    It comes with Python (`pydoc_data.topics`) and differs a little between versions.
+
+    Example:
+        >>> "sequence" in python_documentation()
+        True
+    """
+    from pydoc_data import topics
+
+    return "\n\n".join(topics.topics[name] for name in sorted(topics.topics))
+
+
+def characters(
+    samples: int = 1000,
+    *,
+    length: int = 60,
+    text: str | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns windows over a text; the task is the next character at every step.
+
+    The code of a character is its place in `sorted(set(text))`.
+
+    Args:
+        samples: How many windows. They are drawn at random places, and may overlap:
+            for a validation part, cut the text first.
+        length: Characters in a window.
+        text: The text; by default `python_documentation()`.
+        seed: Seed of the places.
+
+    Returns:
+        `(x, y)`, both int32 of shape `(samples, length)`: the codes of the characters,
+        for an `Embedding`, and those of the characters that follow.
+
+    Raises:
+        ValueError: The text is not longer than a window, or a number is below 1.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.characters(2, length=3, text="abcd")
+        >>> ["".join("abcd"[code] for code in codes) for codes in (x[0], y[0])]
+        ['abc', 'bcd']
+    """
+    samples = whole_number("samples", samples, at_least=1)
+    length = whole_number("length", length, at_least=1)
+    if text is None:
+        text = python_documentation()
+    if not isinstance(text, str):
+        raise TypeError(
+            f"`text` must be a str; got {type(text).__name__}. Read a file with "
+            "`pathlib.Path(name).read_text()`."
+        )
+    if len(text) <= length:
+        raise ValueError(
+            f"`text` must be longer than `length`, which is {length}; it has "
+            f"{len(text)} characters. Use a longer text or a smaller `length`."
+        )
+    _, codes = np.unique(list(text), return_inverse=True)
+    starts = np.random.default_rng(seed).integers(len(text) - length, size=samples)
+    windows = codes[starts[:, None] + np.arange(length + 1)].astype(np.int32)
+    return windows[:, :-1], windows[:, 1:]

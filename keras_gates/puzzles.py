@@ -1,0 +1,140 @@
+"""Tasks made to test memory, whose best and whose do-nothing errors are known."""
+
+import numpy as np
+
+from keras_gates.checks import whole_number
+
+BLANK, GO, TO_COPY, WORD = 8, 9, 8, 10
+"""Of `copy_memory`: two symbols, how many others there are, and how many are copied."""
+
+
+def adding(
+    samples: int = 1000, *, length: int = 100, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the adding problem: the sum of two marked numbers among many.
+
+    Always answering 1, the mean, has a squared error of 1/6, the variance of a sum of
+    two uniform numbers: a model below it has remembered something.
+
+    Source: Hochreiter and Schmidhuber (1997), Long short-term memory, Neural
+    Computation 9(8), experiment 4; with uniform numbers in 0 to 1 and a fixed length,
+    as in Arjovsky, Shah and Bengio (2016), Unitary evolution recurrent neural networks.
+
+    Args:
+        samples: How many samples.
+        length: Time steps, at least 2.
+        seed: Seed of the numbers and marks.
+
+    Returns:
+        `(x, y)`, both float32: `x` of shape `(samples, length, 2)`, a number between 0
+        and 1 and its mark, which is 1 at one step of each half and 0 elsewhere; `y` of
+        shape `(samples, 1)`, the sum of the two marked numbers.
+
+    Raises:
+        ValueError: `samples` is below 1 or `length` below 2.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.adding(3, length=10)
+        >>> bool(((x[..., 0] * x[..., 1]).sum(axis=1) == y[:, 0]).all())
+        True
+    """
+    samples = whole_number("samples", samples, at_least=1)
+    length = whole_number("length", length, at_least=2)
+    rng = np.random.default_rng(seed)
+    numbers = rng.random((samples, length), dtype=np.float32)
+    marks = np.zeros_like(numbers)
+    rows = np.arange(samples)
+    half = length // 2
+    marks[rows, rng.integers(half, size=samples)] = 1
+    marks[rows, rng.integers(half, length, size=samples)] = 1
+    return np.stack([numbers, marks], -1), (numbers * marks).sum(1, keepdims=True)
+
+
+def temporal_order(
+    samples: int = 1000, *, length: int = 100, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the temporal order problem: which symbol came first, which second.
+
+    Two steps, one in the second tenth of the sequence and one in the sixth, hold X or
+    Y. All others hold distractors, between a start and an end symbol. Guessing is right
+    in a quarter of the cases.
+
+    Source: Hochreiter and Schmidhuber (1997), Long short-term memory, Neural
+    Computation 9(8), experiment 6a, where the length is 100 to 110.
+
+    Args:
+        samples: How many samples.
+        length: Time steps, at least 10.
+        seed: Seed of the symbols and their places.
+
+    Returns:
+        `(x, y)`: `x` float32 of shape `(samples, length, 8)`, one-hot over a, b, c, d,
+        X, Y, start and end; `y` int64 of shape `(samples,)`: 0 for X X, 1 for X Y, 2
+        for Y X, 3 for Y Y.
+
+    Raises:
+        ValueError: `samples` is below 1 or `length` below 10.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.temporal_order(5, length=20)
+        >>> x.shape, x[:, :, 4:6].sum(axis=(1, 2)).tolist()
+        ((5, 20, 8), [2.0, 2.0, 2.0, 2.0, 2.0])
+    """
+    samples = whole_number("samples", samples, at_least=1)
+    length = whole_number("length", length, at_least=10)
+    rng = np.random.default_rng(seed)
+    symbols = rng.integers(4, size=(samples, length))
+    symbols[:, 0], symbols[:, -1] = 6, 7
+    told = rng.integers(2, size=(samples, 2))
+    rows = np.arange(samples)
+    for column, tenth in enumerate((1, 5)):
+        window = length * tenth // 10, length * (tenth + 1) // 10
+        symbols[rows, rng.integers(*window, size=samples)] = 4 + told[:, column]
+    return _one_hot(symbols, 8), 2 * told[:, 0] + told[:, 1]
+
+
+def copy_memory(
+    samples: int = 1000, *, delay: int = 50, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the copy problem: ten symbols, to be repeated after a delay.
+
+    Guessing the symbols and nothing else has a cross-entropy of
+    `10 ln(8) / (delay + 20)` per step.
+
+    Source: Hochreiter and Schmidhuber (1997) in the form of Arjovsky, Shah and Bengio
+    (2016), Unitary evolution recurrent neural networks.
+
+    Args:
+        samples: How many samples.
+        delay: Steps between the last symbol and the first of the copy, the last of
+            them the signal to begin; at least 1.
+        seed: Seed of the symbols.
+
+    Returns:
+        `(x, y)`: `x` float32 of shape `(samples, delay + 20, 10)`, one-hot: symbols 0
+        to 7, 8 for blank and 9 for the signal; `y` int64 of shape
+        `(samples, delay + 20)`: blank, and at the last ten steps the symbols.
+
+    Raises:
+        ValueError: A number is below 1.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.copy_memory(2, delay=5)
+        >>> bool((x[:, :10].argmax(-1) == y[:, -10:]).all())
+        True
+    """
+    samples = whole_number("samples", samples, at_least=1)
+    delay = whole_number("delay", delay, at_least=1)
+    word = np.random.default_rng(seed).integers(TO_COPY, size=(samples, WORD))
+    shown = np.full((samples, delay + 2 * WORD), BLANK)
+    wanted = shown.copy()
+    shown[:, :WORD] = wanted[:, -WORD:] = word
+    shown[:, -WORD - 1] = GO
+    return _one_hot(shown, 10), wanted
+
+
+def _one_hot(symbols: np.ndarray, classes: int) -> np.ndarray:
+    return np.eye(classes, dtype=np.float32)[symbols]

@@ -1,0 +1,112 @@
+"""Series and their windows, for forecasts."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_gates.checks import whole_number
+
+
+def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.ndarray:
+    """Returns a slow and a slower sine wave, added, with Gaussian noise.
+
+    The value at time `t` is `sin(0.02 t) + sin(0.005 t) + noise`: periods of 314 and
+    1,257 points. Nothing predicts the noise, so the mean squared error of a forecast
+    cannot fall below about `noise ** 2`.
+
+    Args:
+        points: How many points, at least 1.
+        noise: Standard deviation of the noise, in the units of the series, where each
+            wave has an amplitude of 1. With 0 the series is exact.
+        seed: Seed of the noise.
+
+    Returns:
+        A float32 array of shape `(points,)`.
+
+    Raises:
+        ValueError: `points` is below 1, or `noise` is negative or not finite.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> series = tasks.sine_waves(1000, noise=0.05, seed=1)
+        >>> series.shape
+        (1000,)
+    """
+    points = whole_number("points", points, at_least=1)
+    if not (np.isfinite(noise) and noise >= 0):
+        raise ValueError(
+            "`noise` must be a standard deviation, a finite number of 0 or more; "
+            f"got {noise}. Use `noise=0` for the waves alone."
+        )
+    time = np.arange(points)
+    waves = np.sin(0.02 * time) + np.sin(0.005 * time)
+    series = waves + np.random.default_rng(seed).normal(0.0, noise, points)
+    return series.astype(np.float32)
+
+
+def sliding_windows(
+    series: ArrayLike, length: int = 50, *, horizon: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a series into overlapping windows, each with the value to forecast.
+
+    Window `i` holds the points `i` to `i + length - 1`; its target is the point
+    `horizon` steps after the last of them.
+
+    Split the windows *in time order*, with `time_split`, never at random: neighbouring
+    windows share all but one of their points, so a random split puts the points of the
+    test windows, and their answers, into the training windows.
+
+    Args:
+        series: Numbers in time order, of shape `(time,)`, or `(time, feature)` for
+            several series measured together.
+        length: Points in a window, at least 1.
+        horizon: How many steps after the window's end the target lies, at least 1.
+
+    Returns:
+        `(x, y)`, both float32: `x` of shape `(sample, length, feature)`, `y` of shape
+        `(sample, feature)`, with `time - length - horizon + 1` samples. A series of
+        shape `(time,)` gives one feature.
+
+    Raises:
+        ValueError: `series` has another rank, is too short for one window and its
+            target, or holds a value that is not finite; `length` or `horizon` is
+            below 1.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.sliding_windows([0, 1, 2, 3, 4], 3)
+        >>> x[..., 0].tolist(), y[..., 0].tolist()
+        ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [3.0, 4.0])
+    """
+    length = whole_number("length", length, at_least=1)
+    horizon = whole_number("horizon", horizon, at_least=1)
+    series = np.asarray(series, dtype=np.float32)
+    if series.ndim not in (1, 2):
+        raise ValueError(
+            "`series` must have the shape (time,) or (time, feature); got "
+            f"{series.shape}. Cut several recordings one by one and join the windows."
+        )
+    if len(series) < length + horizon:
+        raise ValueError(
+            f"`series` must have at least `length + horizon` = {length + horizon} "
+            f"points, for one window and its target; got {len(series)}. Use a longer "
+            "series or a smaller `length`."
+        )
+    _require_finite("series", series)
+    columns = series.reshape(len(series), -1)
+    windows = np.lib.stride_tricks.sliding_window_view(columns, length, axis=0)
+    x = np.moveaxis(windows[: len(series) - length - horizon + 1], -1, 1)
+    # A copy: the view above shares its memory between windows, so that a change to
+    # one sample would change its neighbours.
+    return np.array(x), columns[length + horizon - 1 :].copy()
+
+
+def _require_finite(name: str, values: np.ndarray) -> None:
+    """Raises a ValueError that counts the values that are not finite."""
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        first = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise ValueError(
+            f"`{name}` must hold finite numbers; {bad} of {values.size} are NaN or "
+            f"infinite, the first at time {first}. Fill or cut them out first: one of "
+            "them spoils every window that it is in."
+        )

@@ -1,0 +1,121 @@
+"""Splits into a part to train on and a part to be judged by."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_gates.checks import whole_number
+
+Pairs = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def time_split(
+    x: ArrayLike, y: ArrayLike, *, fraction: float = 0.8, gap: int = 0
+) -> Pairs:
+    """Splits samples in their order: the first for training, the last for testing.
+
+    Windows from `sliding_windows` overlap, so the last training windows and the first
+    test windows still have points in common. `gap=length + horizon - 1` is the smallest
+    gap without that: no point of a test window is then in a training window or is the
+    target of one.
+
+    Args:
+        x: Samples in time order, of shape `(sample, ...)`.
+        y: Their targets, of shape `(sample, ...)`.
+        fraction: Share of the samples for training, between 0 and 1, rounded to a whole
+            sample.
+        gap: Samples to leave out after the training part. They come off the test part.
+
+    Returns:
+        `((x_train, y_train), (x_test, y_test))`, views of `x` and `y`.
+
+    Raises:
+        ValueError: `x` and `y` differ in length, `fraction` is not between 0 and 1,
+            `gap` is negative, or a part is left without a sample.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.sliding_windows(tasks.sine_waves(1000), 50)
+        >>> (x_train, y_train), (x_test, y_test) = tasks.time_split(x, y, gap=50)
+        >>> len(x_train), len(x_test)
+        (760, 140)
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    gap = whole_number("gap", gap, at_least=0)
+    _check_pair(x, y)
+    _check_fraction(fraction)
+    train_end = round(fraction * len(x))
+    test_start = train_end + gap
+    if train_end == 0 or test_start >= len(x):
+        raise ValueError(
+            f"`fraction={fraction}` and `gap={gap}` leave {train_end} samples for "
+            f"training and {max(len(x) - test_start, 0)} for testing, out of {len(x)}; "
+            "each part needs at least one. Use more samples, another `fraction` or a "
+            "smaller `gap`."
+        )
+    return (x[:train_end], y[:train_end]), (x[test_start:], y[test_start:])
+
+
+def class_split(
+    x: ArrayLike, y: ArrayLike, *, fraction: float = 0.8, seed: int = 0
+) -> Pairs:
+    """Splits samples at random, with the same share of each class in both parts.
+
+    For samples that do not follow each other; windows of a series need `time_split`.
+    By scikit-learn's `train_test_split`.
+
+    Args:
+        x: Samples, of shape `(sample, ...)`.
+        y: Their classes, of shape `(sample,)`.
+        fraction: Share of the samples for training, between 0 and 1.
+        seed: Seed of the draw.
+
+    Returns:
+        `((x_train, y_train), (x_test, y_test))`.
+
+    Raises:
+        ValueError: `x` and `y` differ in length, `y` has another shape, `fraction` is
+            not between 0 and 1, or a class has too few samples for both parts.
+
+    Example:
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.digits_by_row()
+        >>> (x_train, y_train), (x_test, y_test) = tasks.class_split(x, y)
+        >>> len(x_train), len(x_test)
+        (1437, 360)
+    """
+    from sklearn.model_selection import train_test_split
+
+    x, y = np.asarray(x), np.asarray(y)
+    _check_pair(x, y)
+    _check_fraction(fraction)
+    if y.ndim != 1:
+        raise ValueError(
+            f"`y` must hold a class for each sample, of shape (sample,); got {y.shape}."
+            " Use `y.argmax(axis=-1)` for classes that are one-hot."
+        )
+    try:
+        x_train, x_test, y_train, y_test = train_test_split(
+            x, y, train_size=fraction, stratify=y, random_state=seed
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"`x` and `y` cannot be split by class: {error} Use more samples, or "
+            "another `fraction`."
+        ) from error
+    return (x_train, y_train), (x_test, y_test)
+
+
+def _check_pair(x: np.ndarray, y: np.ndarray) -> None:
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        raise ValueError(
+            "`x` and `y` must be arrays with one row for each sample; got shapes "
+            f"{x.shape} and {y.shape}. Cut both to the same samples first."
+        )
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise ValueError(
+            "`fraction` must lie between 0 and 1, both left out, as the share of the "
+            f"samples for training; got {fraction}. Use 0.8 for 80 %."
+        )
