@@ -1,5 +1,6 @@
 """The command line does the whole job, and says what is wrong when it cannot."""
 
+import shutil
 import subprocess
 import sys
 
@@ -12,9 +13,11 @@ from keras import layers
 from keras_gates import cli
 
 
-@pytest.fixture
-def trained(tmp_path, rng):
-    """The model of the issue, trained with stock layers and saved, and its data."""
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model trained with stock layers and saved, and its data."""
+    folder = tmp_path_factory.mktemp("saved")
+    rng = np.random.default_rng(0)
     tokens = keras.Input((None,), name="tokens")
     x = layers.Embedding(20, 4, mask_zero=True)(tokens)
     x = layers.Bidirectional(
@@ -25,9 +28,15 @@ def trained(tmp_path, rng):
     data = rng.integers(1, 20, size=(10, 7))
     data[:4, 5:] = 0
     model.fit(data, np.ones(10), verbose=0)
-    model.save(tmp_path / "model.keras")
-    np.savez(tmp_path / "data.npz", tokens=data)
-    return tmp_path
+    model.save(folder / "model.keras")
+    np.savez(folder / "data.npz", tokens=data)
+    return folder
+
+
+@pytest.fixture
+def trained(saved, tmp_path):
+    """A folder of the test's own with the model and the data."""
+    return shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
 
 
 def inspect(folder, *extra, model="model.keras", data="data.npz"):
@@ -136,6 +145,7 @@ def test_custom_objects_come_from_a_module(tmp_path, rng, monkeypatch):
     assert inspect(tmp_path, *words, model="m.keras", data="x.npy") == 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("task", ["sine", "digits"])
 def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,8 @@ from hypothesis import strategies as some
 
 from keras_gates import tasks
 
+pytestmark = pytest.mark.once
+
 # Sine waves
 
 
