@@ -4,16 +4,16 @@
 `characters`, whose `x` is for an `Embedding`. The same seed gives the same arrays on
 every backend, for NumPy makes them.
 
-| task | what must be remembered |
-|---|---|
-| `sine_waves`, `sliding_windows` | where in its period a series is |
-| `digits_by_row` | the rows of an image that were read |
-| `adding` | two numbers among many |
-| `temporal_order` | which of two symbols came first |
-| `copy_memory` | ten symbols, in order |
-| `anbn` | a number, by counting |
-| `embedded_reber`, `continual_reber` | one symbol, past a random word |
-| `characters` | what was written so far |
+What must be remembered:
+
+- `sine_waves` with `sliding_windows`: where in its period a series is.
+- `digits_by_row`: the rows of an image that were read.
+- `adding`: two numbers among many.
+- `temporal_order`: which of two symbols came first.
+- `copy_memory`: ten symbols, in order.
+- `anbn`: a number, by counting.
+- `embedded_reber`, `continual_reber`: one symbol, past a random word.
+- `characters`: what was written so far.
 """
 
 from keras_gates.datasets import characters, digits_by_row, python_documentation
