@@ -5,6 +5,7 @@ from keras_gates.capture import capture
 from keras_gates.compare import compare
 from keras_gates.instrument import instrument, restore
 from keras_gates.layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
+from keras_gates.recipe import Recipe
 from keras_gates.recorder import GateRecorder
 from keras_gates.verify import verify
 
@@ -16,6 +17,7 @@ __all__ = [
     "GateLSTM",
     "GateLSTMCell",
     "GateRecorder",
+    "Recipe",
     "capture",
     "compare",
     "instrument",

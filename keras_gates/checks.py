@@ -3,6 +3,7 @@
 import operator
 import os
 from pathlib import Path
+from typing import Any
 
 
 def whole_number(name: str, value: int, *, at_least: int, or_else: str = "") -> int:
@@ -67,3 +68,11 @@ def path_of(name: str, value) -> Path | None:
         raise TypeError(f"`{name}` must be a path; got {value!r}.")
     # Absolute now: the working folder may change before it is used.
     return Path(value).expanduser().absolute()
+
+
+def kind_of(value: Any) -> str:
+    """Returns what sort of thing this is, for an error."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -5,26 +5,35 @@ trains every architecture with the same seeds on the same batches in the same or
 so that differences can be taken within pairs.
 """
 
+import contextlib
 import itertools
 import math
 import operator
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from keras_gates.checks import whole_number
-from keras_gates.study import Study, gather
-from keras_gates.training import Recipe, checked_data, kind_of, rows_of, train
+from keras_gates.checks import kind_of, path_of, real_number, whole_number
+from keras_gates.conduct import Progress, conduct
+from keras_gates.data import Data, checked_data, rows_of
+from keras_gates.gather import gather
+from keras_gates.ledger import Ledger, describe
+from keras_gates.recipe import Recipe, builders_of
+from keras_gates.study import Study
+from keras_gates.training import Order, Run, Settings, new_model, set_rate
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from keras_gates.recorder import GateRecorder
+
+TUNING_SEED = 2**32 - 1
+"""For choosing learning rates: the same however many seeds a study has."""
 
 
 def compare(
-    builders: Mapping[str, Callable[[], keras.Model]],
+    builders: Mapping[str, Callable[[], keras.Model]] | Sequence[str],
     x: Any,
     y: Any,
     *,
@@ -32,6 +41,12 @@ def compare(
     seeds: int | Sequence[int] = 5,
     epochs: int = 10,
     batch_size: int = 32,
+    recipe: Recipe | None = None,
+    learning_rates: Sequence[float] | None = None,
+    folder: str | os.PathLike | None = None,
+    n_jobs: int | None = None,
+    recorder: "Callable[[str, int], GateRecorder] | None" = None,
+    predict: bool = False,
     verbose: int = 0,
     on_run_end: Callable[[str, int, keras.Model], None] | None = None,
 ) -> Study:
@@ -43,26 +58,47 @@ def compare(
     that slows down slows all of them. On a CPU an architecture compared with itself
     gives the same numbers twice.
 
-    Each builder is called once more than it is trained, before anything is trained, so
-    that a mistake in the last builder does not cost the runs before it. Every run sets
-    the global random seed, as `keras.utils.set_random_seed` does.
+    Each builder is called twice before anything is trained, so that a mistake in the
+    last builder does not cost the runs before it. Every run sets the global random
+    seed, as `keras.utils.set_random_seed` does.
+
+    Runs go through joblib. `n_jobs=2` trains in two processes at a time; the losses are
+    the same, but two trainings side by side slow each other down, so measure seconds
+    with one. `with joblib.parallel_config("dask")` trains on the workers of a Dask
+    cluster. A function that is defined in a script reaches them as it is; what it
+    imports must be installed there.
 
     Args:
         builders: Maps the name of each architecture to a function without arguments
             that returns a new, compiled model on every call. All must do one task,
-            with one loss.
+            with one loss. Or a list of names among "LSTM", "GRU" and "SimpleRNN",
+            built by `recipe`.
         x: Inputs of shape `(sample, ...)`: an array, or a dict, list or tuple of them,
             as the models take it.
         y: Targets of shape `(sample, ...)`, likewise.
         validation_data: `(x_val, y_val)`, built like `x` and `y`. For a time series,
-            take what comes later, as `keras_gates.tasks.time_split` does.
+            take what comes later, as `keras_gates.tasks.time_split` does; for classes,
+            `keras_gates.tasks.class_split` keeps their shares.
         seeds: How many seeds, for the seeds 0, 1, ..., or the seeds themselves. An
             interval needs at least two.
         epochs: Passes over the data, the same number for every run.
         batch_size: Samples in an update. The last batch of an epoch may be smaller.
-        verbose: 0 is silent, 1 shows a line of progress for each run.
+        recipe: What named architectures have in common; a `Recipe()` by default.
+        learning_rates: Rates to try for each architecture, with a seed of its own,
+            2**32 - 1. The one with the lowest validation loss is taken for all
+            seeds of that architecture. By default each model keeps its own rate.
+        folder: Keeps every run as it ends. A study that was interrupted goes on where
+            it stopped, and takes more `seeds`; anything else must be the same.
+        n_jobs: How many runs at a time, as joblib takes it.
+        recorder: Called as `recorder(name, seed)` for a new `GateRecorder` of a run,
+            whose records are then in `Study.gates`. It costs time: see its docstring.
+        predict: Whether to keep the predictions for the validation inputs, for models
+            with one output.
+        verbose: 0 is silent. 1 shows a live table on a terminal, a line for each run
+            elsewhere.
         on_run_end: Called as `on_run_end(name, seed, model)` with every trained model,
-            for instance to keep one. `compare` itself keeps none.
+            for instance to keep one, in the process that trained it. `compare` itself
+            keeps none.
 
     Returns:
         A `Study`. `print(study)` shows the table. A run whose loss became NaN or
@@ -74,123 +110,135 @@ def compare(
         ValueError: A builder returns a model that is not compiled, or one (or its
             weights) that was returned before; the models do different tasks; the data
             is empty, holds values that are not finite or does not fit together; an
-            option is out of its range.
+            option is out of its range; `folder` holds another study.
+        RuntimeError: A worker process died. What is in `folder` is kept.
 
     Example:
-        >>> import keras, keras_gates
+        >>> import keras_gates
         >>> from keras_gates import tasks
-        >>> def build(layer):
-        ...     model = keras.Sequential([layer(4), keras.layers.Dense(1)])
-        ...     model.compile(optimizer="adam", loss="mse")
-        ...     return model
         >>> x, y = tasks.sliding_windows(tasks.sine_waves(200), 10)
         >>> (x, y), validation_data = tasks.time_split(x, y, gap=10)
-        >>> builders = {
-        ...     "LSTM": lambda: build(keras.layers.LSTM),
-        ...     "GRU": lambda: build(keras.layers.GRU),
-        ... }
         >>> study = keras_gates.compare(
-        ...     builders, x, y, validation_data=validation_data, seeds=2, epochs=2
+        ...     ["LSTM", "GRU"],
+        ...     x,
+        ...     y,
+        ...     validation_data=validation_data,
+        ...     recipe=keras_gates.Recipe(units=4),
+        ...     seeds=2,
+        ...     epochs=2,
         ... )
         >>> study.difference("LSTM", "GRU").seeds
         2
     """
-    _check_builders(builders)
     seeds = _checked_seeds(seeds)
     epochs = whole_number("epochs", epochs, at_least=1)
     batch_size = whole_number("batch_size", batch_size, at_least=1)
+    rates = _checked_rates(learning_rates)
     if verbose not in (0, 1):
         raise ValueError(f"`verbose` must be 0 (silent) or 1; got {verbose!r}.")
-    if on_run_end is not None and not callable(on_run_end):
-        raise TypeError(
-            "`on_run_end` must be a function of (name, seed, model), or None; "
-            f"got {on_run_end!r}."
-        )
+    for argument, call, words in (
+        ("on_run_end", on_run_end, "(name, seed, model)"),
+        ("recorder", recorder, "(name, seed)"),
+    ):
+        if call is not None and not callable(call):
+            raise TypeError(
+                f"`{argument}` must be a function of {words}, or None; got {call!r}."
+            )
     data = checked_data(x, y, validation_data)
-    recipe = Recipe(data, epochs, batch_size)
-    used = _Used()
-    _check_one_task(builders, rows_of(data.x, slice(batch_size)), used)
-    runs = []
-    with _progress(verbose) as progress:
-        for seed, (name, build) in itertools.product(seeds, builders.items()):
-            try:
-                keras.utils.set_random_seed(seed)
-                model = _new_model(name, build, used)
-                report = _progress_line(progress, f"{name}, seed {seed}", epochs)
-                runs.append(train(name, seed, model, recipe, report))
-            except Exception as error:
-                error.add_note(f"This happened to {name!r} with seed {seed}.")
-                raise
-            used.remember(model)
-            if on_run_end is not None:
-                on_run_end(name, seed, model)
-    return gather(runs, batch_size)
-
-
-class _Used:
-    """Knows the models and weights that were trained before, without holding them."""
-
-    def __init__(self):
-        self._references = {}
-
-    def remember(self, model: keras.Model) -> None:
-        """Notes a model, its optimizer and the weights that it has by now."""
-        for thing in (model, model.optimizer, *model.trainable_variables):
-            if thing is not None:
-                self._references[id(thing)] = weakref.ref(thing)
-
-    def __contains__(self, thing: Any) -> bool:
-        reference = self._references.get(id(thing))
-        # An id is given out again once its first owner is gone.
-        return reference is not None and reference() is thing
-
-
-def _new_model(name: str, build: Callable[[], Any], used: _Used) -> keras.Model:
-    """Builds a model, or says in what way the builder is not fit for a study."""
-    model = build()
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            f"`builders[{name!r}]` must return a compiled keras.Model; it returned "
-            f"{kind_of(model)}. End the function with `return model`."
+    builders = _checked_builders(builders, recipe, data)
+    models = _check_one_task(builders, rows_of(data.x, slice(batch_size)))
+    if rates:
+        for model in models.values():
+            set_rate(model, rates[0])
+    settings = Settings(
+        data,
+        epochs,
+        batch_size,
+        predict,
+        recorder,
+        on_run_end,
+        keras.backend.backend(),
+        keras.config.floatx(),
+        keras.config.dtype_policy(),
+    )
+    options = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rates": rates,
+        "predict": predict,
+        "recorder": recorder is not None,
+    }
+    about = describe(models, data, options)
+    del models
+    total = len(builders) * (len(seeds) + len(rates))
+    with (
+        _ledger(path_of("folder", folder), about) as ledger,
+        Progress(builders, total, bool(verbose)) as progress,
+    ):
+        how = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
+        trials = conduct(
+            (
+                Order(name, TUNING_SEED, rate, build)
+                for rate, (name, build) in itertools.product(rates, builders.items())
+            ),
+            settings._replace(predict=False, recorder=None, on_run_end=None),
+            **how,
         )
-    if not model.compiled:
+        chosen = {name: _best_rate(trials, name) for name in builders}
+        runs = conduct(
+            (
+                Order(name, seed, chosen[name], build)
+                for seed, (name, build) in itertools.product(seeds, builders.items())
+            ),
+            settings,
+            **how,
+        )
+    return gather(runs, trials, batch_size)
+
+
+@contextlib.contextmanager
+def _ledger(path, description: dict[str, Any]) -> Iterator[Ledger | None]:
+    """Opens the folder of a study, if there is one."""
+    ledger = Ledger(path, description) if path is not None else None
+    try:
+        yield ledger
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _best_rate(trials: list[Run], name: str) -> float | None:
+    """Returns the learning rate with the lowest validation loss at the end."""
+    losses = {
+        run.learning_rate: run.history["val_loss"][-1]
+        for run in trials
+        if run.architecture == name
+    }
+    finite = {rate: loss for rate, loss in losses.items() if math.isfinite(loss)}
+    if losses and not finite:
         raise ValueError(
-            f"`builders[{name!r}]` must return a compiled model; it returned "
-            f"{model.name!r}, which is not. Call `model.compile(optimizer=..., "
-            "loss=...)` in the function."
+            f"`learning_rates` must hold one with which {name!r} learns; with each of "
+            f"{sorted(losses)} its loss became NaN or infinite. Try smaller ones."
         )
-    if model in used:
-        raise ValueError(
-            f"`builders[{name!r}]` must return a new model on every call; it returned "
-            f"{model.name!r}, which an earlier call had returned. Build the model "
-            "inside the function."
-        )
-    if any(thing in used for thing in (model.optimizer, *model.trainable_variables)):
-        raise ValueError(
-            f"`builders[{name!r}]` must return a model of its own; {model.name!r} "
-            "shares its optimizer or trainable weights with an earlier one. Make the "
-            "optimizer and the layers inside the function, or set "
-            "`layer.trainable = False` for a layer that is meant to be shared."
-        )
-    used.remember(model)
-    return model
+    return min(finite, key=finite.__getitem__, default=None)
 
 
 def _check_one_task(
-    builders: Mapping[str, Callable[[], keras.Model]], x: Any, used: _Used
-) -> None:
-    """Builds every architecture once and compares what they put out for `x`."""
-    tasks = {}
-    for name, build in builders.items():
+    builders: Mapping[str, Callable[[], keras.Model]], x: Any
+) -> dict[str, keras.Model]:
+    """Builds every architecture, compares what they put out for `x`, returns them."""
+    models, tasks = [], {}
+    for name, build in (*builders.items(), *builders.items()):
         try:
-            model = _new_model(name, build, used)
+            model = new_model(name, build)
             outputs = model(x)
+            _check_own(name, model, models)
         except Exception as error:
             error.add_note(f"This happened to {name!r}, before any training.")
             raise
+        models.append(model)
         shapes = keras.tree.map_structure(lambda out: tuple(out.shape[1:]), outputs)
         tasks[name] = shapes, _loss_name(model)
-        used.remember(model)
     (first, (shapes, loss)), *others = tasks.items()
     for name, (other_shapes, other_loss) in others:
         if other_shapes != shapes:
@@ -205,6 +253,31 @@ def _check_one_task(
                 f"the loss {loss} in {first!r} but {other_loss} in {name!r}. Compile "
                 "them with the same loss."
             )
+    return dict(zip(builders, models, strict=False))
+
+
+def _check_own(name: str, model: keras.Model, others: list[keras.Model]) -> None:
+    """Refuses a model that shares what is trained with one that was built before."""
+    if any(model is other for other in others):
+        raise ValueError(
+            f"`builders[{name!r}]` must return a new model on every call; it returned "
+            f"{model.name!r}, which an earlier call had returned. Build the model "
+            "inside the function."
+        )
+    taken = {
+        id(thing)
+        for other in others
+        for thing in (other.optimizer, *other.trainable_variables)
+    }
+    if any(
+        id(thing) in taken for thing in (model.optimizer, *model.trainable_variables)
+    ):
+        raise ValueError(
+            f"`builders[{name!r}]` must return a model of its own; {model.name!r} "
+            "shares its optimizer or trainable weights with an earlier one. Make the "
+            "optimizer and the layers inside the function, or set "
+            "`layer.trainable = False` for a layer that is meant to be shared."
+        )
 
 
 def _loss_name(model: keras.Model) -> str | None:
@@ -215,12 +288,28 @@ def _loss_name(model: keras.Model) -> str | None:
     return getattr(loss, "__name__", None) or loss.name
 
 
-def _check_builders(builders: Any) -> None:
-    """Raises an error unless names map to functions."""
+def _checked_builders(
+    builders: Any, recipe: Recipe | None, data: Data
+) -> dict[str, Callable[[], keras.Model]]:
+    """Returns a function for each name."""
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise TypeError(
+            "`recipe` must be a keras_gates.Recipe, such as `Recipe(units=16)`; got "
+            f"{kind_of(recipe)}."
+        )
+    named = isinstance(builders, list | tuple) and builders
+    if named and all(isinstance(name, str) for name in builders):
+        return builders_of(builders, recipe or Recipe(), data)
     if not isinstance(builders, Mapping):
         raise TypeError(
-            "`builders` must map names to functions that return a compiled model; got "
-            f"{kind_of(builders)}. Use a dict such as {{'LSTM': build_lstm}}."
+            "`builders` must map names to functions that return a compiled model, or "
+            f"be a list of names such as ['LSTM', 'GRU']; got {kind_of(builders)}. Use "
+            "a dict such as {'LSTM': build_lstm}."
+        )
+    if recipe is not None:
+        raise ValueError(
+            "`recipe` goes with architectures that are given by name, such as "
+            "['LSTM', 'GRU']; these builders decide everything themselves."
         )
     if not builders:
         raise ValueError(
@@ -239,6 +328,25 @@ def _check_builders(builders: Any) -> None:
                 f"returns a compiled model; got {kind_of(build)}. Put the lines that "
                 "build and compile the model into a function, and give its name."
             )
+    return dict(builders)
+
+
+def _checked_rates(rates: Any) -> list[float]:
+    """Returns the learning rates, none if there are none to try."""
+    if rates is None:
+        return []
+    if not isinstance(rates, list | tuple | np.ndarray):
+        raise TypeError(
+            "`learning_rates` must be a list of numbers, such as [1e-2, 1e-3]; got "
+            f"{rates!r}."
+        )
+    rates = [real_number("learning_rates", rate) for rate in rates]
+    if not rates or len(set(rates)) < len(rates) or not min(rates) > 0:
+        raise ValueError(
+            "`learning_rates` must hold at least one number, each above 0 and only "
+            f"once; got {rates}."
+        )
+    return rates
 
 
 def _checked_seeds(seeds: Any) -> list[int]:
@@ -263,30 +371,3 @@ def _checked_seeds(seeds: Any) -> list[int]:
             "numbers, such as 0, 1, 2."
         )
     return chosen
-
-
-def _progress(verbose: int) -> "Progress":
-    """Returns a display of progress, silent for 0."""
-    from rich import progress
-
-    return progress.Progress(
-        # An architecture may be called "GRU [fast]": that is not markup.
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("epochs, val_loss {task.fields[val_loss]:.4g}"),
-        progress.TimeElapsedColumn(),
-        disable=not verbose,
-    )
-
-
-def _progress_line(
-    progress: "Progress", description: str, epochs: int
-) -> Callable[[dict], None]:
-    """Adds a line for a run and returns what moves it on by an epoch."""
-    task = progress.add_task(description, total=epochs, val_loss=math.nan)
-
-    def report(logs: dict) -> None:
-        progress.update(task, advance=1, val_loss=logs.get("val_loss", math.nan))
-
-    return report

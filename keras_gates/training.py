@@ -1,29 +1,57 @@
-"""One training run of a study: the data, the order of its samples, the clock."""
+"""One training run of a study: the model, the order of its samples, the clocks."""
 
+import contextlib
 import math
+import random
+import statistics
+import threading
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import keras
 import numpy as np
+import psutil
+
+from keras_gates.checks import kind_of
+from keras_gates.data import Data, count, rows_of
+
+if TYPE_CHECKING:
+    import xarray
+
+    from keras_gates.recorder import GateRecorder
+
+MEMORY_INTERVAL, INFERENCE_REPEATS = 0.02, 7
+"""Seconds between two looks at the memory, and how often inference is timed."""
 
 
-class Data(NamedTuple):
-    """Arrays to train on and to validate with, or structures of arrays."""
+class Order(NamedTuple):
+    """What to train: an architecture, with a seed and maybe a learning rate."""
 
-    x: Any
-    y: Any
-    x_val: Any
-    y_val: Any
+    architecture: str
+    seed: int
+    learning_rate: float | None
+    build: Callable[[], keras.Model]
+
+    def __str__(self) -> str:
+        rate = self.learning_rate
+        at = "" if rate is None else f", learning rate {rate:g}"
+        return f"{self.architecture!r} with seed {self.seed}{at}"
 
 
-class Recipe(NamedTuple):
+class Settings(NamedTuple):
     """What every run of a study shares."""
 
     data: Data
     epochs: int
     batch_size: int
+    predict: bool = False
+    recorder: "Callable[[str, int], GateRecorder] | None" = None
+    on_run_end: Callable[[str, int, keras.Model], None] | None = None
+    backend: str = ""
+    floatx: str = ""
+    dtype_policy: Any = None
 
 
 class Run(NamedTuple):
@@ -31,33 +59,144 @@ class Run(NamedTuple):
 
     architecture: str
     seed: int
+    learning_rate: float
     parameters: int
+    updates: int
     history: dict[str, list[float]]
     seconds: list[float]
+    inference_seconds: float
+    peak_memory: int
+    predictions: np.ndarray | None = None
+    gates: "xarray.DataTree | None" = None
 
 
-def train(
-    name: str,
-    seed: int,
-    model: keras.Model,
-    recipe: Recipe,
-    report: Callable[[dict], None],
-) -> Run:
-    """Trains one model and returns its run."""
-    data, epochs, batch_size = recipe
-    batches = _Batches(data.x, data.y, batch_size, seed)
-    watch = _Watch(batches, report)
-    result = model.fit(
-        batches,
-        epochs=epochs,
-        # Keras would shuffle the batches once more, by the global random state.
-        shuffle=False,
-        validation_data=(data.x_val, data.y_val),
-        validation_batch_size=batch_size,
-        callbacks=[watch],
-        verbose=0,
+def train(order: Order, settings: Settings) -> Run:
+    """Trains one model, in whatever process this is, and returns its run."""
+    _enter(settings)
+    keras.utils.set_random_seed(order.seed)
+    try:
+        with _random_numbers_of_its_own(order.seed):
+            model = new_model(order.architecture, order.build)
+            run = _measure(model, order, settings)
+    except Exception as error:
+        error.add_note(f"This happened to {order}.")
+        raise
+    if settings.on_run_end is not None:
+        settings.on_run_end(order.architecture, order.seed, model)
+    return run
+
+
+def new_model(name: str, build: Callable[[], Any]) -> keras.Model:
+    """Builds a model, or says in what way the builder is not fit for a study."""
+    model = build()
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`builders[{name!r}]` must return a compiled keras.Model; it returned "
+            f"{kind_of(model)}. End the function with `return model`."
+        )
+    if not model.compiled:
+        raise ValueError(
+            f"`builders[{name!r}]` must return a compiled model; it returned "
+            f"{model.name!r}, which is not. Call `model.compile(optimizer=..., "
+            "loss=...)` in the function."
+        )
+    return model
+
+
+def set_rate(model: keras.Model, rate: float) -> None:
+    """Puts a learning rate in the place of the model's own."""
+    try:
+        model.optimizer.learning_rate = rate
+    except TypeError:
+        raise ValueError(
+            "`learning_rates` cannot be tried with an optimizer whose learning rate "
+            "follows a schedule. Compile the model with a number, or leave "
+            "`learning_rates` out."
+        ) from None
+
+
+def _enter(settings: Settings) -> None:
+    """Makes this process compute as the one that called `compare` does."""
+    backend = keras.backend.backend()
+    if settings.backend and backend != settings.backend:
+        raise RuntimeError(
+            f"This worker has the backend {backend!r}, and the study runs on "
+            f"{settings.backend!r}. Start the workers with "
+            f"KERAS_BACKEND={settings.backend} in their environment."
+        )
+    if settings.floatx and keras.config.floatx() != settings.floatx:
+        keras.config.set_floatx(settings.floatx)
+    if settings.dtype_policy is not None:
+        keras.config.set_dtype_policy(settings.dtype_policy)
+
+
+@contextlib.contextmanager
+def _random_numbers_of_its_own(seed: int) -> Iterator[None]:
+    """Keeps other threads of the process away from Keras's random numbers.
+
+    Keras draws the seeds of initializers and of dropout by `random.randint`, from
+    Python's global generator. A Dask worker draws from it too, for its heartbeat, now
+    and then in between. With a generator of its own for `randint`, a run on a cluster
+    is the same as elsewhere.
+    """
+    with mock.patch.object(random, "randint", random.Random(seed).randint):
+        yield
+
+
+def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
+    data, batch_size = settings.data, settings.batch_size
+    if order.learning_rate is not None:
+        set_rate(model, order.learning_rate)
+    rate = order.learning_rate
+    if rate is None:
+        own = getattr(model.optimizer, "learning_rate", math.nan)
+        rate = float(keras.ops.convert_to_numpy(own))
+    batches = _Batches(data.x, data.y, batch_size, order.seed)
+    clock = _Clock(batches)
+    callbacks: list[keras.callbacks.Callback] = [clock]
+    if settings.recorder is not None:
+        callbacks.append(settings.recorder(order.architecture, order.seed))
+    with _peak_memory() as peak:
+        fitted = model.fit(
+            batches,
+            epochs=settings.epochs,
+            # Keras would shuffle the batches once more, by the global random state.
+            shuffle=False,
+            validation_data=(data.x_val, data.y_val),
+            validation_batch_size=batch_size,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        inference = _inference_seconds(model, data.x_val, batch_size)
+    predictions = None
+    if settings.predict:
+        predictions = model.predict(data.x_val, batch_size=batch_size, verbose=0)
+    return Run(
+        order.architecture,
+        order.seed,
+        rate,
+        model.count_params(),
+        len(batches),
+        {name: list(map(float, values)) for name, values in fitted.history.items()},
+        clock.seconds,
+        inference,
+        peak(),
+        predictions,
+        _gates(callbacks[1:]),
     )
-    return Run(name, seed, model.count_params(), result.history, watch.seconds)
+
+
+def _gates(recorders: "list[GateRecorder]") -> "xarray.DataTree | None":
+    """Returns both records of a recorder, as one tree."""
+    import xarray
+
+    if not recorders:
+        return None
+    tree = xarray.DataTree()
+    for name in ("statistics", "traces"):
+        with contextlib.suppress(ValueError):  # It does not keep this one.
+            tree[name] = getattr(recorders[0], name)
+    return tree
 
 
 class _Batches(keras.utils.PyDataset):
@@ -77,7 +216,7 @@ class _Batches(keras.utils.PyDataset):
     def shuffle(self, epoch: int) -> None:
         """Takes the order of an epoch, counted from 0."""
         generator = np.random.default_rng((self._seed, epoch))
-        self._order = generator.permutation(_count(self._x))
+        self._order = generator.permutation(count(self._x))
 
     def __len__(self) -> int:
         return math.ceil(len(self._order) / self._batch_size)
@@ -88,17 +227,16 @@ class _Batches(keras.utils.PyDataset):
         return rows_of(self._x, chosen), rows_of(self._y, chosen)
 
 
-class _Watch(keras.callbacks.Callback):
-    """Shuffles before each epoch, times its training part and reports its end.
+class _Clock(keras.callbacks.Callback):
+    """Shuffles before each epoch, and times its training part.
 
     The epoch number comes from `fit`. Counting the calls of a PyDataset's own hooks
     would not do: Keras also calls them while it builds a model that is not built yet.
     """
 
-    def __init__(self, batches: _Batches, report: Callable[[dict], None]):
+    def __init__(self, batches: _Batches):
         super().__init__()
         self._batches = batches
-        self._report = report
         self.seconds = []
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -115,95 +253,34 @@ class _Watch(keras.callbacks.Callback):
             keras.ops.convert_to_numpy(smallest)
         self.seconds.append(time.perf_counter() - self._start)
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Passes the epoch's metrics on."""
-        self._report(logs or {})
+
+def _inference_seconds(model: keras.Model, x: Any, batch_size: int) -> float:
+    """Times a batch that is compiled already, and returns the seconds of a sequence."""
+    batch = rows_of(x, slice(batch_size))
+    model.predict_on_batch(batch)
+    times = []
+    for _ in range(INFERENCE_REPEATS):
+        start = time.perf_counter()
+        model.predict_on_batch(batch)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) / count(batch)
 
 
-def checked_data(x: Any, y: Any, validation_data: Any) -> Data:
-    """Returns the data as NumPy arrays, in structures that fit together."""
-    if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-        got = kind_of(validation_data)
-        if isinstance(validation_data, tuple | list):
-            got += f" of length {len(validation_data)}"
-        raise ValueError(
-            "`validation_data` must be a pair (x_val, y_val), without sample weights; "
-            f"got {got}. Keep some of the samples out of `x` and `y` for it."
-        )
-    pairs = {("x", "y"): (x, y), ("x_val", "y_val"): tuple(validation_data)}
-    arrays = []
-    for names, pair in pairs.items():
-        part = [_arrays(*named) for named in zip(names, pair, strict=True)]
-        shapes = [leaf.shape for leaf in keras.tree.flatten(part)]
-        if len({shape[0] for shape in shapes}) > 1:
-            raise ValueError(
-                f"`{names[0]}` and `{names[1]}` must have one row for each sample; got "
-                f"the shapes {', '.join(map(str, shapes))}. Cut them to the same "
-                "samples."
-            )
-        arrays += part
-    data = Data(*arrays)
-    for name, training, validation in (
-        ("x", data.x, data.x_val),
-        ("y", data.y, data.y_val),
-    ):
-        ranks = [
-            keras.tree.map_structure(np.ndim, part) for part in (training, validation)
-        ]
-        if ranks[0] != ranks[1]:
-            raise ValueError(
-                f"`{name}` and its part of `validation_data` must be built alike; "
-                f"their numbers of dimensions are {ranks[0]} and {ranks[1]}. Take both "
-                "from one array or structure of arrays."
-            )
-    return data
+@contextlib.contextmanager
+def _peak_memory() -> Iterator[Callable[[], int]]:
+    """Watches the resident memory of this process; yields what tells its peak."""
+    process, done = psutil.Process(), threading.Event()
+    peak = process.memory_info().rss
 
+    def watch():
+        nonlocal peak
+        while not done.wait(MEMORY_INTERVAL):
+            peak = max(peak, process.memory_info().rss)
 
-def _arrays(name: str, data: Any) -> Any:
-    """Returns an array, or a structure of arrays, as NumPy arrays."""
-    data = keras.tree.lists_to_tuples(data)
-    if not keras.tree.flatten(data):
-        raise ValueError(f"`{name}` must hold at least one array; got {data!r}.")
-    return keras.tree.map_structure(lambda leaf: _array(name, leaf), data)
-
-
-def _array(name: str, leaf: Any) -> np.ndarray:
-    if not hasattr(leaf, "shape"):
-        raise TypeError(
-            f"`{name}` must be an array, or a dict, list or tuple of arrays; it holds "
-            f"{kind_of(leaf)}. Turn it into arrays first, with `np.asarray`, say."
-        )
-    is_numpy = isinstance(leaf, np.ndarray)
-    array = leaf if is_numpy else keras.ops.convert_to_numpy(leaf)
-    if array.ndim == 0 or array.size == 0:
-        raise ValueError(
-            f"`{name}` must have at least one sample; got an array of shape "
-            f"{array.shape}."
-        )
-    if not np.issubdtype(array.dtype, np.floating):
-        return array
-    bad = np.count_nonzero(~np.isfinite(array))
-    # A loss may know how to leave out targets that are NaN; no layer leaves out inputs.
-    if bad and name.startswith("x"):
-        raise ValueError(
-            f"`{name}` must hold finite numbers; {bad} of {array.size} are NaN or "
-            "infinite. Every run would diverge: fill them or leave their samples out."
-        )
-    return array.astype(keras.config.floatx(), copy=False)
-
-
-def _count(data: Any) -> int:
-    return len(keras.tree.flatten(data)[0])
-
-
-def rows_of(data: Any, chosen: Any) -> Any:
-    """Returns the chosen samples of every array."""
-    return keras.tree.map_structure(lambda leaf: leaf[chosen], data)
-
-
-def kind_of(value: Any) -> str:
-    """Returns what sort of thing this is, for an error."""
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield lambda: peak
+    finally:
+        done.set()
+        thread.join()

@@ -1,6 +1,7 @@
 """The paired study: fair by construction, honest in what it reports."""
 
 import math
+import re
 import types
 
 import keras
@@ -176,9 +177,13 @@ def test_runs_hold_a_row_for_each_architecture_and_seed(study):
     assert runs.columns.tolist() == [
         "architecture",
         "seed",
+        "learning_rate",
         "parameters",
         "first_epoch_seconds",
         "epoch_seconds",
+        "inference_seconds",
+        "peak_memory",
+        "best_epoch",
         "loss",
         "mae",
         "val_loss",
@@ -274,6 +279,7 @@ def test_automatic_metric_names_are_one_column():
         "loss",
         "val_loss",
         "seconds",
+        "elapsed",
         *names,
         *(f"val_{name}" for name in names),
     }
@@ -445,9 +451,13 @@ def test_progress_is_shown_when_asked_and_only_then(capsys):
     assert capsys.readouterr() == ("", "")
     run(builders, verbose=1, seeds=2)
     shown = capsys.readouterr().out
-    assert "GRU [fast], seed 0" in shown
-    assert "GRU [fast], seed 1" in shown
-    assert "1/1 epochs, val_loss" in shown
+    lines = shown.splitlines()
+    for seed, line in enumerate(lines):
+        pattern = (
+            rf"{seed + 1} of 2 runs: GRU \[fast\], seed {seed}, learning rate 0.01"
+        )
+        assert re.match(pattern + r": val_loss [\d.]+, [\d.]+ s$", line)
+    assert len(lines) == 2
 
 
 # Bad input

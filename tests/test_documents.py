@@ -24,6 +24,7 @@ def test_public_names_are_the_documented_ones():
         "GateLSTM",
         "GateLSTMCell",
         "GateRecorder",
+        "Recipe",
         "capture",
         "compare",
         "instrument",

@@ -1,0 +1,138 @@
+"""The difference of two architectures, taken within pairs, and what it shows."""
+
+import dataclasses
+import math
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_gates import stats
+
+if TYPE_CHECKING:
+    import xarray
+
+_HIGHER = re.compile(r"(^|_)(acc|accuracy|auc|precision|recall|f\d?|r2|score)", re.I)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Tells by the name of a metric, as Keras's callbacks do."""
+    return bool(_HIGHER.search(metric))
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far one architecture is from another, taken within pairs of equal seed.
+
+    Attributes:
+        a: The first architecture.
+        b: The second one, which is subtracted.
+        metric: What was compared.
+        mean: Mean of `a - b` over the seeds, in the units of the metric.
+        low: Lower end of the 95 % interval of that mean.
+        high: Its upper end. All three are NaN if a run has no finite value.
+        seeds: How many pairs.
+        p: The p-value of the paired t test (`scipy.stats.ttest_1samp` of the
+            differences).
+        probability: The probability that `a` is better than `b` with one more seed: of
+            the difference that Student's t distribution predicts from these. Better is
+            lower, or higher for a metric such as accuracy.
+        deviation: Standard deviation of the differences.
+    """
+
+    a: str
+    b: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    p: float
+    probability: float
+    deviation: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.mean):
+            return f"{self.a} - {self.b}: not known, for a value is not finite"
+        if self.low <= 0 <= self.high:
+            verdict = "no difference shown"
+        else:
+            verdict = f"{self.a} is {'lower' if self.mean < 0 else 'higher'}"
+        figures = f"{interval_text(self.low, self.high)}; p = {self.p:.2g}"
+        return f"{self.a} - {self.b}: {self.mean:.3g} ({figures}): {verdict}"
+
+    def seeds_needed(self, size: float, *, power: float = 0.8) -> int:
+        """Returns how many seeds would show a difference of a given size.
+
+        From the non-central t distribution (`scipy.stats.nct`): the fewest pairs whose
+        two-sided paired t test at 5 % finds a mean difference of `size`, with the
+        deviation that these pairs have, with the wanted probability.
+
+        Args:
+            size: A difference, in the units of the metric.
+            power: The probability to find it.
+
+        Returns:
+            The number of seeds, at least 2.
+
+        Raises:
+            ValueError: If `size` is 0 or not finite, `power` is not between 0 and 1,
+                or the deviation is not known.
+        """
+        import scipy.stats
+
+        if not (math.isfinite(size) and size):
+            raise ValueError(f"`size` must be a finite number, not 0; got {size!r}.")
+        if not 0 < power < 1:
+            raise ValueError(f"`power` must lie between 0 and 1; got {power!r}.")
+        if not math.isfinite(self.deviation):
+            raise ValueError(
+                "The differences vary by an unknown amount, for a value is not finite."
+            )
+        if self.deviation == 0:
+            return 2
+
+        def found(seeds: int) -> bool:
+            edge = scipy.stats.t.ppf(0.975, seeds - 1)
+            shift = abs(size) / self.deviation * math.sqrt(seeds)
+            return scipy.stats.nct.sf(edge, seeds - 1, shift) >= power
+
+        most = 2
+        while not found(most):
+            most *= 2
+        return next(
+            seeds for seeds in range(max(2, most // 2), most + 1) if found(seeds)
+        )
+
+
+def paired(
+    a: str, b: str, metric: str, values: "xarray.DataArray", higher: bool
+) -> Difference:
+    """Takes the difference of two architectures within pairs.
+
+    Args:
+        a: The first architecture.
+        b: The one to subtract.
+        metric: The name of the values.
+        values: A value for each run, `(architecture, seed)`.
+        higher: Whether higher values are better.
+    """
+    import scipy.stats
+
+    pairs = values.sel(architecture=a) - values.sel(architecture=b)
+    mean, low, high = (float(end) for end in stats.mean_interval(pairs, "seed"))
+    deviation = float(pairs.std("seed", ddof=1, skipna=False))
+    if deviation > 0:
+        p = float(scipy.stats.ttest_1samp(pairs, 0).pvalue)
+        spread = deviation * math.sqrt(1 + 1 / pairs.size)
+        below = float(scipy.stats.t.cdf(-mean / spread, pairs.size - 1))
+    else:  # Every pair differs by the same amount, or a value is not finite.
+        p = mean if math.isnan(mean) else float(mean == 0)
+        below = float(1 - np.sign(mean)) / 2
+    better = 1 - below if higher else below
+    return Difference(a, b, metric, mean, low, high, pairs.size, p, better, deviation)
+
+
+def interval_text(low: float, high: float) -> str:
+    """Returns both ends of an interval."""
+    return f"{low:.3g} to {high:.3g}"

@@ -1,0 +1,180 @@
+"""The folder of a study: a run is in it from its end on, whatever happens next."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_gates.data import Data
+from keras_gates.training import Order, Run
+
+STUDY, RUN, PREDICTIONS, GATES = "study.json", "run.json", "predictions.npy", "gates"
+FORMAT = 1
+
+# What Keras numbers or draws anew for every object, and what says nothing of it.
+_CHANGING = re.compile(r'_\d+(?=["/])|0x[0-9a-f]+|"shared_object_id": \d+')
+
+
+class Ledger:
+    """Keeps the finished runs of one study in a folder.
+
+    Args:
+        path: The folder, which is made if it is not there.
+        description: What the study is. A folder of another one is refused.
+
+    Raises:
+        ValueError: If there is something else in the folder, or another study.
+        BlockingIOError: If another process writes this study.
+    """
+
+    def __init__(self, path: Path, description: dict[str, Any]):
+        import filelock
+
+        self._path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise BlockingIOError(
+                f"Another process writes the study '{path}'. Wait for it, or choose "
+                "another `folder`."
+            ) from None
+        try:
+            self._begin(json.loads(json.dumps(description)))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets other processes write."""
+        self._lock.release()
+
+    def read(self, order: Order) -> Run | None:
+        """Returns a run that was finished before, or `None`."""
+        import xarray
+
+        folder = self._folder(order)
+        if not folder.exists():
+            return None
+        run = Run(**json.loads((folder / RUN).read_text()))
+        if (folder / PREDICTIONS).exists():
+            run = run._replace(predictions=np.load(folder / PREDICTIONS))
+        if (folder / GATES).exists():
+            gates = xarray.open_datatree(
+                folder / GATES, engine="zarr", consolidated=False
+            )
+            run = run._replace(gates=gates)
+        return run
+
+    def write(self, order: Order, run: Run) -> None:
+        """Keeps a run; it is there as a whole or not at all."""
+        # Beside its place, so that the last step is one renaming.
+        unfinished = Path(tempfile.mkdtemp(dir=self._path, prefix=".unfinished-"))
+        try:
+            fields = run._replace(predictions=None, gates=None)._asdict()
+            (unfinished / RUN).write_text(json.dumps(fields, indent=1))
+            if run.predictions is not None:
+                np.save(unfinished / PREDICTIONS, run.predictions)
+            if run.gates is not None:
+                run.gates.to_zarr(unfinished / GATES, consolidated=False)
+            os.rename(unfinished, self._folder(order))
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+    def _folder(self, order: Order) -> Path:
+        """Returns where a run is kept: readable, and different for different runs."""
+        name = json.dumps([order.architecture, order.seed, order.learning_rate])
+        readable = re.sub(r"\W+", "-", f"{order.architecture[:40]}-{order.seed}")
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        return self._path / f"{readable}-{digest}"
+
+    def _begin(self, description: dict[str, Any]) -> None:
+        about = self._path / STUDY
+        if not about.exists():
+            if any(path.name != ".lock" for path in self._path.iterdir()):
+                raise ValueError(
+                    f"`folder` must be new, empty or that of a study; '{self._path}' "
+                    "has other files in it. Choose another."
+                )
+            unfinished = about.with_name(f".{STUDY}")
+            unfinished.write_text(json.dumps(description, indent=1))
+            os.replace(unfinished, about)
+            return
+        found = json.loads(about.read_text())
+        names = [*description, *(name for name in found if name not in description)]
+        other = [name for name in names if found.get(name) != description.get(name)]
+        if other:
+            raise ValueError(
+                f"The study in '{self._path}' cannot be continued: its "
+                f"{_in_words(other[0], found, description)}. Choose another `folder`, "
+                "so that the runs of two studies do not mix."
+            )
+        for unfinished in self._path.glob(".unfinished-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _in_words(name: str, found: dict, wanted: dict) -> str:
+    old, new = found.get(name), wanted.get(name)
+    if isinstance(old, dict) and isinstance(new, dict):
+        key = next(key for key in [*old, *new] if old.get(key) != new.get(key))
+        if key not in old or key not in new:
+            return f"{name} are {', '.join(old)}, and now they are {', '.join(new)}"
+        return f"{name[:-1]} {key!r} is another one"
+    if name == "data":
+        return "data are others"
+    return f"{name} is {old!r}, and now it is {new!r}"
+
+
+def describe(
+    models: dict[str, keras.Model], data: Data, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Describes a study, so that another one can be told from it.
+
+    Args:
+        models: An untrained model of each architecture.
+        data: The data, of which a digest is taken.
+        options: What else a run depends on.
+    """
+    import keras_gates
+
+    return {
+        "format": FORMAT,
+        "keras_gates": keras_gates.__version__,
+        "keras": keras.version(),
+        "backend": keras.backend.backend(),
+        "floatx": keras.config.floatx(),
+        "data": _digest(data),
+        **options,
+        "architectures": {name: _fingerprint(model) for name, model in models.items()},
+    }
+
+
+def _digest(data: Data) -> str:
+    """Returns a digest of every shape, type and value."""
+    digest = hashlib.sha256()
+    for part in data:
+        for path, leaf in keras.tree.flatten_with_path(part):
+            digest.update(repr((path, leaf.shape, leaf.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(leaf).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _fingerprint(model: keras.Model) -> str:
+    """Returns a digest of a model's configuration and how it was compiled."""
+    parts = [[variable.path, variable.shape] for variable in model.weights]
+    # A subclassed model may have no configuration; then its weights must do.
+    for part in (model.get_config, model.get_compile_config):
+        with contextlib.suppress(Exception):
+            parts.append(part())
+    text = _CHANGING.sub("", json.dumps(parts, default=str, sort_keys=True))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

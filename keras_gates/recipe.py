@@ -1,0 +1,207 @@
+"""Architectures by name: one recipe for all, with as many units or as many weights."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_gates.checks import kind_of, one_of, whole_number
+from keras_gates.data import Data
+
+LAYERS = {
+    "LSTM": keras.layers.LSTM,
+    "GRU": keras.layers.GRU,
+    "SimpleRNN": keras.layers.SimpleRNN,
+}
+MATCHES = ("units", "params")
+MOST_UNITS = 2**16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What `compare(["LSTM", "GRU"], ...)` builds: the same around each kind of layer.
+
+    Inputs of integers, of shape `(sample, time)`, get an `Embedding` of `units` first.
+    The last recurrent layer returns its whole sequence if the targets have a time axis
+    of the same length as the inputs.
+
+    Attributes:
+        units: Units of each recurrent layer; with `match="params"`, of the first
+            architecture.
+        layers: How many recurrent layers, one on the other.
+        head: Returns a new layer, or a list of new layers, for behind the last one. By
+            default a `Dense`: for targets of integers with a softmax over the classes,
+            for all others linear.
+        loss: For `model.compile`. By default "sparse_categorical_crossentropy" for
+            targets of integers, else "mse".
+        metrics: For `model.compile`. By default "accuracy" for targets of integers.
+        optimizer: The name of an optimizer, or a function that returns a new one.
+        match: "units" gives all architectures as many units. "params" finds the units
+            that bring the parameters of each model closest to those of the first one.
+
+    Raises:
+        ValueError: If a number is below 1, or `match` is another word.
+        TypeError: If `head` or `optimizer` is something else.
+
+    Example:
+        >>> import keras_gates
+        >>> keras_gates.Recipe(units=16, match="params").layers
+        1
+    """
+
+    units: int = 32
+    layers: int = 1
+    head: Callable[[], Any] | None = None
+    loss: Any = None
+    metrics: Sequence[Any] | None = None
+    optimizer: str | Callable[[], keras.optimizers.Optimizer] = "adam"
+    match: str = "units"
+
+    def __post_init__(self):
+        whole_number("units", self.units, at_least=1)
+        whole_number("layers", self.layers, at_least=1)
+        one_of("match", self.match, MATCHES)
+        made = isinstance(self.head, keras.layers.Layer)
+        if self.head is not None and (made or not callable(self.head)):
+            raise TypeError(
+                "`head` must be a function that returns new layers, since each model "
+                f"needs its own; got {kind_of(self.head)}. Use `lambda: Dense(1)`."
+            )
+        if isinstance(self.optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                "`optimizer` must be a name or a function that returns a new one, "
+                "since each model needs its own; got an optimizer. Use "
+                "`lambda: keras.optimizers.Adam(1e-3)`."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """Builds one architecture of a recipe, in whatever process.
+
+    Attributes:
+        name: "LSTM", "GRU" or "SimpleRNN".
+        units: Units of each recurrent layer.
+        recipe: All else.
+        shape: Shape of an input sample.
+        symbols: How many symbols there are in inputs of integers, else 0.
+        outputs: Size of the default head.
+        classes: Whether the targets are integers.
+        sequences: Whether there is a target at every step.
+    """
+
+    name: str
+    units: int
+    recipe: Recipe
+    shape: tuple[int, ...]
+    symbols: int
+    outputs: int
+    classes: bool
+    sequences: bool
+
+    def __call__(self) -> keras.Model:
+        """Returns a new, compiled model."""
+        recipe, make = self.recipe, LAYERS[self.name]
+        stack: list[Any] = [keras.Input(self.shape)]
+        if self.symbols:
+            stack.append(keras.layers.Embedding(self.symbols, recipe.units))
+        for above in reversed(range(recipe.layers)):
+            returns = self.sequences or above > 0
+            stack.append(make(self.units, return_sequences=returns))
+        model = keras.Sequential(stack + self._head())
+        make_optimizer = recipe.optimizer
+        name = isinstance(make_optimizer, str)
+        loss = "sparse_categorical_crossentropy" if self.classes else "mse"
+        metrics = ["accuracy"] if self.classes else None
+        model.compile(
+            optimizer=make_optimizer if name else make_optimizer(),
+            loss=loss if recipe.loss is None else recipe.loss,
+            metrics=metrics if recipe.metrics is None else list(recipe.metrics),
+        )
+        return model
+
+    def _head(self) -> list[keras.layers.Layer]:
+        if self.recipe.head is None:
+            activation = "softmax" if self.classes else None
+            return [keras.layers.Dense(self.outputs, activation=activation)]
+        made = self.recipe.head()
+        return list(made) if isinstance(made, list | tuple) else [made]
+
+
+def builders_of(names: Sequence[str], recipe: Recipe, data: Data) -> dict[str, Builder]:
+    """Returns the builders of named architectures.
+
+    Raises:
+        ValueError: If a name is unknown or repeated, or the data are not of the one
+            shape that recurrent layers take.
+    """
+    if len(set(names)) < len(names):
+        raise ValueError(f"`builders` must hold each name once; got {list(names)}.")
+    for name in names:
+        one_of("builders", name, tuple(LAYERS))
+    form = _form(data)
+    builders = {name: Builder(name, recipe.units, recipe, **form) for name in names}
+    if recipe.match == "units":
+        return builders
+    first, *others = builders.values()
+    wanted = _parameters(first)
+    matched = [_matched(builder, wanted) for builder in others]
+    return {builder.name: builder for builder in (first, *matched)}
+
+
+def _form(data: Data) -> dict[str, Any]:
+    """Finds out what a model for these data looks like."""
+    x, y = data.x, data.y
+    if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
+        raise ValueError(
+            "`builders` may be names if `x` and `y` are one array each. For several "
+            "inputs or outputs, give functions that build the models."
+        )
+    symbols = x.ndim == 2 and np.issubdtype(x.dtype, np.integer)
+    if x.ndim != 3 and not symbols:
+        raise ValueError(
+            "`x` must have the shape (sample, time, feature), or hold integers of "
+            f"shape (sample, time); got {x.dtype} of shape {x.shape}. Use "
+            "`x[..., None]` for one feature."
+        )
+    classes = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
+    rank = y.ndim if classes else y.ndim - 1
+    numbers = 1 if y.ndim == 1 else y.shape[-1]
+    return {
+        "shape": x.shape[1:],
+        "symbols": _codes(x, data.x_val) if symbols else 0,
+        "outputs": _codes(y, data.y_val) if classes else numbers,
+        "classes": bool(classes),
+        "sequences": rank == 2 and y.shape[1] == x.shape[1],
+    }
+
+
+def _codes(*parts: np.ndarray) -> int:
+    """Returns how many codes there are, from 0 to the largest."""
+    return 1 + max(int(part.max()) for part in parts)
+
+
+def _parameters(builder: Builder) -> int:
+    return builder().count_params()
+
+
+def _matched(builder: Builder, wanted: int) -> Builder:
+    """Finds the units with the parameters closest to those wanted."""
+
+    def with_units(units: int) -> Builder:
+        return dataclasses.replace(builder, units=units)
+
+    low, high = 1, 2
+    while _parameters(with_units(high)) < wanted and high < MOST_UNITS:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _parameters(with_units(middle)) < wanted:
+            low = middle
+        else:
+            high = middle
+    return min(
+        map(with_units, (low, high)), key=lambda one: abs(_parameters(one) - wanted)
+    )
