@@ -268,6 +268,7 @@ def _check_own(name: str, model: keras.Model, others: list[keras.Model]) -> None
         id(thing)
         for other in others
         for thing in (other.optimizer, *other.trainable_variables)
+        if thing is not None
     }
     if any(
         id(thing) in taken for thing in (model.optimizer, *model.trainable_variables)

@@ -101,7 +101,8 @@ class Ledger:
     def _begin(self, description: dict[str, Any]) -> None:
         about = self._path / STUDY
         if not about.exists():
-            if any(path.name != ".lock" for path in self._path.iterdir()):
+            # Hidden are the lock, and what is left where the writer was killed here.
+            if any(not path.name.startswith(".") for path in self._path.iterdir()):
                 raise ValueError(
                     f"`folder` must be new, empty or that of a study; '{self._path}' "
                     "has other files in it. Choose another."

@@ -230,7 +230,6 @@ def assert_complete(path, steps):
                 assert (values.values == expected.reshape(shape)).all()
 
 
-@pytest.mark.once
 def test_killed_at_any_moment_the_complete_steps_are_there(path):
     """The writer says when a step is complete; it is killed at random moments."""
     moments = random.Random(0)

@@ -324,6 +324,11 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     assert not nothing
 
 
+def test_a_study_begins_where_its_writer_was_killed_at_once(tmp_path):
+    (tmp_path / ".study.json").write_text("{")
+    assert len(run({"a": build_dense}, folder=tmp_path).runs) == 1
+
+
 def test_more_seeds_go_on_with_a_study(tmp_path):
     run({"a": build_dense}, folder=tmp_path, seeds=2)
     calls = []
