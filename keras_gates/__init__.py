@@ -3,6 +3,7 @@
 from keras_gates import plots, stats, tasks
 from keras_gates.capture import capture
 from keras_gates.compare import compare
+from keras_gates.guide import rule_of_thumb
 from keras_gates.instrument import instrument, restore
 from keras_gates.layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
 from keras_gates.recipe import Recipe
@@ -23,6 +24,7 @@ __all__ = [
     "instrument",
     "plots",
     "restore",
+    "rule_of_thumb",
     "stats",
     "tasks",
     "verify",

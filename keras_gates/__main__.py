@@ -4,4 +4,5 @@ import sys
 
 from keras_gates.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # And not where a new process imports it.
+    sys.exit(main())

@@ -59,14 +59,17 @@ def new_figure(height: float) -> Figure:
     return figure
 
 
-def new_axes() -> Axes:
+def new_axes(height: float = 3.2) -> Axes:
     """Returns Axes for curves, alone on a new figure.
+
+    Args:
+        height: In inches.
 
     Example:
         >>> len(new_axes().figure.axes)
         1
     """
-    figure = new_figure(height=3.2)
+    figure = new_figure(height)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes._repr_png_ = figure._repr_png_

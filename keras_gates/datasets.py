@@ -57,17 +57,18 @@ def characters(
     *,
     length: int = 60,
     text: str | None = None,
+    alphabet: str | None = None,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns windows over a text; the task is the next character at every step.
 
-    The code of a character is its place in `sorted(set(text))`.
-
     Args:
         samples: How many windows. They are drawn at random places, and may overlap:
-            for a validation part, cut the text first.
+            for a validation part, cut the text first, and give both parts one alphabet.
         length: Characters in a window.
         text: The text; by default `python_documentation()`.
+        alphabet: The characters in the order of their codes; by default
+            `"".join(sorted(set(text)))`.
         seed: Seed of the places.
 
     Returns:
@@ -75,7 +76,8 @@ def characters(
         for an `Embedding`, and those of the characters that follow.
 
     Raises:
-        ValueError: The text is not longer than a window, or a number is below 1.
+        ValueError: The text is not longer than a window or has a character that is not
+            in the alphabet, or a number is below 1.
 
     Example:
         >>> from keras_gates import tasks
@@ -97,7 +99,14 @@ def characters(
             f"`text` must be longer than `length`, which is {length}; it has "
             f"{len(text)} characters. Use a longer text or a smaller `length`."
         )
-    _, codes = np.unique(list(text), return_inverse=True)
+    alphabet = "".join(sorted(set(text))) if alphabet is None else alphabet
+    code = {character: place for place, character in enumerate(alphabet)}
+    if unknown := sorted(set(text) - set(code)):
+        raise ValueError(
+            f"`alphabet` must hold every character of the text; {unknown[0]!r} is not "
+            "in it. Take it from the whole text: `''.join(sorted(set(text)))`."
+        )
+    codes = np.array([code[character] for character in text])
     starts = np.random.default_rng(seed).integers(len(text) - length, size=samples)
     windows = codes[starts[:, None] + np.arange(length + 1)].astype(np.int32)
     return windows[:, :-1], windows[:, 1:]

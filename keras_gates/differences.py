@@ -1,5 +1,6 @@
 """The difference of two architectures, taken within pairs, and what it shows."""
 
+import bisect
 import dataclasses
 import math
 import re
@@ -38,6 +39,7 @@ class Difference:
             the difference that Student's t distribution predicts from these. Better is
             lower, or higher for a metric such as accuracy.
         deviation: Standard deviation of the differences.
+        pairs: The difference of each seed, in the order of the study.
     """
 
     a: str
@@ -50,11 +52,24 @@ class Difference:
     p: float
     probability: float
     deviation: float
+    pairs: tuple[float, ...]
+
+    @property
+    def shown(self) -> bool:
+        """Whether a difference was shown: the interval does not hold zero."""
+        return not (math.isnan(self.mean) or self.low <= 0 <= self.high)
+
+    @property
+    def better(self) -> str | None:
+        """The name of the architecture that was shown to be better, or `None`."""
+        if not self.shown:
+            return None
+        return self.a if self.probability > 0.5 else self.b
 
     def __str__(self) -> str:
         if math.isnan(self.mean):
             return f"{self.a} - {self.b}: not known, for a value is not finite"
-        if self.low <= 0 <= self.high:
+        if not self.shown:
             verdict = "no difference shown"
         else:
             verdict = f"{self.a} is {'lower' if self.mean < 0 else 'higher'}"
@@ -100,9 +115,8 @@ class Difference:
         most = 2
         while not found(most):
             most *= 2
-        return next(
-            seeds for seeds in range(max(2, most // 2), most + 1) if found(seeds)
-        )
+        few = max(2, most // 2)
+        return few + bisect.bisect_left(range(few, most), True, key=found)
 
 
 def paired(
@@ -130,7 +144,9 @@ def paired(
         p = mean if math.isnan(mean) else float(mean == 0)
         below = float(1 - np.sign(mean)) / 2
     better = 1 - below if higher else below
-    return Difference(a, b, metric, mean, low, high, pairs.size, p, better, deviation)
+    each = tuple(pairs.values.tolist())
+    ends = (mean, low, high, len(each))
+    return Difference(a, b, metric, *ends, p, better, deviation, each)
 
 
 def interval_text(low: float, high: float) -> str:

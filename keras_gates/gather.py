@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_gates.data import Data, count
 from keras_gates.study import Study
 from keras_gates.training import Run
 
@@ -18,8 +19,29 @@ if TYPE_CHECKING:
 _AUTOMATIC_NUMBER = re.compile(r"_\d+(?=_|$)")
 
 
-def gather(runs: list[Run], trials: list[Run], batch_size: int) -> Study:
-    """Gathers the runs into one table and one labelled data set."""
+def attributes(data: Data, batch_size: int) -> dict[str, Any]:
+    """Returns what else a reader of a study should know."""
+    known = {
+        "backend": keras.backend.backend(),
+        "batch_size": batch_size,
+        "samples": count(data.x),
+    }
+    if isinstance(data.x, np.ndarray) and data.x.ndim > 1:
+        known["timesteps"] = data.x.shape[1]
+    return known
+
+
+def gather(
+    runs: list[Run], trials: list[Run], units: dict[str, int], about: dict[str, Any]
+) -> Study:
+    """Gathers the runs into one table and one labelled data set.
+
+    Args:
+        runs: All runs of the study.
+        trials: Those that chose the learning rates.
+        units: Of the recurrent layers of each architecture, if it came from a recipe.
+        about: The attributes of the history.
+    """
     import xarray
 
     histories = _histories(runs)
@@ -48,8 +70,11 @@ def gather(runs: list[Run], trials: list[Run], batch_size: int) -> Study:
             **coordinates,
             "updates": ("epoch", updates, {"long_name": "updates"}),
         },
-        attrs={"backend": keras.backend.backend(), "batch_size": batch_size},
+        attrs=about,
     )
+    if units:
+        of_each = [units[name] for name in coordinates["architecture"]]
+        history = history.assign_coords(units=("architecture", of_each))
     history["elapsed"] = history["seconds"].cumsum("epoch")
     history["elapsed"].attrs = _attributes("elapsed")
     return Study(

@@ -8,7 +8,8 @@ The same signal has the same colour everywhere. Gates are drawn on one sequentia
 scale from 0 to 1, candidate and states on a diverging one with zero in its middle.
 """
 
-from keras_gates.curves import evolution, predictions, study
+from keras_gates.curves import evolution
 from keras_gates.heatmaps import gates, pair
+from keras_gates.outcomes import differences, predictions, study
 
-__all__ = ["evolution", "gates", "pair", "predictions", "study"]
+__all__ = ["differences", "evolution", "gates", "pair", "predictions", "study"]

@@ -23,14 +23,18 @@ MOST_UNITS = 2**16
 class Recipe:
     """What `compare(["LSTM", "GRU"], ...)` builds: the same around each kind of layer.
 
-    Inputs of integers, of shape `(sample, time)`, get an `Embedding` of `units` first.
-    The last recurrent layer returns its whole sequence if the targets have a time axis
-    of the same length as the inputs.
+    The layers are called "lstm", "lstm_1" and so on, as Keras would call them. The last
+    one returns its whole sequence if the targets have a time axis of the same length as
+    the inputs. The model takes sequences of any length if those to validate with have
+    another length than those to train on.
 
     Attributes:
         units: Units of each recurrent layer; with `match="params"`, of the first
             architecture.
         layers: How many recurrent layers, one on the other.
+        front: Returns a new layer, or a list of new layers, for before the first one,
+            such as `keras.layers.Masking`. By default an `Embedding` of `units` for
+            inputs of integers, of shape `(sample, time)`, and nothing for others.
         head: Returns a new layer, or a list of new layers, for behind the last one. By
             default a `Dense`: for targets of integers with a softmax over the classes,
             for all others linear.
@@ -43,7 +47,7 @@ class Recipe:
 
     Raises:
         ValueError: If a number is below 1, or `match` is another word.
-        TypeError: If `head` or `optimizer` is something else.
+        TypeError: If `front`, `head` or `optimizer` is something else.
 
     Example:
         >>> import keras_gates
@@ -53,6 +57,7 @@ class Recipe:
 
     units: int = 32
     layers: int = 1
+    front: Callable[[], Any] | None = None
     head: Callable[[], Any] | None = None
     loss: Any = None
     metrics: Sequence[Any] | None = None
@@ -63,12 +68,14 @@ class Recipe:
         whole_number("units", self.units, at_least=1)
         whole_number("layers", self.layers, at_least=1)
         one_of("match", self.match, MATCHES)
-        made = isinstance(self.head, keras.layers.Layer)
-        if self.head is not None and (made or not callable(self.head)):
-            raise TypeError(
-                "`head` must be a function that returns new layers, since each model "
-                f"needs its own; got {kind_of(self.head)}. Use `lambda: Dense(1)`."
-            )
+        for name, make in (("front", self.front), ("head", self.head)):
+            made = isinstance(make, keras.layers.Layer)
+            if make is not None and (made or not callable(make)):
+                raise TypeError(
+                    f"`{name}` must be a function that returns new layers, since each "
+                    f"model needs its own; got {kind_of(make)}. Use "
+                    "`lambda: keras.layers.Dense(1)`."
+                )
         if isinstance(self.optimizer, keras.optimizers.Optimizer):
             raise TypeError(
                 "`optimizer` must be a name or a function that returns a new one, "
@@ -85,7 +92,7 @@ class Builder:
         name: "LSTM", "GRU" or "SimpleRNN".
         units: Units of each recurrent layer.
         recipe: All else.
-        shape: Shape of an input sample.
+        shape: Shape of an input sample; its time is `None` if lengths differ.
         symbols: How many symbols there are in inputs of integers, else 0.
         outputs: Size of the default head.
         classes: Whether the targets are integers.
@@ -95,7 +102,7 @@ class Builder:
     name: str
     units: int
     recipe: Recipe
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     symbols: int
     outputs: int
     classes: bool
@@ -104,30 +111,40 @@ class Builder:
     def __call__(self) -> keras.Model:
         """Returns a new, compiled model."""
         recipe, make = self.recipe, LAYERS[self.name]
-        stack: list[Any] = [keras.Input(self.shape)]
-        if self.symbols:
-            stack.append(keras.layers.Embedding(self.symbols, recipe.units))
-        for above in reversed(range(recipe.layers)):
-            returns = self.sequences or above > 0
-            stack.append(make(self.units, return_sequences=returns))
-        model = keras.Sequential(stack + self._head())
+        stack: list[Any] = [keras.Input(self.shape), *self._front()]
+        for place in range(recipe.layers):
+            returns = self.sequences or place < recipe.layers - 1
+            # The same name in every model, under which its gates are recorded.
+            name = self.name.lower() + (f"_{place}" if place else "")
+            stack.append(make(self.units, return_sequences=returns, name=name))
+        model = keras.Sequential([*stack, *self._head()])
         make_optimizer = recipe.optimizer
-        name = isinstance(make_optimizer, str)
+        named = isinstance(make_optimizer, str)
         loss = "sparse_categorical_crossentropy" if self.classes else "mse"
         metrics = ["accuracy"] if self.classes else None
         model.compile(
-            optimizer=make_optimizer if name else make_optimizer(),
+            optimizer=make_optimizer if named else make_optimizer(),
             loss=loss if recipe.loss is None else recipe.loss,
             metrics=metrics if recipe.metrics is None else list(recipe.metrics),
         )
         return model
 
+    def _front(self) -> list[keras.layers.Layer]:
+        if self.recipe.front is not None:
+            return _listed(self.recipe.front())
+        if self.symbols:
+            return [keras.layers.Embedding(self.symbols, self.recipe.units)]
+        return []
+
     def _head(self) -> list[keras.layers.Layer]:
-        if self.recipe.head is None:
-            activation = "softmax" if self.classes else None
-            return [keras.layers.Dense(self.outputs, activation=activation)]
-        made = self.recipe.head()
-        return list(made) if isinstance(made, list | tuple) else [made]
+        if self.recipe.head is not None:
+            return _listed(self.recipe.head())
+        activation = "softmax" if self.classes else None
+        return [keras.layers.Dense(self.outputs, activation=activation)]
+
+
+def _listed(made: Any) -> list[keras.layers.Layer]:
+    return list(made) if isinstance(made, list | tuple) else [made]
 
 
 def builders_of(names: Sequence[str], recipe: Recipe, data: Data) -> dict[str, Builder]:
@@ -169,8 +186,9 @@ def _form(data: Data) -> dict[str, Any]:
     classes = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
     rank = y.ndim if classes else y.ndim - 1
     numbers = 1 if y.ndim == 1 else y.shape[-1]
+    one_length = x.shape[1] == data.x_val.shape[1]
     return {
-        "shape": x.shape[1:],
+        "shape": (x.shape[1] if one_length else None, *x.shape[2:]),
         "symbols": _codes(x, data.x_val) if symbols else 0,
         "outputs": _codes(y, data.y_val) if classes else numbers,
         "classes": bool(classes),

@@ -5,7 +5,9 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from keras_gates.differences import interval_text
+from keras_gates import vocabulary as v
+from keras_gates.differences import Difference, interval_text
+from keras_gates.guide import rule_of_thumb
 
 if TYPE_CHECKING:
     from keras_gates.study import Study
@@ -51,7 +53,10 @@ def render(study: "Study", metric: str = "val_loss", markdown: bool = False) -> 
     width = max(PAGE_WIDTH, narrowest)
     page.print(grid, width=page.width if markdown else width)
     rows = [line.rstrip() for line in page.file.getvalue().splitlines()]
-    return "\n".join([title(study), "", *filter(None, rows), *_notes(study, metric)])
+    notes = _notes(study, metric)
+    if markdown:
+        notes = _as_bullets(notes)
+    return "\n".join([title(study), "", *filter(None, rows), *notes])
 
 
 def title(study: "Study") -> str:
@@ -70,10 +75,13 @@ def _notes(study: "Study", metric: str) -> list[str]:
     elif len(study._names()) > 1:
         notes += ["", f"Differences in {metric}, paired by seed, with 95 % intervals:"]
         for pair in itertools.combinations(study._names(), 2):
-            notes.append(f"  {study.difference(*pair, metric)}")
+            difference = study.difference(*pair, metric)
+            notes += [f"  {difference}", *_wanted_seeds(difference)]
+        notes += _rule_and_measurement(study, metric)
+    notes += _sizes(study)
     if study.trials is not None:
         rates = study.runs.groupby("architecture", sort=False)["learning_rate"].first()
-        chosen = ", ".join(f"{rate:g} for {name}" for name, rate in rates.items())
+        chosen = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
         notes += ["", f"Learning rates, chosen by validation loss: {chosen}."]
     diverged = study.runs[study.runs["diverged"]]
     if len(diverged):
@@ -81,6 +89,63 @@ def _notes(study: "Study", metric: str) -> list[str]:
         for run in diverged.itertuples():
             notes.append(f"  {run.architecture}, seed {run.seed}")
     return notes
+
+
+def _as_bullets(notes: list[str]) -> list[str]:
+    """Returns the notes with a bullet for each line that is set in."""
+    lines, before = [], ""
+    for note in notes:
+        if note.startswith("    "):
+            lines.append(note.removeprefix("  "))
+        elif note.startswith("  "):
+            lines += [] if before.startswith("  ") else [""]
+            lines.append(note.replace("  ", "- ", 1))
+        else:
+            lines.append(note)
+        before = note
+    return lines
+
+
+def _wanted_seeds(difference: Difference) -> list[str]:
+    """Says how many seeds a difference that was not shown would take."""
+    if difference.shown or not abs(difference.mean) > 0:  # None, or not known.
+        return []
+    seeds = difference.seeds_needed(difference.mean)
+    return [f"    {abs(difference.mean):.3g} would take about {seeds:,} seeds to show."]
+
+
+def _rule_and_measurement(study: "Study", metric: str) -> list[str]:
+    """Holds the rule of thumb against what was measured, where it has an opinion."""
+    about = study.history.attrs
+    names = v.LSTM.name, v.GRU.name
+    if "timesteps" not in about or not set(names) <= set(study._names()):
+        return []
+    advice = rule_of_thumb(
+        timesteps=about["timesteps"],
+        samples=about["samples"],
+        priority="speed" if metric.endswith("seconds") else "accuracy",
+    )
+    better = study.difference(*names, metric).better
+    if better is None:
+        outcome = "the measurement shows no difference"
+    elif better == advice.architecture:
+        outcome = "the measurement agrees"
+    else:
+        outcome = f"the measurement disagrees: {better} is better"
+    return ["", f"Rule of thumb, which is folklore: {advice.architecture}; {outcome}."]
+
+
+def _sizes(study: "Study") -> list[str]:
+    """Says how many units a recipe gave to each, and how far the parameters differ."""
+    if "units" not in study.history.coords:
+        return []
+    units = study.history["units"].to_series()
+    parameters = study.runs.groupby("architecture", sort=False)["parameters"].first()
+    (first, wanted), *others = parameters.items()
+    parts = [f"{first} {units[first]}"]
+    for name, number in others:
+        parts.append(f"{name} {units[name]} ({number / wanted - 1:+.1%} parameters)")
+    return ["", f"Units: {', '.join(parts)}."]
 
 
 def _seconds_text(seconds: float) -> str:

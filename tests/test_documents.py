@@ -30,6 +30,7 @@ def test_public_names_are_the_documented_ones():
         "instrument",
         "plots",
         "restore",
+        "rule_of_thumb",
         "stats",
         "tasks",
         "verify",

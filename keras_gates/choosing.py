@@ -1,0 +1,119 @@
+"""The command `keras-gates compare`: a study without a line of code."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+import keras_gates
+from keras_gates import canvas, claims, plots
+from keras_gates.problems import PROBLEMS, Problem
+from keras_gates.recipe import Recipe
+from keras_gates.study import Study
+from keras_gates.tables import render
+
+PARTS = ("x", "y", "x_val", "y_val")
+RUNS = "runs"
+"""Where in the folder of the results the finished runs are kept."""
+
+
+def run(options) -> int:
+    """Runs the command.
+
+    Args:
+        options: What `keras-gates compare` was called with.
+
+    Returns:
+        0.
+    """
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    if options.claims is not None:
+        out = _folder(options.out or Path("keras-gates-claims"))
+        claims.run(options.claims or list(claims.CLAIMS), out, options.seeds, console)
+        return 0
+    problem = _problem(options.data)
+    out = _folder(options.out or Path(f"keras-gates-{Path(options.data).stem}"))
+    console.print(f"{problem.title}\n{problem.split}\n")
+    study = keras_gates.compare(
+        options.architectures,
+        *problem.train,
+        validation_data=problem.test,
+        recipe=dataclasses.replace(
+            problem.recipe,
+            units=options.units or problem.recipe.units,
+            layers=options.layers,
+            match=options.match,
+        ),
+        seeds=options.seeds,
+        epochs=options.epochs or problem.epochs,
+        batch_size=options.batch_size,
+        learning_rates=options.learning_rates or None,
+        n_jobs=options.jobs,
+        folder=out / RUNS,
+        verbose=1,
+    )
+    (out / "study.md").write_text(study.to_markdown(problem.metric) + "\n")
+    study.runs.to_csv(out / "runs.csv", index=False)
+    study.history.to_dataframe().to_csv(out / "history.csv")
+    _draw(study, problem.metric).savefig(out / "study.png", dpi=150)
+    console.print(f"\n{render(study, problem.metric)}")
+    console.print(f"\nWritten to {out}:")
+    for path in sorted(out.iterdir()):
+        console.print(f"  {path.name}")
+    return 0
+
+
+def _problem(data: str) -> Problem:
+    """Returns a task by its name, or the data of a file."""
+    if data in PROBLEMS:
+        return PROBLEMS[data]()
+    path = Path(data)
+    if path.suffix != ".npz":
+        raise ValueError(
+            f"There is no task {data!r}. Choose among {', '.join(PROBLEMS)}, or give a "
+            "file that `numpy.savez('data.npz', x=x, y=y, x_val=x_val, y_val=y_val)` "
+            "wrote."
+        )
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = [name for name in PARTS if name not in arrays]
+        if missing:
+            raise ValueError(
+                f"'{path}' must hold the arrays {', '.join(PARTS)}; it lacks "
+                f"{', '.join(missing)}. For a series take what comes later as x_val "
+                "and y_val (keras_gates.tasks.time_split), for classes an even share "
+                "of each (class_split)."
+            )
+        x, y, x_val, y_val = (arrays[name] for name in PARTS)
+    return Problem(
+        f"The data of {path}",
+        (x, y),
+        (x_val, y_val),
+        f"{len(x):,} sequences train, {len(x_val):,} test, as the file has them.",
+        epochs=20,
+        recipe=Recipe(),
+    )
+
+
+def _folder(path: Path) -> Path:
+    """Makes a folder for results, which must be new, empty or that of a study."""
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()) and not (path / RUNS).is_dir():
+        raise FileExistsError(
+            f"--out must be a new or empty folder, or that of a study to go on with; "
+            f"'{path}' has other files in it. Choose another."
+        )
+    return path
+
+
+def _draw(study: Study, metric: str):
+    """Draws the curves per epoch and per second, and the differences."""
+    several = {name: study.history.sizes[name] > 1 for name in ("architecture", "seed")}
+    rows = 3 if all(several.values()) else 2
+    figure = canvas.new_figure(height=3.2 * rows)
+    axes = figure.subplots(rows)
+    plots.study(study, metric=metric, ax=axes[0])
+    plots.study(study, metric=metric, along="elapsed", ax=axes[1])
+    if rows == 3:
+        plots.differences(study, metric=metric, ax=axes[2])
+    return figure

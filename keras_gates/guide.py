@@ -1,0 +1,91 @@
+"""The rule of thumb that is taught for choosing between an LSTM and a GRU."""
+
+import dataclasses
+
+from keras_gates import vocabulary as v
+from keras_gates.checks import one_of, whole_number
+
+LONG, FEW = 500, 1000
+"""Time steps from which on a sequence counts as long, and samples below which data
+count as limited. The rule names the first; the second is our reading of it."""
+
+PRIORITIES = ("speed", "accuracy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleOfThumb:
+    """What the rule of thumb says. Printing it shows the reasons.
+
+    Attributes:
+        architecture: "LSTM" or "GRU".
+        reasons: The way through the rule, a sentence for each question.
+    """
+
+    architecture: str
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"{self.architecture}, says the rule of thumb:",
+                *(f"  - {reason}" for reason in self.reasons),
+                "This is folklore: it is taught, and we know of no controlled study.",
+                "To measure it on your own data, call keras_gates.compare.",
+            ]
+        )
+
+
+def rule_of_thumb(
+    *, timesteps: int, samples: int, priority: str = "accuracy"
+) -> RuleOfThumb:
+    """Returns what is commonly taught: LSTM or GRU, and why.
+
+    Sequences over 500 steps: LSTM. Up to 500: GRU if data are limited or if speed
+    counts, LSTM if accuracy does.
+
+    This is folklore. The rule is told here so that it can be held against a
+    measurement: `print(study)` says whether `compare` agreed. What theory has to say is
+    something else, that an LSTM can count and a GRU cannot: Weiss, Goldberg and Yahav
+    (2018), https://arxiv.org/abs/1805.04908.
+
+    Args:
+        timesteps: Length of a sequence.
+        samples: Sequences to train on. Below 1,000 the data count as limited; the rule
+            as it is taught gives no number.
+        priority: "speed" of training and inference, or "accuracy".
+
+    Returns:
+        A `RuleOfThumb` with the architecture and the reasons.
+
+    Raises:
+        ValueError: A number is below 1, or `priority` is another word.
+        TypeError: A number is not whole.
+
+    Example:
+        >>> import keras_gates
+        >>> advice = keras_gates.rule_of_thumb(timesteps=50, samples=4000)
+        >>> advice.architecture
+        'LSTM'
+    """
+    timesteps = whole_number("timesteps", timesteps, at_least=1)
+    samples = whole_number("samples", samples, at_least=1)
+    one_of("priority", priority, PRIORITIES)
+    if timesteps > LONG:
+        reason = (
+            f"{timesteps:,} time steps are over {LONG}: its cell is said to keep "
+            "what a GRU loses on the way."
+        )
+        return RuleOfThumb(v.LSTM.name, (reason,))
+    short = f"{timesteps:,} time steps are not over {LONG}: both are said to remember."
+    if samples < FEW:
+        reason = (
+            f"{samples:,} samples are limited data (under {FEW:,}): fewer parameters "
+            "are said to overfit less."
+        )
+        return RuleOfThumb(v.GRU.name, (short, reason))
+    enough = f"{samples:,} samples are enough for either."
+    if priority == "speed":
+        reason = "Speed counts: a GRU has three matrix products where an LSTM has four."
+        return RuleOfThumb(v.GRU.name, (short, enough, reason))
+    reason = "Accuracy counts: an LSTM has one gate more, and is said to use it."
+    return RuleOfThumb(v.LSTM.name, (short, enough, reason))
