@@ -3,11 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 import keras_gates
 from keras_gates import canvas, claims, plots
+from keras_gates.files import read_arrays
 from keras_gates.problems import PROBLEMS, Problem
 from keras_gates.recipe import Recipe
 from keras_gates.study import Study
@@ -75,16 +75,16 @@ def _problem(data: str) -> Problem:
             "file that `numpy.savez('data.npz', x=x, y=y, x_val=x_val, y_val=y_val)` "
             "wrote."
         )
-    with np.load(path, allow_pickle=False) as arrays:
-        missing = [name for name in PARTS if name not in arrays]
-        if missing:
-            raise ValueError(
-                f"'{path}' must hold the arrays {', '.join(PARTS)}; it lacks "
-                f"{', '.join(missing)}. For a series take what comes later as x_val "
-                "and y_val (keras_gates.tasks.time_split), for classes an even share "
-                "of each (class_split)."
-            )
-        x, y, x_val, y_val = (arrays[name] for name in PARTS)
+    arrays = read_arrays(path)
+    missing = [name for name in PARTS if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"'{path}' must hold the arrays {', '.join(PARTS)}; it lacks "
+            f"{', '.join(missing)}. For a series take what comes later as x_val and "
+            "y_val (keras_gates.tasks.time_split), for classes an even share of each "
+            "(class_split)."
+        )
+    x, y, x_val, y_val = (arrays[name] for name in PARTS)
     return Problem(
         f"The data of {path}",
         (x, y),

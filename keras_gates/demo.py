@@ -11,7 +11,7 @@ import keras_gates
 from keras_gates import plots
 from keras_gates import vocabulary as v
 from keras_gates.data import checked_data
-from keras_gates.folders import free_path, new_folder
+from keras_gates.files import free_path, new_folder
 from keras_gates.problems import PROBLEMS
 from keras_gates.recipe import builders_of
 

@@ -165,6 +165,16 @@ def tally(rows: list[Row]) -> str:
     return ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
 
 
+def holds(rows: list[Row], *wanted: str) -> str:
+    """Says in how many of the rows a claim held, and counts the verdicts."""
+    held = sum(row.verdict in wanted for row in rows)
+    if held in (0, len(rows)):
+        answer = "Holds here" if held else "Not shown here"
+    else:
+        answer = f"Holds in {held} of {len(rows)}"
+    return f"{answer}: {tally(rows)}"
+
+
 def lower_error(of: str, study: Study) -> Row:
     """Compares the losses within pairs, in % of the mean of the GRU's."""
     difference = study.difference(GRU, LSTM)

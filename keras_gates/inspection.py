@@ -10,7 +10,7 @@ from rich.console import Console
 
 import keras_gates
 from keras_gates import vocabulary as v
-from keras_gates.folders import new_folder
+from keras_gates.files import new_folder, read_arrays
 from keras_gates.tree import recurrent
 
 
@@ -105,24 +105,16 @@ def _load(path: Path) -> keras.Model:
 
 def _read(path: Path, model: keras.Model):
     """Reads the inputs of a model from a .npy or .npz file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no data file '{path}'.")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(
-            f"'{path}' could not be read as NumPy data: {error} Write it with "
-            "`numpy.savez('data.npz', x=x)`."
-        ) from error
+    loaded = read_arrays(path)
     if isinstance(loaded, np.ndarray):
         return loaded
     names = [tensor.name for tensor in getattr(model, "inputs", None) or []]
-    if names and set(names) <= set(loaded.files):
+    if names and set(names) <= set(loaded):
         arrays = [loaded[name] for name in names]
         return arrays if len(arrays) > 1 else arrays[0]
-    if len(names) < 2 and (len(loaded.files) == 1 or "x" in loaded.files):
-        return loaded["x" if "x" in loaded.files else loaded.files[0]]
+    if len(names) < 2 and (len(loaded) == 1 or "x" in loaded):
+        return loaded["x" if "x" in loaded else next(iter(loaded))]
     raise ValueError(
         f"'{path}' must hold an array for each input of the model, {names}; it holds "
-        f"{loaded.files}."
+        f"{list(loaded)}."
     )

@@ -34,7 +34,7 @@ class Study:
         history: Every metric, and `seconds`, with the dimensions `architecture`,
             `seed` and `epoch` (from 1 on). The seconds are those of training alone,
             validation not included; `elapsed` adds them up. The coordinate `updates`
-            counts batches.
+            counts batches; `units` are those a recipe gave to each architecture.
         trials: The runs that chose the learning rates, as in `runs`, or `None`.
         predictions: Those for the validation inputs, `(architecture, seed, sample,
             ...)`, if they were asked for.

@@ -11,6 +11,7 @@ import xarray
 from keras import layers
 
 from keras_gates import cli
+from keras_gates.files import free_path
 
 
 @pytest.fixture(scope="module")
@@ -168,15 +169,19 @@ def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
         "study.csv",
     }
     assert all(path.stat().st_size > 5000 for path in out.glob("*.png"))
-    assert cli._free(out.relative_to(tmp_path)).name == f"{out.name}-2"
+    assert free_path(out.relative_to(tmp_path)).name == f"{out.name}-2"
 
 
 def test_help_names_the_commands(capsys):
-    for words in (["--help"], ["demo", "--help"], ["inspect", "--help"]):
+    for words in (
+        ["--help"],
+        *([word, "--help"] for word in ("demo", "inspect", "compare")),
+    ):
         with pytest.raises(SystemExit):
             cli.main(words)
     printed = capsys.readouterr().out
-    assert "demo" in printed and "MODEL" in printed and "KERAS_BACKEND" in printed
+    for word in ("demo", "MODEL", "KERAS_BACKEND", "TASK", "--claims", "forgetting"):
+        assert word in printed
 
 
 def test_module_runs_as_the_command_does():

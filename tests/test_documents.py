@@ -70,7 +70,9 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch, rng):
     )
 
 
-@pytest.mark.parametrize("name", ["gate_penalty", "watch_training"])
+@pytest.mark.parametrize(
+    "name", ["gate_penalty", "production_habits", "watch_training"]
+)
 def test_examples_run(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     example = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
@@ -82,6 +84,15 @@ def test_gate_penalty_example_shows_what_it_says(capsys):
     runpy.run_path(str(ROOT / "examples" / "gate_penalty.py"))["main"](epochs=2)
     free, priced = re.findall(r"mean forget ([0-9.]+)", capsys.readouterr().out)
     assert float(priced) > float(free) + 0.02
+
+
+def test_production_habits_example_keeps_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "production_habits.py"))["main"](epochs=8)
+    printed = capsys.readouterr().out
+    assert "the loaded file predicts the same: True" in printed
+    model, naive = map(float, re.findall(r"([0-9.]+) degrees", printed))
+    assert model < naive
 
 
 def test_import_brings_in_nothing_heavy():

@@ -11,8 +11,9 @@ import xarray
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from test_compare import study_of
 
-from keras_gates import canvas, curves, heatmaps, plots, stats
+from keras_gates import canvas, curves, heatmaps, outcomes, plots, stats
 from keras_gates.vocabulary import GATES, GRU, KEEP_CONVENTION, LONG_NAMES, LSTM
 
 pytestmark = pytest.mark.once
@@ -393,6 +394,75 @@ def test_the_line_of_a_study_ends_where_a_seed_runs_away():
     assert np.isfinite(values).tolist() == [True] * 3 + [False] * 2
 
 
+def test_a_study_is_drawn_along_updates_or_seconds():
+    study = a_study()
+    epochs = study.history["epoch"]
+    study.history["updates"] = 7 * epochs
+    speeds = np.arange(1.0, 1 + study.history.sizes["seed"])
+    elapsed = xarray.DataArray(speeds, dims="seed") * epochs
+    study.history["elapsed"] = elapsed.broadcast_like(study.history["val_loss"])
+    usual = plots.study(study)
+    for along, places, label in (
+        ("updates", 7 * epochs, "updates"),
+        ("elapsed", speeds.mean() * epochs, "training time, s"),
+    ):
+        axes = plots.study(study, along=along)
+        assert axes.get_xlabel() == label
+        for line, same in zip(axes.lines, usual.lines, strict=True):
+            np.testing.assert_allclose(line.get_xdata(), places)
+            np.testing.assert_array_equal(line.get_ydata(), same.get_ydata())
+    with pytest.raises(ValueError, match="`along` must be one of 'epoch', 'updates'"):
+        plots.study(study, along="time")
+
+
+def test_differences_are_drawn_as_the_study_tells_them():
+    losses = {"a": [1.0, 2.0, 3.0], "b": [2.0, 3.1, 4.2], "c": [1.2, 1.9, 3.1]}
+    study = study_of(losses)
+    axes = plots.differences(study)
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    told = [study.difference(*pair) for pair in pairs]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["a - b", "a - c", "b - c"]
+    for row, (bar, difference) in enumerate(zip(axes.containers, told, strict=True)):
+        dot, _, (interval,) = bar.lines
+        assert dot.get_xdata().tolist() == [difference.mean]
+        assert dot.get_ydata().tolist() == [row]
+        ends = interval.get_segments()[0][:, 0]
+        np.testing.assert_allclose(ends, [difference.low, difference.high])
+        assert dot.get_color() == ("black" if difference.shown else "0.5")
+    seeds = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    for line, difference in zip(seeds, told, strict=True):
+        np.testing.assert_allclose(line.get_xdata(), difference.pairs)
+    assert "3 seeds, 95 % interval" in axes.get_xlabel()
+    first, last = axes.get_ylim()
+    assert first > last  # The first pair is at the top.
+
+
+def test_one_architecture_has_no_difference_to_draw():
+    with pytest.raises(ValueError, match="needs two architectures; this study has one"):
+        plots.differences(study_of({"a": [1.0, 2.0]}))
+
+
+def test_predictions_of_a_study_are_drawn_as_median_and_range():
+    truth = np.arange(4.0)
+    shifts = np.array([[0.0, 1.0, 5.0], [0.5, 0.6, 0.7]])
+    values = truth + shifts[..., None]
+    predictions = xarray.DataArray(
+        values[..., None],
+        dims=("architecture", "seed", "sample", "output_0"),
+        coords={"architecture": ["LSTM", "GRU"], "seed": [3, 1, 2]},
+    )
+    axes = plots.predictions(truth, predictions)
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), truth + 1.0)
+    np.testing.assert_allclose(axes.lines[2].get_ydata(), truth + 0.6)
+    for band, (low, *_, high) in zip(axes.collections, shifts, strict=True):
+        (path,) = band.get_paths()
+        drawn = {tuple(point) for point in path.vertices.round(6)}
+        assert (0.0, low) in drawn and (3.0, round(3 + high, 6)) in drawn
+    title = axes.get_legend().get_title().get_text()
+    assert title == "median of 3 seeds, lowest to highest"
+
+
 @pytest.mark.parametrize(
     ("metric", "words"),
     [
@@ -440,7 +510,7 @@ def test_predictions_that_do_not_fit_the_truth_are_refused():
         plots.predictions(np.zeros(3), {"GRU": np.zeros((3, 2))})
     with pytest.raises(ValueError, match=r"each of the 3 samples of `truth`; got 4"):
         plots.predictions(np.zeros(3), {"GRU": np.zeros(4)})
-    with pytest.raises(TypeError, match="must map names to arrays.* got ndarray"):
+    with pytest.raises(TypeError, match="must map names to arrays.* got a ndarray"):
         plots.predictions(np.zeros(3), np.zeros(3))
 
 
@@ -464,6 +534,11 @@ FIGURES = {
     "pair": lambda: plots.pair(layer(LSTM, masked=2), layer(GRU)),
     "evolution": lambda: plots.evolution(trace()).figure,
     "study": lambda: plots.study(a_study()).figure,
+    "differences": lambda: (
+        plots.differences(
+            study_of({"a rather long name": [1.0, 2.0, 3.0], "GRU": [2.0, 3.1, 4.2]})
+        ).figure
+    ),
     "predictions": lambda: plots.predictions([1, 2], {"LSTM": [1, 3]}).figure,
 }
 
@@ -496,5 +571,5 @@ def test_a_layer_name_is_shown_as_it_is():
 
 
 def test_the_import_is_cheap():
-    for module in (canvas, curves, heatmaps):
+    for module in (canvas, curves, heatmaps, outcomes):
         assert not {"xarray", "matplotlib", "pyplot"} & set(vars(module))

@@ -461,3 +461,155 @@ def test_names_are_told_when_they_are_unknown():
         Recipe(optimizer=keras.optimizers.SGD())
     with pytest.raises(ValueError, match="`match` must be one of 'units', 'params'"):
         Recipe(match="size")
+
+
+# What is around the recurrent layers, and their names
+
+
+def test_a_front_of_ones_own_stands_before_the_recurrent_layers():
+    padded = np.concatenate([X, np.zeros_like(X)], axis=1)
+    options = {"units": 2, "front": keras.layers.Masking}
+    model = built(("LSTM",), padded, **options)["LSTM"]()
+    assert type(model.layers[0]) is keras.layers.Masking
+    short = built(("LSTM",), X, **options)["LSTM"]()
+    short.set_weights(model.get_weights())
+    expected = short.predict(X, verbose=0)
+    np.testing.assert_allclose(model.predict(padded, verbose=0), expected, atol=1e-6)
+    with pytest.raises(TypeError, match="`front` must be a function that returns new"):
+        Recipe(front=keras.layers.Masking())
+
+
+def test_layers_have_the_same_names_in_every_model():
+    builders = built(units=2, layers=2)
+    for _ in range(2):
+        names = {
+            name: [layer.name for layer in build().layers[:2]]
+            for name, build in builders.items()
+        }
+        assert names["LSTM"] == ["lstm", "lstm_1"]
+        assert names["GRU"] == ["gru", "gru_1"]
+
+
+def test_sequences_to_validate_with_may_be_longer():
+    longer = draw(6, 9, 1), draw(6, 1)
+    assert np.isfinite(run(["GRU"], validation_data=longer).runs["val_loss"]).all()
+
+
+# The rule of thumb
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "samples", "priority", "architecture"),
+    [
+        (501, 10**6, "accuracy", "LSTM"),
+        (501, 10, "speed", "LSTM"),
+        (500, 999, "accuracy", "GRU"),
+        (500, 999, "speed", "GRU"),
+        (500, 1000, "speed", "GRU"),
+        (500, 1000, "accuracy", "LSTM"),
+    ],
+)
+def test_the_rule_of_thumb_is_the_one_that_is_taught(
+    timesteps, samples, priority, architecture
+):
+    said = keras_gates.rule_of_thumb(
+        timesteps=timesteps, samples=samples, priority=priority
+    )
+    assert said.architecture == architecture
+    assert "folklore" in str(said)
+    assert all(reason in str(said) for reason in said.reasons)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"timesteps": 0}, ValueError, "`timesteps` must be at least 1; got 0"),
+        ({"samples": 1.5}, TypeError, "`samples` must be a whole number; got 1.5"),
+        ({"priority": "fun"}, ValueError, "'speed', 'accuracy'; got 'fun'"),
+    ],
+)
+def test_the_rule_of_thumb_asks_for_what_it_knows(options, error, sentence):
+    with pytest.raises(error, match=sentence):
+        keras_gates.rule_of_thumb(**{"timesteps": 9, "samples": 9, **options})
+
+
+@pytest.mark.parametrize(
+    ("lstm", "outcome"),
+    [
+        ([1.0, 1.1, 1.2], "LSTM; the measurement agrees."),
+        ([3.0, 3.1, 3.2], "LSTM; the measurement disagrees: GRU is better."),
+        ([1.0, 3.1, 2.2], "LSTM; the measurement shows no difference."),
+    ],
+)
+def test_a_study_says_whether_the_measurement_agreed(lstm, outcome):
+    study = study_of({"GRU": [2.0, 2.11, 2.22], "LSTM": lstm})
+    assert "Rule of thumb" not in str(study)  # Nothing is known of its data.
+    study.history.attrs.update(timesteps=40, samples=5000)
+    assert f"Rule of thumb, which is folklore: {outcome}" in str(study)
+
+
+def test_what_the_rule_asks_for_is_kept_with_a_study():
+    history = run(["GRU"]).history
+    assert (history.attrs["timesteps"], history.attrs["samples"]) == (5, SAMPLES)
+
+
+# What a table says beside its numbers
+
+
+def test_a_difference_that_is_not_shown_comes_with_the_seeds_it_would_take():
+    study = study_of({"a": [1.0, 2.0, 3.0, 2.0], "b": [1.5, 1.8, 3.4, 1.7]})
+    difference = study.difference("a", "b")
+    assert not difference.shown and difference.better is None
+    seeds = difference.seeds_needed(difference.mean)
+    assert f"0.1 would take about {seeds:,} seeds to show" in str(study)
+    shown = study_of({"a": [1.0, 2.0, 3.0], "b": [2.0, 3.1, 4.2]})
+    assert "would take" not in str(shown)
+    equal = study_of({"a": [1.0, 2.0], "b": [1.0, 2.0]})
+    assert "would take" not in str(equal)
+    unknown = study_of({"a": [1.0, np.nan], "b": [1.0, 2.0]})
+    assert "would take" not in str(unknown)
+
+
+def test_a_difference_knows_its_pairs_and_who_is_better():
+    study = study_of({"a": [1.0, 2.0, 3.0], "b": [2.0, 3.1, 4.2]})
+    difference = study.difference("a", "b")
+    assert difference.pairs == pytest.approx((-1.0, -1.1, -1.2))
+    assert difference.shown
+    assert difference.better == "a"
+    assert study.difference("b", "a").better == "a"
+    assert study.difference("a", "b", mode="max").better == "b"
+
+
+def test_the_seeds_needed_are_the_fewest():
+    difference = study_of({"a": [1.0, 2.0, 4.0], "b": [2.0, 2.5, 2.0]}).difference(
+        "a", "b"
+    )
+    for size in (0.01, 0.1, 1.0, 10.0):
+        seeds = difference.seeds_needed(size)
+        ratio = size / difference.deviation
+
+        def power(seeds, ratio=ratio):
+            edge = scipy.stats.t.ppf(0.975, seeds - 1)
+            return scipy.stats.nct.sf(edge, seeds - 1, ratio * seeds**0.5)
+
+        assert power(seeds) >= 0.8
+        assert seeds == 2 or power(seeds - 1) < 0.8
+
+
+def test_units_and_what_is_left_of_the_difference_in_parameters_are_told():
+    study = run(["LSTM", "GRU"], recipe=Recipe(units=4, match="params"), seeds=2)
+    units = study.history["units"].to_series()
+    counts = study.runs.groupby("architecture")["parameters"].first()
+    more = counts["GRU"] / counts["LSTM"] - 1
+    words = f"Units: LSTM 4, GRU {units['GRU']} ({more:+.1%} parameters)."
+    assert units["GRU"] > 4
+    assert words in str(study) and words in study.to_markdown()
+
+
+def test_markdown_tells_differences_as_a_list():
+    study = study_of({"a": [1.0, 2.0], "b": [2.0, 1.0], "c": [2.0, 3.5]})
+    lines = study.to_markdown().splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("- a - b"))
+    assert lines[first - 1] == ""
+    assert lines[first + 1].startswith("- a - c")
+    assert lines[first + 2].startswith("  ") and "would take" in lines[first + 2]

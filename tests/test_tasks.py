@@ -336,6 +336,13 @@ def test_characters_are_windows_over_the_text_and_what_follows():
     assert any(alphabet[codes[-1]] == "e" and alphabet[codes[0]] == "o" for codes in y)
 
 
+def test_two_parts_of_a_text_share_an_alphabet():
+    x, _ = tasks.characters(5, length=2, text="bab", alphabet="cab")
+    assert set(x.ravel().tolist()) == {1, 2}
+    with pytest.raises(ValueError, match="every character of the text; 'z' is not"):
+        tasks.characters(5, length=2, text="abz", alphabet="ab")
+
+
 def test_the_text_that_ships_with_python_is_a_text():
     text = tasks.python_documentation()
     assert len(text) > 100_000

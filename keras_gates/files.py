@@ -1,7 +1,24 @@
-"""Folders for the results of a command."""
+"""Files of the command line: what it reads, and where it writes."""
 
 import itertools
+import zipfile
 from pathlib import Path
+
+import numpy as np
+
+
+def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """Returns the array of a .npy file, or all arrays of a .npz file by their names."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no data file '{path}'.")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"'{path}' could not be read as NumPy data: {error} Write it with "
+            "`numpy.savez('data.npz', x=x)`."
+        ) from error
 
 
 def new_folder(path: Path) -> Path:

@@ -1,0 +1,232 @@
+"""`keras-gates compare`: the studies it runs, and what it says of the claims."""
+
+import keras
+import numpy as np
+import pandas
+import pytest
+
+from keras_gates import abilities, claims, cli, costs, evidence, problems, tasks
+from keras_gates.data import checked_data
+from keras_gates.recipe import builders_of
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Data of a user's own."""
+    x, y = tasks.adding(40, length=5)
+    path = tmp_path / "mine.npz"
+    np.savez(path, x=x[:30], y=y[:30], x_val=x[30:], y_val=y[30:])
+    return path
+
+
+SMALL = ["--units", "2", "--seeds", "2", "--epochs", "2", "--learning-rates", "0.01"]
+
+
+# A study from the command line
+
+
+def test_a_study_needs_no_line_of_code(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", str(file), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    out = tmp_path / "keras-gates-mine"
+    assert "LSTM - GRU" in printed and "Written to keras-gates-mine" in printed
+    names = {path.name for path in out.iterdir()}
+    assert names == {"study.md", "runs.csv", "history.csv", "study.png", "runs"}
+    runs = pandas.read_csv(out / "runs.csv")
+    assert runs["architecture"].tolist() == ["LSTM", "GRU"] * 2
+    assert len(pandas.read_csv(out / "history.csv")) == 2 * 2 * 2
+    assert "LSTM - GRU" in (out / "study.md").read_text()
+
+    # Asked again, nothing is trained again; more seeds go on.
+    assert cli.main(["compare", str(file), *SMALL]) == 0
+    again = pandas.read_csv(out / "runs.csv")
+    pandas.testing.assert_frame_equal(again, runs)
+    assert "finished before" in capsys.readouterr().out
+    assert cli.main(["compare", str(file), *SMALL, "--seeds", "3"]) == 0
+    assert len(pandas.read_csv(out / "runs.csv")) == 6
+
+
+@pytest.mark.once
+def test_bad_words_get_a_sentence(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def said(*words):
+        assert cli.main(["compare", *words]) == 2
+        return capsys.readouterr().err
+
+    assert "no task 'sinus'. Choose among sine, digits" in said("sinus")
+    np.savez(tmp_path / "half.npz", x=np.zeros((3, 4, 1)), y=np.zeros((3, 1)))
+    assert "it lacks x_val, y_val" in said("half.npz")
+    assert "There is no data file 'nowhere.npz'" in said("nowhere.npz")
+    (tmp_path / "cut.npz").write_bytes(file.read_bytes()[:90])
+    assert "could not be read as NumPy data" in said("cut.npz")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    assert "has other files in it" in said(str(file), "--out", "full")
+    assert "`units` must be at least 1; got -1" in said(str(file), "--units", "-1")
+    assert "must be at least 2, for an interval" in said("--claims", "--seeds", "1")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", problems.PROBLEMS)
+def test_every_task_is_ready_for_a_study(name):
+    problem = problems.PROBLEMS[name]()
+    data = checked_data(*problem.train, problem.test)
+    (build,) = builders_of(["GRU"], problem.recipe, data).values()
+    model = build()
+    few = [part[:4] for part in problem.train]
+    assert np.isfinite(model.evaluate(*few, verbose=0, return_dict=True)["loss"])
+    few = [part[:4] for part in problem.test]
+    result = model.evaluate(*few, verbose=0, return_dict=True)
+    assert problem.metric.removeprefix("val_") in result
+    assert problem.title and problem.split
+
+
+@pytest.mark.once
+def test_the_parts_of_the_text_do_not_overlap():
+    problem = problems.characters()
+    alphabet = "".join(sorted(set(tasks.python_documentation())))
+
+    def words(codes):
+        return {"".join(alphabet[code] for code in row) for row in codes}
+
+    assert not words(problem.train[0]) & words(problem.test[0])
+    text = tasks.python_documentation()
+    for word in list(words(problem.test[0]))[:20]:
+        assert word in text[int(0.8 * len(text)) :]
+
+
+# Claims
+
+
+def small(question):
+    """The same question of so few data that it is answered at once."""
+
+    def make():
+        problem = question.make()
+        return problem._replace(
+            epochs=2,
+            train=tuple(part[:16] for part in problem.train),
+            test=tuple(part[:16] for part in problem.test),
+        )
+
+    return question._replace(make=make, rates=None)
+
+
+def test_claims_are_answered_with_figures(tmp_path, monkeypatch, capsys):
+    quick = {name: small(question) for name, question in evidence.QUESTIONS.items()}
+    monkeypatch.setattr(evidence, "QUESTIONS", quick)
+    monkeypatch.setattr(abilities, "TASKS", ["digits", evidence.COUNTING])
+    monkeypatch.setattr(abilities, "LENGTHS", (12, 25))
+    names = ["parameters", "speed", "forgetting", "enough"]
+    words = ["compare", "--claims", *names, "--seeds", "2", "--out", str(tmp_path)]
+    assert cli.main(words) == 0
+    backend = keras.backend.backend()
+    page = (tmp_path / f"claims-{backend}.md").read_text()
+    assert page in capsys.readouterr().out
+    for name in names:
+        assert f'"{claims.CLAIMS[name].words}"' in page
+    table = pandas.read_csv(tmp_path / f"claims-{backend}.csv")
+    assert set(table["claim"]) == set(names) and set(table["backend"]) == {backend}
+    assert (table["claim"] == "speed").sum() == 6
+    assert (table["claim"] == "forgetting").sum() == 6
+    measured = table[table["claim"] != "parameters"].dropna()
+    assert (measured["low"] <= measured["value"]).all()
+    assert (measured["value"] <= measured["high"]).all()
+
+
+@pytest.mark.once
+def test_parameters_are_those_of_the_formula():
+    finding = costs.parameters(None)
+    rows = {row.of: row for row in finding.rows}
+    for inputs, units in ((1, 8), (64, 64), (300, 512)):
+        row = rows[f"layer: {inputs} inputs, {units} units"]
+        ratio = 4 * (inputs + units + 1) / (3 * (inputs + units + 2))
+        assert row.value == pytest.approx(100 * (ratio - 1))
+        assert row.verdict == ("about 30 %" if row.value >= 25 else "less")
+    assert {f"model: {name}" for name in problems.PROBLEMS} <= set(rows)
+
+
+def test_memory_is_measured_in_new_processes(monkeypatch, tmp_path):
+    size = "100 steps, 32 inputs, 64 units"
+    monkeypatch.setattr(
+        costs, "SIZES", dict.fromkeys(("left out", size), evidence.SIZES[size])
+    )
+    said = []
+    bench = evidence.Bench(tmp_path, 2, said.append)
+    (row,) = costs.memory(bench).rows
+    assert row.of == size
+    assert row.low <= row.value <= row.high
+    assert "new process" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "judge", "low", "high", "verdict"),
+    [
+        ("costs", "_faster", -9, -1, "slower"),
+        ("costs", "_faster", -1, 9, "no difference shown"),
+        ("costs", "_faster", 1, 24, "faster, by less"),
+        ("costs", "_faster", 20, 26, "compatible with 25 to 30 %"),
+        ("costs", "_faster", 31, 50, "faster, by more"),
+        ("costs", "_less", 1, 2, "less"),
+        ("costs", "_less", -1, 2, "no difference shown"),
+        ("costs", "_less", -2, -1, "more"),
+        ("abilities", "_remembered", 51, 99, "remembers"),
+        ("abilities", "_remembered", 26, 99, "more than guessing"),
+        ("abilities", "_remembered", 10, 99, "no memory shown"),
+        ("abilities", "_better", 1, 2, "better"),
+        ("abilities", "_better", -1, 2, "no difference shown"),
+        ("abilities", "_better", -2, -1, "worse"),
+    ],
+)
+def test_verdicts_follow_from_the_ends(module, judge, low, high, verdict):
+    judges = {"costs": costs, "abilities": abilities}
+    assert getattr(judges[module], judge)(low, high) == verdict
+
+
+def test_a_claim_holds_where_the_rows_say_so():
+    def rows(*verdicts):
+        return [evidence.Row("", 0, 0, 0, verdict) for verdict in verdicts]
+
+    assert evidence.holds(rows("less", "less"), "less") == "Holds here: 2 less"
+    some = evidence.holds(rows("less", "more", "less"), "less")
+    assert some == "Holds in 2 of 3: 2 less, 1 more"
+    assert evidence.holds(rows("more"), "less") == "Not shown here: 1 more"
+
+
+def test_what_is_not_known_is_not_judged():
+    row = evidence.judged("", [1.0, np.nan], costs._faster)
+    assert row.verdict == "not known"
+
+
+def test_the_lower_error_is_in_percent_of_that_of_the_gru():
+    from test_compare import study_of
+
+    study = study_of({"LSTM": [0.9, 1.0, 1.1], "GRU": [1.9, 2.0, 2.13]})
+    row = evidence.lower_error("", study)
+    difference = study.difference("GRU", "LSTM")
+    scale = 100 / np.mean([1.9, 2.0, 2.13])
+    assert row.value == pytest.approx(scale * difference.mean)
+    assert row.low == pytest.approx(scale * difference.low)
+    assert row.verdict == "better"
+    swapped = study_of({"GRU": [0.9, 1.0, 1.1], "LSTM": [1.9, 2.0, 2.13]})
+    assert evidence.lower_error("", swapped).verdict == "worse"
+
+
+def test_the_longest_word_is_the_last_before_the_first_mistake():
+    _, scores = problems.anbn(8).test
+    assert evidence.longest_word(scores) == 8
+    # After an `a` nobody can know what follows: an answer there is no mistake.
+    unsure = scores.copy()
+    unsure[4, :5] = 1 - unsure[4, :5]
+    assert evidence.longest_word(unsure) == 8
+    early = scores.copy()
+    early[5, 11] = [1, 0, 0]  # The end, one b too early.
+    assert evidence.longest_word(early) == 5
+    late = scores.copy()
+    late[5, 12] = [0, 0, 1]  # And no end.
+    assert evidence.longest_word(late) == 5
+    first = scores.copy()
+    first[0, 2] = [0, 1, 0]
+    assert evidence.longest_word(first) == 0
