@@ -49,7 +49,7 @@ def noise(batches: int, steps: int, features: int, units: int) -> Problem:
         (x, y),
         (x[:BATCH_SIZE], y[:BATCH_SIZE]),
         "The cost alone is measured.",
-        epochs=4,
+        epochs=9,
         recipe=Recipe(units=units),
     )
 

@@ -12,8 +12,9 @@ def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no data file '{path}'.")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"'{path}' could not be read as NumPy data: {error} Write it with "
