@@ -134,7 +134,7 @@ def test_each_architecture_gets_the_rate_with_which_it_learns():
     assert chosen["small"] == {1e-1} and chosen["large"] == {1e-5}
     # Chosen with another seed than those that are reported.
     assert not set(study.trials["seed"]) & set(study.runs["seed"])
-    assert "Learning rates, chosen by validation loss: 0.1 for small" in str(study)
+    assert "Learning rates, chosen by validation loss: small 0.1, large" in str(study)
 
 
 @pytest.mark.parametrize(
@@ -597,12 +597,12 @@ def test_the_seeds_needed_are_the_fewest():
 
 
 def test_units_and_what_is_left_of_the_difference_in_parameters_are_told():
-    study = run(["LSTM", "GRU"], recipe=Recipe(units=4, match="params"), seeds=2)
+    study = run(["LSTM", "GRU"], recipe=Recipe(units=8, match="params"), seeds=2)
     units = study.history["units"].to_series()
     counts = study.runs.groupby("architecture")["parameters"].first()
     more = counts["GRU"] / counts["LSTM"] - 1
-    words = f"Units: LSTM 4, GRU {units['GRU']} ({more:+.1%} parameters)."
-    assert units["GRU"] > 4
+    words = f"Units: LSTM 8, GRU {units['GRU']} ({more:+.1%} parameters)."
+    assert units["GRU"] > 8
     assert words in str(study) and words in study.to_markdown()
 
 
