@@ -78,7 +78,9 @@ QUESTIONS = {
         name: Question(functools.partial(temporal_order, length), (BASIC, GRU, LSTM))
         for length, name in ORDERS.items()
     },
-    COUNTING: Question(functools.partial(anbn, LONGEST_WORD), predict=True),
+    COUNTING: Question(
+        functools.partial(anbn, LONGEST_WORD), rates=(3e-2, 1e-2), predict=True
+    ),
     "sine, 500 points": Question(functools.partial(sine, 5000, 500)),
     "adding, 200 steps": Question(functools.partial(adding, 200)),
 }

@@ -104,7 +104,7 @@ def anbn(most: int = 60) -> Problem:
         tasks.anbn(1000),
         tuple(map(_stacked, zip(*longer, strict=True))),
         f"Words with n up to 30 train; one of each n up to {most} tests.",
-        epochs=30,
+        epochs=100,
         recipe=Recipe(
             units=10,
             front=keras.layers.Masking,
