@@ -108,12 +108,14 @@ def _folder(path: Path) -> Path:
 
 def _draw(study: Study, metric: str):
     """Draws the curves per epoch and per second, and the differences."""
-    several = {name: study.history.sizes[name] > 1 for name in ("architecture", "seed")}
-    rows = 3 if all(several.values()) else 2
-    figure = canvas.new_figure(height=3.2 * rows)
-    axes = figure.subplots(rows)
+    comparable = all(study.history.sizes[name] > 1 for name in ("architecture", "seed"))
+    heights = [3.2, 3.2, 1.8] if comparable else [3.2, 3.2]
+    figure = canvas.new_figure(sum(heights))
+    axes = figure.subplots(len(heights), height_ratios=heights)
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
     plots.study(study, metric=metric, ax=axes[0])
     plots.study(study, metric=metric, along="elapsed", ax=axes[1])
-    if rows == 3:
+    if comparable:
         plots.differences(study, metric=metric, ax=axes[2])
     return figure

@@ -24,13 +24,10 @@ from keras_gates.gather import attributes, gather
 from keras_gates.ledger import Ledger, describe
 from keras_gates.recipe import Builder, Recipe
 from keras_gates.study import Study
-from keras_gates.training import Order, Run, Settings, set_rate
+from keras_gates.training import TUNING_SEED, Order, Run, Settings, set_rate
 
 if TYPE_CHECKING:
     from keras_gates.recorder import GateRecorder
-
-TUNING_SEED = 2**32 - 1
-"""For choosing learning rates: the same however many seeds a study has."""
 
 
 def compare(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_gates.ledger import Ledger
-from keras_gates.training import Order, Run, Settings, train
+from keras_gates.training import TUNING_SEED, Order, Run, Settings, train
 
 
 def conduct(
@@ -125,10 +125,10 @@ class Progress:
         elif self._shown:
             took = "finished before" if before else f"{sum(run.seconds):.3g} s"
             loss = run.history.get("val_loss", [np.nan])[-1]
+            what = "tuning" if run.seed == TUNING_SEED else f"seed {run.seed}"
             self._console.print(
-                f"{self.done} of {self.total} runs: {run.architecture}, seed "
-                f"{run.seed}, learning rate {run.learning_rate:.3g}: val_loss "
-                f"{loss:.4g}, {took}"
+                f"{self.done} of {self.total} runs: {run.architecture}, {what}, "
+                f"learning rate {run.learning_rate:.3g}: val_loss {loss:.4g}, {took}"
             )
 
     def _table(self):
@@ -140,9 +140,13 @@ class Progress:
         for heading in ("runs", "last val_loss", "mean val_loss", "training, s"):
             table.add_column(heading, justify="right")
         for name, runs in self._runs.items():
-            losses = [run.history.get("val_loss", [np.nan])[-1] for run in runs]
+            losses = [
+                run.history.get("val_loss", [np.nan])[-1]
+                for run in runs
+                if run.seed != TUNING_SEED
+            ]
             seconds = sum(sum(run.seconds) for run in runs)
-            ends = (losses[-1], np.mean(losses)) if runs else ()
+            ends = (losses[-1], np.mean(losses)) if losses else ()
             cells = [f"{value:.4g}" for value in ends] or ["", ""]
             # A name may look like markup.
             table.add_row(Text(name), str(len(runs)), *cells, f"{seconds:.3g}")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from keras_gates.recorder import GateRecorder
 
+TUNING_SEED = 2**32 - 1
+"""For choosing learning rates: the same however many seeds a study has."""
+
 MEMORY_INTERVAL, INFERENCE_REPEATS = 0.02, 7
 """Seconds between two looks at the memory, and how often inference is timed."""
 

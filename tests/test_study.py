@@ -495,6 +495,32 @@ def test_sequences_to_validate_with_may_be_longer():
     assert np.isfinite(run(["GRU"], validation_data=longer).runs["val_loss"]).all()
 
 
+def test_a_live_table_keeps_tuning_out_of_its_means():
+    from rich.console import Console
+
+    from keras_gates.conduct import Progress
+    from keras_gates.training import TUNING_SEED, Run
+
+    def ended(seed, loss):
+        return Run("GRU", seed, 0.1, 9, 1, {"val_loss": [loss]}, [2.0], 0.1, 9)
+
+    progress = Progress(["GRU", "LSTM"], 4, shown=False)
+    console = Console(record=True, width=80, force_terminal=True)
+    for run_ in (ended(TUNING_SEED, 70.0), ended(0, 1.0), ended(1, 2.0)):
+        progress.ended(run_)
+    console.print(progress._table())
+    text = console.export_text()
+    (row,) = [line for line in text.splitlines() if "GRU" in line]
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "GRU",
+        "3",
+        "2",
+        "1.5",
+        "6",
+    ]
+    assert "3 of 4 runs" in text
+
+
 # The rule of thumb
 
 
