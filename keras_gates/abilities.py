@@ -37,7 +37,7 @@ def forgetting(bench: Bench) -> Finding:
         "Accuracy in % at telling which of two symbols came first, and how long before "
         "the end the first of them was. Guessing gives 25 %, and 50 % is what knowing "
         "only the second symbol gives: to remember is to be above that. Learning rates "
-        "tuned for each.",
+        "tuned for each. Where nothing remembers, twenty epochs are too few for all.",
         rows,
         f"{holds(basic[1:], *FORGOTTEN)}, for the basic RNN over more than ten steps.",
     )
@@ -65,8 +65,8 @@ def long_sequences(bench: Bench) -> Finding:
     further = reached[LSTM] - reached[GRU]
     rows.append(judged("counting, how much further n goes", further, _better))
     return Finding(
-        "The LSTM's advantage: how much lower its validation loss is, in % of the "
-        "GRU's; and for a^n b^n, learned up to n = 30, up to which larger n every word "
+        "The LSTM's advantage: how much lower its validation loss is than the GRU's; "
+        "and for a^n b^n, learned up to n = 30, up to which larger n every word "
         f"is right (mean over seeds: LSTM {reached[LSTM].mean():.0f}, GRU "
         f"{reached[GRU].mean():.0f}, of at most {LONGEST_WORD}).",
         rows,
@@ -88,7 +88,7 @@ def enough(bench: Bench) -> Finding:
     fine = sum(row.verdict != "better" for row in rows)
     ends = scipy.stats.binomtest(fine, len(rows)).proportion_ci(method="exact")
     return Finding(
-        "How much lower the LSTM's validation loss is, in % of the GRU's, with as many "
+        "How much lower the LSTM's validation loss is than the GRU's, with as many "
         "units. A GRU is good enough where the LSTM was not shown to be better.",
         rows,
         f"Good enough on {fine} of {len(rows)} tasks: {100 * fine / len(rows):.0f} %, "

@@ -164,7 +164,7 @@ def judged(of: str, values, judge: Callable[[float, float], str]) -> Row:
 def tally(rows: list[Row]) -> str:
     """Returns how often each verdict was reached, in words."""
     counts = collections.Counter(row.verdict for row in rows)
-    return ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    return "; ".join(f"{verdict}: {number}" for verdict, number in counts.items())
 
 
 def holds(rows: list[Row], *wanted: str) -> str:
@@ -174,17 +174,23 @@ def holds(rows: list[Row], *wanted: str) -> str:
         answer = "Holds here" if held else "Not shown here"
     else:
         answer = f"Holds in {held} of {len(rows)}"
-    return f"{answer}: {tally(rows)}"
+    return f"{answer} ({tally(rows)})"
 
 
-def lower_error(of: str, study: Study) -> Row:
-    """Compares the losses within pairs, in % of the mean of the GRU's."""
+def lower_error(name: str, study: Study) -> Row:
+    """Compares the validation losses of the LSTM and the GRU, within pairs."""
     difference = study.difference(GRU, LSTM)
-    scale = 100 / study.summary()["mean"][GRU]
-    ends = (scale * end for end in (difference.mean, difference.low, difference.high))
+    means = study.summary()["mean"]
+    of = f"{name}: LSTM {means[LSTM]:.3g}, GRU {means[GRU]:.3g}"
     verdict = {LSTM: "better", GRU: "worse", None: "no difference shown"}
     known = not math.isnan(difference.mean)
-    return Row(of, *ends, verdict[difference.better] if known else "not known")
+    return Row(
+        of,
+        difference.mean,
+        difference.low,
+        difference.high,
+        verdict[difference.better] if known else "not known",
+    )
 
 
 def longest_word(scores: np.ndarray) -> int:
