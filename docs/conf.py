@@ -11,7 +11,7 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 html_theme = "furo"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "claims"]  # The parts of the page of claims.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]
