@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 import keras_gates
@@ -29,24 +30,36 @@ def run(options) -> int:
     """
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if options.claims is not None:
+        if options.data is not None:
+            raise ValueError(
+                f"--claims brings its own tasks; leave {options.data!r} out."
+            )
         out = _folder(options.out or Path("keras-gates-claims"))
         claims.run(options.claims or list(claims.CLAIMS), out, options.seeds, console)
         return 0
-    problem = _problem(options.data)
-    out = _folder(options.out or Path(f"keras-gates-{Path(options.data).stem}"))
-    console.print(f"{problem.title}\n{problem.split}\n")
+    if len(set(options.architectures)) < len(options.architectures):
+        raise ValueError("--architectures must name each one once.")
+    if options.jobs == 0:
+        raise ValueError("--jobs must be 1 or more, or -1 for one on each core; got 0.")
+    data = options.data or "sine"
+    problem = _problem(data)
+    out = _folder(options.out or Path(f"keras-gates-{Path(data).stem}"))
+    console.print(f"{problem.title}\n{problem.split}")
+    if options.learning_rates:
+        console.print("The learning rates are chosen on the validation part, too.")
+    console.print()
     study = keras_gates.compare(
         options.architectures,
         *problem.train,
         validation_data=problem.test,
         recipe=dataclasses.replace(
             problem.recipe,
-            units=options.units or problem.recipe.units,
+            units=problem.recipe.units if options.units is None else options.units,
             layers=options.layers,
             match=options.match,
         ),
         seeds=options.seeds,
-        epochs=options.epochs or problem.epochs,
+        epochs=problem.epochs if options.epochs is None else options.epochs,
         batch_size=options.batch_size,
         learning_rates=options.learning_rates or None,
         n_jobs=options.jobs,
@@ -84,12 +97,12 @@ def _problem(data: str) -> Problem:
             "y_val (keras_gates.tasks.time_split), for classes an even share of each "
             "(class_split)."
         )
-    x, y, x_val, y_val = (arrays[name] for name in PARTS)
+    x, y, x_val, y_val = (np.atleast_1d(arrays[name]) for name in PARTS)
     return Problem(
         f"The data of {path}",
         (x, y),
         (x_val, y_val),
-        f"{len(x):,} sequences train, {len(x_val):,} test, as the file has them.",
+        f"{len(x):,} sequences train, {len(x_val):,} validate, as the file has them.",
         epochs=20,
         recipe=Recipe(),
     )
@@ -97,6 +110,8 @@ def _problem(data: str) -> Problem:
 
 def _folder(path: Path) -> Path:
     """Makes a folder for results, which must be new, empty or that of a study."""
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"--out must be a folder; '{path}' is a file.")
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()) and not (path / RUNS).is_dir():
         raise FileExistsError(

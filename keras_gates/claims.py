@@ -2,6 +2,7 @@
 
 Behind `keras-gates compare --claims`. A claim is measured by studies, whose finished
 runs are kept, and judged by the ends of their intervals, not by a look at the means.
+What was not measured well enough speaks neither for a claim nor against it.
 """
 
 import platform
@@ -41,7 +42,8 @@ def run(names: Iterable[str], out: Path, seeds: int, console) -> None:
 
     Args:
         names: Keys of `CLAIMS`.
-        out: A folder. Runs that are kept in it are not trained again.
+        out: A folder. Studies that are kept in it are not trained again; memory is
+            measured anew each time.
         seeds: Seeds of each study, at least 2.
         console: Where to tell how far it is.
     """
@@ -51,9 +53,9 @@ def run(names: Iterable[str], out: Path, seeds: int, console) -> None:
         raise ValueError(
             f"--seeds must be at least 2, for an interval over them; got {seeds}."
         )
-    bench = Bench(out / "runs", seeds, console.print)
-    found = {name: CLAIMS[name].measure(bench) for name in names}
     backend = keras.backend.backend()
+    bench = Bench(out / "runs" / backend, seeds, console.print)
+    found = {name: CLAIMS[name].measure(bench) for name in names}
     tables = {
         name: pandas.DataFrame(finding.rows).assign(claim=name, backend=backend)
         for name, finding in found.items()

@@ -158,10 +158,9 @@ def _add_compare(commands) -> None:
     command.add_argument(
         "data",
         nargs="?",
-        default="sine",
         metavar="TASK|FILE.npz",
         help=f"one of {', '.join(PROBLEMS)}; or a .npz file with the arrays x, y, "
-        "x_val and y_val (default: %(default)s)",
+        "x_val and y_val (default: sine)",
     )
     command.add_argument(
         "--architectures",
@@ -222,8 +221,8 @@ def _add_compare(commands) -> None:
         nargs="*",
         choices=claims.CLAIMS,
         metavar="CLAIM",
-        help=f"measure what is taught: {', '.join(claims.CLAIMS)}, or all of it. Takes "
-        "only --seeds and --out of the options above",
+        help=f"measure what is taught: {', '.join(claims.CLAIMS)}, or all of it. Of "
+        "the other options only --seeds and --out count",
     )
     command.add_argument(
         "--out",

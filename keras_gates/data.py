@@ -78,6 +78,11 @@ def _array(name: str, leaf: Any) -> np.ndarray:
             f"`{name}` must have at least one sample; got an array of shape "
             f"{array.shape}."
         )
+    if array.dtype.kind in "OSUMm":
+        raise TypeError(
+            f"`{name}` must hold numbers; got {array.dtype}. Number classes with "
+            "`np.unique(y, return_inverse=True)`."
+        )
     if not np.issubdtype(array.dtype, np.floating):
         return array
     bad = np.count_nonzero(~np.isfinite(array))

@@ -100,17 +100,18 @@ class Ledger:
 
     def _begin(self, description: dict[str, Any]) -> None:
         about = self._path / STUDY
-        if not about.exists():
-            # Hidden are the lock, and what is left where the writer was killed here.
-            if any(not path.name.startswith(".") for path in self._path.iterdir()):
-                raise ValueError(
-                    f"`folder` must be new, empty or that of a study; '{self._path}' "
-                    "has other files in it. Choose another."
-                )
+        # Hidden are the lock, and what is left where a writer was killed.
+        shown = {path.name for path in self._path.iterdir() if path.name[0] != "."}
+        if shown <= {STUDY}:  # No run was finished yet: nothing can be mixed.
             unfinished = about.with_name(f".{STUDY}")
             unfinished.write_text(json.dumps(description, indent=1))
             os.replace(unfinished, about)
             return
+        if not about.exists():
+            raise ValueError(
+                f"`folder` must be new, empty or that of a study; '{self._path}' has "
+                "other files in it. Choose another."
+            )
         found = json.loads(about.read_text())
         names = [*description, *(name for name in found if name not in description)]
         other = [name for name in names if found.get(name) != description.get(name)]

@@ -171,6 +171,10 @@ def predictions(truth: Any, predictions: Any, *, ax: Axes | None = None) -> Axes
         ['truth', 'LSTM']
     """
     by_seed = _by_seed(predictions)
+    if not by_seed:
+        raise ValueError(
+            "`predictions` must hold those of at least one model; it is empty."
+        )
     truth = _column("truth", truth)
     axes = ax or canvas.new_axes()
     axes.plot(truth, color="0.7", linewidth=3, label="truth")

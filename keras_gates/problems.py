@@ -18,7 +18,8 @@ class Problem(NamedTuple):
     Attributes:
         title: What is learned, in a line.
         train: Inputs and targets to learn from.
-        test: Inputs and targets to be judged by.
+        test: Inputs and targets to validate with. If learning rates are tuned, they
+            are chosen on these, too.
         split: How the two parts were told apart.
         epochs: How long to train.
         recipe: What is built around the recurrent layers.
@@ -42,7 +43,7 @@ def sine(points: int = 5000, window: int = 50, epochs: int = 5) -> Problem:
         f"Forecast sin(0.02 t) + sin(0.005 t) + noise from windows of {window} points",
         train,
         test,
-        "The first 80 % in time order train, the last 20 % test. A random split "
+        "The first 80 % in time order train, the last 20 % validate. A random split "
         "would leak: neighbouring windows share all but one of their points.",
         epochs,
     )
@@ -56,7 +57,7 @@ def digits() -> Problem:
         "Read 1,797 handwritten digits, 8 rows of 8 pixels, row by row",
         (x[:cut], y[:cut]),
         (x[cut:], y[cut:]),
-        "80 % of the images train, 20 % test, in random order: no two overlap.",
+        "80 % of the images train, 20 % validate, in random order: no two overlap.",
         epochs=20,
         metric="val_accuracy",
     )
@@ -68,7 +69,7 @@ def adding(length: int = 50, epochs: int = 20) -> Problem:
         f"Add two marked numbers among {length}; answering 1 has an error of 1/6",
         tasks.adding(4000, length=length),
         tasks.adding(500, length=length, seed=1),
-        "Drawn anew: 4,000 sequences train, 500 test.",
+        "Drawn anew: 4,000 sequences train, 500 validate.",
         epochs,
     )
 
@@ -79,7 +80,7 @@ def temporal_order(length: int = 50) -> Problem:
         f"Tell the order of two symbols among {length}; guessing is right in 25 %",
         tasks.temporal_order(2000, length=length),
         tasks.temporal_order(500, length=length, seed=1),
-        "Drawn anew: 2,000 sequences train, 500 test.",
+        "Drawn anew: 2,000 sequences train, 500 validate.",
         epochs=20,
         metric="val_accuracy",
     )
@@ -91,7 +92,7 @@ def copy() -> Problem:
         "Repeat ten symbols after ten steps",
         tasks.copy_memory(2000, delay=10),
         tasks.copy_memory(500, delay=10, seed=1),
-        "Drawn anew: 2,000 sequences train, 500 test.",
+        "Drawn anew: 2,000 sequences train, 500 validate.",
         epochs=20,
     )
 
@@ -103,7 +104,7 @@ def anbn(most: int = 60) -> Problem:
         "Count: the next symbol of words a^n b^n",
         tasks.anbn(1000),
         tuple(map(_stacked, zip(*longer, strict=True))),
-        f"Words with n up to 30 train; one of each n up to {most} tests.",
+        f"Words with n up to 30 train; one of each n up to {most} validates.",
         epochs=100,
         recipe=Recipe(
             units=10,
@@ -120,7 +121,7 @@ def reber() -> Problem:
         "Say what may follow each symbol of an embedded Reber word",
         tasks.embedded_reber(1000),
         tasks.embedded_reber(300, seed=1),
-        "Drawn anew: 1,000 words train, 300 test. Short words are in both.",
+        "Drawn anew: 1,000 words train, 300 validate. Short words are in both.",
         epochs=20,
         recipe=Recipe(
             front=keras.layers.Masking,
@@ -138,7 +139,7 @@ def characters() -> Problem:
         "The next character of Python's documentation",
         tasks.characters(2000, text=text[:cut], alphabet=alphabet),
         tasks.characters(500, text=text[cut:], alphabet=alphabet, seed=1),
-        "Windows over the first 80 % of the text train, over the rest test.",
+        "Windows over the first 80 % of the text train, over the rest validate.",
         epochs=5,
         recipe=Recipe(units=64),
     )

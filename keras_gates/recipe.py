@@ -184,20 +184,47 @@ def _form(data: Data) -> dict[str, Any]:
             "`x[..., None]` for one feature."
         )
     classes = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
+    for name, training, validation in (("x", x, data.x_val), ("y", y, data.y_val)):
+        # Their lengths in time may differ.
+        if training.shape[2:] != validation.shape[2:] or (
+            name == "y"
+            and training.ndim == 2
+            and training.shape != x.shape[:2]
+            and training.shape[1] != validation.shape[1]
+        ):
+            raise ValueError(
+                f"`{name}` and its part of `validation_data` must be of one kind; "
+                f"their shapes are {training.shape} and {validation.shape}. Take both "
+                "from one array."
+            )
     rank = y.ndim if classes else y.ndim - 1
     numbers = 1 if y.ndim == 1 else y.shape[-1]
+    sequences = rank == 2 and y.shape[1] == x.shape[1]
+    if classes and y[0].size > 1 and not sequences:
+        raise ValueError(
+            "`y` must hold one integer for each sample or each time step; got the "
+            f"shape {y.shape}. Turn one-hot targets into numbers with `y.argmax(-1)`, "
+            "or make quantities floats."
+        )
     one_length = x.shape[1] == data.x_val.shape[1]
     return {
         "shape": (x.shape[1] if one_length else None, *x.shape[2:]),
-        "symbols": _codes(x, data.x_val) if symbols else 0,
-        "outputs": _codes(y, data.y_val) if classes else numbers,
+        "symbols": _codes("x", x, data.x_val) if symbols else 0,
+        "outputs": _codes("y", y, data.y_val) if classes else numbers,
         "classes": bool(classes),
-        "sequences": rank == 2 and y.shape[1] == x.shape[1],
+        "sequences": sequences,
     }
 
 
-def _codes(*parts: np.ndarray) -> int:
+def _codes(name: str, *parts: np.ndarray) -> int:
     """Returns how many codes there are, from 0 to the largest."""
+    smallest = min(int(part.min()) for part in parts)
+    if smallest < 0:
+        raise ValueError(
+            f"`{name}` holds integers, which must be codes from 0 on; the smallest is "
+            f"{smallest}. Make quantities floats, or number classes anew with "
+            "`np.unique(y, return_inverse=True)`."
+        )
     return 1 + max(int(part.max()) for part in parts)
 
 

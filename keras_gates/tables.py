@@ -125,8 +125,11 @@ def _rule_and_measurement(study: "Study", metric: str) -> list[str]:
         samples=about["samples"],
         priority="speed" if metric.endswith("seconds") else "accuracy",
     )
-    better = study.difference(*names, metric).better
-    if better is None:
+    difference = study.difference(*names, metric)
+    better = difference.better
+    if math.isnan(difference.mean):
+        outcome = "the measurement cannot tell"
+    elif better is None:
         outcome = "the measurement shows no difference"
     elif better == advice.architecture:
         outcome = "the measurement agrees"

@@ -639,3 +639,46 @@ def test_markdown_tells_differences_as_a_list():
     assert lines[first - 1] == ""
     assert lines[first + 1].startswith("- a - c")
     assert lines[first + 2].startswith("  ") and "would take" in lines[first + 2]
+
+
+# Data that do not suit a recipe
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "validation_data", "error", "sentence"),
+    [
+        (
+            X,
+            np.full(SAMPLES, -1),
+            None,
+            ValueError,
+            "codes from 0 on; the smallest is -1",
+        ),
+        (X, np.eye(2, dtype=int)[np.arange(SAMPLES) % 2], None, ValueError, "one-hot"),
+        (X, np.full(SAMPLES, "cat"), None, TypeError, "must hold numbers; got <U3"),
+        (X, Y, (draw(6, 5, 2), draw(6, 1)), ValueError, "`x` and its part"),
+        (X, Y, (draw(6, 5, 1), draw(6, 2)), ValueError, "`y` and its part"),
+    ],
+)
+def test_data_that_do_not_suit_a_recipe_get_a_sentence(
+    x, y, validation_data, error, sentence
+):
+    with pytest.raises(error, match=sentence):
+        run(["GRU"], x, y, validation_data=validation_data or (x, y))
+
+
+def test_a_folder_in_which_nothing_was_finished_is_free(tmp_path):
+    def broken(name, seed, model):
+        raise Stop
+
+    with pytest.raises(Stop):
+        run({"a": build_lstm}, folder=tmp_path, on_run_end=broken)
+    assert len(run({"a": build_dense}, folder=tmp_path, epochs=2).runs) == 1
+    with pytest.raises(ValueError, match="cannot be continued"):
+        run({"a": build_dense}, folder=tmp_path, epochs=3)
+
+
+def test_what_is_not_known_neither_agrees_nor_disagrees():
+    study = study_of({"GRU": [2.0, np.nan], "LSTM": [1.0, 1.1]})
+    study.history.attrs.update(timesteps=40, samples=5000)
+    assert "LSTM; the measurement cannot tell." in str(study)
