@@ -1,0 +1,142 @@
+"""The diagnosis: each sentence where it is due, with the true figure, and not else."""
+
+import numpy as np
+import pytest
+import xarray
+from test_stats import layer, tree
+
+from keras_gates import stats
+from keras_gates.vocabulary import GRU, LSTM
+
+pytestmark = pytest.mark.once
+
+DIMENSIONS = ("sample", "time", "unit")
+SHAPE = (4, 20, 8)
+
+
+def healthy(kind=LSTM, name="lstm"):
+    """Gates all over their range, with a memory as long as the sequence."""
+    rng = np.random.default_rng(0)
+    data = {}
+    for signal in kind.signals:
+        low = 0.06 if signal in kind.gates else -1
+        data[signal] = (DIMENSIONS, rng.uniform(low, 0.94, SHAPE))
+    keep = 0.9 + 0.04 * rng.random(SHAPE)
+    data[kind.keep] = (DIMENSIONS, keep)
+    return xarray.Dataset(data, attrs={"kind": kind.name, "layer": name})
+
+
+def sentences(gates, **options):
+    return [symptom.sentence for symptom in stats.diagnose(gates, **options).symptoms]
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_nothing_to_say_is_said_too(kind):
+    found = stats.diagnose(healthy(kind, "a"))
+    assert found.symptoms == ()
+    assert str(found) == "- Nothing stands out in 'a'."
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "words"),
+    [
+        ("forget", 0.97, "of 'forget' in 'lstm' is above 0.95: this layer hardly ever"),
+        ("forget", 0.03, "of 'forget' in 'lstm' is below 0.05: this layer hardly rem"),
+        ("input", 0.97, "'input' in 'lstm' is above 0.95: this layer writes"),
+        ("output", 0.97, "'output' in 'lstm' is above 0.95: this layer shows"),
+    ],
+)
+def test_a_gate_that_is_stuck_is_told_with_its_share(gate, value, words):
+    gates = healthy()
+    gates[gate][:3] = value  # Three samples of four.
+    told = [sentence for sentence in sentences(gates) if words in sentence]
+    assert len(told) == 1 and told[0].startswith("75 %")
+    assert not any(words in sentence for sentence in sentences(gates, share=0.8))
+    gates[gate][2] = 0.5
+    gates[gate][:2, :5] = 0.5
+    assert not any(words in sentence for sentence in sentences(gates))
+
+
+def test_masked_steps_count_in_no_share():
+    gates = healthy()
+    gates["forget"][:2] = 0.97
+    masked = gates.copy(deep=True)
+    for signal in LSTM.signals:
+        masked[signal][3] = np.nan
+    assert any(told.startswith("50 % of 'forget'") for told in sentences(gates))
+    assert any(told.startswith("67 % of 'forget'") for told in sentences(masked))
+
+
+def test_short_time_scales_are_told_beside_the_length():
+    gates = healthy()
+    gates["forget"][:] = np.exp(-1 / 0.8)
+    (told,) = sentences(gates)
+    assert "end at 0.8 steps, and the sequences have 20" in told
+    assert sentences(gates, reach=0.03) == []
+
+
+def test_dead_units_are_counted_and_named():
+    gates = healthy()
+    gates["hidden"][..., 2] = 0.4
+    gates["output"][..., 5] = 0.01
+    (told,) = sentences(gates)
+    assert told.startswith("2 of 8 units in 'lstm' are dead (2, 5)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(LSTM, "'input' and 1 - 'forget'"), (GRU, "'reset' and 'update'")],
+)
+def test_gates_that_say_the_same_are_told(kind, words):
+    gates = healthy(kind)
+    first = "input" if kind is LSTM else "reset"
+    keep = gates[kind.keep]
+    gates[first] = 10 * (0.94 - keep) + 0.1 if kind is LSTM else 10 * (keep - 0.9) + 0.1
+    (told,) = sentences(gates)
+    assert told.startswith(words) and "correlation is 1.00" in told
+    assert sentences(gates, correlation=1.01) == []
+
+
+def test_a_gate_near_a_half_is_told_if_it_hardly_moves():
+    gates = healthy()
+    gates["output"] = 0.5 + 0.01 * (gates["output"] - 0.5)
+    (told,) = sentences(gates)
+    assert told.startswith("'output' in 'lstm' stays near a half (1.00 of 1 bit")
+
+
+def test_the_most_serious_comes_first_and_layers_keep_their_names():
+    data = tree()
+    data["encoder/lstm"]["hidden"][..., 0] = 0.4
+    data["gru"]["hidden"][..., :3] = 0.4
+    found = stats.diagnose(data)
+    severities = [symptom.severity for symptom in found.symptoms]
+    assert severities == sorted(severities, reverse=True)
+    dead = [told for told in found.symptoms if "dead" in told.sentence]
+    assert [told.layer for told in dead] == ["gru", "encoder/lstm"]
+    assert found.layers == ("encoder/lstm", "gru")
+
+
+def test_what_cannot_be_told_is_left_out_and_what_is_masked_is_said():
+    assert sentences(healthy()[["cell"]]) == []
+    masked = healthy().where(False)
+    masked.attrs = {"layer": "lstm"}
+    assert sentences(masked) == [
+        "Every step of 'lstm' is masked: there is nothing to measure."
+    ]
+    with pytest.raises(ValueError, match="of one moment; 'a layer' has 2 steps"):
+        stats.diagnose(xarray.concat([layer(LSTM), layer(LSTM, 1)], "step"))
+    with pytest.raises(TypeError, match="got DataArray"):
+        stats.diagnose(healthy()["forget"])
+    with pytest.raises(ValueError, match="at least one of"):
+        stats.diagnose(xarray.Dataset())
+
+
+def test_lazy_data_give_the_same_diagnosis():
+    data = tree()
+    assert str(stats.diagnose(data.chunk({"sample": 1}))) == str(stats.diagnose(data))
+
+
+def test_one_sample_and_one_step_are_enough():
+    gates = healthy().isel(sample=[0], time=[0])
+    gates.attrs["layer"] = "lstm"
+    assert all(isinstance(sentence, str) for sentence in sentences(gates))
