@@ -343,3 +343,21 @@ def test_one_step_of_one_sample_and_numbers_that_are_none_are_drawn(kind, value)
     np.testing.assert_allclose(
         plots.timescales(broken).lines[1].get_ydata(), finite, rtol=1e-6
     )
+
+
+DRAWN = {
+    "saturation": lambda node: plots.saturation(node[["reset"]]).figure,
+    "timescales": lambda node: plots.timescales(node).figure,
+    "horizon": lambda node: plots.horizon(node).figure,
+    "ridges": lambda node: plots.ridges(statistics(), gate="reset").figure,
+    "trajectories": lambda node: plots.trajectories(node, units=0),
+    "text": lambda node: plots.text(node, "abcdef", unit=0),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_every_picture_of_a_gru_says_what_an_update_of_one_does(draw):
+    figure = draw(layer(GRU))
+    assert said(figure).count(KEEP_CONVENTION) == 1
+    shown = figure._repr_html_()
+    assert shown is None or KEEP_CONVENTION in shown
