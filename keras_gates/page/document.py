@@ -20,7 +20,17 @@ from keras_gates.page.thinning import Part
 if TYPE_CHECKING:
     import xarray
 
-SCRIPTS = ("data.js", "search.js", "draw.js", "page.js")
+# In this order: each uses what stands in those before it.
+SCRIPTS = (
+    "data.js",
+    "search.js",
+    "draw.js",
+    "arrange.js",
+    "view.js",
+    "reading.js",
+    "answers.js",
+    "page.js",
+)
 
 
 def write(
@@ -131,8 +141,7 @@ def _layer(
         real = real.values if v.SAMPLE in real.dims else real.values[None]
         blocks[f"mask-{index}"] = _lines(real.astype(np.uint8), layer)
     if inputs and inputs.numbers is not None:
-        framed = v.FRAME in layer.data.dims
-        blocks[f"input-{index}"] = _lines(inputs.numbers, layer, frames=framed)
+        blocks[f"input-{index}"] = _lines(inputs.numbers, layer)
     return {
         "index": index,
         "name": layer.name,
@@ -174,9 +183,9 @@ def _signal(name: str, packed: encoding.Packed) -> dict[str, Any]:
     }
 
 
-def _lines(array: np.ndarray, layer: Layer, frames: bool = True) -> str:
+def _lines(array: np.ndarray, layer: Layer) -> str:
     """Returns a line of text for each sample, or for each frame of each."""
-    if v.FRAME in layer.data.dims and frames:
+    if v.FRAME in layer.data.dims:
         array = array.reshape(-1, *array.shape[2:])
     return "\n".join(map(encoding.as_text, array))
 

@@ -12,7 +12,7 @@ function model(name) {
 }
 
 /** Groups of steps, at least a pixel wide each, that cover what is looked at. */
-function groups(from, to, steps, pixels) {
+function groups({ from, to }, steps, pixels) {
   const first = Math.max(0, Math.floor(from + 0.5));
   const last = Math.min(steps - 1, Math.ceil(to - 0.5));
   const size = Math.max(1, Math.ceil((last - first + 1) / Math.max(1, pixels)));
@@ -51,15 +51,15 @@ function picture(signal, order, across, up, steps, [low, high]) {
 }
 
 /** Draws a heat map; returns how many steps and units a pixel stands for. */
-function drawMap(name, signal, side, order, window, width, height) {
+function drawMap(name, { signal, side }, order, look, [width, height]) {
   const { steps } = side.layer;
-  const across = groups(window[0], window[1], steps, width - EDGE);
-  const up = groups(0, order.length - 1, order.length, height - 30);
-  const [low, high] = window.limits;
+  const across = groups(look, steps, width - EDGE);
+  const up = groups({ from: 0, to: order.length - 1 }, order.length, height - 30);
+  const [low, high] = look.limits;
   const source = model(`${name}-image`);
   const image = picture(signal, order, across, up, steps, [low, high]);
   const NDArray = source.data.image[0].constructor;
-  model(`${name}-colours`).setv({ palette: window.palette, low, high });
+  model(`${name}-colours`).setv({ palette: look.palette, low, high });
   source.data = {
     image: [new NDArray(image, [up.count, across.count])],
     x: [across.start - 0.5],
@@ -86,8 +86,8 @@ function drawSpan(name, span) {
 }
 
 /** The points of a line; of many steps only the lowest and highest of each group. */
-function points(valueAt, window, steps) {
-  const { start, size, count } = groups(window[0], window[1], steps, MOST_POINTS / 2);
+function points(valueAt, shown, steps) {
+  const { start, size, count } = groups(shown, steps, MOST_POINTS / 2);
   const [x, y] = [[], []];
   for (let group = 0; group < count; group += 1) {
     const first = start + group * size;
@@ -108,8 +108,8 @@ function points(valueAt, window, steps) {
 }
 
 /** Draws lines, each `{valueAt, colour}`, on an axis that holds them all. */
-function drawLines(name, lines, window, steps, limits) {
-  const drawn = lines.map(({ valueAt }) => points(valueAt, window, steps));
+function drawLines(name, lines, shown, steps, limits) {
+  const drawn = lines.map(({ valueAt }) => points(valueAt, shown, steps));
   model(`${name}-lines`).data = {
     x: drawn.map(({ x }) => x),
     y: drawn.map(({ y }) => y),
@@ -128,9 +128,9 @@ function drawLines(name, lines, window, steps, limits) {
 }
 
 /** Writes the tokens if there is room for them; returns how many steps there is for. */
-function drawWords(name, tokens, window, width) {
-  const first = Math.max(0, Math.ceil(window[0]));
-  const last = Math.min(tokens.length - 1, Math.floor(window[1]));
+function drawWords(name, tokens, { from, to }, width) {
+  const first = Math.max(0, Math.ceil(from));
+  const last = Math.min(tokens.length - 1, Math.floor(to));
   const shown = tokens.slice(first, last + 1).map((token) => token && visible(token));
   const upright = shown.every((token) => token.length <= 2);
   const room = Math.floor((width - EDGE) / (upright ? 11 : 15));

@@ -81,13 +81,16 @@ def _is_text(inputs: Any) -> bool:
         )
     if isinstance(inputs, np.ndarray):
         return inputs.dtype.kind in "USO" and inputs.ndim == 2
-    if not isinstance(inputs, (list, tuple)) or not inputs:
+    if not isinstance(inputs, (list, tuple)):
         return False
-    return all(
+    lists = (list, tuple, np.ndarray)
+    texts = [
         isinstance(entry, str)
-        or (isinstance(entry, (list, tuple)) and any(isinstance(t, str) for t in entry))
+        or (isinstance(entry, lists) and all(isinstance(t, str) for t in entry))
         for entry in inputs
-    )
+    ]
+    # A sample that is masked throughout has no tokens, as a row of no numbers has.
+    return all(texts) and any(len(entry) for entry in inputs)
 
 
 def _numbers_of(inputs: Any) -> np.ndarray:
@@ -99,7 +102,7 @@ def _numbers_of(inputs: Any) -> np.ndarray:
         raise TypeError(
             "`inputs` must be an array of numbers, (sample, time) or (sample, time, "
             "feature), or a list with a text, or a list of tokens, for each sample; "
-            f"got {type(inputs).__name__} of shape {array.shape} and type {array.dtype}."
+            f"got {type(inputs).__name__} of shape {array.shape} and {array.dtype}."
         )
     return array
 
@@ -118,10 +121,11 @@ def _tokens(inputs: list[list[str]], layer: Layer, part: Part) -> Inputs:
         if len(tokens) != steps:
             places = np.flatnonzero(_real(layer, sample))
         if len(tokens) != len(places):
-            real = f", {len(places)} of them not masked" if len(places) < steps else ""
+            real = len(places)
             raise _OtherSteps(
-                "`inputs` must have a character or token for each step: "
-                f"{layer.name!r} has {steps} steps in sample {sample}{real}; got {len(tokens)}."
+                "`inputs` must have a character or token for each step, or for each "
+                f"that is not masked: {layer.name!r} has {steps} steps, {real} of them "
+                f"not masked, in sample {sample}; got {len(tokens)}."
             )
         line = [""] * steps
         for place, token in zip(places, tokens, strict=True):
@@ -150,7 +154,8 @@ def _numbers(inputs: np.ndarray, layer: Layer, part: Part) -> Inputs:
         names = "sample, frame, time" if len(wanted) == 2 else "sample, time"
         raise _OtherSteps(
             f"`inputs` must have the shape ({names}) or ({names}, feature) of the "
-            f"gates: {layer.name!r} has {(layer.size(v.SAMPLE), *wanted)}; got {inputs.shape}."
+            f"gates: {layer.name!r} has {(layer.size(v.SAMPLE), *wanted)}; got "
+            f"{inputs.shape}."
         )
     if inputs.ndim == len(wanted) + 1:
         inputs = inputs[..., None]

@@ -56,7 +56,7 @@ def similarity(states: np.ndarray) -> np.ndarray:
     Example:
         >>> up, down = np.arange(4.0), -np.arange(4.0)
         >>> similarity(np.stack([up, down, 2 * up, 3 * down], axis=-1)).tolist()
-        [0, 2, 1, 3]
+        [0, 2, 3, 1]
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
