@@ -61,7 +61,7 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
 
     path = _target(path)
     layers, origins = content.read(gates)
-    parts = thinning.parts(layers)
+    parts = thinning.parts(layers, thinning.BUDGET)
     read = under_time.read(inputs, layers, parts)
     overviews = [overview(layer) for layer in layers]
     _replace(path, document.write(layers, parts, overviews, read, origins))

@@ -28,8 +28,12 @@ function arrange() {
   const rows = [];
   if (!right) {
     const names = Object.keys(left.signals);
-    const gates = names.filter((name) => PAGE.gates.includes(name));
-    const others = names.filter((name) => !PAGE.gates.includes(name));
+    let gates = names.filter((name) => PAGE.gates.includes(name));
+    let others = names.filter((name) => !PAGE.gates.includes(name));
+    if (!gates.length || !others.length) {
+      gates = names.filter((_, place) => place % 2 === 0);
+      others = names.filter((_, place) => place % 2 === 1);
+    }
     for (let row = 0; row < Math.max(gates.length, others.length); row += 1) {
       const pair = [gates[row], others[row]];
       rows.push(pair.map((name) => (name ? cellOf(left, name, false) : null)));

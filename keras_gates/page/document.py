@@ -50,7 +50,7 @@ def write(
         _layer(index, *one, blocks)
         for index, one in enumerate(zip(layers, parts, overviews, inputs, strict=True))
     ]
-    script, places = components(figures.figures(layers, overviews))
+    script, places = components(_together(figures.figures(layers, overviews)))
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     ).from_string(_file("template.html"))
@@ -72,6 +72,18 @@ def write(
         style=_file("page.css"),
         scripts=list(map(_file, SCRIPTS)),
     )
+
+
+def _together(drawn: dict[str, Any]) -> dict[str, Any]:
+    """Puts the figures into one document."""
+    from bokeh.document import Document
+
+    document = Document()
+    # Else every figure that is added makes it look through all those before.
+    with document.models.freeze():
+        for figure in drawn.values():
+            document.add_root(figure)
+    return drawn
 
 
 def _file(name: str) -> str:

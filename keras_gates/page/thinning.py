@@ -50,7 +50,7 @@ class Part:
         return {dim: which for dim, which in chosen.items() if dim in layer.data.dims}
 
 
-def parts(layers: list[Layer], budget: int = BUDGET) -> list[Part]:
+def parts(layers: list[Layer], budget: int) -> list[Part]:
     """Chooses what of each layer is on the page.
 
     Steps of training go first, since a slider over few is of little use, and samples

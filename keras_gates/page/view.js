@@ -194,6 +194,7 @@ function drawInputs() {
 /** Everything that depends on the part of the time axis that is looked at. */
 function paint() {
   if (!sides[0]) return;
+  hideTip(); // What it says may no longer be there.
   drawCells();
   drawInputs();
   drawUnits();
