@@ -175,7 +175,13 @@ function listen() {
     look(start - 0.5, stop + 0.5);
   });
   window.addEventListener("scroll", hideTip, { passive: true });
-  new ResizeObserver(paint).observe(find("maps"));
+  let width = find("maps").clientWidth;
+  const resized = new ResizeObserver(() => {
+    if (find("maps").clientWidth === width) return; // Only its height changed.
+    width = find("maps").clientWidth;
+    paint();
+  });
+  resized.observe(find("maps"));
 }
 
 function listenToFigure(name, place, hover, select) {
