@@ -45,11 +45,11 @@ class Layer:
         return self.data.sizes.get(dim, 1)
 
     def last(self) -> xarray.Dataset:
-        """Returns the signals at the last step of training, under the page's name."""
+        """Returns all of it at the last step of training, under the page's name."""
         moment = {v.STEP: -1} if v.STEP in self.data.dims else {}
         # A view of its own: what is read from a lazy store is kept in memory by the
         # variable that read it, and goes with this one.
-        view = self.data[self.signals].isel({v.SAMPLE: slice(None), **moment})
+        view = self.data.isel({v.SAMPLE: slice(None), **moment})
         return view.assign_attrs(layer=self.name, kind=self.kind.name)
 
 
