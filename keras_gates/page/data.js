@@ -60,6 +60,16 @@ async function unpack(text, width) {
   return bytes.buffer;
 }
 
+const texts = new Map();
+
+/** The lines of a block, still packed. */
+function packedLines(block) {
+  if (!texts.has(block)) {
+    texts.set(block, document.getElementById(block).textContent.split("\n"));
+  }
+  return texts.get(block);
+}
+
 const kept = new Map();
 let bytesKept = 0;
 
@@ -70,7 +80,7 @@ function line(block, item, width) {
   if (entry) {
     kept.delete(key);
   } else {
-    const text = document.getElementById(block).textContent.trim().split("\n")[item];
+    const text = packedLines(block)[item];
     entry = { bytes: text.length, buffer: unpack(text, width) };
     bytesKept += entry.bytes;
   }

@@ -12,6 +12,7 @@ from keras_gates.page.content import Layer
 from keras_gates.page.overview import Overview
 
 if TYPE_CHECKING:
+    from bokeh.models import Plot
     from bokeh.plotting import figure as Figure
 
 ROWS = 6
@@ -21,11 +22,23 @@ MASKED = "#b4b4b4"
 INFINITE = "#d01c8b"
 SPAN = "#111111"
 
+EDGE = "#c4c9d0"
+AXIS = {
+    "axis_line_color": None,
+    "minor_tick_line_color": None,
+    "major_tick_line_color": "#8a9099",
+    "major_label_text_color": "#3b424b",
+    "major_label_text_font_size": "11px",
+    "axis_label_text_color": "#3b424b",
+    "axis_label_text_font_size": "12px",
+    "axis_label_text_font_style": "normal",
+}
+
 # Wide enough for the same labels in every figure of a column: the time axes line up.
 FRAME = {"min_border_left": 58, "min_border_right": 14, "toolbar_location": None}
 
 
-def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Figure]:
+def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Plot]:
     """Returns every figure of the page by the name of its place."""
     from bokeh.models import Range1d
 
@@ -39,8 +52,7 @@ def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Figure]
         for row in range(2):
             name = f"line-{row}-{column}"
             found[name] = _lines(name, time, height=150)
-        found[f"input-{column}"] = _lines(f"input-{column}", time, height=110)
-        _add_words(found[f"input-{column}"])
+        found[f"input-{column}"] = _input(f"input-{column}", time)
     for index, (layer, one) in enumerate(zip(layers, overviews, strict=True)):
         if one.saturation:
             found[f"saturation-{index}"] = _saturation(one)
@@ -61,37 +73,68 @@ def palettes() -> dict[str, list[str]]:
 
 
 def _new(**options: Any) -> Figure:
+    """Returns an empty figure of a layer as a whole."""
     from bokeh.plotting import figure
 
-    options = {"sizing_mode": "stretch_width", "tools": "", **FRAME, **options}
-    made = figure(**options)
+    made = figure(
+        height=250, sizing_mode="stretch_width", tools="", **{**FRAME, **options}
+    )
     made.grid.visible = False
-    made.outline_line_color = "#c4c9d0"
-    made.axis.axis_line_color = None
-    made.axis.minor_tick_line_color = None
-    made.axis.major_tick_line_color = "#8a9099"
-    made.axis.major_label_text_color = "#3b424b"
-    made.axis.major_label_text_font_size = "11px"
-    made.axis.axis_label_text_font_size = "12px"
-    made.axis.axis_label_text_font_style = "normal"
-    made.axis.axis_label_text_color = "#3b424b"
+    made.outline_line_color = EDGE
+    for axis in made.axis:
+        axis.update(**AXIS)
     return made
 
 
-def _add_span(made: Figure, name: str) -> None:
-    """Adds what shows the span, and the tool that chooses it by a drag."""
-    from bokeh.models import BoxAnnotation, BoxSelectTool
+def _plot(name: str, height: int, time: Any, values: Any, **options: Any) -> Plot:
+    """Returns an empty plot over time.
 
+    Made of its parts: `bokeh.plotting.figure` adds others that nobody sees, and the
+    page has many plots.
+    """
+    from bokeh.models import BasicTicker, BoxAnnotation, BoxSelectTool, LinearAxis, Plot
+
+    made = Plot(
+        name=name,
+        height=height,
+        x_range=time,
+        y_range=values,
+        sizing_mode="stretch_width",
+        outline_line_color=EDGE,
+        **{**FRAME, **options},
+    )
+    # There is no half a step or unit.
+    ticker = BasicTicker(min_interval=1)
+    made.add_layout(LinearAxis(name=f"{name}-time", ticker=ticker, **AXIS), "below")
     style = {"line_color": SPAN, "line_width": 1.5, "fill_alpha": 0.06}
     box = BoxAnnotation(name=f"{name}-span", visible=False, fill_color=SPAN, **style)
     made.add_layout(box)
+    # A drag chooses the span.
     made.add_tools(BoxSelectTool(dimensions="width"))
+    return made
 
 
-def _heat_map(name: str, time: Any, units: Any) -> Figure:
-    from bokeh.models import ColumnDataSource, LinearColorMapper
+def _draw(made: Plot, glyph: Any, name: str, **columns: list) -> None:
+    """Adds what draws the columns of a source of this name."""
+    from bokeh.models import ColumnDataSource, GlyphRenderer
 
-    made = _new(name=name, height=168, x_range=time, y_range=units, min_border_top=4)
+    # Nothing in it can be selected, so there are no other looks of it.
+    looks = ("selection_glyph", "nonselection_glyph", "hover_glyph", "muted_glyph")
+    source = ColumnDataSource(columns, name=name)
+    renderer = GlyphRenderer(
+        data_source=source, glyph=glyph, **dict.fromkeys(looks, None)
+    )
+    made.renderers.append(renderer)
+
+
+def _heat_map(name: str, time: Any, units: Any) -> Plot:
+    from bokeh.models import BasicTicker, Image, LinearAxis, LinearColorMapper, Scatter
+
+    made = _plot(name, 168, time, units, min_border_top=4)
+    made.background_fill_color = "#f2f2f2"
+    ticker = BasicTicker(min_interval=1)
+    axis = LinearAxis(name=f"{name}-units", axis_label=v.UNIT, ticker=ticker, **AXIS)
+    made.add_layout(axis, "left")
     # NaN is grey, and what is infinite lies above every value.
     mapper = LinearColorMapper(
         palette=["#ffffff", "#000000"],
@@ -101,72 +144,48 @@ def _heat_map(name: str, time: Any, units: Any) -> Figure:
         high_color=INFINITE,
         name=f"{name}-colours",
     )
-    image = np.zeros((1, 1), np.float32)
+    image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=mapper)
+    nothing = [np.zeros((1, 1), np.float32)]
     place = {"x": [-0.5], "y": [-0.5], "dw": [1], "dh": [1]}
-    source = ColumnDataSource({"image": [image], **place}, name=f"{name}-image")
-    columns = {column: column for column in place}
-    made.image("image", source=source, color_mapper=mapper, **columns)
-    made.background_fill_color = "#f2f2f2"
-    made.yaxis.axis_label = v.UNIT
-    made.yaxis.name = f"{name}-units"
-    made.yaxis.ticker.min_interval = made.xaxis.ticker.min_interval = 1
-    _add_span(made, name)
-    marks = ColumnDataSource({"x": [], "y": []}, name=f"{name}-marks")
-    made.scatter(
-        "x",
-        "y",
-        source=marks,
-        marker="triangle",
-        angle=-np.pi / 2,
-        size=8,
-        fill_color="#ffffff",
-        line_color=SPAN,
-    )
+    _draw(made, image, f"{name}-image", image=nothing, **place)
+    mark = Scatter(x="x", y="y", marker="triangle", angle=-np.pi / 2, size=8)
+    mark.update(fill_color="#ffffff", line_color=SPAN)
+    _draw(made, mark, f"{name}-marks", x=[], y=[])
     return made
 
 
-def _lines(name: str, time: Any, height: int) -> Figure:
-    from bokeh.models import ColumnDataSource, Range1d
+def _lines(name: str, time: Any, height: int) -> Plot:
+    from bokeh.models import BasicTicker, Grid, LinearAxis, MultiLine, Range1d
 
-    values = Range1d(0, 1, name=f"{name}-values")
-    made = _new(name=name, height=height, x_range=time, y_range=values)
-    made.ygrid.visible = True
-    made.ygrid.grid_line_color = "#e6e9ed"
-    made.xaxis.ticker.min_interval = 1
-    made.xaxis.axis_label = f"{v.TIME} (step)"
-    source = ColumnDataSource({"x": [], "y": [], "colour": []}, name=f"{name}-lines")
-    made.multi_line("x", "y", color="colour", source=source, line_width=1.6)
-    _add_span(made, name)
+    made = _plot(name, height, time, Range1d(0, 1, name=f"{name}-values"))
+    made.below[0].axis_label = f"{v.TIME} (step)"
+    axis = LinearAxis(
+        name=f"{name}-axis", ticker=BasicTicker(desired_num_ticks=4), **AXIS
+    )
+    made.add_layout(axis, "left")
+    grid = Grid(dimension=1, axis=axis, grid_line_color="#e6e9ed", name=f"{name}-grid")
+    made.add_layout(grid)
+    lines = MultiLine(xs="x", ys="y", line_color="colour", line_width=1.6)
+    _draw(made, lines, f"{name}-lines", x=[], y=[], colour=[])
     return made
 
 
-def _add_words(made: Figure) -> None:
-    """Adds the text of a token at each step."""
-    from bokeh.models import ColumnDataSource
+def _input(name: str, time: Any) -> Plot:
+    """Returns a plot for the numbers, or the tokens, that were read."""
+    from bokeh.models import Text
 
-    source = ColumnDataSource(
-        {"x": [], "text": [], "angle": []}, name=f"{made.name}-words"
-    )
-    made.text(
-        "x",
-        0.06,
-        text="text",
-        angle="angle",
-        source=source,
-        text_baseline="middle",
-        text_font_size="12px",
-        text_color="#1b1f24",
-    )
-    made.yaxis.name = f"{made.name}-axis"
-    made.yaxis.ticker.desired_num_ticks = 4
-    made.ygrid.visible = False
+    made = _lines(name, time, height=110)
+    words = Text(x="x", y=0.06, text="text", angle="angle", text_baseline="middle")
+    words.update(text_font_size="12px", text_color="#1b1f24")
+    _draw(made, words, f"{name}-words", x=[], text=[], angle=[])
+    return made
 
 
 def _saturation(one: Overview) -> Figure:
     """Draws how often each unit's gates are shut and open, a dot for a unit."""
     from bokeh.models import ColumnDataSource, HoverTool
 
-    made = _new(height=250, x_range=(-0.04, 1.04), y_range=(-0.04, 1.04))
+    made = _new(x_range=(-0.04, 1.04), y_range=(-0.04, 1.04))
     made.line([0, 1], [1, 0], color="#8a9099", line_dash="dashed")
     for gate, (left, right) in one.saturation.items():
         data = {"left": left, "right": right, "unit": np.arange(len(left))}
@@ -200,7 +219,6 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
     length = layer.size(v.TIME)
     values = [*steps[units].tolist(), length]
     made = _new(
-        height=250,
         y_axis_type="log",
         x_range=(-0.7, max(len(units), 1) - 0.3),
         y_range=(min(values) / 1.6, max(values) * 1.6),

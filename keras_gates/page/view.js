@@ -164,6 +164,7 @@ function drawInputs() {
     const name = `input-${column}`;
     const steps = side.layer.steps;
     model(`${name}-axis`).visible = !tokens;
+    model(`${name}-grid`).visible = !tokens;
     if (tokens) {
       drawLines(name, [], shown(), steps, [0, 1]);
       const width = place.querySelector(".plot").clientWidth;
