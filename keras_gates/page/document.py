@@ -58,6 +58,7 @@ def write(
         title=_title(layers, origins),
         origins=origins,
         diagnosis=diagnosis(overviews),
+        trained=any(v.STEP in layer.data.dims for layer in layers),
         left_out=thinning.sentences(layers, parts),
         layers=list(map(_overview_words, layers, overviews)),
         table=_table(layers, overviews),
