@@ -8,6 +8,7 @@ from keras_gates.instrument import instrument, restore
 from keras_gates.layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
 from keras_gates.recipe import Recipe
 from keras_gates.recorder import GateRecorder
+from keras_gates.report import report
 from keras_gates.verify import verify
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "compare",
     "instrument",
     "plots",
+    "report",
     "restore",
     "rule_of_thumb",
     "stats",

@@ -94,9 +94,10 @@ def _add_inspect(commands) -> None:
         description=(
             "Loads a saved Keras model, runs it on the data, and writes into a folder: "
             "every gate at every step (gates.zarr), their proof (verify.csv), "
-            "statistics (statistics.csv) and heat maps of each recurrent layer "
-            "(PNG files). The model file is not changed, and its predictions are "
-            "checked to be the same, to the bit, before and after."
+            "statistics (statistics.csv), heat maps of each recurrent layer (PNG "
+            "files) and a page to explore them all (report.html). The model "
+            "file is not changed, and its predictions are checked "
+            "to be the same, to the bit, before and after."
         ),
         epilog=BACKEND,
     )

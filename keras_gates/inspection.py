@@ -58,6 +58,7 @@ def run(options) -> int:
     statistics = keras_gates.stats.summary(gates)
     statistics.to_csv(out / "statistics.csv")
     _draw(gates, options.sample, out)
+    keras_gates.report(gates, out / "report.html", inputs=_under_time(x, gates))
 
     console.print("Proof: the states, derived again from the recorded gates")
     console.print(deviations.to_string())
@@ -86,6 +87,18 @@ def _draw(gates, sample: int, out: Path) -> None:
         for file, drawn in figures.items():
             figure = keras_gates.plots.gates(drawn, sample=sample)
             figure.savefig(out / f"{file}.png", dpi=150)
+
+
+def _under_time(x, gates) -> np.ndarray | None:
+    """Returns the inputs of the model if they line up with the steps of a layer."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
+        return None
+    for node in recurrent(gates):
+        steps = [node.sizes[dim] for dim in (v.FRAME, v.TIME) if dim in node.sizes]
+        axes = 1 + len(steps)
+        if list(x.shape[1:axes]) == steps and x.ndim in (axes, axes + 1):
+            return x
+    return None
 
 
 def _load(path: Path) -> keras.Model:

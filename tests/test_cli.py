@@ -54,6 +54,7 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
         "both.forward_lstm.png",
         "gates.zarr",
         "gru.png",
+        "report.html",
         "statistics.csv",
         "verify.csv",
     ]
@@ -74,7 +75,13 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
 def test_inspect_chooses_layers_and_default_folder(trained, capsys):
     assert inspect(trained, "--layers", "gru", "--sample", "3") == 0
     names = {path.name for path in (trained / "model-gates").iterdir()}
-    assert names == {"gates.zarr", "gru.png", "statistics.csv", "verify.csv"}
+    assert names == {
+        "gates.zarr",
+        "gru.png",
+        "report.html",
+        "statistics.csv",
+        "verify.csv",
+    }
 
 
 def test_inspect_reads_npy_files_and_any_name(trained, tmp_path):

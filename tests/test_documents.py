@@ -29,6 +29,7 @@ def test_public_names_are_the_documented_ones():
         "compare",
         "instrument",
         "plots",
+        "report",
         "restore",
         "rule_of_thumb",
         "stats",
@@ -62,7 +63,8 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch, rng):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert "LSTM - GRU" in str(names["study"])
-    assert {"gates.png", "evolution.png"} <= {path.name for path in tmp_path.iterdir()}
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"gates.png", "evolution.png", "report.html"} <= written
     assert (
         "no difference shown" in str(names["study"])
         or "is lower" in str(names["study"])
@@ -106,7 +108,9 @@ def test_import_brings_in_nothing_heavy():
     )
     new = set(result.stdout.split())
     assert not new & {
+        "bokeh",
         "dask",
+        "jinja2",
         "matplotlib",
         "pandas",
         "scipy",

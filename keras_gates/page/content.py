@@ -1,0 +1,129 @@
+"""Which layers a page shows, whatever it was given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_gates import vocabulary as v
+from keras_gates.layerwise import layers_of
+
+if TYPE_CHECKING:
+    import xarray
+
+DIMENSIONS = (v.STEP, v.SAMPLE, v.FRAME, v.TIME, v.UNIT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer on the page.
+
+    Attributes:
+        name: What it is called there: its path, after the name of its model where
+            there are several.
+        model: The name of its model, where there are several.
+        kind: What its signals are.
+        backward: Whether it reads from the end.
+        data: Its signals, and `mask` where there is one, of dimensions
+            `(sample, time, unit)`, with `step` and `frame` where there were such.
+    """
+
+    name: str
+    model: str
+    kind: v.Kind
+    backward: bool
+    data: xarray.Dataset
+
+    @property
+    def signals(self) -> list[str]:
+        """The names of the signals that were captured, in the order of the kind."""
+        return [name for name in self.kind.signals if name in self.data]
+
+    def size(self, dim: str) -> int:
+        """Returns the length of a dimension, 1 if it is not there."""
+        return self.data.sizes.get(dim, 1)
+
+    def last(self) -> xarray.Dataset:
+        """Returns all of it at the last step of training, under the page's name."""
+        moment = {v.STEP: -1} if v.STEP in self.data.dims else {}
+        # A view of its own: what is read from a lazy store is kept in memory by the
+        # variable that read it, and goes with this one.
+        view = self.data.isel({v.SAMPLE: slice(None), **moment})
+        return view.assign_attrs(layer=self.name, kind=self.kind.name)
+
+
+def read(gates: Any) -> tuple[list[Layer], list[str]]:
+    """Returns the layers, and a line about each model that they come from.
+
+    Raises:
+        ValueError: If there is no signal, no sample or no step in a layer, or a
+            dimension that a page has no place for.
+        TypeError: If `gates` is neither a tree, nor a dataset, nor a mapping of them.
+    """
+    import xarray
+
+    given = (xarray.DataTree, xarray.Dataset)
+    if isinstance(gates, Mapping) and not isinstance(gates, given):
+        if not gates:
+            raise ValueError("`gates` is an empty mapping: there is nothing to show.")
+        models = {str(name): tree for name, tree in gates.items()}
+    else:
+        models = {"": gates}
+    layers, origins = [], []
+    for name, tree in models.items():
+        if not isinstance(tree, given):
+            what = f"`gates[{name!r}]`" if name else "`gates`"
+            raise TypeError(
+                f"{what} must be an xarray DataTree or Dataset, as `capture` returns "
+                f"them, or a mapping of names to those; got {type(tree).__name__}."
+            )
+        tree = xarray.DataTree(tree) if isinstance(tree, xarray.Dataset) else tree
+        layers += _layers(tree, name)
+        origins.append(_origin(tree, name))
+    return layers, [origin for origin in origins if origin]
+
+
+def _layers(tree: xarray.DataTree, model: str) -> Iterator[Layer]:
+    for path, signals in layers_of(tree, v.SIGNALS).items():
+        node = tree if path == "/" else tree[path]
+        name = str(node.attrs.get("layer", "layer")) if path == "/" else path
+        name = f"{model}/{name}" if model else name
+        data = node.to_dataset()
+        names = [*signals.data_vars, *([v.MASK] if v.MASK in data else [])]
+        kind = v.KINDS.get(data.attrs.get("kind")) or _guess(signals.data_vars)
+        backward = data.attrs.get("direction") == "backward"
+        yield Layer(name, model, kind, backward, _in_order(data[names], name))
+
+
+def _guess(signals: Any) -> v.Kind:
+    """Returns the kind that has these signals, where a dataset does not tell."""
+    return v.GRU if {v.UPDATE, v.RESET} & set(signals) else v.LSTM
+
+
+def _in_order(data: xarray.Dataset, name: str) -> xarray.Dataset:
+    """Checks the dimensions of a layer and puts them in order."""
+    others = [str(dim) for dim in data.dims if dim not in DIMENSIONS]
+    missing = [dim for dim in (v.TIME, v.UNIT) if dim not in data.dims]
+    if others or missing:
+        raise ValueError(
+            f"The signals of {name!r} must have the dimensions (sample, time, unit), "
+            f"and may have `step` and `frame`; they have {tuple(data.sizes)}."
+            + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
+        )
+    empty = [str(dim) for dim, size in data.sizes.items() if not size]
+    if empty:
+        raise ValueError(f"{name!r} has no {empty[0]}: there is nothing to show.")
+    if v.SAMPLE not in data.dims:
+        data = data.expand_dims(v.SAMPLE)
+    return data.transpose(*DIMENSIONS, missing_dims="ignore")
+
+
+def _origin(tree: xarray.DataTree, name: str) -> str:
+    """Says which model a tree was captured from, and with what."""
+    attributes = tree.root.attrs if "model" in tree.root.attrs else tree.attrs
+    parts = [f"model '{attributes['model']}'"] if "model" in attributes else []
+    if "keras" in attributes:
+        parts.append(f"Keras {attributes['keras']} on {attributes.get('backend')}")
+    line = ", ".join(parts)
+    return f"{name}: {line}" if name and line else line

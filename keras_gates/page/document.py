@@ -1,0 +1,290 @@
+"""The page as one text: the figures, the words and the packed values."""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import canvas, heatmaps
+from keras_gates import vocabulary as v
+from keras_gates.page import encoding, figures, thinning
+from keras_gates.page.content import Layer
+from keras_gates.page.inputs import Inputs
+from keras_gates.page.orders import orders
+from keras_gates.page.overview import Overview, diagnosis
+from keras_gates.page.thinning import Part
+
+if TYPE_CHECKING:
+    import xarray
+
+# In this order: each uses what stands in those before it.
+SCRIPTS = (
+    "data.js",
+    "search.js",
+    "draw.js",
+    "arrange.js",
+    "view.js",
+    "reading.js",
+    "answers.js",
+    "page.js",
+)
+
+
+def write(
+    layers: list[Layer],
+    parts: list[Part],
+    overviews: list[Overview],
+    inputs: list[Inputs | None],
+    origins: list[str],
+) -> str:
+    """Returns the whole page."""
+    import jinja2
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+
+    blocks: dict[str, str] = {}
+    described = [
+        _layer(index, *one, blocks)
+        for index, one in enumerate(zip(layers, parts, overviews, inputs, strict=True))
+    ]
+    script, places = components(_together(figures.figures(layers, overviews)))
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    ).from_string(_file("template.html"))
+    return template.render(
+        title=_title(layers, origins),
+        origins=origins,
+        diagnosis=diagnosis(overviews),
+        trained=any(v.STEP in layer.data.dims for layer in layers),
+        left_out=thinning.sentences(layers, parts),
+        layers=list(map(_overview_words, layers, overviews)),
+        table=_table(layers, overviews),
+        page_data=encoding.as_json(_page(described, layers)),
+        blocks=blocks,
+        figures=places,
+        rows=range(figures.ROWS),
+        masked=figures.MASKED,
+        infinite=figures.INFINITE,
+        library=Resources(mode="inline", components=["bokeh"]).js_raw,
+        figures_script=script,
+        style=_file("page.css"),
+        scripts=list(map(_file, SCRIPTS)),
+    )
+
+
+def _together(drawn: dict[str, Any]) -> dict[str, Any]:
+    """Puts the figures into one document."""
+    from bokeh.document import Document
+
+    document = Document()
+    # Else every figure that is added makes it look through all those before.
+    with document.models.freeze():
+        for figure in drawn.values():
+            document.add_root(figure)
+    return drawn
+
+
+def _file(name: str) -> str:
+    return resources.files("keras_gates.page").joinpath(name).read_text("utf-8")
+
+
+def _title(layers: list[Layer], origins: list[str]) -> str:
+    models = dict.fromkeys(layer.model for layer in layers if layer.model)
+    if models:
+        return f"Gates of {', '.join(models)}"
+    return f"Gates of {origins[0].split(', Keras')[0] if origins else layers[0].name}"
+
+
+def _page(described: list[dict], layers: list[Layer]) -> dict:
+    """Returns what the scripts need to know of the page as a whole."""
+    return {
+        "top": encoding.TOP,
+        "rows": figures.ROWS,
+        "layers": described,
+        # Models that were given together are to be seen together.
+        "first": [0, _first_beside(layers)],
+        "gates": v.GATES,
+        "update": v.UPDATE,
+        "cell": v.CELL,
+        "convention": v.KEEP_CONVENTION,
+        "written": heatmaps.WRITTEN,
+        "pairs": heatmaps.PAIRS,
+        "titles": v.LONG_NAMES,
+        "pairTitles": heatmaps.PAIR_TITLES,
+        "colours": canvas.SIGNAL_COLOURS,
+        "inputColours": ["#1b1f24", *canvas.OTHER_COLOURS],
+        "palettes": figures.palettes(),
+    }
+
+
+def _first_beside(layers: list[Layer]) -> int:
+    """Returns the first layer of the second model, or -1 if there is one model."""
+    others = [i for i, layer in enumerate(layers) if layer.model != layers[0].model]
+    return others[0] if others else -1
+
+
+def _layer(
+    index: int,
+    layer: Layer,
+    part: Part,
+    overview: Overview,
+    inputs: Inputs | None,
+    blocks: dict[str, str],
+) -> dict[str, Any]:
+    """Packs a layer into blocks, and returns what the scripts must know of it."""
+    data = layer.data.isel(part.of(layer))
+    signals, states = {}, None
+    for name in layer.signals:
+        values = data[name].values
+        if v.STEP not in data.dims:
+            values = values[None]
+        packed = encoding.pack(values, gate=name in v.GATES)
+        signals[name] = _signal(name, packed)
+        for moment, codes in enumerate(packed.codes):
+            blocks[f"signal-{index}-{name}-{moment}"] = _lines(codes, layer)
+        # The last one: `hidden`, if it was captured.
+        states = values[-1]
+    masked = v.MASK in data
+    if masked:
+        real = data[v.MASK]
+        real = real.isel({v.STEP: -1}) if v.STEP in real.dims else real
+        real = real.values if v.SAMPLE in real.dims else real.values[None]
+        blocks[f"mask-{index}"] = _lines(real.astype(np.uint8), layer)
+    if inputs and inputs.numbers is not None:
+        blocks[f"input-{index}"] = _lines(inputs.numbers, layer)
+    return {
+        "index": index,
+        "name": layer.name,
+        "kind": layer.kind.name,
+        "backward": layer.backward,
+        "total": layer.size(v.UNIT),
+        "units": part.units.tolist(),
+        "steps": part.times,
+        "items": _items(layer, part),
+        "moments": _moments(data, part),
+        "signals": signals,
+        "threshold": next(s for s in (layer.kind.keep, *signals) if s in signals),
+        "orders": orders(overview, part.units, states),
+        "masked": masked,
+        "inputs": inputs
+        and {
+            "tokens": inputs.tokens,
+            "features": inputs.features,
+            "total": inputs.total,
+        },
+    }
+
+
+def _signal(name: str, packed: encoding.Packed) -> dict[str, Any]:
+    """Returns how the codes are read, and which values the colours end at."""
+    low = float(packed.offset.min())
+    high = float((packed.offset + packed.span).max())
+    unitary = name in v.GATES and low >= 0 and high <= 1
+    if name not in v.GATES:
+        high = max(abs(low), abs(high)) or 1.0
+        low = -high
+    elif low == high:
+        high = low + 1
+    return {
+        "offset": packed.offset.tolist(),
+        "span": packed.span.tolist(),
+        "limits": [low, high],
+        "unitary": unitary,
+    }
+
+
+def _lines(array: np.ndarray, layer: Layer) -> str:
+    """Returns a line of text for each sample, or for each frame of each."""
+    if v.FRAME in layer.data.dims:
+        array = array.reshape(-1, *array.shape[2:])
+    return "\n".join(map(encoding.as_text, array))
+
+
+def _items(layer: Layer, part: Part) -> list[list[int | None]]:
+    """Returns the numbers of sample and frame of each line."""
+    framed = v.FRAME in layer.data.dims
+    frames = part.frames.tolist() if framed else [None]
+    return [[sample, frame] for sample in part.samples.tolist() for frame in frames]
+
+
+def _moments(data: xarray.Dataset, part: Part) -> list[str]:
+    """Returns words for each step of training on the page."""
+    if v.STEP not in data.dims:
+        return ["as captured"]
+    if "epoch" not in data.coords:
+        return [f"step {moment}" for moment in part.moments]
+    epochs = data["epoch"].values.tolist()
+    words = [f"epoch {epoch}" for epoch in epochs]
+    if "batch" in data.coords:
+        batches = data["batch"].values.tolist()
+        words = [f"{w}, batch {b}" for w, b in zip(words, batches, strict=True)]
+    # A trace that was recorded before training has the epoch 0.
+    pairs = zip(words, epochs, strict=True)
+    return [word if epoch else "before training" for word, epoch in pairs]
+
+
+def _overview_words(layer: Layer, overview: Overview) -> dict[str, Any]:
+    """Returns what is said of a layer above its two figures."""
+    facts = [
+        layer.kind.name,
+        *(
+            f"{layer.size(dim):,} {word}{'s' if layer.size(dim) > 1 else ''}"
+            for dim, word in (
+                (v.UNIT, "unit"),
+                (v.SAMPLE, "sample"),
+                (v.FRAME, "frame"),
+                (v.TIME, "time step"),
+                (v.STEP, "step"),
+            )
+            if dim in layer.data.dims
+        ),
+    ]
+    if v.STEP in layer.data.dims:
+        facts[-1] += " of training (these figures: the last)"
+    if layer.backward:
+        facts.append("reads backward, drawn in the order of the input")
+    if layer.kind is v.GRU:
+        facts.append(f"{v.UPDATE}: {v.KEEP_CONVENTION}")
+    return {
+        "name": layer.name,
+        "facts": ", ".join(facts),
+        "saturation": "" if overview.saturation else "No gate was captured.",
+        "timescale": _timescale_words(layer, overview),
+        "keep": layer.kind.keep,
+        "steps": layer.size(v.TIME),
+    }
+
+
+def _timescale_words(layer: Layer, overview: Overview) -> str:
+    """Says which units are not in the figure of time scales, and why."""
+    if overview.timescale is None:
+        return f"'{layer.kind.keep}' was not captured."
+    steps = overview.timescale
+    cases = {
+        "keep everything (infinite)": np.isposinf(steps),
+        "erase everything at some step (0)": steps == 0,
+        "amplify (negative)": steps < 0,
+        "have no value": np.isnan(steps),
+    }
+    told = [f"{which.sum()} {words}" for words, which in cases.items() if which.any()]
+    return f"Not drawn: of {len(steps)} units, {', '.join(told)}." if told else ""
+
+
+def _table(layers: list[Layer], overviews: list[Overview]) -> list[list[str]]:
+    """Returns the rows of the summary, as text."""
+    return [
+        [name, signal, *map(_number, row)]
+        for one in overviews
+        for (name, signal), row in zip(
+            one.summary.index, one.summary.itertuples(index=False), strict=True
+        )
+    ]
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"

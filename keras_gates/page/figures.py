@@ -1,0 +1,236 @@
+"""The frames of the pictures, in Bokeh; the scripts of the page put the values in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import canvas
+from keras_gates import vocabulary as v
+from keras_gates.page.content import Layer
+from keras_gates.page.overview import Overview
+
+if TYPE_CHECKING:
+    from bokeh.models import Plot
+    from bokeh.plotting import figure as Figure
+
+ROWS = 6
+"""Rows of heat maps: as many as an LSTM beside a GRU needs."""
+COLUMNS = 2
+MASKED = "#b4b4b4"
+INFINITE = "#d01c8b"
+SPAN = "#111111"
+
+EDGE = "#c4c9d0"
+AXIS = {
+    "axis_line_color": None,
+    "minor_tick_line_color": None,
+    "major_tick_line_color": "#8a9099",
+    "major_label_text_color": "#3b424b",
+    "major_label_text_font_size": "11px",
+    "axis_label_text_color": "#3b424b",
+    "axis_label_text_font_size": "12px",
+    "axis_label_text_font_style": "normal",
+}
+
+# Wide enough for the same labels in every figure of a column: the time axes line up.
+FRAME = {"min_border_left": 58, "min_border_right": 14, "toolbar_location": None}
+
+
+def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Plot]:
+    """Returns every figure of the page by the name of its place."""
+    from bokeh.models import Range1d
+
+    time = Range1d(-0.5, 0.5, name="time")
+    found: dict[str, Any] = {}
+    for column in range(COLUMNS):
+        units = Range1d(-0.5, 0.5, name=f"units-{column}")
+        for row in range(ROWS):
+            name = f"map-{row}-{column}"
+            found[name] = _heat_map(name, time, units)
+        for row in range(2):
+            name = f"line-{row}-{column}"
+            found[name] = _lines(name, time, height=150)
+        found[f"input-{column}"] = _input(f"input-{column}", time)
+    for index, (layer, one) in enumerate(zip(layers, overviews, strict=True)):
+        if one.saturation:
+            found[f"saturation-{index}"] = _saturation(one)
+        if one.timescale is not None and (one.timescale > 0).any():
+            found[f"timescale-{index}"] = _timescale(layer, one.timescale)
+    return found
+
+
+def palettes() -> dict[str, list[str]]:
+    """Returns the colours of gates and of states, those of every other figure too."""
+    import matplotlib
+    from matplotlib.colors import to_hex
+
+    return {
+        group: [to_hex(colour) for colour in matplotlib.colormaps[name](range(256))]
+        for group, name in (("gates", canvas.GATE_MAP), ("states", canvas.STATE_MAP))
+    }
+
+
+def _new(**options: Any) -> Figure:
+    """Returns an empty figure of a layer as a whole."""
+    from bokeh.plotting import figure
+
+    made = figure(
+        height=250, sizing_mode="stretch_width", tools="", **{**FRAME, **options}
+    )
+    made.grid.visible = False
+    made.outline_line_color = EDGE
+    for axis in made.axis:
+        axis.update(**AXIS)
+    return made
+
+
+def _plot(name: str, height: int, time: Any, values: Any, **options: Any) -> Plot:
+    """Returns an empty plot over time.
+
+    Made of its parts: `bokeh.plotting.figure` adds others that nobody sees, and the
+    page has many plots.
+    """
+    from bokeh.models import BasicTicker, BoxAnnotation, BoxSelectTool, LinearAxis, Plot
+
+    made = Plot(
+        name=name,
+        height=height,
+        x_range=time,
+        y_range=values,
+        sizing_mode="stretch_width",
+        outline_line_color=EDGE,
+        **{**FRAME, **options},
+    )
+    # There is no half a step or unit.
+    ticker = BasicTicker(min_interval=1)
+    made.add_layout(LinearAxis(name=f"{name}-time", ticker=ticker, **AXIS), "below")
+    style = {"line_color": SPAN, "line_width": 1.5, "fill_alpha": 0.06}
+    box = BoxAnnotation(name=f"{name}-span", visible=False, fill_color=SPAN, **style)
+    made.add_layout(box)
+    # A drag chooses the span.
+    made.add_tools(BoxSelectTool(dimensions="width"))
+    return made
+
+
+def _draw(made: Plot, glyph: Any, name: str, **columns: list) -> None:
+    """Adds what draws the columns of a source of this name."""
+    from bokeh.models import ColumnDataSource, GlyphRenderer
+
+    # Nothing in it can be selected, so there are no other looks of it.
+    looks = ("selection_glyph", "nonselection_glyph", "hover_glyph", "muted_glyph")
+    source = ColumnDataSource(columns, name=name)
+    renderer = GlyphRenderer(
+        data_source=source, glyph=glyph, **dict.fromkeys(looks, None)
+    )
+    made.renderers.append(renderer)
+
+
+def _heat_map(name: str, time: Any, units: Any) -> Plot:
+    from bokeh.models import BasicTicker, Image, LinearAxis, LinearColorMapper, Scatter
+
+    made = _plot(name, 168, time, units, min_border_top=4)
+    made.background_fill_color = "#f2f2f2"
+    ticker = BasicTicker(min_interval=1)
+    axis = LinearAxis(name=f"{name}-units", axis_label=v.UNIT, ticker=ticker, **AXIS)
+    made.add_layout(axis, "left")
+    # NaN is grey, and what is infinite lies above every value.
+    mapper = LinearColorMapper(
+        palette=["#ffffff", "#000000"],
+        low=0,
+        high=1,
+        nan_color=MASKED,
+        high_color=INFINITE,
+        name=f"{name}-colours",
+    )
+    image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=mapper)
+    nothing = [np.zeros((1, 1), np.float32)]
+    place = {"x": [-0.5], "y": [-0.5], "dw": [1], "dh": [1]}
+    _draw(made, image, f"{name}-image", image=nothing, **place)
+    mark = Scatter(x="x", y="y", marker="triangle", angle=-np.pi / 2, size=8)
+    mark.update(fill_color="#ffffff", line_color=SPAN)
+    _draw(made, mark, f"{name}-marks", x=[], y=[])
+    return made
+
+
+def _lines(name: str, time: Any, height: int) -> Plot:
+    from bokeh.models import BasicTicker, Grid, LinearAxis, MultiLine, Range1d
+
+    made = _plot(name, height, time, Range1d(0, 1, name=f"{name}-values"))
+    made.below[0].axis_label = f"{v.TIME} (step)"
+    axis = LinearAxis(
+        name=f"{name}-axis", ticker=BasicTicker(desired_num_ticks=4), **AXIS
+    )
+    made.add_layout(axis, "left")
+    grid = Grid(dimension=1, axis=axis, grid_line_color="#e6e9ed", name=f"{name}-grid")
+    made.add_layout(grid)
+    lines = MultiLine(xs="x", ys="y", line_color="colour", line_width=1.6)
+    _draw(made, lines, f"{name}-lines", x=[], y=[], colour=[])
+    return made
+
+
+def _input(name: str, time: Any) -> Plot:
+    """Returns a plot for the numbers, or the tokens, that were read."""
+    from bokeh.models import Text
+
+    made = _lines(name, time, height=110)
+    words = Text(x="x", y=0.06, text="text", angle="angle", text_baseline="middle")
+    words.update(text_font_size="12px", text_color="#1b1f24")
+    _draw(made, words, f"{name}-words", x=[], text=[], angle=[])
+    return made
+
+
+def _saturation(one: Overview) -> Figure:
+    """Draws how often each unit's gates are shut and open, a dot for a unit."""
+    from bokeh.models import ColumnDataSource, HoverTool
+
+    made = _new(x_range=(-0.04, 1.04), y_range=(-0.04, 1.04))
+    made.line([0, 1], [1, 0], color="#8a9099", line_dash="dashed")
+    for gate, (left, right) in one.saturation.items():
+        data = {"left": left, "right": right, "unit": np.arange(len(left))}
+        dots = made.scatter(
+            "left",
+            "right",
+            source=ColumnDataSource(data),
+            size=7,
+            alpha=0.65,
+            color=canvas.SIGNAL_COLOURS[gate],
+            legend_label=gate,
+        )
+        tips = [("unit", "@unit"), ("left", "@left{0.000}"), ("right", "@right{0.000}")]
+        made.add_tools(HoverTool(renderers=[dots], tooltips=[("gate", gate), *tips]))
+    made.xaxis.axis_label = "left: share of steps below 0.1"
+    made.yaxis.axis_label = "right: share above 0.9"
+    made.legend.location = "top_right"
+    made.legend.label_text_font_size = "11px"
+    made.legend.padding = made.legend.spacing = 3
+    made.legend.border_line_color = None
+    made.legend.background_fill_alpha = 0.7
+    return made
+
+
+def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
+    """Draws the time scales of the units, sorted, beside the length of the sequence."""
+    from bokeh.models import ColumnDataSource, HoverTool
+
+    units = np.argsort(steps, kind="stable")
+    units = units[np.isfinite(steps[units]) & (steps[units] > 0)]
+    length = layer.size(v.TIME)
+    values = [*steps[units].tolist(), length]
+    made = _new(
+        y_axis_type="log",
+        x_range=(-0.7, max(len(units), 1) - 0.3),
+        y_range=(min(values) / 1.6, max(values) * 1.6),
+    )
+    colour = canvas.SIGNAL_COLOURS[layer.kind.keep]
+    made.line([-0.7, len(units)], [length, length], color=SPAN, line_dash="dashed")
+    data = {"rank": np.arange(len(units)), "steps": steps[units], "unit": units}
+    source = ColumnDataSource(data)
+    dots = made.scatter("rank", "steps", source=source, size=6, color=colour)
+    tips = [("unit", "@unit"), ("time scale", "@steps{0.00} steps")]
+    made.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+    made.xaxis.axis_label = "units, sorted"
+    made.yaxis.axis_label = "time scale (steps)"
+    made.xaxis.ticker.min_interval = 1
+    return made

@@ -1,0 +1,173 @@
+"""What the model read, to stand under the time axis: tokens or numbers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.page.content import Layer
+from keras_gates.page.thinning import Part
+
+MOST_FEATURES = 4
+"""More lines than this cannot be told apart."""
+
+
+class Inputs(NamedTuple):
+    """What a layer read, of the samples on the page.
+
+    Attributes:
+        tokens: Of each sample (and frame), a text for each step; or `None`.
+        numbers: Of dimensions `(..., time, feature)`; or `None`.
+        features: Which features the numbers are.
+        total: How many features there are.
+    """
+
+    tokens: list[list[str]] | None = None
+    numbers: np.ndarray | None = None
+    features: tuple[int, ...] = ()
+    total: int = 0
+
+
+def read(inputs: Any, layers: list[Layer], parts: list[Part]) -> list[Inputs | None]:
+    """Lines the inputs up with the layers; `None` for a layer that read other steps.
+
+    Raises:
+        ValueError: If they line up with no layer.
+        TypeError: If they are neither text nor numbers.
+    """
+    if inputs is None:
+        return [None] * len(layers)
+    if _is_text(inputs):
+        reader, lengths = _tokens, None
+        inputs = [list(map(str, tokens)) for tokens in inputs]
+        got = f"{len(inputs)} texts"
+    else:
+        inputs = _numbers_of(inputs)
+        reader, lengths = _numbers, inputs.shape
+        got = f"the shape {lengths}"
+    fitting = [layer for layer in layers if layer.size(v.SAMPLE) == len(inputs)]
+    if not fitting:
+        samples = " or ".join(
+            str(size) for size in dict.fromkeys(_.size(v.SAMPLE) for _ in layers)
+        )
+        raise ValueError(
+            f"`inputs` must have one entry for each sample of `gates`, {samples}; got "
+            f"{got}. Give what `capture` was given, in the same order."
+        )
+    found, reasons = [], []
+    for layer, part in zip(layers, parts, strict=True):
+        try:
+            found.append(reader(inputs, layer, part) if layer in fitting else None)
+        except _OtherSteps as reason:
+            found.append(None)
+            reasons.append(str(reason))
+    if not any(found):
+        raise ValueError(reasons[0])
+    return found
+
+
+class _OtherSteps(Exception):
+    """The inputs have other steps than the layer read."""
+
+
+def _is_text(inputs: Any) -> bool:
+    """Tells whether there are text in a list, or an array, of samples."""
+    if isinstance(inputs, str):
+        raise TypeError(
+            "`inputs` must be a list with a text for each sample; got one text. Put it "
+            "into a list."
+        )
+    if isinstance(inputs, np.ndarray):
+        return inputs.dtype.kind in "USO" and inputs.ndim == 2
+    if not isinstance(inputs, (list, tuple)):
+        return False
+    lists = (list, tuple, np.ndarray)
+    texts = [
+        isinstance(entry, str)
+        or (isinstance(entry, lists) and all(isinstance(t, str) for t in entry))
+        for entry in inputs
+    ]
+    # A sample that is masked throughout has no tokens, as a row of no numbers has.
+    return all(texts) and any(len(entry) for entry in inputs)
+
+
+def _numbers_of(inputs: Any) -> np.ndarray:
+    try:
+        array = np.asarray(inputs)
+    except ValueError:  # Rows of different lengths.
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf" or array.ndim not in (2, 3, 4) or not array.size:
+        raise TypeError(
+            "`inputs` must be an array of numbers, (sample, time) or (sample, time, "
+            "feature), or a list with a text, or a list of tokens, for each sample; "
+            f"got {type(inputs).__name__} of shape {array.shape} and {array.dtype}."
+        )
+    return array
+
+
+def _tokens(inputs: list[list[str]], layer: Layer, part: Part) -> Inputs:
+    """Puts a token at each step; where there are fewer, at each step that is real."""
+    steps, frames = layer.size(v.TIME), layer.size(v.FRAME)
+    if frames > 1:
+        raise _OtherSteps(
+            f"`inputs` of text cannot be lined up with {layer.name!r}, which has "
+            f"{frames} frames of {steps} steps. Leave `inputs` out."
+        )
+    placed = []
+    for sample, tokens in enumerate(inputs):
+        places = range(steps)
+        if len(tokens) != steps:
+            places = np.flatnonzero(_real(layer, sample))
+        if len(tokens) != len(places):
+            real = len(places)
+            raise _OtherSteps(
+                "`inputs` must have a character or token for each step, or for each "
+                f"that is not masked: {layer.name!r} has {steps} steps, {real} of them "
+                f"not masked, in sample {sample}; got {len(tokens)}."
+            )
+        line = [""] * steps
+        for place, token in zip(places, tokens, strict=True):
+            line[place] = token
+        placed.append(line[: part.times])
+    return Inputs(tokens=[placed[sample] for sample in part.samples])
+
+
+def _real(layer: Layer, sample: int) -> np.ndarray:
+    """Returns which steps of a sample are not masked."""
+    data = layer.data.isel(
+        {dim: -1 if dim == v.STEP else 0 for dim in (v.STEP, v.FRAME)},
+        missing_dims="ignore",
+    ).isel({v.SAMPLE: sample})
+    if v.MASK in data:
+        return data[v.MASK].values
+    return data[layer.signals[0]].notnull().any(v.UNIT).values
+
+
+def _numbers(inputs: np.ndarray, layer: Layer, part: Part) -> Inputs:
+    """Chooses samples, frames, steps and features of numbers."""
+    wanted = (layer.size(v.TIME),)
+    if v.FRAME in layer.data.dims:
+        wanted = (layer.size(v.FRAME), *wanted)
+    if inputs.shape[1 : 1 + len(wanted)] != wanted or inputs.ndim > len(wanted) + 2:
+        names = "sample, frame, time" if len(wanted) == 2 else "sample, time"
+        raise _OtherSteps(
+            f"`inputs` must have the shape ({names}) or ({names}, feature) of the "
+            f"gates: {layer.name!r} has {(layer.size(v.SAMPLE), *wanted)}; got "
+            f"{inputs.shape}."
+        )
+    if inputs.ndim == len(wanted) + 1:
+        inputs = inputs[..., None]
+    total = inputs.shape[-1]
+    features = range(total)
+    if total > MOST_FEATURES:
+        others = tuple(range(inputs.ndim - 1))
+        with np.errstate(all="ignore"):
+            spread = np.nan_to_num(inputs.std(others, dtype=np.float64))
+        features = sorted(np.argsort(-spread, kind="stable")[:MOST_FEATURES].tolist())
+    values = inputs[part.samples]
+    if len(wanted) == 2:
+        values = values[:, part.frames]
+    values = values[..., : part.times, :][..., list(features)]
+    return Inputs(numbers=values.astype("<f4"), features=tuple(features), total=total)

@@ -1,0 +1,80 @@
+"""What is said and shown of each layer as a whole, all of it from `stats`."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_gates import stats
+from keras_gates import vocabulary as v
+from keras_gates.page.content import Layer
+
+if TYPE_CHECKING:
+    import pandas
+
+    from keras_gates.diagnosis import Diagnosis
+
+
+@dataclasses.dataclass(frozen=True)
+class Overview:
+    """The measures of one layer, over all samples, at the last step of training.
+
+    Attributes:
+        diagnosis: What stands out.
+        summary: A row for each signal.
+        saturation: Of each gate, the left and the right share of each unit.
+        timescale: Of each unit, in steps, or `None` without a gate that keeps.
+    """
+
+    diagnosis: Diagnosis
+    summary: pandas.DataFrame
+    saturation: dict[str, tuple[np.ndarray, np.ndarray]]
+    timescale: np.ndarray | None
+
+    @property
+    def keep_saturation(self) -> tuple[str, np.ndarray] | None:
+        """The gate that keeps the old state, or else the first, and its right share."""
+        for gate in (v.FORGET, v.UPDATE, *self.saturation):
+            if gate in self.saturation:
+                return gate, self.saturation[gate][1]
+        return None
+
+
+def overview(layer: Layer) -> Overview:
+    """Measures one layer. A layer from a store is in memory only meanwhile."""
+    import xarray
+
+    data = layer.last()
+    gates = [name for name in data.data_vars if name in v.GATES]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # Infinite values and masked units make NaN, which the page shows as it is.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        diagnosis = stats.diagnose(data)
+        summary = stats.summary(xarray.DataTree(data))
+        sides = stats.saturation(data).compute() if gates else {}
+        timescale = None
+        if layer.kind.keep in gates:
+            timescale = stats.timescale(data[layer.kind.keep]).values
+    return Overview(
+        diagnosis,
+        summary,
+        {
+            gate: tuple(sides[gate].sel(side=side).values for side in ("left", "right"))
+            for gate in gates
+        },
+        timescale,
+    )
+
+
+def diagnosis(overviews: list[Overview]) -> list[str]:
+    """Returns what stands out in all layers, the most serious first."""
+    symptoms = [s for one in overviews for s in one.diagnosis.symptoms]
+    symptoms.sort(key=lambda symptom: -symptom.severity)
+    told = {symptom.layer for symptom in symptoms}
+    quiet = [n for one in overviews for n in one.diagnosis.layers if n not in told]
+    return [symptom.sentence for symptom in symptoms] + [
+        f"Nothing stands out in '{name}'." for name in quiet
+    ]

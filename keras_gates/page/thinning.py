@@ -1,0 +1,131 @@
+"""What fits on a page, and what to say about the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.page.content import Layer
+
+BUDGET = 10 * 2**20
+"""Bytes of packed values on a page. As text they take a third more, and Bokeh 1.3 MB:
+a page stays under 16 MB, which a browser opens in a second."""
+
+PACKED = 2
+"""Bytes of a packed value."""
+
+SHORTEST = 256
+"""Steps that are kept even if that costs some of the units."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The part of a layer that is on the page.
+
+    Attributes:
+        moments: Positions of the steps of training.
+        samples: Positions of the samples.
+        frames: Positions of the frames.
+        times: How many steps of time, from the first on.
+        units: Numbers of the units.
+    """
+
+    moments: np.ndarray
+    samples: np.ndarray
+    frames: np.ndarray
+    times: int
+    units: np.ndarray
+
+    def of(self, layer: Layer) -> dict[str, np.ndarray | slice]:
+        """Returns what `isel` takes to choose this part of a layer."""
+        chosen = {
+            v.STEP: self.moments,
+            v.SAMPLE: self.samples,
+            v.FRAME: self.frames,
+            v.TIME: slice(self.times),
+            v.UNIT: self.units,
+        }
+        return {dim: which for dim, which in chosen.items() if dim in layer.data.dims}
+
+
+def parts(layers: list[Layer], budget: int) -> list[Part]:
+    """Chooses what of each layer is on the page.
+
+    Steps of training go first, since a slider over few is of little use, and samples
+    are spread evenly. Only where one sample is too large, frames are left out, then the
+    end of the sequence, and then units.
+
+    Args:
+        layers: All layers of the page. Of layers with as many samples, the same ones
+            are chosen, so that they can stand side by side.
+        budget: Bytes of packed values, for all layers together.
+    """
+    sizes = [_bytes(layer) * layer.size(v.FRAME) for layer in layers]
+    slots = max(1, budget // sum(sizes))
+    most = max(layer.size(v.STEP) for layer in layers)
+    found = []
+    for layer, size in zip(layers, sizes, strict=True):
+        share = max(1, min(budget, int(budget * size / sum(sizes))))
+        frames = min(layer.size(v.FRAME), max(1, share // _bytes(layer)))
+        room = share // (frames * PACKED * len(layer.signals))
+        times = min(layer.size(v.TIME), max(SHORTEST, room // layer.size(v.UNIT)))
+        units = min(layer.size(v.UNIT), max(1, room // times))
+        # Turned round, so that of all steps of training the last one is the last to go.
+        moments = layer.size(v.STEP) - 1 - _spread(layer.size(v.STEP), slots)[::-1]
+        found.append(
+            Part(
+                moments,
+                _spread(layer.size(v.SAMPLE), slots // most),
+                _spread(layer.size(v.FRAME), frames),
+                times,
+                _spread(layer.size(v.UNIT), units),
+            )
+        )
+    return found
+
+
+def sentences(layers: list[Layer], chosen: list[Part]) -> list[str]:
+    """Says what is not on the page; nothing if all of it is."""
+    said: dict[str, list[str]] = {}
+    for layer, part in zip(layers, chosen, strict=True):
+        for sentence in _left_out(layer, part):
+            said.setdefault(sentence, []).append(f"'{layer.name}'")
+    return [
+        sentence if len(names) == len(layers) else f"Of {', '.join(names)}: {sentence}"
+        for sentence, names in said.items()
+    ]
+
+
+def _left_out(layer: Layer, part: Part) -> list[str]:
+    """Says what of a layer is not on the page."""
+    kept = {
+        "samples": (len(part.samples), layer.size(v.SAMPLE), "spread evenly"),
+        "steps of training": (len(part.moments), layer.size(v.STEP), "spread evenly"),
+        "frames": (len(part.frames), layer.size(v.FRAME), "spread evenly"),
+        "time steps": (part.times, layer.size(v.TIME), "the first ones"),
+        "units": (len(part.units), layer.size(v.UNIT), "spread evenly"),
+    }
+    return [
+        f"{few:,} of {all_:,} {what} can be looked at step by step ({how}), to keep "
+        "the file small; the figures of the diagnosis, the layers and the table are "
+        "of all."
+        if what != "steps of training"
+        else f"{few:,} of {all_:,} {what} are on the slider ({how}), to keep the file "
+        "small."
+        for what, (few, all_, how) in kept.items()
+        if few < all_
+    ]
+
+
+def _bytes(layer: Layer) -> int:
+    """Returns the packed size of one sample, or frame, at one step of training."""
+    return layer.size(v.TIME) * layer.size(v.UNIT) * len(layer.signals) * PACKED
+
+
+def _spread(total: int, count: int) -> np.ndarray:
+    """Returns up to `count` positions, evenly from the first to the last."""
+    if count >= total:
+        return np.arange(total)
+    return np.linspace(0, total - 1, max(1, count)).round().astype(int)

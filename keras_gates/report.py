@@ -1,0 +1,102 @@
+"""Captured gates become one page to explore, in one file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
+    """Writes one HTML file to explore captured gates, which needs no network.
+
+    The page says what stands out (`stats.diagnose`), shows each layer as a whole, and
+    then every signal as a heat map, to hover, zoom and select: sample, time, unit, step
+    of training; units sorted by saturation, time scale or similarity; the units that
+    stay above a threshold through a span of time, and where else they do; one layer
+    beside another, so a GRU beside an LSTM.
+
+    All figures are over all samples. What can be looked at step by step is limited to
+    a file of about 16 MB: then samples are chosen evenly, and the page says so.
+
+    The pictures are drawn by Bokeh. It is well kept, works offline from within the
+    file, draws images of 100,000 cells at once, and links their axes and selections.
+    Plotly, the other candidate, has no box selection on its heat maps.
+
+    Args:
+        gates: What `capture` returns, in memory or from a store, or the `traces` of a
+            recorder: a tree, or the dataset of one layer, with dimensions such as
+            `(sample, time, unit)` and, for a slider over training, `step`. Or a mapping
+            from names to those, for models side by side.
+        path: The file to write. What is there is written over. Its folder must exist.
+        inputs: What the model read, to stand under the time axis: an array of numbers,
+            `(sample, time)` or `(sample, time, feature)`, or for each sample a string
+            (its characters are the steps) or a list of tokens. With fewer tokens than
+            steps, they stand at the steps that are not masked.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: If there is no signal in `gates`, or a dimension that is not known,
+            or if `inputs` do not line up with any layer.
+        TypeError: If `gates` or `inputs` are of another type.
+        OSError: If the file cannot be written.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import xarray
+        >>> from keras_gates import report
+        >>> forget = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
+        >>> layer = xarray.Dataset({"forget": forget}, attrs={"kind": "LSTM"})
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> report(layer, pathlib.Path(folder.name, "report.html")).name
+        'report.html'
+        >>> folder.cleanup()
+    """
+    from keras_gates.page import content, document, thinning
+    from keras_gates.page import inputs as under_time
+    from keras_gates.page.overview import overview
+
+    path = _target(path)
+    layers, origins = content.read(gates)
+    parts = thinning.parts(layers, thinning.BUDGET)
+    read = under_time.read(inputs, layers, parts)
+    overviews = [overview(layer) for layer in layers]
+    _replace(path, document.write(layers, parts, overviews, read, origins))
+    return path
+
+
+def _target(path: str | os.PathLike) -> Path:
+    """Checks that a file can be written, before work is spent on it."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"`path` must be a file; '{path}' is a folder. Name a file in it, such as "
+            f"'{path / 'report.html'}'."
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"`path` must lie in a folder that exists; there is no '{path.parent}'. "
+            "Create it first."
+        )
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file that is there when it is complete, never before."""
+    handle, unfinished = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}-", suffix=".tmp"
+    )
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        # A temporary file is its owner's alone; this one is as any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(unfinished, 0o666 & ~umask)
+        os.replace(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)
+        raise
