@@ -4,9 +4,9 @@ GRU against LSTM
 
 **Question:** is there a difference, and do the gates of the two show it?
 
-Both learn the adding problem: the sum of two marked numbers among twenty. Each is trained
-with the same seeds, on the same data in the same order, and with as many weights. The
-answer is an interval over seeds.
+Both learn the adding problem: the sum of two marked numbers among twenty. Each is
+trained with the same seeds, on the same data in the same order, and with as many
+weights. The answer is an interval over seeds.
 """
 
 import argparse
@@ -39,8 +39,8 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# A sample has twenty random numbers between 0 and 1, and marks at two of them. The target
-# is the sum of the two. Who always answers 1 has a mean squared error of 1/6.
+# A sample has twenty random numbers between 0 and 1, and marks at two of them. The
+# target is the sum of the two. Who always answers 1 has a mean squared error of 1/6.
 
 x, y = tasks.adding(2000, length=20)
 if options.data:
@@ -107,10 +107,11 @@ difference = plots.differences(study)
 # %%
 # The answer
 # ----------
-# The loss says which of the two is better on this task; the gates, whether they remember
-# in different ways. A GRU's ``update`` of 1 keeps the old state, as an LSTM's ``forget``
-# does, so that the two can be held side by side. With Keras's initial biases the time
-# scale is about 3.2 steps for an LSTM and 1.4 for a GRU: what is above that was learned.
+# The loss says which of the two is better on this task; the gates, whether they
+# remember in different ways. A GRU's ``update`` of 1 keeps the old state, as an LSTM's
+# ``forget`` does, so that the two can be held side by side. With Keras's initial biases
+# the time scale is about 3.2 steps for an LSTM and 1.4 for a GRU: what is above that
+# was learned.
 
 loss = study.difference("LSTM", "GRU")
 print(f"Validation loss, {loss}.")

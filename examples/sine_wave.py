@@ -56,8 +56,9 @@ x, y = tasks.sliding_windows(series, length=50)
 # %%
 # Train, and capture
 # ------------------
-# Both models are trained on windows. The stretch that they read afterwards is 600 points
-# long and none of it was trained on: a recurrent layer reads sequences of any length.
+# Both models are trained on windows. The stretch that they read afterwards is 600
+# points long and none of it was trained on: a recurrent layer reads sequences of any
+# length.
 
 stretch = series[None, 4100:4700, None]
 layers = {}
@@ -79,9 +80,10 @@ print(f"repeating the last point: {np.mean((x_test[:, -1] - y_test) ** 2):.4f}")
 # %%
 # The pair
 # --------
-# What does the same work stands in one row: ``forget`` beside ``update``, which in Keras
-# both *keep* the old state at 1. What goes with the wave shows as bands from left to right
-# that change their colour; a unit that does not care keeps its colour all the way.
+# What does the same work stands in one row: ``forget`` beside ``update``, which in
+# Keras both *keep* the old state at 1. What goes with the wave shows as bands from left
+# to right that change their colour; a unit that does not care keeps its colour all the
+# way.
 
 pair = plots.pair(layers["lstm"], layers["gru"])
 
