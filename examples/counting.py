@@ -6,8 +6,9 @@ Counting: a^n b^n
 
 A word is a number of a's, then as many b's. From the first b on, who has counted knows
 when the word ends. An LSTM can count, in a cell that goes one way with every a and back
-with every b. A GRU's state is a weighted mean of candidates between -1 and 1, and cannot
-go on for ever (`Weiss, Goldberg and Yahav, 2018 <https://arxiv.org/abs/1805.04908>`_).
+with every b. A GRU's state is a weighted mean of candidates between -1 and 1, and
+cannot go on for ever (`Weiss, Goldberg and Yahav, 2018
+<https://arxiv.org/abs/1805.04908>`_).
 """
 
 import argparse
@@ -26,8 +27,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="words of yours to train on: a text file with one a line, of the letters a and "
-    "b, 10 words or more",
+    help="words of yours to train on: a text file with one a line, of the letters a "
+    "and b, 10 words or more",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=60, help="default: %(default)s")
@@ -37,8 +38,8 @@ options = parser.parse_args()
 # The data
 # --------
 # Words with n from 1 to 12. Symbols are one-hot: the boundary of a word, a, and b. The
-# task is the next symbol at every step. Behind the end a word is padded with zeros, which
-# are masked.
+# task is the next symbol at every step. Behind the end a word is padded with zeros,
+# which are masked.
 
 BOUNDARY, A, B = range(3)
 
@@ -60,8 +61,8 @@ if options.data:
     wrong = [word for word in words if set(word) - set("ab")]
     if wrong or len(words) < 10:
         parser.error(
-            f"--data: '{options.data}' must hold 10 words or more, of the letters a and "
-            f"b alone; got {len(words)}, of which {len(wrong)} have other letters."
+            f"--data: '{options.data}' must hold 10 words or more, of the letters a "
+            f"and b alone; got {len(words)}, of which {len(wrong)} have other letters."
         )
     x, y = encode(words)
 
@@ -87,9 +88,9 @@ for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
 # %%
 # How far do they go on?
 # ----------------------
-# Words of each n up to 30, most of them longer than any that was trained on. A word counts
-# as continued if, from the first b on, every symbol is foreseen: the other b's, and then
-# the boundary.
+# Words of each n up to 30, most of them longer than any that was trained on. A word
+# counts as continued if, from the first b on, every symbol is foreseen: the other b's,
+# and then the boundary.
 
 LONGEST = 30
 x_test, y_test = encode(["a" * n + "b" * n for n in range(1, LONGEST + 1)])
@@ -104,8 +105,8 @@ for name, model in models.items():
 # %%
 # Does a cell count?
 # ------------------
-# The true count at each step, a's less b's, is held against every unit of every signal, over
-# all the words. Masked steps are left out.
+# The true count at each step, a's less b's, is held against every unit of every signal,
+# over all the words. Masked steps are left out.
 
 count = np.cumsum(x_test[..., A] - x_test[..., B], axis=1)
 memory = {"lstm": "cell", "gru": "hidden"}
@@ -120,8 +121,8 @@ for name, model in models.items():
     )
 
 # %%
-# Below, the unit of each that counts best reads the longest word, n = 30. The dashed line
-# is the longest word of the training, at which a count must turn round to be of use there.
+# Below, the unit of each that counts best reads the longest word, n = 30, with the true
+# count above it. The words of the training turned round at 12 at the latest.
 
 figures = {}
 for name, layer in layers.items():
@@ -142,8 +143,8 @@ for name in models:
     correlation = abs(best[name]["correlation"])
     verdict = "counts" if correlation > 0.99 else "does not count"
     print(
-        f"{name}: its best unit {verdict} (|correlation| {correlation:.3f}), and the model "
-        f"goes on to n = {reached[name]} after words up to n = 12."
+        f"{name}: its best unit {verdict} (|correlation| {correlation:.3f}), and the "
+        f"model goes on to n = {reached[name]} after words up to n = 12."
     )
 
 # %%
