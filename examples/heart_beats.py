@@ -29,7 +29,8 @@ parser.add_argument(
     type=Path,
     metavar="FILE",
     help="a recording of yours: a CSV file with the columns signal, in steps of about "
-    "1/32 second, and premature (1 during a premature beat, else 0), at least 8,000 rows",
+    "1/32 second, and premature (1 during a premature beat, else 0); at least 8,000 "
+    "rows",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=30, help="default: %(default)s")
@@ -54,7 +55,7 @@ WAVES = {  # Seconds from the R wave, height, width in seconds.
 
 
 def recording(seconds=1200, seed=0):
-    """Returns an electrocardiogram, and whether each step belongs to a premature beat."""
+    """Returns an electrocardiogram, and whether each step is of a premature beat."""
     generator = np.random.default_rng(seed)
     time = np.arange(seconds * RATE) / RATE
     signal = 0.03 * generator.normal(size=time.size)
