@@ -25,7 +25,7 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"\.py$",  # All of them run.
-    "within_subsection_order": "figures.order",
+    "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("figures.scraper",),
     "capture_repr": (),  # An example prints what it wants to show, as when it is run.
     "abort_on_example_error": True,

@@ -163,12 +163,27 @@ found = stats.find_units(gates, tomorrow)
 print(found.head())
 best = found.iloc[0]
 
+# %%
+# The best one over the first stretch of the test part. The hours before a Saturday or a
+# Sunday are shaded.
+
 follower = plots.trajectories(
     gates["lstm"],
     units=[best["unit"]],
     signal=best["signal"],
     values=x[test][0],
 )
+for axes in follower.axes:
+    axes.fill_between(
+        range(LENGTH),
+        0,
+        1,
+        where=tomorrow[0],
+        transform=axes.get_xaxis_transform(),
+        color="#D55E00",
+        alpha=0.15,
+        linewidth=0,
+    )
 
 # %%
 # Are there slow units?

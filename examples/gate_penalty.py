@@ -101,7 +101,13 @@ figure = Figure(figsize=(7, 3), layout="constrained")
 axes = figure.subplots()
 for price, colour in ((0.0, "#999999"), (1.0, "#0072B2")):
     label = "with the penalty" if price else "without a penalty"
-    style = {"bins": 50, "range": (0, 1), "density": True, "histtype": "step"}
+    style = {
+        "bins": 50,
+        "range": (0, 1),
+        "density": True,
+        "histtype": "step",
+        "log": True,
+    }
     axes.hist(forget[price].ravel(), color=colour, linewidth=1.5, label=label, **style)
 axes.set_xlim(0, 1)
 axes.set_xlabel("forget gate (1 keeps the old state)")

@@ -143,6 +143,17 @@ reaction = plots.trajectories(
     sample=piece,
     values=x[cut + piece, :, 0],
 )
+for axes in reaction.axes:
+    axes.fill_between(
+        range(LENGTH),
+        0,
+        1,
+        where=label[cut + piece],
+        transform=axes.get_xaxis_transform(),
+        color="#D55E00",
+        alpha=0.15,
+        linewidth=0,
+    )
 
 # %%
 # The best one, beat by beat: the premature beats of the test part laid over each other.

@@ -138,7 +138,7 @@ best = found.iloc[0]
 
 # %%
 # The best unit over the returns, in the piece of the test part that changes its regime
-# most often:
+# most often. Turbulent times are shaded:
 
 changes = np.abs(np.diff(regime[test].astype(int))).sum(axis=1)
 piece = int(changes.argmax())
@@ -149,6 +149,17 @@ carrier = plots.trajectories(
     sample=piece,
     values=x[test][piece, :, 0],
 )
+for axes in carrier.axes:
+    axes.fill_between(
+        range(LENGTH),
+        0,
+        1,
+        where=regime[test][piece],
+        transform=axes.get_xaxis_transform(),
+        color="#D55E00",
+        alpha=0.15,
+        linewidth=0,
+    )
 
 # %%
 # The answer
