@@ -201,9 +201,7 @@ bands = {
 }
 units = pandas.DataFrame(
     {
-        when: pandas.cut(hours, [0, *bands.values()], labels=list(bands)).value_counts(
-            sort=False
-        )
+        when: pandas.cut(hours, [0, *bands.values()], labels=list(bands)).value_counts()
         for when, hours in (("before training", before), ("after", after))
     }
 )

@@ -132,7 +132,7 @@ best = found.iloc[0]
 
 # %%
 # The three units of that signal which react most, on the first piece with a premature
-# beat:
+# beat, which is shaded:
 
 same = found[found["signal"] == best["signal"]]
 piece = int(label[cut:].any(axis=1).argmax())
