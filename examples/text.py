@@ -4,9 +4,9 @@ Text: quotation marks, indentation, position in the line
 
 **Question:** which units track where in the text the network is?
 
-An LSTM reads Python source, character by character, and learns to foresee the next one.
-To do that well it helps to know whether a quotation is open, whether the line has begun
-yet, and how long the line is. Karpathy, Johnson and Li (`2015
+An LSTM reads Python's own help texts, character by character, and learns to foresee the
+next one. To do that well it helps to know whether a quotation is open, whether the line
+has begun yet, and how long the line is. Karpathy, Johnson and Li (`2015
 <https://arxiv.org/abs/1506.02078>`_) found cells for such things by eye; here they are
 found by measure.
 """
@@ -29,7 +29,7 @@ parser.add_argument(
     type=Path,
     metavar="FILE",
     help="a text of yours in UTF-8, at least 50,000 characters, with lines, some of "
-    "them indented, and with quotations in straight quotation marks",
+    "them indented, and with quotations in straight double quotation marks",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
@@ -38,7 +38,8 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# The source of some modules that come with Python. The first nine tenths train.
+# The texts that Python's ``help`` shows of keywords and statements, which come with
+# Python. The first nine tenths train.
 
 LENGTH = 100
 if options.data:
@@ -50,9 +51,7 @@ if options.data:
             f"{text.count(chr(10)):,} lines and {text.count(chr(34)):,} marks."
         )
 else:
-    library = Path(argparse.__file__).parent
-    modules = ("ast", "dataclasses", "enum", "inspect", "tomllib/_parser", "argparse")
-    text = "\n".join((library / f"{name}.py").read_text("utf-8") for name in modules)
+    text = tasks.python_documentation()
 alphabet = "".join(sorted(set(text)))
 cut = int(0.9 * len(text))
 print(f"{len(text):,} characters, {len(alphabet)} different ones")
@@ -98,9 +97,9 @@ print(f"the table: {-np.log2(follows[x_test, y_test]).mean():.2f} bits a charact
 # %%
 # Where are we?
 # -------------
-# What is known of every character: whether it stands between quotation marks, single or
-# double, on one line; whether it belongs to the indentation of its line; and how far
-# from the start of the line it is. An apostrophe within a word opens nothing.
+# What is known of every character: whether it stands between double quotation marks (or
+# backticks, which some versions of Python have in their place) on one line; whether it
+# belongs to the indentation of its line; and how far from the start of the line it is.
 
 
 def marked(pattern):
@@ -115,7 +114,7 @@ newline = np.array([character == "\n" for character in rest])
 place = np.arange(len(rest))
 line_start = np.maximum.accumulate(np.where(np.roll(newline, 1), place, 0))
 labels = {
-    "quotation": marked(r"""(?<![\w"'])(["'])[^"'\n]+\1(?![\w"'])"""),
+    "quotation": marked(r'"[^"\n]+"|``[^`\n]+``'),
     "indentation": marked(r"^[ \t]+"),
     "position": (place - line_start).astype(float),
 }
@@ -148,27 +147,35 @@ quoting = plots.text(
 )
 
 # %%
-# And the one that tracks the position in the line, on the same piece:
+# And the one that tracks the indentation, on the same piece:
 
-counting = plots.text(
-    gates["lstm"], tokens, unit=best["position"]["unit"], signal="cell", sample=piece
+indenting = plots.text(
+    gates["lstm"], tokens, unit=best["indentation"]["unit"], signal="cell", sample=piece
 )
 
 # %%
 # The answer
 # ----------
+# Quotations and indentation have their places in a line, and so a unit that only
+# counted the position would seem to follow them, too. Its correlation with the position
+# tells.
 
+position = labels["position"][: x_test.size]
 for name, unit in best.items():
     measure = "auc" if "auc" in unit else "correlation"
     print(
         f"{name}: unit {unit['unit']} of the cell state, {measure} {unit[measure]:.2f} "
-        f"(p = {unit['p']:.3f}, corrected for all the units)."
+        f"(p = {unit['p']:.3f}, corrected for all the units)"
     )
+    if name != "position":
+        cell = gates["lstm/cell"].sel(unit=unit["unit"]).values.ravel()
+        correlation = np.corrcoef(cell, position)[0, 1]
+        print(f"    its correlation with the position: {correlation:+.2f}")
 
 # %%
 # With ``--out`` the figures are saved.
 
 if options.out:
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, figure in {"quotation": quoting, "position": counting}.items():
+    for name, figure in {"quotation": quoting, "indentation": indenting}.items():
         figure.savefig(options.out / f"{name}.png", dpi=150)
