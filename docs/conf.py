@@ -1,6 +1,10 @@
 """Configuration of the documentation."""
 
 import importlib.metadata
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # For `figures`.
 
 project = "keras_gates"
 author = "The keras_gates developers"
@@ -9,9 +13,23 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
 exclude_patterns = ["_build", "claims"]  # The parts of the page of claims.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples"],
+    "gallery_dirs": ["gallery"],
+    "filename_pattern": r"\.py$",  # All of them run.
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("figures.scraper",),
+    "capture_repr": (),  # An example prints what it wants to show, as when it is run.
+    "abort_on_example_error": True,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "write_computation_times": False,
+}

@@ -1,17 +1,62 @@
-"""A penalty on a gate: an LSTM that is asked to forget as little as it can.
+"""
+A penalty on a gate
+===================
 
-`return_gates=True` hands out the gates as tensors, so they can stand in a loss. Here
-the loss adds the mean of 1 - forget; without the penalty the forget gate stays where
-it began.
+**Question:** can a network be asked to forget less, and what does it cost?
 
-    python examples/gate_penalty.py
+``return_gates=True`` hands out the gates as tensors, and so they can stand in a loss.
+Here the loss adds the mean of 1 - forget: the network pays for what it erases.
 """
 
+import argparse
+from pathlib import Path
+
 import keras
+import numpy as np
 from keras import ops
+from matplotlib.figure import Figure
 
 import keras_gates
-from keras_gates import tasks
+from keras_gates import stats, tasks
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument(
+    "--data",
+    type=Path,
+    metavar="FILE",
+    help="a series of yours: a text file with one number a line, without a header, 500 "
+    "lines or more",
+)
+parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
+parser.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
+options = parser.parse_args()
+
+# %%
+# The data
+# --------
+# The next point of two sine waves and noise, from the 30 points before it.
+
+series = tasks.sine_waves(2000)
+if options.data:
+    series = np.genfromtxt(options.data, dtype="float32")
+    if series.ndim != 1 or len(series) < 500 or not np.isfinite(series).all():
+        parser.error(
+            f"--data: '{options.data}' must hold one finite number a line, without a "
+            f"header, at least 500 of them; it was read as {series.shape}, "
+            f"{np.isnan(series).sum()} of them not numbers."
+        )
+    training = series[: int(0.8 * len(series))]
+    series = (series - training.mean()) / training.std()
+x, y = tasks.sliding_windows(series, length=30)
+(x, y), (x_test, y_test) = tasks.time_split(x, y, gap=31)
+
+# %%
+# The model
+# ---------
+# The gate layer is the stock LSTM, with the same weights and the same output; it
+# returns its gates as well.
 
 
 class Patient(keras.Model):
@@ -29,23 +74,61 @@ class Patient(keras.Model):
         return self.head(output)
 
 
-def main(epochs=5):
-    x, y = tasks.sliding_windows(tasks.sine_waves(2000), length=30)
-    (x, y), (x_test, y_test) = tasks.time_split(x, y, gap=31)
-    for price in (0.0, 1.0):
-        keras.utils.set_random_seed(0)
-        model = Patient(price)
-        model.compile(keras.optimizers.Adam(0.01), "mse")
-        model.fit(x, y, epochs=epochs, batch_size=32, verbose=0)
-        gates = keras_gates.capture(model, x_test)
-        error = float(ops.mean((model.predict(x_test, verbose=0) - y_test) ** 2))
-        print(
-            f"price {price:g}: mean forget {float(gates['lstm/forget'].mean()):.3f}, "
-            f"median time scale "
-            f"{float(keras_gates.stats.timescale(gates)['lstm/forget'].median()):.1f} "
-            f"steps, test error {error:.4f}"
-        )
+# %%
+# Train, without the penalty and with it
+# --------------------------------------
 
+forget, scales, errors = {}, {}, {}
+for price in (0.0, 1.0):
+    keras.utils.set_random_seed(0)
+    model = Patient(price)
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    model.fit(x, y, epochs=options.epochs, batch_size=32, verbose=0)
+    gates = keras_gates.capture(model, x_test)
+    forget[price] = gates["lstm/forget"].values
+    scales[price] = float(stats.timescale(gates)["lstm/forget"].median())
+    errors[price] = float(np.mean((model.predict(x_test, verbose=0) - y_test) ** 2))
+    print(
+        f"price {price:g}: mean forget {forget[price].mean():.3f}, median time scale "
+        f"{scales[price]:.1f} steps, test error {errors[price]:.4f}"
+    )
+print(f"repeating the last point: {np.mean((x_test[:, -1] - y_test) ** 2):.4f}")
 
-if __name__ == "__main__":
-    main()
+# %%
+# Where the forget gate stands, over all test windows, steps and units:
+
+figure = Figure(figsize=(7, 3), layout="constrained")
+axes = figure.subplots()
+for price, colour in ((0.0, "#999999"), (1.0, "#0072B2")):
+    label = "with the penalty" if price else "without a penalty"
+    style = {
+        "bins": 50,
+        "range": (0, 1),
+        "density": True,
+        "histtype": "step",
+        "log": True,
+    }
+    axes.hist(forget[price].ravel(), color=colour, linewidth=1.5, label=label, **style)
+axes.set_xlim(0, 1)
+axes.set_xlabel("forget gate (1 keeps the old state)")
+axes.set_ylabel("density")
+axes.legend(fontsize="small")
+axes.spines[["top", "right"]].set_visible(False)
+
+# %%
+# The answer
+# ----------
+
+print(
+    f"With the penalty the mean of forget goes from {forget[0.0].mean():.2f} to "
+    f"{forget[1.0].mean():.2f} and the median time scale from {scales[0.0]:.1f} to "
+    f"{scales[1.0]:.1f} steps; the test error is {errors[1.0] / errors[0.0]:.2f} "
+    "times what it was."
+)
+
+# %%
+# With ``--out`` the figures are saved.
+
+if options.out:
+    options.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out / "forget.png", dpi=150)

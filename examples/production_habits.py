@@ -1,4 +1,10 @@
-"""A forecast with the habits that keep a model honest, from the data to the file.
+"""
+A forecast with the habits that keep a model honest
+===================================================
+
+**Question:** does the network use its memory, and is it worth having?
+
+From the data to the file:
 
 - Split in time order, before anything is fitted.
 - Standardise with the mean and the spread of the training part alone.
@@ -7,81 +13,157 @@
 - Save in the .keras format, load the file, and check that it is the same model.
 
 The gates are recorded on the way, and tell whether the network used its memory.
-
-    python examples/production_habits.py forecast.keras
 """
 
-import sys
+import argparse
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
 import keras_gates
-from keras_gates import tasks
+from keras_gates import plots, stats, tasks
 
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument(
+    "--data",
+    type=Path,
+    metavar="FILE",
+    help="a series of yours: a text file with one number a line, without a header, "
+    "1,000 lines or more",
+)
+parser.add_argument(
+    "--out", type=Path, metavar="FOLDER", help="save figures and model there"
+)
+parser.add_argument("--epochs", type=int, default=30, help="at most; %(default)s")
+options = parser.parse_args()
 WINDOW = 50
 
+# %%
+# The data
+# --------
+# Say, degrees: noise of half a degree on two waves around 20. Three fifths train, a
+# fifth decides when to stop, and a fifth judges. The series is split before it is cut
+# into windows, so that no window lies in two parts.
 
-def windows(series, scaler):
-    """Cuts one part of the series into standardised windows, each with its target."""
-    return tasks.sliding_windows(scaler.transform(series[:, None]), WINDOW)
+keras.utils.set_random_seed(0)
+series = 20 + 5 * tasks.sine_waves(5000)
+if options.data:
+    series = np.genfromtxt(options.data, dtype="float32")
+    if series.ndim != 1 or len(series) < 1000 or not np.isfinite(series).all():
+        parser.error(
+            f"--data: '{options.data}' must hold one finite number a line, without a "
+            f"header, at least 1,000 of them; it was read as {series.shape}, "
+            f"{np.isnan(series).sum()} of them not numbers."
+        )
+parts = np.split(series[:, None], [3 * len(series) // 5, 4 * len(series) // 5])
+scaler = StandardScaler().fit(parts[0])
+train, validation, test = (
+    tasks.sliding_windows(scaler.transform(part), WINDOW) for part in parts
+)
 
+# %%
+# Train
+# -----
 
-def main(path="forecast.keras", epochs=60):
-    keras.utils.set_random_seed(0)
-    # Say, degrees: noise of half a degree on two waves around 20.
-    series = 20 + 5 * tasks.sine_waves(5000)
-    train, validation, test = np.split(series, [3000, 4000])
-    scaler = StandardScaler().fit(train[:, None])
-    x, y = windows(train, scaler)
-    x_test, y_test = windows(test, scaler)
+model = keras.Sequential(
+    [
+        keras.Input((WINDOW, 1)),
+        keras.layers.GRU(16, name="gru"),
+        keras.layers.Dense(1),
+    ]
+)
+model.compile(keras.optimizers.Adam(1e-2), "mse")
+recorder = keras_gates.GateRecorder(probe=test[0][::100])
+history = model.fit(
+    *train,
+    epochs=options.epochs,
+    batch_size=64,
+    validation_data=validation,
+    callbacks=[
+        keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=2),
+        keras.callbacks.EarlyStopping(patience=4, restore_best_weights=True),
+        recorder,
+    ],
+    verbose=0,
+).history
+losses = history["val_loss"]
+print(f"epochs: {len(losses)}, the best one {1 + int(np.argmin(losses))}")
+print(f"learning rate: {history['learning_rate'][-1]:.2g} in the end")
 
-    model = keras.Sequential(
-        [
-            keras.Input((WINDOW, 1)),
-            keras.layers.GRU(32, name="gru"),
-            keras.layers.Dense(1),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(3e-3), "mse")
-    recorder = keras_gates.GateRecorder(probe=x_test[::100])
-    history = model.fit(
-        x,
-        y,
-        epochs=epochs,
-        batch_size=64,
-        validation_data=windows(validation, scaler),
-        callbacks=[
-            keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=2),
-            keras.callbacks.EarlyStopping(patience=6, restore_best_weights=True),
-            recorder,
-        ],
-        verbose=0,
-    ).history
-    losses = history["val_loss"]
-    print(f"epochs: {len(losses)}, the best one {1 + int(np.argmin(losses))}")
-    print(f"learning rate: {history['learning_rate'][-1]:.2g} in the end")
+# %%
+# Save, load, and check
+# ---------------------
+# A recorded model is saved as what it was: to load it takes Keras alone.
 
+with tempfile.TemporaryDirectory() as folder:
+    path = (options.out or Path(folder)) / "forecast.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
     model.save(path)
     loaded = keras.saving.load_model(path)
-    predicted = loaded.predict(x_test, verbose=0)
-    same = np.array_equal(predicted, model.predict(x_test, verbose=0))
-    print(f"the loaded file predicts the same: {same}")
+predicted = loaded.predict(test[0], verbose=0)
+same = np.array_equal(predicted, model.predict(test[0], verbose=0))
+print(f"the loaded file predicts the same: {same}")
 
-    def error(forecast):
-        """Root mean squared error, in degrees."""
-        difference = scaler.inverse_transform(forecast) - scaler.inverse_transform(
-            y_test
-        )
-        return np.sqrt(np.mean(difference**2))
-
-    print(f"error of the model: {error(predicted):.2f} degrees")
-    print(f"error of repeating the last point: {error(x_test[:, -1]):.2f} degrees")
-    memory = keras_gates.stats.timescale(recorder.traces["gru"])
-    first, last = memory.median("unit")["update"].values[[0, -1]]
-    print(f"median time scale of the memory: {first:.1f} steps, then {last:.1f}")
+# %%
+# Judge
+# -----
+# In the units of the series, on the last fifth.
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def error(forecast):
+    """Root mean squared error, in degrees."""
+    return np.sqrt(np.mean((forecast - test[1]) ** 2)) * scaler.scale_[0]
+
+
+print(f"error of the model: {error(predicted):.2f} degrees")
+print(f"error of repeating the last point: {error(test[0][:, -1]):.2f} degrees")
+stretch = slice(0, 200)
+forecasts = plots.predictions(
+    scaler.inverse_transform(test[1][stretch]),
+    {"GRU": scaler.inverse_transform(predicted[stretch])},
+)
+
+# %%
+# The memory
+# ----------
+# How long the units keep what they hold, beside the length of a window, and what the
+# update gate did while the network learned. An ``update`` of 1 keeps the old state.
+
+gates = keras_gates.capture(loaded, test[0][::100])
+scales = plots.timescales(gates["gru"])
+
+# %%
+
+bands = plots.evolution(recorder.traces["gru/update"])
+
+# %%
+# The answer
+# ----------
+
+memory = stats.timescale(recorder.traces["gru"])["update"].median("unit").values
+longest = float(stats.timescale(gates)["gru/update"].max())
+print(
+    f"The median time scale of the memory went from {memory[0]:.1f} to "
+    f"{memory[-1]:.1f} steps, and the slowest unit of the model that was kept holds "
+    f"for {longest:.0f}."
+)
+print(
+    f"Its error is {error(predicted) / error(test[0][:, -1]):.2f} times that of "
+    "repeating the last point."
+)
+
+# %%
+# With ``--out`` the figures are saved, beside the model.
+
+if options.out:
+    for name, axes in {
+        "forecasts": forecasts,
+        "scales": scales,
+        "bands": bands,
+    }.items():
+        axes.figure.savefig(options.out / f"{name}.png", dpi=150)

@@ -1,42 +1,136 @@
-"""An LSTM and a GRU on a noisy sine wave, and what their gates do on it.
+"""
+An LSTM and a GRU on a sine wave
+================================
 
-Both learn to forecast the next point from the 50 before it. Then each reads a long
-stretch of the series in one go, and its gates are drawn, one beside the other.
+**Question:** which gate follows the wave?
 
-    python examples/sine_wave.py pair.png
+An LSTM and a GRU learn to forecast the next point of a noisy series from the 50 before
+it. Then each reads a long stretch of the series in one go, and its gates are drawn, one
+beside the other.
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import keras
+import numpy as np
 
 import keras_gates
-from keras_gates import plots, tasks
+from keras_gates import plots, stats, tasks
 
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument(
+    "--data",
+    type=Path,
+    metavar="FILE",
+    help="a series of yours: a text file with one number a line, without a header, "
+    "5,000 lines or more",
+)
+parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
+parser.add_argument("--epochs", type=int, default=12, help="default: %(default)s")
+options = parser.parse_args()
 
-def build(recurrent):
-    model = keras.Sequential([keras.Input((None, 1)), recurrent, keras.layers.Dense(1)])
+# %%
+# The data
+# --------
+# Two sine waves, one slow and one slower, are added: ``sin(0.02 t) + sin(0.005 t)``.
+# Gaussian noise with a standard deviation of 0.1 lies on top. The windows are split in
+# time order, with a gap, so that no point of the test part is in the training part.
+
+keras.utils.set_random_seed(0)
+series = tasks.sine_waves(5000)
+if options.data:
+    series = np.genfromtxt(options.data, dtype="float32")
+    if series.ndim != 1 or len(series) < 5000 or not np.isfinite(series).all():
+        parser.error(
+            f"--data: '{options.data}' must hold one finite number a line, without a "
+            f"header, at least 5,000 of them; it was read as {series.shape}, "
+            f"{np.isnan(series).sum()} of them not numbers."
+        )
+    series = (series - series[:4000].mean()) / series[:4000].std()
+x, y = tasks.sliding_windows(series, length=50)
+(x, y), (x_test, y_test) = tasks.time_split(x, y, gap=51)
+
+# %%
+# Train, and capture
+# ------------------
+# Both models are trained on windows. The stretch that they read afterwards is 600
+# points long and none of it was trained on: a recurrent layer reads sequences of any
+# length.
+
+stretch = series[None, 4100:4700, None]
+layers = {}
+for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
+    model = keras.Sequential(
+        [keras.Input((None, 1)), layer(16, name=name), keras.layers.Dense(1)]
+    )
     model.compile(keras.optimizers.Adam(0.005), "mse")
-    return model
+    model.fit(x, y, epochs=options.epochs, batch_size=64, verbose=0)
+    error = model.evaluate(x_test, y_test, verbose=0)
+    gates = keras_gates.capture(model, stretch)
+    layers[name] = gates[name]
+    print(
+        f"{name}: test error {error:.4f}; the states follow from the gates, to within "
+        f"{keras_gates.verify(gates)[name]:.0e}"
+    )
+print(f"repeating the last point: {np.mean((x_test[:, -1] - y_test) ** 2):.4f}")
 
+# %%
+# The pair
+# --------
+# What does the same work stands in one row: ``forget`` beside ``update``, which in
+# Keras both *keep* the old state at 1. What goes with the wave shows as bands from left
+# to right that change their colour; a unit that does not care keeps its colour all the
+# way.
 
-def main(path="pair.png"):
-    keras.utils.set_random_seed(0)
-    series = tasks.sine_waves(5000)
-    x, y = tasks.sliding_windows(series, length=50)
-    (x, y), _ = tasks.time_split(x, y, gap=51)
+pair = plots.pair(layers["lstm"], layers["gru"])
 
-    nodes = []
-    for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
-        model = build(layer(16, name=name))
-        model.fit(x, y, epochs=20, batch_size=64, verbose=2)
-        stretch = series[None, 4000:4600, None]
-        gates = keras_gates.capture(model, stretch)
-        print(keras_gates.verify(gates))
-        print(keras_gates.stats.summary(gates).round(3))
-        nodes.append(gates[name])
-    plots.pair(*nodes).savefig(path, dpi=150)
+# %%
+# Which gate follows the wave?
+# ----------------------------
+# Where a wave is, two numbers tell: its value and its slope. The mean of the 25 points
+# around each step stands for the wave without its noise. Every unit of every gate is
+# held against both.
 
+smooth = np.convolve(series, np.ones(25) / 25, mode="same")
+wave = {"value": smooth[None, 4100:4700], "slope": np.gradient(smooth)[None, 4100:4700]}
+best = {}
+for name, layer in layers.items():
+    for aspect, labels in wave.items():
+        found = stats.find_units(layer, labels)
+        gate = found[~found["signal"].isin(["candidate", "cell", "hidden"])].iloc[0]
+        best[name, aspect] = gate
+        print(
+            f"{name}: the {aspect} is followed best by {gate['signal']} of unit "
+            f"{gate['unit']}, correlation {gate['correlation']:+.2f}"
+        )
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+# %%
+# The gate that follows the value best, over what the network read:
+
+found = best["lstm", "value"]
+follower = plots.trajectories(
+    layers["lstm"], signal=found["signal"], units=[found["unit"]], values=stretch[0]
+)
+
+# %%
+# The answer
+# ----------
+
+for name in layers:
+    value, slope = best[name, "value"], best[name, "slope"]
+    print(
+        f"{name}: the value stands in {value['signal']} "
+        f"(r² = {value['correlation'] ** 2:.2f}), the slope in {slope['signal']} "
+        f"(r² = {slope['correlation'] ** 2:.2f})."
+    )
+
+# %%
+# With ``--out`` the figures are saved.
+
+if options.out:
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in {"pair": pair, "follower": follower}.items():
+        figure.savefig(options.out / f"{name}.png", dpi=150)

@@ -1,46 +1,127 @@
-"""Watch a gate while a model trains, and stop when it has stopped moving.
+"""
+Watch a gate while a model trains
+=================================
 
-The model is a stock one: nothing in it knows of keras_gates. The recorder adds figures
-of every gate, as they were in training, to the logs, where any callback that comes
-after it can see them.
+**Question:** when has a gate stopped moving?
 
-    python examples/watch_training.py evolution.png
+A recorder adds figures of every gate, as they were in training, to the logs, where any
+callback that comes after it can see them. Here training stops when the update gate of a
+GRU is as decided as it will be. The model is a stock one: nothing in it knows of
+keras_gates.
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import keras
+import numpy as np
 
 import keras_gates
 from keras_gates import plots, tasks
 
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument(
+    "--data",
+    type=Path,
+    metavar="FILE",
+    help="sequences of yours: an .npz file with x (sample, time, feature) and y "
+    "(sample,), their classes from 0 on",
+)
+parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
+parser.add_argument("--epochs", type=int, default=100, help="at most; %(default)s")
+options = parser.parse_args()
 
-def main(path="evolution.png", epochs=100):
-    keras.utils.set_random_seed(0)
-    x, y = tasks.digits_by_row()
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8)),
-            keras.layers.GRU(32, name="gru"),
-            keras.layers.Dense(10, activation="softmax"),
-        ]
-    )
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    recorder = keras_gates.GateRecorder(probe=x[-64:], logs="all")
-    stop = keras.callbacks.EarlyStopping(
-        "gru/saturation", mode="max", min_delta=0.005, patience=3
-    )
-    history = model.fit(
-        x[:1400], y[:1400], epochs=epochs, verbose=0, callbacks=[recorder, stop]
-    ).history
-    for name in ("accuracy", "gru/update/mean", "gru/saturation"):
-        print(
-            f"{name}: {history[name][0]:.3f} after one epoch, "
-            f"{history[name][-1]:.3f} after {len(history[name])}"
+# %%
+# The data
+# --------
+# Handwritten digits, read row by row. The probe is what the recorder looks at after
+# each epoch: 64 images that are not trained on.
+
+keras.utils.set_random_seed(0)
+x, y = tasks.digits_by_row()
+if options.data:
+    with np.load(options.data) as arrays:
+        if missing := {"x", "y"} - set(arrays):
+            parser.error(
+                f"--data: '{options.data}' must hold the arrays x and y; "
+                f"{' and '.join(sorted(missing))} not found. Write it with "
+                "numpy.savez('data.npz', x=x, y=y)."
+            )
+        x, y = arrays["x"].astype("float32"), arrays["y"]
+    if x.ndim != 3 or y.shape != x.shape[:1] or y.dtype.kind not in "iu":
+        parser.error(
+            "--data: x must have the shape (sample, time, feature), and y a whole "
+            f"number for each sample; got {x.shape}, and {y.dtype} of shape {y.shape}."
         )
-    axes = plots.evolution(recorder.traces["gru/update"])
-    axes.figure.savefig(path, dpi=150)
+(x, y), (x_test, y_test) = tasks.class_split(x, y)
+probe = x_test[:64]
 
+# %%
+# Train
+# -----
+# ``gru/saturation`` is the share of the gates' values that are nearly 0 or nearly 1.
+# When it has not risen by half a point for three epochs, training stops.
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+model = keras.Sequential(
+    [
+        keras.Input(x.shape[1:]),
+        keras.layers.GRU(32, name="gru"),
+        keras.layers.Dense(int(y.max()) + 1, activation="softmax"),
+    ]
+)
+model.compile(
+    keras.optimizers.Adam(0.003),
+    "sparse_categorical_crossentropy",
+    metrics=["accuracy"],
+)
+recorder = keras_gates.GateRecorder(probe=probe, logs="all")
+stop = keras.callbacks.EarlyStopping(
+    "gru/saturation", mode="max", min_delta=0.005, patience=3
+)
+history = model.fit(
+    x, y, epochs=options.epochs, verbose=0, callbacks=[recorder, stop]
+).history
+for name in ("accuracy", "gru/update/mean", "gru/saturation"):
+    print(
+        f"{name}: {history[name][0]:.3f} after one epoch, "
+        f"{history[name][-1]:.3f} after {len(history[name])}"
+    )
+
+# %%
+# The same probe, again and again
+# -------------------------------
+# The update gate of the probe, before training and after each epoch: the median and
+# bands of all its values. An ``update`` of 1 keeps the old state.
+
+bands = plots.evolution(recorder.traces["gru/update"])
+
+# %%
+# What happened in training
+# -------------------------
+# The histogram of the update gate in the training batches themselves, epoch by epoch:
+
+ridges = plots.ridges(recorder.statistics["gru"], gate="update")
+
+# %%
+# The answer
+# ----------
+
+update = recorder.traces["gru/update"]
+moved = abs(update.diff("step")).mean(("sample", "time", "unit")).values
+accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
+print(
+    f"Stopped after {len(history['loss'])} epochs. In the first one a value of the "
+    f"update gate moved by {moved[0]:.3f} on average, in the last one by "
+    f"{moved[-1]:.3f}."
+)
+print(f"Right on images that were not trained on: {accuracy:.1%}.")
+
+# %%
+# With ``--out`` the figures are saved.
+
+if options.out:
+    options.out.mkdir(parents=True, exist_ok=True)
+    bands.figure.savefig(options.out / "evolution.png", dpi=150)
+    ridges.figure.savefig(options.out / "ridges.png", dpi=150)

@@ -9,6 +9,7 @@ import sys
 
 import keras
 import mutations
+import numpy as np
 import pytest
 from keras import layers
 
@@ -72,29 +73,69 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch, rng):
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["gate_penalty", "production_habits", "watch_training"]
-)
-def test_examples_run(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    example = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
-    example["main"](epochs=2)
-    assert capsys.readouterr().out
+def run_example(name, monkeypatch, *arguments):
+    """Runs an example as a command would, and returns its names."""
+    path = ROOT / "examples" / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+    return runpy.run_path(str(path), run_name="__main__")
 
 
-def test_gate_penalty_example_shows_what_it_says(capsys):
-    runpy.run_path(str(ROOT / "examples" / "gate_penalty.py"))["main"](epochs=2)
-    free, priced = re.findall(r"mean forget ([0-9.]+)", capsys.readouterr().out)
-    assert float(priced) > float(free) + 0.02
+def test_gate_penalty_example_shows_what_it_says(tmp_path, monkeypatch):
+    names = run_example(
+        "gate_penalty", monkeypatch, "--epochs", 2, "--out", tmp_path / "figures"
+    )
+    forget = names["forget"]
+    assert forget[1.0].mean() > forget[0.0].mean() + 0.02
+    assert (tmp_path / "figures" / "forget.png").is_file()
 
 
 def test_production_habits_example_keeps_them(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(ROOT / "examples" / "production_habits.py"))["main"](epochs=8)
+    run_example("production_habits", monkeypatch, "--epochs", 8, "--out", tmp_path)
     printed = capsys.readouterr().out
     assert "the loaded file predicts the same: True" in printed
     model, naive = map(float, re.findall(r"([0-9.]+) degrees", printed))
     assert model < naive
+    assert {"forecast.keras", "forecasts.png", "scales.png", "bands.png"} == {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
+def test_watch_training_example_writes_nothing_unasked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run_example("watch_training", monkeypatch, "--epochs", 2)
+    assert len(names["history"]["gru/saturation"]) == 2
+    assert "Stopped after 2 epochs" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_example_takes_a_series_of_the_user(tmp_path, monkeypatch):
+    data = tmp_path / "series.csv"
+    np.savetxt(data, 7 + np.sin(np.arange(600) / 5))
+    names = run_example("gate_penalty", monkeypatch, "--epochs", 1, "--data", data)
+    assert len(names["x"]) < 600
+    assert abs(names["training"].mean() - 7) < 0.1
+
+
+def test_example_says_what_is_wrong_with_the_data(tmp_path, monkeypatch, capsys):
+    data = tmp_path / "series.csv"
+    data.write_text("load\n" + "1.0\n" * 600)
+    with pytest.raises(SystemExit):
+        run_example("gate_penalty", monkeypatch, "--data", data)
+    message = " ".join(capsys.readouterr().err.split())
+    assert "must hold one finite number a line, without a header" in message
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem
+)
+def test_example_is_a_page_of_the_gallery(path):
+    """It asks one question at the top, and says what it takes and where it saves."""
+    text = path.read_text()
+    title, line = text.split("\n")[1:3]
+    assert len(line) == len(title) and set(line) == {"="}
+    assert text.count("**Question:**") == 1
+    assert "# The answer\n" in text
+    assert "--data" in text and "--out" in text
 
 
 def test_import_brings_in_nothing_heavy():

@@ -1,0 +1,156 @@
+"""
+Counting: a^n b^n
+=================
+
+**Question:** does a cell count?
+
+A word is a number of a's, then as many b's. From the first b on, who has counted knows
+when the word ends. An LSTM can count, in a cell that goes one way with every a and back
+with every b. A GRU's state is a weighted mean of candidates between -1 and 1, and
+cannot go on for ever (`Weiss, Goldberg and Yahav, 2018
+<https://arxiv.org/abs/1805.04908>`_).
+"""
+
+import argparse
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_gates
+from keras_gates import plots, stats, tasks
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument(
+    "--data",
+    type=Path,
+    metavar="FILE",
+    help="words of yours to train on: a text file with one a line, of the letters a "
+    "and b, 10 words or more",
+)
+parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
+parser.add_argument("--epochs", type=int, default=60, help="default: %(default)s")
+options = parser.parse_args()
+
+# %%
+# The data
+# --------
+# Words with n from 1 to 12. Symbols are one-hot: the boundary of a word, a, and b. The
+# task is the next symbol at every step. Behind the end a word is padded with zeros,
+# which are masked.
+
+BOUNDARY, A, B = range(3)
+
+
+def encode(words):
+    """Returns words of a's and b's as `tasks.anbn` gives them, `(x, y)`."""
+    x = np.zeros((len(words), 1 + max(map(len, words)), 3), "float32")
+    y = np.zeros_like(x)
+    for row, word in enumerate(words):
+        codes = [BOUNDARY, *(A if letter == "a" else B for letter in word), BOUNDARY]
+        x[row, range(len(word) + 1), codes[:-1]] = 1
+        y[row, range(len(word) + 1), codes[1:]] = 1
+    return x, y
+
+
+x, y = tasks.anbn(256, largest=12)
+if options.data:
+    words = options.data.read_text().split()
+    wrong = [word for word in words if set(word) - set("ab")]
+    if wrong or len(words) < 10:
+        parser.error(
+            f"--data: '{options.data}' must hold 10 words or more, of the letters a "
+            f"and b alone; got {len(words)}, of which {len(wrong)} have other letters."
+        )
+    x, y = encode(words)
+
+# %%
+# Train
+# -----
+# Six units each, from the same seed.
+
+models = {}
+for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
+    keras.utils.set_random_seed(0)
+    models[name] = keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            keras.layers.Masking(),
+            layer(6, return_sequences=True, name=name),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    models[name].compile(keras.optimizers.Adam(0.03), "categorical_crossentropy")
+    models[name].fit(x, y, epochs=options.epochs, batch_size=16, verbose=0)
+
+# %%
+# How far do they go on?
+# ----------------------
+# Words of each n up to 30, most of them longer than any that was trained on. A word
+# counts as continued if, from the first b on, every symbol is foreseen: the other b's,
+# and then the boundary.
+
+LONGEST = 30
+x_test, y_test = encode(["a" * n + "b" * n for n in range(1, LONGEST + 1)])
+determined = x_test[..., B] == 1
+reached = {}
+for name, model in models.items():
+    said = model.predict(x_test, verbose=0).argmax(-1)
+    right = ((said == y_test.argmax(-1)) | ~determined).all(axis=1)
+    reached[name] = int(np.argmin(right)) if not right.all() else LONGEST
+    print(f"{name}: every word is continued up to n = {reached[name]}")
+
+# %%
+# Does a cell count?
+# ------------------
+# The true count at each step, a's less b's, is held against every unit of every signal,
+# over all the words. Masked steps are left out.
+
+count = np.cumsum(x_test[..., A] - x_test[..., B], axis=1)
+memory = {"lstm": "cell", "gru": "hidden"}
+layers, best = {}, {}
+for name, model in models.items():
+    layers[name] = keras_gates.capture(model, x_test)[name]
+    found = stats.find_units(layers[name], count)
+    best[name] = found[found["signal"] == memory[name]].iloc[0]
+    print(
+        f"{name}: the best counter is unit {best[name]['unit']} of {memory[name]}, "
+        f"correlation {best[name]['correlation']:+.4f}"
+    )
+
+# %%
+# Below, the unit of each that counts best reads the longest word, n = 30, with the true
+# count above it. The words of the training turned round at 12 at the latest.
+
+figures = {}
+for name, layer in layers.items():
+    figures[name] = plots.trajectories(
+        layer,
+        units=[best[name]["unit"]],
+        signal=memory[name],
+        sample=LONGEST - 1,
+        values=count[-1],
+    )
+lstm_counts, gru_counts = figures.values()
+
+# %%
+# The answer
+# ----------
+
+for name in models:
+    correlation = abs(best[name]["correlation"])
+    verdict = "counts" if correlation > 0.99 else "does not count"
+    print(
+        f"{name}: its best unit {verdict} (|correlation| {correlation:.3f}), and the "
+        f"model goes on to n = {reached[name]} after words up to n = 12."
+    )
+
+# %%
+# With ``--out`` the figures are saved.
+
+if options.out:
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in {"lstm": lstm_counts, "gru": gru_counts}.items():
+        figure.savefig(options.out / f"{name}_counts.png", dpi=150)

@@ -1,0 +1,181 @@
+"""
+Text: quotation marks, indentation, position in the line
+========================================================
+
+**Question:** which units track where in the text the network is?
+
+An LSTM reads Python's own help texts, character by character, and learns to foresee the
+next one. To do that well it helps to know whether a quotation is open, whether the line
+has begun yet, and how long the line is. Karpathy, Johnson and Li (`2015
+<https://arxiv.org/abs/1506.02078>`_) found cells for such things by eye; here they are
+found by measure.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_gates
+from keras_gates import plots, stats, tasks
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument(
+    "--data",
+    type=Path,
+    metavar="FILE",
+    help="a text of yours in UTF-8, at least 50,000 characters, with lines, some of "
+    "them indented, and with quotations in straight double quotation marks",
+)
+parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
+parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
+options = parser.parse_args()
+
+# %%
+# The data
+# --------
+# The texts that Python's ``help`` shows of keywords and statements, which come with
+# Python. The first nine tenths train.
+
+LENGTH = 100
+if options.data:
+    text = options.data.read_text(encoding="utf-8")
+    if len(text) < 50_000 or '"' not in text or "\n" not in text:
+        parser.error(
+            f"--data: '{options.data}' must have at least 50,000 characters, lines and "
+            f"double quotation marks; it has {len(text):,} characters, "
+            f"{text.count(chr(10)):,} lines and {text.count(chr(34)):,} marks."
+        )
+else:
+    text = tasks.python_documentation()
+alphabet = "".join(sorted(set(text)))
+cut = int(0.9 * len(text))
+print(f"{len(text):,} characters, {len(alphabet)} different ones")
+x, y = tasks.characters(3000, length=LENGTH, text=text[:cut], alphabet=alphabet)
+
+# %%
+# The rest is read in one piece after the other, 200 characters each, and so every
+# character has its place. ``y_test`` is what follows.
+
+rest = text[cut:]
+windows = (len(rest) - 1) // 200
+codes = np.array([alphabet.index(character) for character in rest])
+x_test = codes[: 200 * windows].reshape(windows, 200)
+y_test = codes[1 : 200 * windows + 1].reshape(windows, 200)
+
+# %%
+# Train
+# -----
+
+keras.utils.set_random_seed(0)
+model = keras.Sequential(
+    [
+        keras.Input((None,)),
+        keras.layers.Embedding(len(alphabet), 16),
+        keras.layers.LSTM(48, return_sequences=True, name="lstm"),
+        keras.layers.Dense(len(alphabet), activation="softmax"),
+    ]
+)
+model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+model.fit(x, y, epochs=options.epochs, batch_size=64, verbose=0)
+
+# %%
+# A table of which character follows which is what needs no memory, and so what a
+# network that uses its memory must beat.
+
+pairs = np.ones((len(alphabet), len(alphabet)))
+np.add.at(pairs, (x.ravel(), y.ravel()), 1)
+follows = pairs / pairs.sum(axis=1, keepdims=True)
+bits = model.evaluate(x_test, y_test, verbose=0) / np.log(2)
+print(f"the network: {bits:.2f} bits a character")
+print(f"the table: {-np.log2(follows[x_test, y_test]).mean():.2f} bits a character")
+
+# %%
+# Where are we?
+# -------------
+# What is known of every character: whether it stands between double quotation marks (or
+# backticks, which some versions of Python have in their place) on one line; whether it
+# belongs to the indentation of its line; and how far from the start of the line it is.
+
+
+def marked(pattern):
+    """Returns for each character whether a match of the pattern holds it."""
+    inside = np.zeros(len(rest), bool)
+    for match in re.finditer(pattern, rest, flags=re.MULTILINE):
+        inside[match.start() : match.end()] = True
+    return inside
+
+
+newline = np.array([character == "\n" for character in rest])
+place = np.arange(len(rest))
+line_start = np.maximum.accumulate(np.where(np.roll(newline, 1), place, 0))
+labels = {
+    "quotation": marked(r'"[^"\n]+"|``[^`\n]+``'),
+    "indentation": marked(r"^[ \t]+"),
+    "position": (place - line_start).astype(float),
+}
+
+# %%
+# Which units track it?
+# ---------------------
+# For what is true or false the measure is the AUC: 1 for a unit that is always higher
+# where it is true, 0 for one that is always lower, 0.5 for one that does not care. For
+# the position it is the correlation. The character itself is no answer, and so the
+# memory is asked: the cell state.
+
+gates = keras_gates.capture(model, x_test)
+best = {}
+for name, label in labels.items():
+    known = label[: x_test.size].reshape(x_test.shape)
+    found = stats.find_units(gates["lstm"].to_dataset()[["cell"]], known)
+    best[name] = found.iloc[0]
+    print(f"\n{name}\n{found.head(3)}")
+
+# %%
+# The unit that tracks quotations best, on the piece with the most changes from inside
+# to outside:
+
+quotation = labels["quotation"][: x_test.size].reshape(x_test.shape)
+piece = int(np.abs(np.diff(quotation.astype(int))).sum(axis=1).argmax())
+tokens = [alphabet[code] for code in x_test[piece]]
+quoting = plots.text(
+    gates["lstm"], tokens, unit=best["quotation"]["unit"], signal="cell", sample=piece
+)
+
+# %%
+# And the one that tracks the indentation, on the same piece:
+
+indenting = plots.text(
+    gates["lstm"], tokens, unit=best["indentation"]["unit"], signal="cell", sample=piece
+)
+
+# %%
+# The answer
+# ----------
+# Quotations and indentation have their places in a line, and so a unit that only
+# counted the position would seem to follow them, too. Its correlation with the position
+# tells.
+
+position = labels["position"][: x_test.size]
+for name, unit in best.items():
+    measure = "auc" if "auc" in unit else "correlation"
+    print(
+        f"{name}: unit {unit['unit']} of the cell state, {measure} {unit[measure]:.2f} "
+        f"(p = {unit['p']:.3f}, corrected for all the units)"
+    )
+    if name != "position":
+        cell = gates["lstm/cell"].sel(unit=unit["unit"]).values.ravel()
+        correlation = np.corrcoef(cell, position)[0, 1]
+        print(f"    its correlation with the position: {correlation:+.2f}")
+
+# %%
+# With ``--out`` the figures are saved.
+
+if options.out:
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in {"quotation": quoting, "indentation": indenting}.items():
+        figure.savefig(options.out / f"{name}.png", dpi=150)
