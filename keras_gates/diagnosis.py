@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import layers_of, reduced
-from keras_gates.measures import KEEP, entropy, saturation, timescale
-from keras_gates.units import dead_units, gate_correlation
+from keras_gates.layerwise import as_tree, layers_of
+from keras_gates.measures import KEEP
+from keras_gates.measures import entropy as entropy_of
+from keras_gates.tally import COUPLED, Sums, tally
 
 if TYPE_CHECKING:
     import xarray
@@ -26,7 +27,7 @@ class Symptom:
         sentence: What it is, with the figure.
         figure: The figure by itself.
         severity: From 0 to 1: the share of the layer that it concerns, or how far a
-            threshold was passed.
+            threshold was passed. Over 1 for values that are no numbers.
     """
 
     layer: str
@@ -68,6 +69,15 @@ class Limits:
     reach: float
     correlation: float
     entropy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Patient:
+    """One layer, and what was counted in it."""
+
+    name: str
+    signals: xarray.Dataset
+    sums: dict[str, Sums]
 
 
 def diagnose(
@@ -116,15 +126,7 @@ def diagnose(
         >>> print(stats.diagnose(layer))
         - 100 % of 'forget' in 'lstm' is above 0.95: this layer hardly ever erases.
     """
-    import xarray
-
-    if isinstance(gates, xarray.Dataset):
-        gates = xarray.DataTree(gates)
-    if not isinstance(gates, xarray.DataTree):
-        raise TypeError(
-            "`gates` must be an xarray DataTree or Dataset, as `capture` returns them; "
-            f"got {type(gates).__name__}."
-        )
+    gates = as_tree(gates)
     limits = Limits(open, shut, share, reach, correlation, entropy)
     found: list[Symptom] = []
     names = []
@@ -136,18 +138,25 @@ def diagnose(
                 "steps of training. Choose one, such as `traces.isel(step=-1)`."
             )
         names.append(name)
-        if not any(int(signal.count()) for signal in layer.values()):
+        mask = (gates if path == "/" else gates[path]).to_dataset().get(v.MASK)
+        sums = tally(layer, mask, limits.shut, limits.open)
+        if not any(signal.count for signal in sums.values()):
             sentence = f"Every step of '{name}' is masked: there is nothing to measure."
             found.append(Symptom(name, sentence, 1.0, 1.0))
             continue
-        for look in (_stuck, _short, _dead, _same, _undecided):
-            found += look(name, layer, limits)
+        patient = Patient(name, layer, sums)
+        with np.errstate(invalid="ignore"):  # What is broken is told by `_broken`.
+            for look in (_broken, _stuck, _short, _dead, _same, _undecided):
+                found += look(patient, limits)
     found.sort(key=lambda symptom: -symptom.severity)
     return Diagnosis(tuple(found), tuple(names))
 
 
 STILL = 0.05
 """A gate with a smaller standard deviation hardly moves."""
+
+CONSTANT, SHUT = 1e-3, 0.1
+"""What makes a unit dead, as in `dead_units`."""
 
 _MEANINGS = {
     (v.INPUT, "above"): "this layer writes at nearly every step",
@@ -163,86 +172,109 @@ _MEANINGS = {
 }
 
 
-def _stuck(name: str, layer: xarray.Dataset, limits: Limits) -> Iterator[Symptom]:
+def _broken(patient: Patient, limits: Limits) -> Iterator[Symptom]:
+    """Values that are no numbers."""
+    for signal, sums in patient.sums.items():
+        if sums.broken:
+            figure = sums.broken / (sums.count * patient.signals.sizes[v.UNIT])
+            sentence = (
+                f"{_percent(figure)} of '{signal}' in '{patient.name}' is NaN or "
+                "infinite: the model has diverged, or its input has such values."
+            )
+            yield Symptom(patient.name, sentence, figure, 1 + figure)
+
+
+def _stuck(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Gates that are open, or shut, most of the time."""
-    for gate in v.GATES:
-        if gate not in layer:
-            continue
-        sides = saturation(layer[gate], low=limits.shut, high=limits.open)
-        for side, word, edge in (
-            ("left", "below", limits.shut),
-            ("right", "above", limits.open),
+    for gate, sums in _gates(patient):
+        values = sums.count * patient.signals.sizes[v.UNIT]
+        for number, word, edge in (
+            (sums.below, "below", limits.shut),
+            (sums.above, "above", limits.open),
         ):
-            figure = float(sides.sel(side=side).mean())
+            figure = number / values
             if figure >= limits.share:
                 sentence = (
-                    f"{100 * figure:.0f} % of '{gate}' in '{name}' is {word} {edge:g}: "
-                    f"{_MEANINGS[gate, word]}."
+                    f"{100 * figure:.0f} % of '{gate}' in '{patient.name}' is {word} "
+                    f"{edge:g}: {_MEANINGS[gate, word]}."
                 )
-                yield Symptom(name, sentence, figure, figure)
+                yield Symptom(patient.name, sentence, figure, figure)
 
 
-def _short(name: str, layer: xarray.Dataset, limits: Limits) -> Iterator[Symptom]:
+def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Memories that end long before the sequence does."""
+    steps = patient.signals.sizes.get(v.TIME)
     for gate in KEEP:
-        if gate not in layer or v.TIME not in layer[gate].dims:
+        if gate not in patient.sums or steps is None:
             continue
-        steps = layer.sizes[v.TIME]
-        longest = float(timescale(layer[gate]).max())
-        # NaN, or negative: an activation that is no gate.
+        sums = patient.sums[gate]
+        with np.errstate(divide="ignore"):
+            lasting = -1 / (sums.logarithm / sums.count)
+        lasting = np.where(sums.logarithm == 0, np.inf, lasting)
+        longest = lasting[~np.isnan(lasting)].max(initial=-1)
+        # Negative: an activation that is no gate.
         if 0 <= longest < limits.reach * steps:
             sentence = (
-                f"Time scales in '{name}' end at {longest:.3g} steps, and the "
+                f"Time scales in '{patient.name}' end at {longest:.3g} steps, and the "
                 f"sequences have {steps:,}: what came earlier has faded."
             )
-            yield Symptom(name, sentence, longest, 1 - longest / steps)
+            yield Symptom(patient.name, sentence, longest, 1 - longest / steps)
 
 
-def _dead(name: str, layer: xarray.Dataset, limits: Limits) -> Iterator[Symptom]:
+def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Units that do nothing."""
-    if not {v.HIDDEN, v.OUTPUT, v.INPUT} & set(layer):
-        return
-    dead = dead_units(layer)["dead"]
+    dead = np.zeros(patient.signals.sizes[v.UNIT], bool)
+    if v.HIDDEN in patient.sums and patient.sums[v.HIDDEN].count > 1:
+        dead |= patient.sums[v.HIDDEN].spread < CONSTANT
+    for gate in (v.OUTPUT, v.INPUT):
+        if gate in patient.sums:
+            dead |= patient.sums[gate].largest < SHUT
     number = int(dead.sum())
     if number:
-        which = ", ".join(map(str, np.flatnonzero(dead.values.ravel())[:8].tolist()))
+        which = ", ".join(map(str, np.flatnonzero(dead)[:8].tolist()))
         more = ", ..." if number > 8 else ""
         sentence = (
-            f"{number} of {dead.sizes[v.UNIT]} units in '{name}' are dead ({which}"
+            f"{number} of {len(dead)} units in '{patient.name}' are dead ({which}"
             f"{more}): constant, never written or never shown."
         )
-        figure = number / dead.sizes[v.UNIT]
-        yield Symptom(name, sentence, number, figure)
+        yield Symptom(patient.name, sentence, number, number / len(dead))
 
 
-def _same(name: str, layer: xarray.Dataset, limits: Limits) -> Iterator[Symptom]:
+def _same(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Two gates that carry the same information."""
-    for first, second, words in (
-        (v.INPUT, v.FORGET, "'input' and 1 - 'forget'"),
-        (v.RESET, v.UPDATE, "'reset' and 'update'"),
-    ):
-        if first not in layer or second not in layer:
+    for first, second in COUPLED:
+        if first not in patient.sums or second not in patient.sums:
             continue
-        values = gate_correlation(layer[[first, second]])["gate_correlation"]
-        figure = float(np.abs(values).compute().median())
+        values = patient.sums[first].correlation(patient.sums[second])
+        known = np.abs(values[~np.isnan(values)])
+        figure = float(np.median(known)) if len(known) else 0.0
         if figure >= limits.correlation:
+            other = f"1 - '{second}'" if second == v.FORGET else f"'{second}'"
             sentence = (
-                f"{words} carry the same information in '{name}': their median "
-                f"correlation is {figure:.2f} in size."
+                f"'{first}' and {other} carry the same information in "
+                f"'{patient.name}': their median correlation is {figure:.2f} in size."
             )
-            yield Symptom(name, sentence, figure, figure)
+            yield Symptom(patient.name, sentence, figure, figure)
 
 
-def _undecided(name: str, layer: xarray.Dataset, limits: Limits) -> Iterator[Symptom]:
+def _undecided(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Gates that stay around a half and hardly move."""
-    for gate in v.GATES:
-        if gate not in layer:
+    for gate, sums in _gates(patient):
+        spread = float(sums.spread.mean())
+        if not spread < STILL:
             continue
-        bits = float(entropy(layer[gate]).mean())
-        spread = float(layer[gate].std(reduced(layer[gate])).mean())
-        if bits >= limits.entropy and spread < STILL:
+        bits = float(entropy_of(patient.signals[gate]).mean())
+        if bits >= limits.entropy:
             sentence = (
-                f"'{gate}' in '{name}' stays near a half ({bits:.2f} of 1 bit, moving "
-                f"by {spread:.2g}): it hardly acts as a gate."
+                f"'{gate}' in '{patient.name}' stays near a half ({bits:.2f} of 1 bit, "
+                f"moving by {spread:.2g}): it hardly acts as a gate."
             )
-            yield Symptom(name, sentence, bits, bits / 2)
+            yield Symptom(patient.name, sentence, bits, bits / 2)
+
+
+def _gates(patient: Patient) -> Iterator[tuple[str, Sums]]:
+    return ((name, sums) for name, sums in patient.sums.items() if name in v.GATES)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "Less than 1 %"

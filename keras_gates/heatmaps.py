@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.tree import recurrent
+from keras_gates.layerwise import name_of, one_layer
 
 if TYPE_CHECKING:
     import xarray
@@ -78,7 +78,7 @@ def gates(
         >>> gates(layer).axes[0].get_title()
         'update gate (1 keeps the old state)'
     """
-    picture = _picture(_layer(node, "node", tuple(v.KINDS)), sample, signals)
+    picture = _picture(one_layer(node, "node"), sample, signals)
     left = [name for name in picture.data_vars if name in v.GATES]
     right = [name for name in picture.data_vars if name not in v.GATES]
     columns = [names for names in (left, right) if names]
@@ -87,7 +87,7 @@ def gates(
     grid = figure.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
         _draw_column(panels, [picture[name] for name in names])
-    title = f"{_name(picture)} ({picture.attrs['kind']}), sample {sample}"
+    title = f"{name_of(picture)} ({picture.attrs['kind']}), sample {sample}"
     if picture.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
     if picture.attrs["kind"] == v.GRU.name:
@@ -135,8 +135,8 @@ def pair(
         Chung, Gulcehre, Cho and Bengio (2014), Empirical Evaluation of Gated
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
-    left = _picture(_layer(lstm, "lstm", (v.LSTM.name,)), sample)
-    right = _picture(_layer(gru, "gru", (v.GRU.name,)), sample)
+    left = _picture(one_layer(lstm, "lstm", (v.LSTM.name,)), sample)
+    right = _picture(one_layer(gru, "gru", (v.GRU.name,)), sample)
     if left.sizes[v.TIME] != right.sizes[v.TIME]:
         raise ValueError(
             f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "
@@ -154,34 +154,10 @@ def pair(
         _colour_bar(grid[:gate_rows], canvas.GATE_LABEL)
     for row in range(gate_rows, len(rows)):
         _colour_bar(grid[row : row + 1], v.LONG_NAMES[rows[row][0]])
-    title = f"{_name(left)} (LSTM) beside {_name(right)} (GRU), sample {sample}"
+    title = f"{name_of(left)} (LSTM) beside {name_of(right)} (GRU), sample {sample}"
     title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
     _finish(figure, grid, title)
     return figure
-
-
-def _layer(node: Any, argument: str, kinds: tuple[str, ...]) -> xarray.Dataset:
-    """Returns the dataset of a layer, or says what was given instead."""
-    import xarray
-
-    below = []
-    if isinstance(node, xarray.DataTree):
-        layers = [layer for layer in recurrent(node) if layer.attrs["kind"] in kinds]
-        below = [repr(layer.path.strip("/")) for layer in layers]
-        node = node.to_dataset()
-    if not isinstance(node, xarray.Dataset):
-        raise TypeError(
-            f"`{argument}` must be one layer, a DataTree node or a Dataset, such as "
-            f"`capture(model, x)['lstm']`; got {type(node).__name__}."
-        )
-    kind = node.attrs.get("kind")
-    if kind not in kinds:
-        got = f"the {kind} layer {_name(node)}" if kind else "data without a `kind`"
-        raise ValueError(
-            f"`{argument}` must be one layer of kind {' or '.join(kinds)}; got {got}."
-            + (f" Choose a layer below it: {', '.join(below)}." if below else "")
-        )
-    return node
 
 
 def _picture(
@@ -193,13 +169,13 @@ def _picture(
     if set(dims) != set(wanted):
         others = [dim for dim in dims if dim not in wanted]
         raise ValueError(
-            f"The signals of {_name(layer)} must have the dimensions {wanted} and no "
+            f"The signals of {name_of(layer)} must have the dimensions {wanted} and no "
             f"others; the layer has {dims}."
             + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
         )
     if not 0 <= sample < layer.sizes[v.SAMPLE]:
         raise IndexError(
-            f"`sample` must be from 0 to {layer.sizes[v.SAMPLE] - 1}: {_name(layer)} "
+            f"`sample` must be from 0 to {layer.sizes[v.SAMPLE] - 1}: {name_of(layer)} "
             f"has {layer.sizes[v.SAMPLE]} samples; got {sample}."
         )
     return layer.isel({v.SAMPLE: sample}).compute()
@@ -217,13 +193,9 @@ def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
         known = ", ".join(map(repr, present)) or "none"
         raise ValueError(
             f"`signals` must be among those captured of the {kind.name} layer "
-            f"{_name(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
+            f"{name_of(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
         )
     return chosen
-
-
-def _name(layer: xarray.Dataset) -> str:
-    return repr(layer.attrs.get("layer", "unnamed"))
 
 
 def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:

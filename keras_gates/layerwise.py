@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from keras_gates.tree import depth_first, grow
+import numpy as np
+
+from keras_gates.checks import kind_of
+from keras_gates.tree import depth_first, grow, recurrent
 from keras_gates.vocabulary import KINDS, SIGNALS, STEP, UNIT
 
 if TYPE_CHECKING:
     import xarray
+
+BLOCK_BYTES = 2**26
+"""How much of data that may lie on disk is read at a time."""
 
 
 def reduced(signal: xarray.DataArray) -> list[str]:
@@ -41,18 +47,27 @@ def of_each_layer(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any
     """
     import xarray
 
-    if isinstance(gates, xarray.Dataset):
-        return of_each_layer(xarray.DataTree(gates), wanted, measure).to_dataset()
-    if not isinstance(gates, xarray.DataTree):
-        raise TypeError(
-            "`gates` must be an xarray DataTree, Dataset or DataArray, as `capture` "
-            f"returns them; got {type(gates).__name__}."
-        )
+    tree = as_tree(gates)
     measured = {
         path: xarray.Dataset(measure(layer), attrs=layer.attrs)
-        for path, layer in layers_of(gates, wanted).items()
+        for path, layer in layers_of(tree, wanted).items()
     }
-    return grow(measured, gates.attrs)
+    result = grow(measured, tree.attrs)
+    return result.to_dataset() if isinstance(gates, xarray.Dataset) else result
+
+
+def as_tree(gates: Any) -> xarray.DataTree:
+    """Returns a tree as it is, and the dataset of one layer as a tree."""
+    import xarray
+
+    if isinstance(gates, xarray.Dataset):
+        return xarray.DataTree(gates)
+    if not isinstance(gates, xarray.DataTree):
+        raise TypeError(
+            "`gates` must be an xarray DataTree or Dataset, as `capture` returns them; "
+            f"got {kind_of(gates)}."
+        )
+    return gates
 
 
 def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
@@ -74,3 +89,74 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
             "`capture(..., signals=...)`, or leave `signals` out."
         )
     return layers
+
+
+def one_layer(
+    node: Any, argument: str, kinds: tuple[str, ...] = tuple(KINDS)
+) -> xarray.Dataset:
+    """Returns the dataset of one layer, or says what was given instead.
+
+    Args:
+        node: A DataTree node or a Dataset.
+        argument: The name of the argument it was given as.
+        kinds: The kinds of layers that are wanted.
+    """
+    import xarray
+
+    below = []
+    if isinstance(node, xarray.DataTree):
+        layers = [layer for layer in recurrent(node) if layer.attrs["kind"] in kinds]
+        below = [repr(layer.path.strip("/")) for layer in layers]
+        node = node.to_dataset()
+    if not isinstance(node, xarray.Dataset):
+        raise TypeError(
+            f"`{argument}` must be one layer, a DataTree node or a Dataset, such as "
+            f"`capture(model, x)['lstm']`; got {kind_of(node)}."
+        )
+    kind = node.attrs.get("kind")
+    if kind not in kinds:
+        got = f"the {kind} layer {name_of(node)}" if kind else "data without a `kind`"
+        raise ValueError(
+            f"`{argument}` must be one layer of kind {' or '.join(kinds)}; got {got}."
+            + (f" Choose a layer below it: {', '.join(below)}." if below else "")
+        )
+    return node
+
+
+def name_of(layer: xarray.Dataset) -> str:
+    """Returns the path of a layer, in quotes."""
+    return repr(layer.attrs.get("layer", "unnamed"))
+
+
+def needed(layer: xarray.Dataset, argument: str, signals: tuple[str, ...]) -> None:
+    """Raises an error unless a layer has these signals, of one moment of training."""
+    missing = [name for name in signals if name not in layer]
+    if missing:
+        raise ValueError(
+            f"`{argument}` must hold {', '.join(map(repr, signals))}; {name_of(layer)} "
+            f"lacks {', '.join(map(repr, missing))}. Name them in "
+            "`capture(..., signals=...)`, or leave `signals` out."
+        )
+    one_moment(layer, argument)
+
+
+def one_moment(layer: Any, argument: str) -> None:
+    """Raises an error if a layer, or a signal, has several steps of training."""
+    if STEP in layer.dims:
+        raise ValueError(
+            f"`{argument}` must be of one moment; it has {layer.sizes[STEP]} steps of "
+            "training. Choose one, such as `traces.isel(step=-1)`."
+        )
+
+
+def blocks(signal: xarray.DataArray) -> Iterator[np.ndarray]:
+    """Yields the values of a signal a few samples at a time, units last.
+
+    So one block at a time is in memory, wherever the data lie.
+    """
+    signal = signal.transpose(..., UNIT)
+    first = signal.dims[0]
+    size = max(signal.nbytes // max(signal.sizes[first], 1), 1)
+    number = max(BLOCK_BYTES // size, 1)
+    for start in range(0, signal.sizes[first], number):
+        yield signal.isel({first: slice(start, start + number)}).values

@@ -186,10 +186,11 @@ def _entropy(gate: xarray.DataArray) -> xarray.DataArray:
 
 
 def _binary_entropy(values: np.ndarray) -> np.ndarray:
-    from scipy.special import entr
-
-    bits = (entr(values) + entr(1 - values)) / math.log(2)
-    return np.where(np.isfinite(bits), bits, np.nan)
+    rest = 1 - values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = -(values * np.log2(values) + rest * np.log2(rest))
+    bits[(values == 0) | (rest == 0)] = 0
+    return bits
 
 
 def _fading(gate: xarray.DataArray, share: float, name: str) -> xarray.DataArray:

@@ -24,10 +24,11 @@ def dead_units(gates: Any, *, deviation: float = 1e-3, shut: float = 0.1) -> Any
 
     Returns:
         In the same kind of object, of dimensions `(unit)`, and `step` where there was
-        one, what is true of each unit: `constant` (its `hidden` hardly moves), of an
-        LSTM `never_shown` (its `output` gate is always shut) and `never_written` (its
-        `input` gate is), and `dead`, one of them at least. All are false where every
-        step is masked. What cannot be told, for want of a signal, is left out.
+        one, what is true of each unit: `constant` (its `hidden` hardly moves, over two
+        real steps at least), of an LSTM `never_shown` (its `output` gate is always
+        shut) and `never_written` (its `input` gate is), and `dead`, one of them at
+        least. All are false where every step is masked. What cannot be told, for want
+        of a signal, is left out.
 
     Raises:
         ValueError: If no layer has one of these signals.
@@ -46,7 +47,8 @@ def dead_units(gates: Any, *, deviation: float = 1e-3, shut: float = 0.1) -> Any
         if v.HIDDEN in layer:
             hidden = layer[v.HIDDEN]
             spread = hidden.std(reduced(hidden), dtype=np.float64)
-            found["constant"] = spread < deviation
+            several = hidden.count(reduced(hidden)) > 1
+            found["constant"] = (spread < deviation) & several
         for name, gate in (("never_shown", v.OUTPUT), ("never_written", v.INPUT)):
             if gate in layer:
                 found[name] = layer[gate].max(reduced(layer[gate])) < shut
@@ -100,7 +102,7 @@ def gate_correlation(gates: Any) -> Any:
         }
         for (first, second), changed in pairs.items():
             if first in layer and second in layer:
-                value = _pearson(layer[first], changed(layer[second]))
+                value = pearson(layer[first], changed(layer[second]))
                 return {"gate_correlation": value}
         raise ValueError(
             "`gates` must hold two gates of a layer, 'input' and 'forget' or 'reset' "
@@ -197,7 +199,7 @@ def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
     return of_each_layer(gates, (v.INPUT, v.FORGET, v.UPDATE), measure)
 
 
-def _pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:
+def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:
     """Returns the correlation over all dimensions but step and unit."""
     dims = reduced(a)
     a, b = a.astype(np.float64), b.astype(np.float64)

@@ -6,6 +6,7 @@ import xarray
 from test_stats import layer, tree
 
 from keras_gates import stats
+from keras_gates.tally import COUPLED, tally
 from keras_gates.vocabulary import GRU, LSTM
 
 pytestmark = pytest.mark.once
@@ -125,7 +126,7 @@ def test_what_cannot_be_told_is_left_out_and_what_is_masked_is_said():
     ]
     with pytest.raises(ValueError, match="of one moment; 'a layer' has 2 steps"):
         stats.diagnose(xarray.concat([layer(LSTM), layer(LSTM, 1)], "step"))
-    with pytest.raises(TypeError, match="got DataArray"):
+    with pytest.raises(TypeError, match="got a DataArray"):
         stats.diagnose(healthy()["forget"])
     with pytest.raises(ValueError, match="at least one of"):
         stats.diagnose(xarray.Dataset())
@@ -140,3 +141,71 @@ def test_one_sample_and_one_step_are_enough():
     gates = healthy().isel(sample=[0], time=[0])
     gates.attrs["layer"] = "lstm"
     assert all(isinstance(sentence, str) for sentence in sentences(gates))
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_one_pass_counts_what_the_measures_measure(kind, masked, monkeypatch):
+    """The diagnosis has its own sums; they must not come to mean something else."""
+    monkeypatch.setattr("keras_gates.tally.CACHE_BYTES", 3 * 8 * 4)
+    monkeypatch.setattr("keras_gates.tally.BLOCK_BYTES", 2**12)
+    gates = healthy(kind).astype("float32")
+    gates["hidden"][..., 3] = 0.7 + 1e-5 * gates["hidden"][..., 3]
+    gates[kind.gates[0]][0, :5, 2] = 0.97
+    if masked:
+        gates = gates.where(np.random.default_rng(1).random((4, 20, 1)) < 0.7)
+        gates["mask"] = gates["hidden"].notnull().any("unit")
+    counted = tally(gates[list(kind.signals)], gates.get("mask"), 0.2, 0.8)
+    wide = gates.astype("float64")
+    sides = stats.saturation(wide, low=0.2, high=0.8)
+    for gate in kind.gates:
+        total = counted[gate].count * 8
+        left, right = (sides[gate].sel(side=side).mean() for side in ("left", "right"))
+        assert counted[gate].below / total == pytest.approx(left.item())
+        assert counted[gate].above / total == pytest.approx(right.item())
+    for signal in (*kind.gates, "hidden"):
+        spread = wide[signal].std(("sample", "time"))
+        np.testing.assert_allclose(counted[signal].spread, spread, rtol=2e-4)
+    keep = counted[kind.keep]
+    np.testing.assert_allclose(
+        -keep.count / keep.logarithm, stats.timescale(wide)[kind.keep], rtol=1e-5
+    )
+    pair = [gate for gate in COUPLED if gate[0] in gates][0]
+    sign = -1 if kind is LSTM else 1
+    np.testing.assert_allclose(
+        sign * counted[pair[0]].correlation(counted[pair[1]]),
+        stats.gate_correlation(wide)["gate_correlation"],
+        atol=1e-5,
+    )
+    if kind is LSTM:
+        largest = wide["output"].max(("sample", "time"))
+        np.testing.assert_allclose(counted["output"].largest, largest, rtol=1e-6)
+    assert not any(sums.broken for sums in counted.values())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_come_first(value):
+    gates = healthy()
+    gates["forget"][:] = 0.97
+    gates["cell"][0, 0, 0] = value
+    gates["hidden"][2:] = value
+    told = sentences(gates)
+    assert told[0].startswith("50 % of 'hidden' in 'lstm' is NaN or infinite: the")
+    assert told[1].startswith("Less than 1 % of 'cell'")
+    assert any("hardly ever erases" in sentence for sentence in told)
+
+
+def test_a_model_that_diverged_is_not_called_masked():
+    gates = healthy().where(False)
+    gates.attrs = {"layer": "lstm"}
+    gates["mask"] = (DIMENSIONS[:2], np.ones(SHAPE[:2], bool))
+    assert sentences(gates)[0] == (
+        "100 % of 'input' in 'lstm' is NaN or infinite: the model has diverged, or its "
+        "input has such values."
+    )
+
+
+def test_of_one_step_nothing_is_called_constant():
+    one = healthy().isel(sample=[0], time=[0])
+    assert sentences(one[["hidden"]]) == []
+    assert not stats.dead_units(one)["constant"].any()

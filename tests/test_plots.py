@@ -293,7 +293,7 @@ def test_what_cannot_be_drawn_is_refused_with_a_way_out():
             plots.gates(node.expand_dims(dim))
     with pytest.raises(ValueError, match=r"must have the dimensions .* has \('time'"):
         plots.gates(node.isel(sample=0))
-    with pytest.raises(TypeError, match=r"one layer, .*\['lstm'\]`; got DataArray"):
+    with pytest.raises(TypeError, match=r"one layer, .*\['lstm'\]`; got a DataArray"):
         plots.gates(node["forget"])
     tree = xarray.DataTree.from_dict({"encoder/lstm": node})
     with pytest.raises(ValueError, match="Choose a layer below it: 'encoder/lstm'"):

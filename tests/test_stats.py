@@ -291,7 +291,7 @@ def test_time_scales_need_the_gate_that_keeps_the_state():
 
 
 def test_what_is_not_labelled_data_is_refused():
-    with pytest.raises(TypeError, match="xarray DataTree, .* got ndarray"):
+    with pytest.raises(TypeError, match="xarray DataTree .* got a ndarray"):
         stats.saturation(np.zeros((1, 2, 3)))
     with pytest.raises(TypeError, match=r"must be an xarray.DataTree.* got Dataset"):
         stats.summary(layer(LSTM))

@@ -251,7 +251,7 @@ def test_missing_signals_are_named_with_the_way_to_get_them(measure, signals, se
 
 @pytest.mark.parametrize("measure", MEASURES[1:], ids=lambda measure: measure.__name__)
 def test_one_gate_is_not_enough_for_a_unit(measure):
-    with pytest.raises(TypeError, match="got DataArray"):
+    with pytest.raises(TypeError, match="got a DataArray"):
         measure(layer(LSTM)["forget"])
 
 
