@@ -1,6 +1,10 @@
 """Configuration of the documentation."""
 
 import importlib.metadata
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # For `figures`.
 
 project = "keras_gates"
 author = "The keras_gates developers"
@@ -8,10 +12,25 @@ release = importlib.metadata.version("keras-gates")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
 exclude_patterns = ["_build", "claims"]  # The parts of the page of claims.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]
+myst_heading_anchors = 3
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["explained"],
+    "gallery_dirs": ["understand"],
+    "filename_pattern": r"\.py$",  # All of them run.
+    "image_scrapers": ("figures.scraper",),
+    "capture_repr": (),  # An example prints what it wants to show, as when it is run.
+    "abort_on_example_error": True,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "write_computation_times": False,
+}

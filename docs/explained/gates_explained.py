@@ -396,7 +396,7 @@ switches = plots.saturation(gates["lstm"])
 # %%
 # In numbers, the share of all steps and units:
 
-shares = stats.saturation(gates["lstm"]).mean("unit")
+shares = stats.saturation(gates["lstm"].to_dataset()).mean("unit")
 print(shares.to_dataframe().round(2).to_string())
 
 # %%
