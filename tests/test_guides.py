@@ -123,7 +123,7 @@ def before(page):
 def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(os.environ, "PYTHONPATH", str(ROOT))
-    names = {"__name__": "page", "keras": keras} | before(page)
+    names = {"__name__": "page"} | before(page)
     blocks = blocks_of(page)
     assert blocks or name_of(page) in NO_BLOCKS
     printed = ""
