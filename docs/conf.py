@@ -1,23 +1,28 @@
 """Configuration of the documentation."""
 
 import importlib.metadata
+import logging
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))  # For `figures`.
+# It warns of many small models, as pages make them, in the middle of their output.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 project = "keras_gates"
-author = "The keras_gates developers"
+author = copyright = "The keras_gates developers"
 release = importlib.metadata.version("keras-gates")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
-exclude_patterns = ["_build", "claims"]  # The parts of the page of claims.
+html_static_path = ["static"]
+html_css_files = ["wrap.css"]
+# Parts of the page of claims, and what sphinx-gallery makes a page of.
+exclude_patterns = ["_build", "claims", "explained"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]

@@ -1,4 +1,4 @@
-r"""
+"""
 Gates explained
 ===============
 
@@ -14,7 +14,7 @@ the code above it.
 # --------------------
 #
 # A basic recurrent layer has one rule: the new state is
-# :math:`h_t = \tanh(x_t W + h_{t-1} U + b)`. At every step the whole state passes
+# ``h[t] = tanh(x[t] W + h[t-1] U + b)``. At every step the whole state passes
 # through a matrix and a squashing function. What was read early has passed through them
 # many times.
 #
@@ -41,7 +41,8 @@ def influence(layer, x):
     """Returns how far the last output moves for a push at each step."""
     model = keras.Sequential([keras.Input(x.shape), layer])
     pushed = x + PUSH * np.eye(len(x))[:, :, None]  # sample t is pushed at step t
-    outputs = model.predict(np.concatenate([pushed, x[None]]), verbose=0)
+    outputs = model(np.concatenate([pushed, x[None]]).astype("float32"))
+    outputs = keras.ops.convert_to_numpy(outputs)
     return np.linalg.norm(outputs[:-1] - outputs[-1], axis=-1) / PUSH
 
 
@@ -165,12 +166,12 @@ written = lines(gates["lstm"], [("value", "0.4", x[0, :, VALUE]), *signals(gates
 # **Forget gate.** How much of the old cell state is *kept*. In spite of its name, 1
 # keeps and 0 forgets. It stays open until step 45.
 #
-# **Cell state.** The memory: :math:`c_t = f_t\, c_{t-1} + i_t\, g_t`. From step 10 to 44
+# **Cell state.** The memory: ``c[t] = f[t] c[t-1] + i[t] g[t]``. From step 10 to 44
 # nothing is added and all is kept, so it stands still.
 #
 # **Output gate.** How much of the memory is shown to the next layer, and to the gates of
 # the next step. It opens from 30 to 34. The **hidden state** is
-# :math:`h_t = o_t \tanh(c_t)`: the memory was there before and after, but nobody saw it.
+# ``h[t] = o[t] tanh(c[t])``: the memory was there before and after, but nobody saw it.
 #
 # The cell keeps what was written, but for a trace: a sigmoid is never quite 0 or 1.
 
@@ -187,11 +188,11 @@ print(keras_gates.verify(gates))
 # Why a sum keeps better than a product
 # -------------------------------------
 #
-# In :math:`c_t = f_t\, c_{t-1} + i_t\, g_t` the old state is not squashed and passes
+# In ``c[t] = f[t] c[t-1] + i[t] g[t]`` the old state is not squashed and passes
 # through no matrix. It is multiplied by one number, the forget gate, and something is
-# *added*. After :math:`n` steps the share that is left is the product of :math:`n` forget
+# *added*. After n steps the share that is left is the product of n forget
 # gates, and so is the gradient along the cell. The number of steps after which 1/e is
-# left is the **time scale**, :math:`-1 / \overline{\ln f}`.
+# left is the **time scale**, ``-1 / mean(ln f)``.
 #
 # Keras starts the forget gate's bias at 1. With no other weights the gate is sigmoid(1):
 
@@ -213,8 +214,8 @@ print(f"half-life:   {float(stats.half_life(gates)['lstm/forget'].mean()):.2f} s
 
 # %%
 # Three steps: this is why the dashed line in the first figure falls. A gate of
-# :math:`f` keeps for about :math:`1/(1-f)` steps, so with a bias of :math:`\ln(T - 1)`
-# it keeps for :math:`T`. Tallec and Ollivier (2018) draw :math:`T` at random between 1
+# ``f`` keeps for about ``1 / (1 - f)`` steps, so with a bias of ``ln(T - 1)``
+# it keeps for T. Tallec and Ollivier (2018) draw T at random between 1
 # and the length of the sequences, so that each unit begins with a memory of its own. We
 # spread it evenly over the units instead:
 
@@ -235,10 +236,10 @@ kept = plots.timescales(gates["lstm"])
 # -----------------------------
 #
 # A GRU has no separate cell. Its hidden state is the memory, and it is always shown. One
-# gate does the work of two: :math:`h_t = z_t\, h_{t-1} + (1 - z_t)\, g_t`. The **update
-# gate** :math:`z` is the share of the old state that is kept. What is written is the
-# rest, :math:`1 - z`. In Keras, as in PyTorch, an update of **1 keeps**; many texts
-# write :math:`1 - z` where we write :math:`z`, so look twice.
+# gate does the work of two: ``h[t] = z[t] h[t-1] + (1 - z[t]) g[t]``. The **update
+# gate** ``z`` is the share of the old state that is kept. What is written is the
+# rest, ``1 - z``. In Keras, as in PyTorch, an update of **1 keeps**; many texts
+# write ``1 - z`` where we write ``z``, so look twice.
 #
 # The **reset gate** says how much of the old state the *candidate* sees. It changes
 # nothing that is kept.
