@@ -119,7 +119,13 @@ def before(page):
     return {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def marked(page):
+    """Studies compile a model for each run, and have tests on every backend."""
+    once = [pytest.mark.once] if name_of(page) == "howto/choosing.md" else []
+    return pytest.param(page, marks=once, id=name_of(page))
+
+
+@pytest.mark.parametrize("page", map(marked, PAGES))
 def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(os.environ, "PYTHONPATH", str(ROOT))

@@ -179,7 +179,7 @@ cell = gates["lstm/cell"].isel(sample=0, unit=0)
 print(f"cell at step 10: {float(cell[10]):.4f}, at step 44: {float(cell[44]):.4f}")
 
 # %%
-# `verify` computes the states anew from the gates, by the two equations above, and tells
+# ``verify`` computes the states anew from the gates, by the two equations above, and tells
 # how far it is from what Keras computed. That is a proof that these are the gates.
 
 print(keras_gates.verify(gates))
@@ -324,7 +324,7 @@ for name, trained, untrained in (
 # Forget beside update
 # --------------------
 #
-# Do the two networks keep alike? `correspondence` compares the distributions: 0 would
+# Do the two networks keep alike? ``correspondence`` compares the distributions: 0 would
 # mean that the two gates take the same values equally often.
 
 between = stats.correspondence(lstm, gru)
@@ -333,7 +333,7 @@ print(between["distance"].to_series().round(3).to_string())
 # %%
 # An LSTM sets what it keeps and what it writes one by one. In a GRU the two add up to 1,
 # always. How close does the LSTM come to that rule by itself? At a correlation of 1 of
-# `input` and 1 - `forget`, a unit writes exactly when it erases.
+# ``input`` and 1 - ``forget``, a unit writes exactly when it erases.
 
 correlation = stats.gate_correlation(lstm)["gate_correlation"]
 print("smallest, median, largest:", np.quantile(correlation, [0, 0.5, 1]).round(2))
