@@ -6,11 +6,12 @@ import functools
 import io
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -35,6 +36,8 @@ OTHER_LINES = ("-", "--", ":")
 GATE_MAP = "viridis"
 GATE_LABEL = "gate (0 shut, 1 open)"
 STATE_MAP = "RdBu_r"
+
+MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
 
 WIDTH = 7.0
 """Inches: the text width of a page and, at 100 dots an inch, of a notebook."""
@@ -85,11 +88,26 @@ def whole_numbers(axis: Axis) -> None:
     )
 
 
-def line_styles(architectures: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Returns the style of each architecture's line: the same in every figure.
+def shade_masked(axes: Axes, signal: xarray.DataArray) -> None:
+    """Hatches the steps of Axes over time at which a signal is masked.
 
     Args:
-        architectures: Their names. LSTM and GRU have colours of their own.
+        axes: Their x axis counts steps.
+        signal: With the dimensions (time, unit).
+    """
+    import numpy as np
+
+    masked = np.isnan(signal.values).all(axis=-1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], masked, [0]])))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        axes.axvspan(start - 0.5, stop - 0.5, zorder=0, **MASKED)
+
+
+def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, str]]:
+    """Returns the style of each line: of an architecture the same in every figure.
+
+    Args:
+        names: What the lines stand for. LSTM and GRU have colours of their own.
 
     Example:
         >>> line_styles(["mine", "GRU"])["GRU"]
@@ -102,7 +120,7 @@ def line_styles(architectures: Iterable[str]) -> dict[str, dict[str, str]]:
     )
     return {
         name: {"color": KIND_COLOURS[name]} if name in KIND_COLOURS else next(others)
-        for name in architectures
+        for name in names
     }
 
 

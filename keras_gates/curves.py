@@ -1,17 +1,20 @@
-"""A gate over training, as a curve with bands."""
+"""Curves: a gate over training, and units over a sequence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_gates import canvas
-from keras_gates.vocabulary import GATES, STEP
+from keras_gates import vocabulary as v
+from keras_gates.layerwise import name_of, needed, one_layer, one_sample
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 EPOCH = "epoch"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -50,7 +53,7 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
     axes.set_xlabel("recorded step")
-    at = np.arange(gate.sizes[STEP])
+    at = np.arange(gate.sizes[v.STEP])
     if EPOCH in gate.coords:
         axes.set_xlabel("finished epochs")
         at = gate[EPOCH].values
@@ -61,12 +64,181 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     axes.fill_between(at, lower, upper, alpha=0.4, label="25–75 %", **band)
     axes.fill_between(at, low, high, alpha=0.18, label="5–95 %", **band)
     axes.set_ylabel("value")
-    if gate.name in GATES:
+    if gate.name in v.GATES:
         axes.set_ylabel(canvas.GATE_LABEL)
         axes.set_ylim(0, 1)
     canvas.whole_numbers(axes.xaxis)
     axes.legend(fontsize="small")
     return axes
+
+
+RIDGES = 24
+"""More ridges than this hide each other."""
+
+OVERLAP = 1.6
+"""How many rows high the highest ridge is."""
+
+
+def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
+    """Draws a gate's histogram at the steps of a training, one ridge behind another.
+
+    The first step is at the top. A ridge is the distribution over all units and real
+    steps that the recorder looked at; the area under each is the same. Where there are
+    more than 24, so many are drawn, evenly spread, the first and the last among them.
+
+    Args:
+        layer: A layer of `GateRecorder.statistics`: a DataTree node or a Dataset, with
+            `histogram` of dimensions `(step, gate, unit, bin)`.
+        gate: The name of the gate.
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is no histogram of this gate.
+        TypeError: If `layer` is not a layer.
+
+    Example:
+        >>> import numpy as np
+        >>> import xarray
+        >>> counts = np.array([[[[1, 1]]], [[[0, 2]]]])
+        >>> layer = xarray.Dataset(
+        ...     {"histogram": (("step", "gate", "unit", "bin"), counts)},
+        ...     {"epoch": ("step", [1, 2]), "gate": ["update"], "bin": [0.25, 0.75]},
+        ...     attrs={"kind": "GRU"},
+        ... )
+        >>> axes = ridges(layer, gate="update")
+        >>> [label.get_text() for label in axes.get_yticklabels()]
+        ['1', '2']
+    """
+    layer = one_layer(layer, "layer")
+    if "histogram" not in layer or v.STEP not in layer.dims:
+        raise ValueError(
+            "`layer` must be of a recorder's statistics, such as "
+            f"`recorder.statistics['lstm']`; {name_of(layer)} has no histogram over "
+            "training."
+        )
+    known = [name for name in layer[v.GATE].values.tolist() if name in v.GATES]
+    if gate not in known:
+        raise ValueError(
+            f"`gate` must be among those of {name_of(layer)}: "
+            f"{', '.join(map(repr, known))}; got {gate!r}."
+        )
+    counts = layer["histogram"].sel({v.GATE: gate}).sum(v.UNIT).compute()
+    chosen = np.arange(counts.sizes[v.STEP])
+    if len(chosen) > RIDGES:
+        chosen = np.linspace(0, len(chosen) - 1, RIDGES).round().astype(int)
+    counts = counts.isel({v.STEP: chosen})
+    # Of an empty step nothing is drawn.
+    total = counts.sum(v.BIN)
+    heights = (counts / total.where(total > 0)).values
+    heights *= OVERLAP / np.nanmax(heights, initial=1e-9)
+    edges = np.linspace(0, 1, counts.sizes[v.BIN] + 1)
+    axes = ax or canvas.new_axes(height=1.5 + 0.16 * len(chosen))
+    style = {"facecolor": canvas.SIGNAL_COLOURS[gate], "edgecolor": "white"}
+    for row, height in enumerate(heights):
+        axes.axhline(row, color="0.85", linewidth=0.6, zorder=row)
+        ridge = {"baseline": row, "fill": True, "linewidth": 0.6, "zorder": row}
+        axes.stairs(row - height, edges, **ridge, **style)
+    names, at = [str(i) for i in chosen], "recorded step"
+    if EPOCH in counts.coords:
+        names, at = [str(epoch) for epoch in counts[EPOCH].values], EPOCH
+    every = max(len(chosen) // 8, 1)
+    axes.set_yticks(range(0, len(chosen), every), names[::every])
+    axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
+    axes.set(xlim=(0, 1), xlabel=v.LONG_NAMES[gate], ylabel=at)
+    axes.set_title(f"{name_of(layer)}: {gate} over training", parse_math=False)
+    return axes
+
+
+def trajectories(
+    layer: Any,
+    *,
+    units: int | Sequence[int],
+    signal: str = v.HIDDEN,
+    sample: int = 0,
+    values: Any = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draws the course of some units over one sample, beneath what the layer read.
+
+    Args:
+        layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
+            signals with dimensions `(sample, time, unit)`.
+        units: The positions of the units to draw, fifteen at most.
+        signal: The signal to draw.
+        sample: The position of the sample.
+        values: What the layer read in this sample, to be drawn above, of shape
+            `(time,)` or `(time, feature)`. Default: nothing.
+        figure: The figure to draw on. Default: a new one.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the signal is not there, or `values` have another length.
+        IndexError: If there is no such unit or sample.
+        TypeError: If `layer` is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> hidden = (("sample", "time", "unit"), [[[0.1, 0.5], [0.2, 0.4]]])
+        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU"})
+        >>> figure = trajectories(layer, units=1, values=[3.0, 4.0])
+        >>> figure.axes[1].lines[0].get_ydata()
+        array([0.5, 0.4])
+    """
+    layer = one_layer(layer, "layer")
+    needed(layer, "layer", (signal,))
+    units = [units] if np.ndim(units) == 0 else list(units)
+    course = one_sample(layer, sample, [signal])[signal]
+    most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
+    if not 0 < len(units) <= most or not all(
+        0 <= unit < course.sizes[v.UNIT] for unit in units
+    ):
+        raise IndexError(
+            f"`units` must name 1 to {most} units below {course.sizes[v.UNIT]}; got "
+            f"{units}."
+        )
+    figure = figure or canvas.new_figure(height=2.8 if values is None else 4.2)
+    panels = figure.subplots(
+        1 if values is None else 2,
+        squeeze=False,
+        sharex=True,
+        height_ratios=[1] if values is None else [1, 1.6],
+    )[:, 0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        canvas.shade_masked(axes, course)
+    if values is not None:
+        _draw_input(panels[0], values, course.sizes[v.TIME])
+    axes = panels[-1]
+    for unit, style in canvas.line_styles(units).items():
+        line = course.isel({v.UNIT: unit})
+        axes.plot(line.values, label=f"unit {unit}", linewidth=1.3, **style)
+    if signal in v.GATES:
+        axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel(v.LONG_NAMES[signal].replace(" (", "\n("))
+    axes.set_xlabel("time (step)")
+    canvas.whole_numbers(axes.xaxis)
+    style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
+    axes.legend(fontsize="small", **style)
+    kind = layer.attrs["kind"]
+    title = f"{name_of(layer)} ({kind}), sample {sample}"
+    figure.suptitle(title, fontsize="medium", parse_math=False)
+    return figure
+
+
+def _draw_input(axes: Axes, values: Any, steps: int) -> None:
+    values = np.asarray(values)
+    if values.ndim not in (1, 2) or len(values) != steps:
+        raise ValueError(
+            f"`values` must have the shape (time,) or (time, feature) with {steps} "
+            f"steps; got {values.shape}. Give the sample that is drawn, such as `x[0]`."
+        )
+    axes.plot(values, color="0.35", linewidth=1)
+    axes.set_ylabel("input")
 
 
 def _check_trace(gate: Any) -> None:
@@ -77,9 +249,9 @@ def _check_trace(gate: Any) -> None:
             "`gate` must be one signal, such as `recorder.traces['lstm/forget']`; got "
             f"{type(gate).__name__}."
         )
-    if STEP not in gate.dims:
+    if v.STEP not in gate.dims:
         raise ValueError(
-            f"`gate` must have the dimension `{STEP}`; got {gate.dims}. A capture is "
+            f"`gate` must have the dimension `{v.STEP}`; got {gate.dims}. A capture is "
             "one moment of a training: record all of it with "
             "`model.fit(..., callbacks=[GateRecorder(...)])` and take "
             "`recorder.traces['lstm/forget']`."
@@ -90,8 +262,8 @@ def _quantiles(gate: xarray.DataArray) -> np.ndarray:
     """Returns the quantiles of each step, of shape (quantile, step)."""
     quantiles = []
     # Step by step, so that of lazy data one step at a time is in memory.
-    for step in range(gate.sizes[STEP]):
-        values = gate.isel({STEP: step}).values
+    for step in range(gate.sizes[v.STEP]):
+        values = gate.isel({v.STEP: step}).values
         values = values[~np.isnan(values)]
         # A step without a value has no quantiles: a gap in the line.
         values = values if values.size else np.nan

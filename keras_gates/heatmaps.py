@@ -9,14 +9,12 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import name_of, one_layer
+from keras_gates.layerwise import name_of, one_layer, one_sample
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
 
 # The units of two layers may differ in number, the steps of time may not.
 GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
@@ -78,7 +76,7 @@ def gates(
         >>> gates(layer).axes[0].get_title()
         'update gate (1 keeps the old state)'
     """
-    picture = _picture(one_layer(node, "node"), sample, signals)
+    picture = one_sample(one_layer(node, "node"), sample, signals)
     left = [name for name in picture.data_vars if name in v.GATES]
     right = [name for name in picture.data_vars if name not in v.GATES]
     columns = [names for names in (left, right) if names]
@@ -135,8 +133,8 @@ def pair(
         Chung, Gulcehre, Cho and Bengio (2014), Empirical Evaluation of Gated
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
-    left = _picture(one_layer(lstm, "lstm", (v.LSTM.name,)), sample)
-    right = _picture(one_layer(gru, "gru", (v.GRU.name,)), sample)
+    left = one_sample(one_layer(lstm, "lstm", (v.LSTM.name,)), sample)
+    right = one_sample(one_layer(gru, "gru", (v.GRU.name,)), sample)
     if left.sizes[v.TIME] != right.sizes[v.TIME]:
         raise ValueError(
             f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "
@@ -160,42 +158,25 @@ def pair(
     return figure
 
 
-def _picture(
-    layer: xarray.Dataset, sample: int, signals: Sequence[str] | None = None
-) -> xarray.Dataset:
-    """Returns the signals of one sample, each with the dimensions (time, unit)."""
-    layer = layer[_chosen(layer, signals)]
-    wanted, dims = (v.SAMPLE, v.TIME, v.UNIT), tuple(layer.sizes)
-    if set(dims) != set(wanted):
-        others = [dim for dim in dims if dim not in wanted]
-        raise ValueError(
-            f"The signals of {name_of(layer)} must have the dimensions {wanted} and no "
-            f"others; the layer has {dims}."
-            + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
-        )
-    if not 0 <= sample < layer.sizes[v.SAMPLE]:
-        raise IndexError(
-            f"`sample` must be from 0 to {layer.sizes[v.SAMPLE] - 1}: {name_of(layer)} "
-            f"has {layer.sizes[v.SAMPLE]} samples; got {sample}."
-        )
-    return layer.isel({v.SAMPLE: sample}).compute()
+def strip(layer: xarray.Dataset) -> Figure:
+    """Draws the signals of a layer's first sample side by side, small.
 
-
-def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
-    """Returns the names of the signals to draw."""
-    kind = v.KINDS[layer.attrs["kind"]]
-    present = [name for name in kind.signals if name in layer.data_vars]
-    if isinstance(signals, str):
-        signals = [signals]
-    chosen = present if signals is None else list(signals)
-    unknown = [name for name in chosen if name not in present]
-    if unknown or not chosen:
-        known = ", ".join(map(repr, present)) or "none"
-        raise ValueError(
-            f"`signals` must be among those captured of the {kind.name} layer "
-            f"{name_of(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
-        )
-    return chosen
+    Args:
+        layer: The dataset of a layer, of dimensions `(sample, time, unit)`.
+    """
+    picture = one_sample(layer, 0)
+    figure = canvas.new_figure(height=1.25)
+    grid = figure.subplots(1, len(picture.data_vars), squeeze=False)
+    for axes, (name, signal) in zip(grid.flat, picture.items(), strict=True):
+        _heat_map(axes, signal, name, _scale(name, [signal]))
+        axes.set(xticks=[], yticks=[], ylabel="")
+    grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
+    grid[0, 0].set_xlabel("time", fontsize="small")
+    keep = v.KINDS[layer.attrs["kind"]].keep
+    title = f"{name_of(layer)} ({layer.attrs['kind']}), sample 0"
+    title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
+    figure.suptitle(title, fontsize="small", parse_math=False)
+    return figure
 
 
 def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:
@@ -253,7 +234,7 @@ def _heat_map(
         **scale,
     )
     # Masked steps, which are NaN, are not drawn: the ground of the Axes shows.
-    axes.patch.set(**MASKED)
+    axes.patch.set(**canvas.MASKED)
     axes.set_title(title, fontsize="small")
     axes.set_ylabel(v.UNIT, fontsize="small")
     axes.tick_params(labelsize="small")
@@ -280,6 +261,6 @@ def _finish(figure: Figure, grid: np.ndarray, title: str) -> None:
     figure.suptitle(title, fontsize="medium", parse_math=False)
     images = [image for axes in grid.flat for image in axes.images]
     if any(np.ma.is_masked(image.get_array()) for image in images):
-        note = Patch(label="masked step: no value", **MASKED)
+        note = Patch(label="masked step: no value", **canvas.MASKED)
         style = {"fontsize": "small", "frameon": False}
         figure.legend(handles=[note], loc="outside lower right", **style)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_gates.checks import kind_of
 from keras_gates.tree import depth_first, grow, recurrent
-from keras_gates.vocabulary import KINDS, SIGNALS, STEP, UNIT
+from keras_gates.vocabulary import KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
 
 if TYPE_CHECKING:
     import xarray
@@ -147,6 +147,50 @@ def one_moment(layer: Any, argument: str) -> None:
             f"`{argument}` must be of one moment; it has {layer.sizes[STEP]} steps of "
             "training. Choose one, such as `traces.isel(step=-1)`."
         )
+
+
+def one_sample(
+    layer: xarray.Dataset, sample: int, signals: Sequence[str] | None = None
+) -> xarray.Dataset:
+    """Returns the signals of one sample, each with the dimensions (time, unit).
+
+    Args:
+        layer: The dataset of a layer.
+        sample: The position of the sample.
+        signals: The names of the signals. Default: every one that is there.
+    """
+    layer = layer[_chosen(layer, signals)]
+    wanted, dims = (SAMPLE, TIME, UNIT), tuple(layer.sizes)
+    if set(dims) != set(wanted):
+        others = [dim for dim in dims if dim not in wanted]
+        raise ValueError(
+            f"The signals of {name_of(layer)} must have the dimensions {wanted} and no "
+            f"others; the layer has {dims}."
+            + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
+        )
+    if not 0 <= sample < layer.sizes[SAMPLE]:
+        raise IndexError(
+            f"`sample` must be from 0 to {layer.sizes[SAMPLE] - 1}: {name_of(layer)} "
+            f"has {layer.sizes[SAMPLE]} samples; got {sample}."
+        )
+    return layer.isel({SAMPLE: sample}).transpose(TIME, UNIT).compute()
+
+
+def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
+    """Returns the names of the signals to draw."""
+    kind = KINDS[layer.attrs["kind"]]
+    present = [name for name in kind.signals if name in layer.data_vars]
+    if isinstance(signals, str):
+        signals = [signals]
+    chosen = present if signals is None else list(signals)
+    unknown = [name for name in chosen if name not in present]
+    if unknown or not chosen:
+        known = ", ".join(map(repr, present)) or "none"
+        raise ValueError(
+            f"`signals` must be among those captured of the {kind.name} layer "
+            f"{name_of(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
+        )
+    return chosen
 
 
 def blocks(signal: xarray.DataArray) -> Iterator[np.ndarray]:

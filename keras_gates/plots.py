@@ -8,8 +8,23 @@ The same signal has the same colour everywhere. Gates are drawn on one sequentia
 scale from 0 to 1, candidate and states on a diverging one with zero in its middle.
 """
 
-from keras_gates.curves import evolution
+from keras_gates.curves import evolution, ridges, trajectories
+from keras_gates.dots import horizon, saturation, timescales
 from keras_gates.heatmaps import gates, pair
 from keras_gates.outcomes import differences, predictions, study
+from keras_gates.tokens import text
 
-__all__ = ["differences", "evolution", "gates", "pair", "predictions", "study"]
+__all__ = [
+    "differences",
+    "evolution",
+    "gates",
+    "horizon",
+    "pair",
+    "predictions",
+    "ridges",
+    "saturation",
+    "study",
+    "text",
+    "timescales",
+    "trajectories",
+]

@@ -54,13 +54,13 @@ def tree_attributes(model_name: str) -> dict:
 
 def grow(datasets: "dict[str, xarray.Dataset]", attributes: dict) -> "xarray.DataTree":
     """Makes a tree whose nodes come in the order of the model's layers."""
-    import xarray
+    from keras_gates.notebook import DataTree
 
     # `DataTree.from_dict` would sort them by depth.
-    tree = xarray.DataTree(datasets.get("/"))
+    tree = DataTree(datasets.get("/"))
     for path, dataset in datasets.items():
         if path != "/":
-            tree[path] = xarray.DataTree(dataset)
+            tree[path] = DataTree(dataset)
     tree.attrs = attributes
     return tree
 

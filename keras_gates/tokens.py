@@ -1,0 +1,216 @@
+"""A text coloured by what a unit does at each of its characters or words."""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import canvas
+from keras_gates import vocabulary as v
+from keras_gates.checks import kind_of
+from keras_gates.layerwise import name_of, needed, one_layer, one_sample
+
+if TYPE_CHECKING:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+COLUMNS = 80
+"""Characters in a line."""
+
+SHOWN = {"\n": "↵", "\r": "←", "\t": "→", " ": " "}
+"""What stands for characters that cannot be seen."""
+
+FONT = "DejaVu Sans Mono"
+ADVANCE = 0.602
+"""The width of a character of this font, in font sizes."""
+
+GREY = "0.93"
+
+
+def text(
+    layer: Any,
+    tokens: str | Sequence[str],
+    *,
+    unit: int,
+    signal: str = v.HIDDEN,
+    sample: int = 0,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draws a text, the value of a unit as the colour behind each character or word.
+
+    A notebook shows it as HTML, with the value of each token under the pointer.
+
+    Args:
+        layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
+            signals with dimensions `(sample, time, unit)`.
+        tokens: What the layer read in this sample: a string, a character for each
+            step, or the words. Of a padded sample those of the real steps are enough.
+        unit: The position of the unit.
+        signal: The signal to draw.
+        sample: The position of the sample.
+        figure: The figure to draw on. Default: a new one, as high as the text needs.
+
+    Returns:
+        The figure. Words are set apart by spaces; a line feed is drawn as ↵ and ends
+        the line. Masked steps are grey.
+
+    Raises:
+        ValueError: If the signal is not there, or there are more or fewer tokens than
+            steps.
+        IndexError: If there is no such unit or sample.
+        TypeError: If `layer` is not a layer, or a token is not a string.
+
+    Example:
+        >>> import xarray
+        >>> hidden = (("sample", "time", "unit"), [[[0.1], [0.9], [-0.9]]])
+        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU"})
+        >>> figure = text(layer, "a b", unit=0)
+        >>> [character.get_text() for character in figure.axes[0].texts]
+        ['a', ' ', 'b']
+
+    Reference:
+        Karpathy, Johnson and Li (2015), Visualizing and Understanding Recurrent
+        Networks, arXiv:1506.02078, figure 2.
+    """
+    layer = one_layer(layer, "layer")
+    needed(layer, "layer", (signal,))
+    course = one_sample(layer, sample, [signal])[signal]
+    if not 0 <= unit < course.sizes[v.UNIT]:
+        raise IndexError(f"`unit` must be below {course.sizes[v.UNIT]}; got {unit}.")
+    values = course.isel({v.UNIT: unit}).values
+    tokens, values = _beside(tokens, values)
+    scale = _scale(signal, values)
+    label = f"{v.LONG_NAMES[signal]} of unit {unit} in {name_of(layer)}"
+    label += f" ({layer.attrs['kind']}), sample {sample}"
+    figure = _draw(tokens, values, scale, label, figure)
+    # A notebook asks what it shows for this method, and prefers it to a picture.
+    figure._repr_html_ = functools.partial(_html, tokens, values, scale, label)
+    return figure
+
+
+def _beside(
+    tokens: str | Sequence[str], values: np.ndarray
+) -> tuple[list[str], np.ndarray]:
+    """Returns the tokens and the value of each."""
+    if not isinstance(tokens, str) and isinstance(tokens, (Sequence, np.ndarray)):
+        wrong = [token for token in tokens if not isinstance(token, str)]
+    else:
+        wrong = [] if isinstance(tokens, str) else [tokens]
+    if wrong:
+        raise TypeError(
+            "`tokens` must be a string, or strings, one for each step; got "
+            f"{kind_of(wrong[0])}. Turn codes back into words first."
+        )
+    real = ~np.isnan(values)
+    if len(tokens) == real.sum():
+        values = values[real]
+    if len(tokens) != len(values):
+        raise ValueError(
+            f"`tokens` must be as many as the sample has steps, {len(values)} of which "
+            f"{real.sum()} are real; got {len(tokens)}."
+        )
+    return list(map(str, tokens)), values
+
+
+def _scale(signal: str, values: np.ndarray) -> ScalarMappable:
+    """Returns 0 to 1 for a gate; for others what is centred and holds every value."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    if signal in v.GATES:
+        return ScalarMappable(Normalize(0, 1), colormaps[canvas.GATE_MAP])
+    limit = np.abs(values[np.isfinite(values)]).max(initial=0) or 1
+    return ScalarMappable(Normalize(-limit, limit), colormaps[canvas.STATE_MAP])
+
+
+def _colours(scale: ScalarMappable, value: float) -> tuple[str, str]:
+    """Returns the colours of the ground and, so that it can be read, of the letter."""
+    from matplotlib.colors import to_hex
+
+    if np.isnan(value):
+        return to_hex(GREY), "#000000"
+    ground = scale.to_rgba(value)
+    light = np.dot(ground[:3], (0.299, 0.587, 0.114))
+    return to_hex(ground), "#000000" if light > 0.5 else "#ffffff"
+
+
+def _places(tokens: list[str]) -> list[tuple[int, int]]:
+    """Returns the line and the column at which each token begins."""
+    gap = int(any(len(token) > 1 for token in tokens))  # Words are set apart.
+    places, line, column = [], 0, 0
+    for token in tokens:
+        if column and column + len(token) > COLUMNS:
+            line, column = line + 1, 0
+        places.append((line, column))
+        column += len(token) + gap
+        if token.endswith("\n"):
+            line, column = line + 1, 0
+    return places
+
+
+def _draw(
+    tokens: list[str],
+    values: np.ndarray,
+    scale: ScalarMappable,
+    label: str,
+    figure: Figure | None,
+) -> Figure:
+    from matplotlib.patches import Rectangle
+
+    places = _places(tokens)
+    lines = 1 + max((line for line, _ in places), default=0)
+    figure = figure or canvas.new_figure(height=0.19 * lines + 0.75)
+    axes = figure.subplots()
+    width = max(COLUMNS, *map(len, tokens), 0)
+    size = 0.97 * figure.get_figwidth() * 72 / width / ADVANCE
+    for token, value, (line, column) in zip(tokens, values, places, strict=True):
+        ground, ink = _colours(scale, value)
+        corner = (column, line - 0.5)
+        axes.add_patch(Rectangle(corner, len(token), 1, facecolor=ground, linewidth=0))
+        shown = "".join(SHOWN.get(character, character) for character in token)
+        style = {"family": FONT, "fontsize": size, "color": ink, "parse_math": False}
+        axes.text(
+            column + len(token) / 2, line, shown, ha="center", va="center", **style
+        )
+    axes.set(xlim=(0, width), ylim=(lines - 0.5, -0.5))
+    axes.set_axis_off()
+    bar = figure.colorbar(
+        scale, ax=axes, orientation="horizontal", aspect=60, fraction=0.03, pad=0.02
+    )
+    bar.set_label(label, fontsize="small", parse_math=False)
+    bar.ax.tick_params(labelsize="small")
+    return figure
+
+
+def _html(
+    tokens: list[str], values: np.ndarray, scale: ScalarMappable, label: str
+) -> str:
+    gap = " " if any(len(token) > 1 for token in tokens) else ""
+    spans = []
+    for step, (token, value) in enumerate(zip(tokens, values, strict=True)):
+        ground, ink = _colours(scale, value)
+        shown = html.escape(
+            "".join(SHOWN.get(character, character) for character in token)
+        )
+        shown += "\n" if token.endswith("\n") else ""
+        told = "masked" if np.isnan(value) else f"{value:.4f}"
+        spans.append(
+            f'<span title="step {step}: {told}" '
+            f'style="background:{ground};color:{ink}">{shown}</span>'
+        )
+    low, high = scale.get_clim()
+    ends = [
+        f'<span style="background:{_colours(scale, end)[0]};'
+        f'color:{_colours(scale, end)[1]}">&nbsp;{end:.2g}&nbsp;</span>'
+        for end in (low, high)
+    ]
+    caption = f"{html.escape(label)}, from {ends[0]} to {ends[1]}"
+    return (
+        '<figure style="margin:0"><pre style="white-space:pre-wrap;line-height:1.5">'
+        f"{gap.join(spans)}</pre><figcaption>{caption}</figcaption></figure>"
+    )
