@@ -79,6 +79,24 @@ def new_axes(height: float = 3.2) -> Axes:
     return axes
 
 
+def convention(kind: str, *shown: str) -> str:
+    r"""Returns the line that every figure of a GRU has, unless a label says it.
+
+    Args:
+        kind: The name of the kind of layer.
+        shown: The signals whose names in words are on the figure.
+
+    Example:
+        >>> convention("GRU", "hidden")
+        '\nupdate: 1 keeps the old state'
+        >>> convention("GRU", "update")
+        ''
+    """
+    if kind != v.GRU.name or v.UPDATE in shown:
+        return ""
+    return f"\n{v.UPDATE}: {v.KEEP_CONVENTION}"
+
+
 def whole_numbers(axis: Axis) -> None:
     """Puts ticks at a few whole numbers only: there is no half a unit or epoch."""
     from matplotlib.ticker import MaxNLocator

@@ -148,7 +148,9 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     axes.set_yticks(range(0, len(chosen), every), names[::every])
     axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
     axes.set(xlim=(0, 1), xlabel=v.LONG_NAMES[gate], ylabel=at)
-    axes.set_title(f"{name_of(layer)}: {gate} over training", parse_math=False)
+    title = f"{name_of(layer)}: {gate} over training"
+    title += canvas.convention(layer.attrs["kind"], gate)
+    axes.set_title(title, parse_math=False)
     return axes
 
 
@@ -226,6 +228,7 @@ def trajectories(
     axes.legend(fontsize="small", **style)
     kind = layer.attrs["kind"]
     title = f"{name_of(layer)} ({kind}), sample {sample}"
+    title += canvas.convention(kind, signal)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     return figure
 

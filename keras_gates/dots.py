@@ -66,7 +66,9 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xlabel("left-saturated (share of steps below 0.1)")
     axes.set_ylabel("right-saturated (share above 0.9)")
-    axes.set_title(f"{_title(layer)}, a dot for each unit", parse_math=False)
+    title = f"{_title(layer)}, a dot for each unit"
+    title += canvas.convention(layer.attrs["kind"], *sides)
+    axes.set_title(title, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     return axes
 
@@ -140,6 +142,7 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     axes.set_ylim(bottom=-0.2)
     axes.set_ylabel("memory horizon, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
+    title += canvas.convention(kind.name)
     axes.set_title(title, parse_math=False)
     return axes
 

@@ -88,8 +88,7 @@ def gates(
     title = f"{name_of(picture)} ({picture.attrs['kind']}), sample {sample}"
     if picture.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
-    if picture.attrs["kind"] == v.GRU.name:
-        title += f"\n{v.UPDATE}: {v.KEEP_CONVENTION}"
+    title += canvas.convention(picture.attrs["kind"])
     _finish(figure, grid, title)
     return figure
 

@@ -86,6 +86,7 @@ def text(
     scale = _scale(signal, values)
     label = f"{v.LONG_NAMES[signal]} of unit {unit} in {name_of(layer)}"
     label += f" ({layer.attrs['kind']}), sample {sample}"
+    label += canvas.convention(layer.attrs["kind"], signal)
     figure = _draw(tokens, values, scale, label, figure)
     # A notebook asks what it shows for this method, and prefers it to a picture.
     figure._repr_html_ = functools.partial(_html, tokens, values, scale, label)
@@ -209,7 +210,8 @@ def _html(
         f'color:{_colours(scale, end)[1]}">&nbsp;{end:.2g}&nbsp;</span>'
         for end in (low, high)
     ]
-    caption = f"{html.escape(label)}, from {ends[0]} to {ends[1]}"
+    told = html.escape(label).replace("\n", "; ")
+    caption = f"{ends[0]} to {ends[1]}: {told}"
     return (
         '<figure style="margin:0"><pre style="white-space:pre-wrap;line-height:1.5">'
         f"{gap.join(spans)}</pre><figcaption>{caption}</figcaption></figure>"

@@ -224,8 +224,10 @@ def _shares(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
         np.take_along_axis(values[..., ::-1], order, axis=-1)
         for values in (np.where(real, keep, 1), np.where(real, write, 0))
     )
-    kept_since = np.cumprod(keep[..., :-1].astype(np.float64), axis=-1)
     weight = write.astype(np.float64)
-    weight[..., 1:] *= kept_since
-    total = weight.sum(axis=-1, keepdims=True)
-    return np.cumsum(weight, axis=-1) / np.where(total > 0, total, np.nan)
+    # Infinity leads to NaN. Set here because Dask's threads know no other setting.
+    with np.errstate(over="ignore", invalid="ignore"):
+        weight[..., 1:] *= np.cumprod(keep[..., :-1].astype(np.float64), axis=-1)
+        total = weight.sum(axis=-1, keepdims=True)
+        total = np.where((total > 0) & np.isfinite(total), total, np.nan)
+        return np.cumsum(weight, axis=-1) / total

@@ -318,3 +318,46 @@ FIGURES = {
 def test_every_picture_is_legible_at_the_width_of_a_page(draw):
     test_plots.test_every_figure_is_legible_at_the_width_of_a_page(draw)
     pickle.loads(pickle.dumps(draw()))
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_one_step_of_one_sample_and_numbers_that_are_none_are_drawn(kind, value):
+    one = layer(kind, steps=1).isel(sample=[0])
+    broken = layer(kind).drop_vars("mask").copy(deep=True)
+    for signal in kind.signals:
+        broken[signal][0, 2, 1] = value
+    for node in (one, broken):
+        pictures = [
+            plots.gates(node),
+            plots.saturation(node).figure,
+            plots.timescales(node).figure,
+            plots.horizon(node).figure,
+            plots.trajectories(node, units=[0, 1], values=[1.0] * node.sizes["time"]),
+            plots.text(node, "x" * node.sizes["time"], unit=1),
+        ]
+        for figure in pictures:
+            figure.draw_without_rendering()
+    scale = stats.timescale(broken)[kind.keep].values
+    finite = np.sort(scale[np.isfinite(scale)])
+    np.testing.assert_allclose(
+        plots.timescales(broken).lines[1].get_ydata(), finite, rtol=1e-6
+    )
+
+
+DRAWN = {
+    "saturation": lambda node: plots.saturation(node[["reset"]]).figure,
+    "timescales": lambda node: plots.timescales(node).figure,
+    "horizon": lambda node: plots.horizon(node).figure,
+    "ridges": lambda node: plots.ridges(statistics(), gate="reset").figure,
+    "trajectories": lambda node: plots.trajectories(node, units=0),
+    "text": lambda node: plots.text(node, "abcdef", unit=0),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_every_picture_of_a_gru_says_what_an_update_of_one_does(draw):
+    figure = draw(layer(GRU))
+    assert said(figure).count(KEEP_CONVENTION) == 1
+    shown = figure._repr_html_()
+    assert shown is None or KEEP_CONVENTION in shown

@@ -89,6 +89,34 @@ def test_the_tree_is_lazy_and_works_with_dask(data, path):
     )
 
 
+def test_what_is_read_while_it_is_written_stays_true(data, path):
+    """A reader's tree, opened in the middle of a training, is measured after it."""
+    trees, measured = [], []
+
+    class Reader(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            tree = opened(path)
+            trees.append(tree)
+            last = tree["traces/r"].to_dataset().isel(step=-1)
+            measured.append(measures(last))
+
+    def measures(moment):
+        found = keras_gates.stats.find_units(moment, data[0][:2, :, 0] > 0)
+        axes = keras_gates.plots.timescales(moment)
+        return str(keras_gates.stats.diagnose(moment)), found, axes.lines[1].get_ydata()
+
+    recorder = keras_gates.GateRecorder(data[0][:2], store=path)
+    fit(build(), data, [recorder, Reader()], epochs=3)
+    for epoch, (tree, then) in enumerate(zip(trees, measured, strict=True), start=1):
+        assert tree["traces/r"].sizes["step"] == epoch + 1
+        moment = recorder.traces["r"].to_dataset().isel(step=epoch)
+        sentence, units, scales = measures(moment)
+        assert then[0] == sentence and then[1].equals(units)
+        np.testing.assert_array_equal(then[2], scales)
+        axes = keras_gates.plots.ridges(tree["statistics/r"], gate="forget")
+        assert len(axes.patches) == epoch
+
+
 def test_names_and_attributes_survive(data, path):
     inputs = keras.Input((5, 2))
     hidden = layers.Bidirectional(layers.GRU(3, name="z"), name="b")(inputs)
