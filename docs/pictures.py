@@ -11,7 +11,7 @@ import pathlib
 import re
 import tempfile
 
-DOCS = pathlib.Path(__file__).parent
+DOCS = pathlib.Path(__file__).resolve().parent
 SHOWN = {
     "first_steps": ["gates.png"],
     "howto/masks": ["masked.png"],

@@ -7,7 +7,7 @@ In the order of the page, in one namespace and an empty folder:
 - `bash` is run command by command: `keras-gates` in this process, a script in one of
   its own. What would install or open something is only checked.
 - `text` is what the block before it printed. Numbers, spaces and the order of lines may
-  differ, as they do from backend to backend.
+  differ, as they do from backend to backend, and there may be more lines.
 
 A section that is called TensorFlow, JAX or PyTorch is for that backend alone.
 """
@@ -93,14 +93,16 @@ def check_installs(words):
         if own:
             assert set(own[1].split(",")) <= set(extras), wanted
         else:
-            known = {re.split(r"\W", need)[0] for needs in extras.values() for need in needs}
+            known = {
+                re.split(r"\W", need)[0] for needs in extras.values() for need in needs
+            }
             assert wanted in known, wanted
 
 
 def same_form(text):
     """Returns the lines of a text without what may differ from run to run."""
     lines = re.sub(r"-?\d[\d.,e+-]*", "#", text).splitlines()
-    return sorted(" ".join(line.split()) for line in lines if line.strip())
+    return {"".join(line.split()) for line in lines}
 
 
 def before(page):
@@ -125,7 +127,7 @@ def marked(page):
     return pytest.param(page, marks=once, id=name_of(page))
 
 
-@pytest.mark.parametrize("page", map(marked, PAGES))
+@pytest.mark.parametrize("page", list(map(marked, PAGES)))
 def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(os.environ, "PYTHONPATH", str(ROOT))
@@ -141,7 +143,7 @@ def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
             for line in block.replace("\\\n", "").splitlines():
                 command(line)
         elif language == "text":
-            assert same_form(block) == same_form(printed), f"printed:\n{printed}"
+            assert same_form(block) <= same_form(printed), f"printed:\n{printed}"
             continue
         else:
             raise AssertionError(f"a block of {language!r} is not run by anything")

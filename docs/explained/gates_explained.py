@@ -150,7 +150,9 @@ def signals(layer):
     ]
 
 
-written = lines(gates["lstm"], [("value", "0.4", x[0, :, VALUE]), *signals(gates["lstm"])])
+written = lines(
+    gates["lstm"], [("value", "0.4", x[0, :, VALUE]), *signals(gates["lstm"])]
+)
 
 # %%
 # The LSTM, step by step
@@ -217,7 +219,8 @@ print(f"half-life:   {float(stats.half_life(gates)['lstm/forget'].mean()):.2f} s
 # ``f`` keeps for about ``1 / (1 - f)`` steps, so with a bias of ``ln(T - 1)``
 # it keeps for T. Tallec and Ollivier (2018) draw T at random between 1
 # and the length of the sequences, so that each unit begins with a memory of its own. We
-# spread it evenly over the units instead:
+# spread it evenly over the units instead. (The picture shows time scales, which are half a
+# step less.)
 
 wanted = np.linspace(2, 60, UNITS)
 kernel, recurrent, bias = start.layers[0].get_weights()
