@@ -26,7 +26,6 @@ exclude_patterns = ["_build", "claims", "explained"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]
-myst_heading_anchors = 3
 
 sphinx_gallery_conf = {
     "examples_dirs": ["explained"],

@@ -13,10 +13,12 @@ the code above it.
 # Memory that vanishes
 # --------------------
 #
-# A basic recurrent layer has one rule: the new state is
-# ``h[t] = tanh(x[t] W + h[t-1] U + b)``. At every step the whole state passes
-# through a matrix and a squashing function. What was read early has passed through them
-# many times.
+# A basic recurrent layer has one rule for its state::
+#
+#     h[t] = tanh(x[t] W + h[t-1] U + b)
+#
+# At every step the whole state passes through a matrix and a squashing function. What
+# was read early has passed through them many times.
 #
 # How much of it is left can be measured. We take a sequence, push the input of one
 # single step a little, and look how far the *last* output moves. That is the gradient
@@ -80,8 +82,8 @@ for name, values in influences.items():
     print(f"{name:26} 40 steps back: {values[-41]:.1e}")
 
 # %%
-# On the basic RNN's line, a push 40 steps back moves the end about a thousand times less
-# than a push at the end. Two things may surprise:
+# On the basic RNN's line, a push 40 steps back moves the end about a thousand times
+# less than a push at the end. Two things may surprise:
 #
 # - An LSTM and a GRU forget too, as Keras starts them, and the GRU sooner than anyone.
 #   (Below a millionth, where the line ends, the differences are roundings.)
@@ -98,8 +100,8 @@ for name, values in influences.items():
 # old state, by a sigmoid, so that it is smooth and can be trained.
 #
 # To see what gates do, we build an LSTM with one unit and set its weights by hand.
-# Beside a *value*, the input has three marks: *write*, *erase* and *show*. Each opens or
-# shuts one gate, and nothing else does.
+# Beside a *value*, the input has three marks: *write*, *erase* and *show*. Each opens
+# or shuts one gate, and nothing else does.
 
 VALUE, WRITE, ERASE, SHOW = range(4)
 INPUT, FORGET, CANDIDATE, OUTPUT = range(4)  # The order of the columns in Keras.
@@ -126,8 +128,8 @@ x[0, 45, ERASE] = 1
 gates = keras_gates.capture(by_hand, x)
 
 
-def lines(layer, rows):
-    """Draws the signals of a layer of one unit, one below the other."""
+def lines(rows):
+    """Draws lines one below the other: of each its label, colour and values."""
     figure, panels = plt.subplots(
         len(rows), sharex=True, figsize=(7, 0.9 * len(rows)), layout="constrained"
     )
@@ -143,7 +145,7 @@ def lines(layer, rows):
 
 
 def signals(layer):
-    """Returns the rows of `lines` for all signals of a layer."""
+    """Returns such rows for all signals of a layer of one unit."""
     return [
         (name, SIGNAL_COLOURS[name], layer[name].values[0, :, 0])
         for name in layer.to_dataset().data_vars
@@ -168,12 +170,17 @@ written = lines(
 # **Forget gate.** How much of the old cell state is *kept*. In spite of its name, 1
 # keeps and 0 forgets. It stays open until step 45.
 #
-# **Cell state.** The memory: ``c[t] = f[t] c[t-1] + i[t] g[t]``. From step 10 to 44
-# nothing is added and all is kept, so it stands still.
+# **Cell state.** The memory: what is kept of it, and what is written. After step 10
+# nothing is added and all is kept, so it stands still until it is erased.
 #
-# **Output gate.** How much of the memory is shown to the next layer, and to the gates of
-# the next step. It opens from 30 to 34. The **hidden state** is
-# ``h[t] = o[t] tanh(c[t])``: the memory was there before and after, but nobody saw it.
+# **Output gate.** How much of the memory is shown to the next layer, and to the gates
+# of the next step. It opens from 30 to 34. That is the **hidden state**: the memory was
+# there before and after, but nobody saw it.
+#
+# With ``f``, ``i``, ``g`` and ``o`` for forget, input, candidate and output::
+#
+#     c[t] = f[t] c[t-1] + i[t] g[t]
+#     h[t] = o[t] tanh(c[t])
 #
 # The cell keeps what was written, but for a trace: a sigmoid is never quite 0 or 1.
 
@@ -181,8 +188,9 @@ cell = gates["lstm/cell"].isel(sample=0, unit=0)
 print(f"cell at step 10: {float(cell[10]):.4f}, at step 44: {float(cell[44]):.4f}")
 
 # %%
-# ``verify`` computes the states anew from the gates, by the two equations above, and tells
-# how far it is from what Keras computed. That is a proof that these are the gates.
+# ``verify`` computes the states anew from the gates, by the two equations above, and
+# tells how far it is from what Keras computed. That is a proof that these are the
+# gates.
 
 print(keras_gates.verify(gates))
 
@@ -190,13 +198,14 @@ print(keras_gates.verify(gates))
 # Why a sum keeps better than a product
 # -------------------------------------
 #
-# In ``c[t] = f[t] c[t-1] + i[t] g[t]`` the old state is not squashed and passes
-# through no matrix. It is multiplied by one number, the forget gate, and something is
-# *added*. After n steps the share that is left is the product of n forget
-# gates, and so is the gradient along the cell. The number of steps after which 1/e is
-# left is the **time scale**, ``-1 / mean(ln f)``.
+# On its way from one step to the next the cell is not squashed, and passes through no
+# matrix. It is multiplied by one number, the forget gate, and something is *added*.
+# After n steps the share that is left is the product of n forget gates, and so is the
+# gradient along this way. The number of steps after which 1/e is left is the **time
+# scale**, ``-1 / mean(ln f)``.
 #
-# Keras starts the forget gate's bias at 1. With no other weights the gate is sigmoid(1):
+# Keras starts the forget gate's bias at 1. With no other weights the gate is
+# sigmoid(1):
 
 start = keras.Sequential(
     [
@@ -215,12 +224,11 @@ print(f"time scale:  {float(stats.timescale(gates)['lstm/forget'].mean()):.2f} s
 print(f"half-life:   {float(stats.half_life(gates)['lstm/forget'].mean()):.2f} steps")
 
 # %%
-# Three steps: this is why the dashed line in the first figure falls. A gate of
-# ``f`` keeps for about ``1 / (1 - f)`` steps, so with a bias of ``ln(T - 1)``
-# it keeps for T. Tallec and Ollivier (2018) draw T at random between 1
-# and the length of the sequences, so that each unit begins with a memory of its own. We
-# spread it evenly over the units instead. (The picture shows time scales, which are half a
-# step less.)
+# Three steps: this is why the dashed line in the first figure falls. A gate of ``f``
+# keeps for about ``1 / (1 - f)`` steps, so with a bias of ``ln(T - 1)`` it keeps for T.
+# Tallec and Ollivier (2018) draw T at random between 1 and the length of the sequences,
+# so that each unit begins with a memory of its own. We spread it evenly over the units
+# instead. (The picture shows time scales, which are half a step less.)
 
 wanted = np.linspace(2, 60, UNITS)
 kernel, recurrent, bias = start.layers[0].get_weights()
@@ -238,11 +246,14 @@ kept = plots.timescales(gates["lstm"])
 # The GRU: two gates, one state
 # -----------------------------
 #
-# A GRU has no separate cell. Its hidden state is the memory, and it is always shown. One
-# gate does the work of two: ``h[t] = z[t] h[t-1] + (1 - z[t]) g[t]``. The **update
-# gate** ``z`` is the share of the old state that is kept. What is written is the
-# rest, ``1 - z``. In Keras, as in PyTorch, an update of **1 keeps**; many texts
-# write ``1 - z`` where we write ``z``, so look twice.
+# A GRU has no separate cell. Its hidden state is the memory, and it is always shown.
+# One gate does the work of two::
+#
+#     h[t] = z[t] h[t-1] + (1 - z[t]) g[t]
+#
+# The **update gate** ``z`` is the share of the old state that is kept. What is written
+# is the rest, 1 - ``z``. In Keras, as in PyTorch, an update of **1 keeps**; many texts
+# have it the other way round, so look twice.
 #
 # The **reset gate** says how much of the old state the *candidate* sees. It changes
 # nothing that is kept.
@@ -260,13 +271,11 @@ gru.set_weights([kernel, np.zeros((1, 3)), bias])
 
 x[0, 45, VALUE] = 0
 gates = keras_gates.capture(by_hand, x)
-overwritten = lines(
-    gates["gru"], [("value", "0.4", x[0, :, VALUE]), *signals(gates["gru"])]
-)
+overwritten = lines([("value", "0.4", x[0, :, VALUE]), *signals(gates["gru"])])
 
 # %%
-# The hidden state is written at step 10 and shown from then on, whether we ask for it at
-# step 30 or not: there is no output gate.
+# The hidden state is written at step 10 and shown from then on, whether we ask for it
+# at step 30 or not: there is no output gate.
 #
 # On a real series
 # ----------------
@@ -295,9 +304,9 @@ untrained_gru = keras_gates.capture(gru_model, stretch)["gru"]
 before = plots.pair(untrained_lstm, untrained_gru)
 
 # %%
-# Beside the forget gate stands the update gate: both are the share of the old state that
-# is kept. Beside the input gate stands 1 - update: the share of the candidate that is
-# written. The output gate and the reset gate have no counterpart, nor has the cell.
+# Beside the forget gate stands the update gate: both are the share of the old state
+# that is kept. Beside the input gate stands 1 - update: the share of the candidate that
+# is written. The output gate and the reset gate have no counterpart, nor has the cell.
 #
 # Before training the gates sway a little around the value that they start from, 0.73 in
 # the forget gate and a half elsewhere, and every unit does much the same. Candidate and
@@ -312,9 +321,10 @@ gru = keras_gates.capture(gru_model, stretch)["gru"]
 after = plots.pair(lstm, gru)
 
 # %%
-# After training (the noise alone has an error of 0.01) the GRU's units have parted: some
-# update gates keep nearly all, some little, and some follow the wave. The LSTM's forget
-# gates stay near their start: it can do this task without moving them. How far they went:
+# After training (the noise alone has an error of 0.01) the GRU's units have parted:
+# some update gates keep nearly all, some little, and some follow the wave. The LSTM's
+# forget gates stay near their start: it can do this task without moving them. How far
+# they went:
 
 for name, trained, untrained in (
     ("forget", lstm, untrained_lstm),
@@ -334,20 +344,23 @@ between = stats.correspondence(lstm, gru)
 print(between["distance"].to_series().round(3).to_string())
 
 # %%
-# An LSTM sets what it keeps and what it writes one by one. In a GRU the two add up to 1,
-# always. How close does the LSTM come to that rule by itself? At a correlation of 1 of
-# ``input`` and 1 - ``forget``, a unit writes exactly when it erases.
+# An LSTM sets what it keeps and what it writes one by one. In a GRU the two add up to
+# 1, always. How close does the LSTM come to that rule by itself? At a correlation of 1
+# of ``input`` and 1 - ``forget``, a unit writes exactly when it erases.
 
 correlation = stats.gate_correlation(lstm)["gate_correlation"]
 print("smallest, median, largest:", np.quantile(correlation, [0, 0.5, 1]).round(2))
 
 # %%
+# Some units come close, and some do the opposite. The figures are far from 0 because
+# all gates follow the one slow wave.
+#
 # What training changes
 # ---------------------
 #
 # Where a task asks for decisions, the gates move. This LSTM learns to tell handwritten
-# digits, which it reads row by row, while a recorder looks on. It changes nothing in the
-# model.
+# digits, which it reads row by row, while a recorder looks on, which
+# changes nothing in the model.
 
 images, digits = tasks.digits_by_row()
 reader = keras.Sequential(
@@ -388,11 +401,11 @@ ridges = plots.ridges(recorder.statistics["lstm"], gate="forget")
 # What saturation says
 # --------------------
 #
-# Karpathy, Johnson and Li (2015) ask how often a gate is *saturated*: shut, below 0.1, or
-# open, above 0.9. Each unit becomes a dot: to the right, if it is shut most of the time,
-# upwards, if it is open most of the time. A unit in the upper left corner of the forget
-# gate carries its state along nearly untouched. One on the diagonal line is always at an
-# end, like a switch. One at the origin always blends.
+# Karpathy, Johnson and Li (2015) ask how often a gate is *saturated*: shut, below 0.1,
+# or open, above 0.9. Each unit becomes a dot: to the right, if it is shut most of the
+# time, upwards, if it is open most of the time. A unit in the upper left corner of the
+# forget gate carries its state along nearly untouched. One on the diagonal line is
+# always at an end, like a switch. One at the origin always blends.
 
 gates = keras_gates.capture(reader, images[1500:])
 switches = plots.saturation(gates["lstm"])
@@ -404,16 +417,16 @@ shares = stats.saturation(gates["lstm"].to_dataset()).mean("unit")
 print(shares.to_dataframe().round(2).to_string())
 
 # %%
-# Gates far from both ends are no fault. A gate in the middle forgets gently, and that is
-# all that a slow wave asked for.
+# Gates far from both ends are no fault. A gate in the middle forgets gently, and that
+# is all that a slow wave asked for.
 #
 # An LSTM counts, a GRU cannot
 # ----------------------------
 #
 # The cell is a sum, and a sum can count. Set by hand, the gates stay open and the
 # candidate is +1 for each *a* and -1 for each *b*. After as many *b* as *a* the cell is
-# back at zero. A GRU's state is a weighted mean of what it was and a candidate between -1
-# and 1. So it can never leave that range, and counts by ever smaller steps. Weiss,
+# back at zero. A GRU's state is a weighted mean of what it was and a candidate between
+# -1 and 1. So it can never leave that range, and counts by ever smaller steps. Weiss,
 # Goldberg and Yahav (2018) show that this is a difference in kind.
 
 COUNT = 30
@@ -433,9 +446,8 @@ cell = gates["lstm/cell"].values[0, :, 0]
 hidden = gates["gru/hidden"].values[0, :, 0]
 
 counted, panels = plt.subplots(2, sharex=True, figsize=(7, 3.6), layout="constrained")
-for axes, values, name, colour in zip(
-    panels, (cell, hidden), ("LSTM: cell", "GRU: hidden"), ("#0072B2", "#D55E00")
-):
+kinds = (("LSTM: cell", cell, "#0072B2"), ("GRU: hidden", hidden, "#D55E00"))
+for axes, (name, values, colour) in zip(panels, kinds, strict=True):
     axes.plot(np.arange(1, len(values) + 1), values, color=colour)
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.axvline(2 * COUNT, color="0.7", linewidth=0.8, linestyle="--")
