@@ -24,6 +24,7 @@ import keras
 import pytest
 from keras import layers
 
+import keras_gates
 from keras_gates import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -111,8 +112,6 @@ def same_form(text):
 def before(page):
     """Makes what a page takes for granted: it is about a model that the reader has."""
     if name_of(page) == "conventions.md":
-        import keras_gates
-
         keras.Sequential([keras.Input((5, 2)), keras_gates.GateLSTM(4)]).save(
             "model.keras"
         )
@@ -151,3 +150,10 @@ def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
         else:
             raise AssertionError(f"a block of {language!r} is not run by anything")
         printed = capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_reference_lists_every_public_name():
+    reference = (DOCS / "reference.md").read_text()
+    listed = set(re.findall(r":: keras_gates\.(\w+)$", reference, re.M))
+    assert set(keras_gates.__all__) <= listed
