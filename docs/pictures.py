@@ -47,7 +47,7 @@ def photograph(page):
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-gpu"],
         )
-        window = browser.new_page(viewport={"width": 1200, "height": 1000})
+        window = browser.new_page(viewport={"width": 1200, "height": 1920})
         window.goto(page.resolve().as_uri())
         window.wait_for_timeout(2000)  # Until all is drawn.
         window.screenshot(path=picture)
