@@ -152,9 +152,7 @@ def signals(layer):
     ]
 
 
-written = lines(
-    gates["lstm"], [("value", "0.4", x[0, :, VALUE]), *signals(gates["lstm"])]
-)
+written = lines([("value", "0.4", x[0, :, VALUE]), *signals(gates["lstm"])])
 
 # %%
 # The LSTM, step by step
