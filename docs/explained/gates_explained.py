@@ -253,9 +253,6 @@ kept = plots.timescales(gates["lstm"])
 # is the rest, 1 - ``z``. In Keras, as in PyTorch, an update of **1 keeps**; many texts
 # have it the other way round, so look twice.
 #
-# The **reset gate** says how much of the old state the *candidate* sees. It changes
-# nothing that is kept.
-#
 # By hand again: *write* shuts the update gate. To erase, a GRU must write a zero over
 # what is there.
 
@@ -275,6 +272,20 @@ overwritten = lines([("value", "0.4", x[0, :, VALUE]), *signals(gates["gru"])])
 # The hidden state is written at step 10 and shown from then on, whether we ask for it
 # at step 30 or not: there is no output gate.
 #
+# The **reset gate** says how much of the old state the *candidate* sees. What is kept
+# does not depend on it. Let the candidate look at the old state, too, and compare, ten
+# steps after the writing, a reset gate that is shut with one that is open:
+
+recurrent = np.zeros((1, 3))
+recurrent[0, CANDIDATE] = 1
+for push in (-10, 10):
+    bias[0, RESET] = push
+    gru.set_weights([kernel, recurrent, bias])
+    now = keras_gates.capture(by_hand, x)["gru"].to_dataset().isel(time=20).squeeze()
+    names = ("reset", "candidate", "hidden")
+    print(", ".join(f"{name} {float(now[name]):.2f}" for name in names))
+
+# %%
 # On a real series
 # ----------------
 #
