@@ -1,13 +1,16 @@
 """Configuration of the documentation."""
 
 import importlib.metadata
+import logging
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))  # For `figures`.
+# It warns of many small models, as pages make them, in the middle of their output.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 project = "keras_gates"
-author = "The keras_gates developers"
+author = copyright = "The keras_gates developers"
 release = importlib.metadata.version("keras-gates")
 extensions = [
     "myst_parser",
@@ -16,14 +19,17 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
-exclude_patterns = ["_build", "claims"]  # The parts of the page of claims.
+html_static_path = ["static"]
+html_css_files = ["wrap.css"]
+# Parts of the page of claims, and what sphinx-gallery makes a page of.
+exclude_patterns = ["_build", "claims", "explained"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]
 
 sphinx_gallery_conf = {
-    "examples_dirs": ["../examples"],
-    "gallery_dirs": ["gallery"],
+    "examples_dirs": ["../examples", "explained"],
+    "gallery_dirs": ["gallery", "understand"],
     "filename_pattern": r"\.py$",  # All of them run.
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("figures.scraper",),

@@ -1,0 +1,159 @@
+"""Every block of the documentation is run, and prints what the page says it prints.
+
+In the order of the page, in one namespace and an empty folder:
+
+- `python` is run. If its first line is a comment with the name of a file, it is
+  written to that file.
+- `bash` is run command by command: `keras-gates` in this process, a script in one of
+  its own. What would install or open something is only checked.
+- `text` is what the block before it printed. Numbers, spaces and the order of lines may
+  differ, as they do from backend to backend, and there may be more lines.
+
+A section that is called TensorFlow, JAX or PyTorch is for that backend alone.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+
+import keras
+import pytest
+from keras import layers
+
+import keras_gates
+from keras_gates import cli
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [
+    DOCS / "first_steps.md",
+    DOCS / "coming_from.md",
+    DOCS / "conventions.md",
+    DOCS / "claims.md",
+    DOCS / "index.md",
+    *sorted((DOCS / "howto").glob("*.md")),
+]
+NO_BLOCKS = {"howto/index.md"}
+BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+
+
+def name_of(page):
+    return str(page.relative_to(DOCS))
+
+
+def blocks_of(page):
+    """Returns (language, code) of each block that is for this backend."""
+    found = []
+    for section in re.split(r"^## ", page.read_text(), flags=re.M):
+        title = section.partition("\n")[0].strip()
+        if BACKENDS.get(title, keras.backend.backend()) == keras.backend.backend():
+            found += BLOCK.findall(section)
+    return found
+
+
+def run(code, names):
+    """Runs a Python block, or keeps it as the file that its first line names."""
+    file = re.match(r"# (\w+\.py)\n", code)
+    if file:
+        pathlib.Path(file[1]).write_text(code)
+    else:
+        exec(compile(code, "page", "exec"), names)
+
+
+def command(line):
+    """Runs one command of a bash block."""
+    words = shlex.split(line)
+    if words[:3] == ["keras-gates", "compare", "--claims"]:
+        return  # Takes minutes: test_claims.py runs it on less.
+    if words[0] == "keras-gates":
+        assert cli.main(words[1:]) == 0, line
+    elif words[0] in ("python", "torchrun"):
+        module = ["-m", "torch.distributed.run"] if words[0] == "torchrun" else []
+        result = subprocess.run(
+            [sys.executable, *module, *words[1:]], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        print(result.stdout)
+    elif words[0] == "pip":
+        check_installs(words)
+    elif words[0] == "tensorboard":
+        assert any(pathlib.Path(words[2]).rglob("*tfevents*")), line
+    else:
+        raise AssertionError(f"nobody knows whether this works: {line}")
+
+
+def check_installs(words):
+    """Asserts that `pip install` names extras that there are, or what they hold."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert words[1] == "install", words
+    for wanted in words[2:]:
+        own = re.fullmatch(r"\.\[([\w,]+)\]", wanted)
+        if own:
+            assert set(own[1].split(",")) <= set(extras), wanted
+        else:
+            known = {
+                re.split(r"\W", need)[0] for needs in extras.values() for need in needs
+            }
+            assert wanted in known, wanted
+
+
+def same_form(text):
+    """Returns the lines of a text without what may differ from run to run."""
+    lines = re.sub(r"-?\d[\d.,e+-]*", "#", text).splitlines()
+    return {"".join(line.split()) for line in lines}
+
+
+def before(page):
+    """Makes what a page takes for granted: it is about a model that the reader has."""
+    if name_of(page) == "conventions.md":
+        keras.Sequential([keras.Input((5, 2)), keras_gates.GateLSTM(4)]).save(
+            "model.keras"
+        )
+    if name_of(page) == "index.md":
+        keras.Sequential([keras.Input((5, 2)), layers.LSTM(4, name="lstm")]).save(
+            "model.keras"
+        )
+        return {"x": keras.ops.convert_to_numpy(keras.random.normal((3, 5, 2)))}
+    return {}
+
+
+def marked(page):
+    """Studies compile a model for each run, and have tests on every backend."""
+    once = [pytest.mark.once] if name_of(page) == "howto/choosing.md" else []
+    return pytest.param(page, marks=once, id=name_of(page))
+
+
+@pytest.mark.parametrize("page", list(map(marked, PAGES)))
+def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(os.environ, "PYTHONPATH", str(ROOT))
+    names = {"__name__": "page"} | before(page)
+    blocks = blocks_of(page)
+    assert blocks or name_of(page) in NO_BLOCKS
+    printed = ""
+    for language, block in blocks:
+        capsys.readouterr()
+        if language == "python":
+            run(block, names)
+        elif language == "bash":
+            for line in block.replace("\\\n", "").splitlines():
+                command(line)
+        elif language == "text":
+            assert same_form(block) <= same_form(printed), f"printed:\n{printed}"
+            continue
+        else:
+            raise AssertionError(f"a block of {language!r} is not run by anything")
+        printed = capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_reference_lists_every_public_name():
+    reference = (DOCS / "reference.md").read_text()
+    listed = set(re.findall(r":: keras_gates\.(\w+)$", reference, re.M))
+    assert set(keras_gates.__all__) <= listed
