@@ -102,7 +102,7 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     needed(layer, "layer", (keep,))
     values = stats.timescale(layer)[keep].values
     axes = _steps(layer, values, keep, layer.sizes[v.TIME], ax)
-    axes.set_yscale("log")
+    _logarithmic(axes, "log")
     axes.set_ylabel("time scale, steps")
     axes.set_title(f"{_title(layer)}: {v.LONG_NAMES[keep]}", parse_math=False)
     return axes
@@ -138,7 +138,7 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     needed(layer, "layer", (v.INPUT, v.FORGET) if kind is v.LSTM else (v.UPDATE,))
     values = stats.memory_horizon(layer)["memory_horizon"].values
     axes = _steps(layer, values, kind.keep, layer.sizes[v.TIME], ax)
-    axes.set_yscale("symlog", linthresh=1)
+    _logarithmic(axes, "symlog", linthresh=1)
     axes.set_ylim(bottom=-0.2)
     axes.set_ylabel("memory horizon, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
@@ -173,6 +173,19 @@ def _steps(
     axes.set_xlabel(f"unit, sorted{note}")
     canvas.whole_numbers(axes.xaxis)
     return axes
+
+
+def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
+    """Sets a scale whose ticks are numbers of steps, and not powers of ten."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale(scale, **options)
+    highest = max(np.max(line.get_ydata(), initial=0) for line in axes.lines)
+    axes.set_ylim(top=1.8 * highest)  # Above the line of the length stands its label.
+    # Between 10 and 100 there are labels only if the axis reaches no further.
+    words = LogFormatter(minor_thresholds=(1, 0.4), **options)
+    axes.yaxis.set_major_formatter(words)
+    axes.yaxis.set_minor_formatter(words)
 
 
 def _title(layer: xarray.Dataset) -> str:

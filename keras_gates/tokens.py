@@ -180,9 +180,9 @@ def _draw(
         )
     axes.set(xlim=(0, width), ylim=(lines - 0.5, -0.5))
     axes.set_axis_off()
-    bar = figure.colorbar(
-        scale, ax=axes, orientation="horizontal", aspect=60, fraction=0.03, pad=0.02
-    )
+    thick = 0.09 / figure.get_figheight()  # As thick under one line as under many.
+    style = {"orientation": "horizontal", "aspect": 60, "pad": 0.02}
+    bar = figure.colorbar(scale, ax=axes, fraction=thick, **style)
     bar.set_label(label, fontsize="small", parse_math=False)
     bar.ax.tick_params(labelsize="small")
     return figure
