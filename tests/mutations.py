@@ -1,6 +1,7 @@
 """Breaks the package in known ways, and shows which test notices.
 
     KERAS_BACKEND=torch python tests/mutations.py
+    KERAS_BACKEND=torch python tests/mutations.py measures  # files whose names hold it
 
 Each mutation is a mistake that people make who compute gates by hand. It is made in a
 copy of the repository; the script fails if a mutation passes the tests.
@@ -14,7 +15,19 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).parents[1]
-TESTS = ["tests/test_layers.py", "tests/test_models.py", "tests/test_statistics.py"]
+TESTS = [
+    f"tests/test_{name}.py"
+    for name in (
+        "stats",
+        "units",
+        "finding",
+        "diagnosis",
+        "pictures",
+        "layers",
+        "models",
+        "statistics",
+    )
+]
 
 MUTATIONS = {
     "input and forget gate swapped": (
@@ -150,12 +163,72 @@ MUTATIONS = {
         "        return super()._call_fused_lstm",
         "        return super()._call_fused_lstm",
     ),
+    "what is written taken for what is kept": (
+        "correspondence.py",
+        "(_counts(lstm, v.INPUT), update[:, ::-1])",
+        "(_counts(lstm, v.INPUT), update)",
+    ),
+    "the wrong units matched": (
+        "correspondence.py",
+        "matched[rows] = columns",
+        "matched[columns] = rows",
+    ),
+    "labels one step late": (
+        "finding.py",
+        "    labels = next(iter(known.values()))[0][real]",
+        "    labels = np.roll(next(iter(known.values()))[0][real], 1)",
+    ),
+    "p-values of one unit, not of the best of all": (
+        "finding.py",
+        "best = np.fmax(best, np.abs(shifted))",
+        "best = np.abs(shifted)",
+    ),
+    "masked steps counted in a search": (
+        "finding.py",
+        "    return given, real & np.isfinite(given)",
+        "    return given, np.isfinite(given)",
+    ),
+    "places one step late": (
+        "finding.py",
+        "        if all(sample != i or abs(start - t) >= length for i, t in taken):\n"
+        "            taken.append((sample, start))",
+        "        if all(sample != i or abs(start - t) >= length for i, t in taken):\n"
+        "            taken.append((sample, start + 1))",
+    ),
+    "shut taken for open in the diagnosis": (
+        "tally.py",
+        'found["below"] = np.count_nonzero(values < low)',
+        'found["below"] = np.count_nonzero(values > low)',
+    ),
+    "masked steps counted in the diagnosis": (
+        "tally.py",
+        "few = {name: values[real[rows]] for name, values in few.items()}",
+        "few = {name: np.nan_to_num(values) for name, values in few.items()}",
+    ),
+    "left drawn as right": (
+        "dots.py",
+        'values.sel(side="left"),\n            values.sel(side="right"),',
+        'values.sel(side="right"),\n            values.sel(side="left"),',
+    ),
+    "the memory of a GRU that writes what it keeps": (
+        "units.py",
+        "keep, write = layer[v.UPDATE], 1 - layer[v.UPDATE]",
+        "keep, write = layer[v.UPDATE], layer[v.UPDATE]",
+    ),
+    "each letter in the colour of the next": (
+        "tokens.py",
+        "    return list(map(str, tokens)), values",
+        "    return list(map(str, tokens)), np.roll(values, -1)",
+    ),
 }
 
 
 def main():
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     missed = []
     for name, (file, old, new) in MUTATIONS.items():
+        if wanted not in file:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             copy = pathlib.Path(folder, "copy")
             ignored = shutil.ignore_patterns(".*", "docs")
