@@ -16,7 +16,7 @@ from matplotlib.image import imread
 
 import keras_gates
 from keras_gates import stats
-from keras_gates.page import encoding, figures, thinning
+from keras_gates.page import content, encoding, figures, thinning
 from keras_gates.vocabulary import GATES, GRU, LSTM
 
 pytestmark = pytest.mark.once
@@ -657,10 +657,15 @@ def test_a_sample_too_large_for_a_page_is_cut_and_told(opened, monkeypatch):
     assert f"forget {float(expected):.4f}" in page.text("#reading")
 
 
-def test_steps_of_training_are_thinned_to_the_last(monkeypatch):
-    monkeypatch.setattr(thinning, "BUDGET", 1)
-    from keras_gates.page import content
+def test_a_whole_store_of_a_recorder_names_its_model(tmp_path):
+    """Its root describes the layers, and only the traces know the model's name."""
+    store = xarray.DataTree(xarray.Dataset(attrs={"model": {"lstm": "LSTM(5)"}}))
+    store["traces"] = tree(lstm=layer(shape=(2, 3, 12, 5)))
+    text = keras_gates.report(store, tmp_path / "report.html").read_text()
+    assert "<h1>Gates of model &#39;a model&#39;</h1>" in text
 
+
+def test_steps_of_training_are_thinned_to_the_last():
     layers, _ = content.read(layer(LSTM, (5, 2, 12, 4)))
     (part,) = thinning.parts(layers, 12 * 4 * 6 * 2 * 3)
     assert part.moments.tolist() == [0, 2, 4] and part.samples.tolist() == [0]

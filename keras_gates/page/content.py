@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
 from keras_gates.layerwise import layers_of
+from keras_gates.tree import depth_first
 
 if TYPE_CHECKING:
     import xarray
@@ -121,9 +122,12 @@ def _in_order(data: xarray.Dataset, name: str) -> xarray.Dataset:
 
 def _origin(tree: xarray.DataTree, name: str) -> str:
     """Says which model a tree was captured from, and with what."""
-    attributes = tree.root.attrs if "model" in tree.root.attrs else tree.attrs
-    parts = [f"model '{attributes['model']}'"] if "model" in attributes else []
-    if "keras" in attributes:
-        parts.append(f"Keras {attributes['keras']} on {attributes.get('backend')}")
-    line = ", ".join(parts)
-    return f"{name}: {line}" if name and line else line
+    nodes = [tree.root, *depth_first(tree)]
+    # The root of a recorder's store describes its model by a mapping of layers.
+    told = [node.attrs for node in nodes if isinstance(node.attrs.get("model"), str)]
+    if not told:
+        return ""
+    line = f"model '{told[0]['model']}'"
+    if "keras" in told[0]:
+        line += f", Keras {told[0]['keras']} on {told[0].get('backend')}"
+    return f"{name}: {line}" if name else line
