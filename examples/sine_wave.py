@@ -108,11 +108,19 @@ for name, layer in layers.items():
         )
 
 # %%
-# The gate that follows the value best, over what the network read:
+# To follow is not to swing widely: a correlation near 1 may be one of small movements.
+# Of the units of the GRU whose gate follows the value closely (r² over 0.9, or else the
+# best one), this is the one that swings most, over what the network read:
 
-found = best["lstm", "value"]
+signal = best["gru", "value"]["signal"]
+found = stats.find_units(layers["gru"].to_dataset()[[signal]], wave["value"])
+close = found[found["correlation"] ** 2 > 0.9]["unit"].tolist() or [found["unit"][0]]
+swings = layers["gru"][signal].sel(unit=close).std(("sample", "time"))
 follower = plots.trajectories(
-    layers["lstm"], signal=found["signal"], units=[found["unit"]], values=stretch[0]
+    layers["gru"],
+    signal=signal,
+    units=[close[int(swings.argmax())]],
+    values=stretch[0],
 )
 
 # %%
