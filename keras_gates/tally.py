@@ -11,7 +11,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-import operator
 import os
 from typing import TYPE_CHECKING
 
@@ -35,8 +34,6 @@ COUPLED = ((v.INPUT, v.FORGET), (v.RESET, v.UPDATE))
 class Sums:
     """Sums over the real steps, of one signal or two; arrays are of shape `(unit,)`.
 
-    They can be added: the sums of two parts of the data are those of the whole.
-
     Attributes:
         count: Number of real steps.
         broken: Number of values at real steps that are NaN or infinite.
@@ -59,12 +56,6 @@ class Sums:
     logarithm: np.ndarray | float = 0.0
     largest: np.ndarray | float = -np.inf
 
-    def __add__(self, other: Sums) -> Sums:
-        names = [field.name for field in dataclasses.fields(self)]
-        joined = {name: getattr(self, name) + getattr(other, name) for name in names}
-        joined["largest"] = np.maximum(self.largest, other.largest)
-        return Sums(**joined)
-
     @property
     def spread(self) -> np.ndarray:
         """The standard deviation of each unit."""
@@ -78,6 +69,20 @@ class Sums:
         # Of a constant gate only roundings are left.
         scale = np.where(scale > 1e-12, scale, np.nan)
         return (self.product / self.count - mean) / scale
+
+
+def joined(parts: list[Sums]) -> Sums:
+    """Returns the sums of the whole from those of its parts."""
+    parts = [part for part in parts if part.count]
+    if not parts:
+        return Sums(0)
+    columns = {
+        field.name: [getattr(part, field.name) for part in parts]
+        for field in dataclasses.fields(Sums)
+    }
+    largest = np.max(columns.pop("largest"), axis=0)
+    sums = {name: np.sum(column, axis=0) for name, column in columns.items()}
+    return Sums(largest=largest, **sums)
 
 
 def tally(
@@ -100,7 +105,7 @@ def tally(
     sample = rows[names[0]].dims[0]
     per_sample = max(layer.nbytes // max(layer.sizes[sample], 1), 1)
     step = max(BLOCK_BYTES // per_sample, 1)
-    total = {name: Sums(0) for name in names}
+    parts: list[dict[str, Sums]] = []
     pivots: dict[str, np.ndarray] = {}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, layer.sizes[sample], step):
@@ -110,9 +115,8 @@ def tally(
             for name in names:
                 pivots.setdefault(name, _pivot(block[name]))
             count = functools.partial(_count, block, real, pivots, low, high)
-            for sums in pool.map(count, _ranges(block[names[0]])):
-                total = {name: total[name] + sums[name] for name in names}
-    return total
+            parts += pool.map(count, _ranges(block[names[0]]))
+    return {name: joined([part[name] for part in parts]) for name in names}
 
 
 def _flat(signal: xarray.DataArray) -> np.ndarray:
@@ -128,7 +132,7 @@ def _pivot(values: np.ndarray) -> np.ndarray:
 
 
 def _ranges(values: np.ndarray) -> list[slice]:
-    length = max(CACHE_BYTES // max(values[:1].nbytes, 1), 1)
+    length = max(CACHE_BYTES // max(values[:1].nbytes, 1) // 16, 1) * 16
     return [slice(i, i + length) for i in range(0, len(values), length)]
 
 
@@ -147,14 +151,7 @@ def _count(
 
 def _count_silently(block, real, pivots, low, high, rows) -> dict[str, Sums]:
     few = {name: values[rows] for name, values in block.items()}
-    if real is not None:
-        if not real[rows].all():
-            few = {name: values[real[rows]] for name, values in few.items()}
-    elif any(np.isnan(values[:, 0]).any() for values in few.values()):
-        masked = functools.reduce(
-            operator.and_, (np.isnan(values).all(axis=1) for values in few.values())
-        )
-        few = {name: values[~masked] for name, values in few.items()}
+    few = _unmasked(few, None if real is None else real[rows])
     away = {
         name: values - pivots[name]
         for name, values in few.items()
@@ -163,10 +160,30 @@ def _count_silently(block, real, pivots, low, high, rows) -> dict[str, Sums]:
     partners = {a: b for a, b in COUPLED if a in few and b in few}
     return {
         name: _sums(
-            name, values, away.get(name), away.get(partners.get(name)), low, high
+            name,
+            values,
+            away.get(name),
+            away.get(partners.get(name)),
+            low,
+            high,
         )
         for name, values in few.items()
     }
+
+
+def _unmasked(
+    few: dict[str, np.ndarray], real: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Leaves out the masked rows."""
+    if real is None:
+        # NaN in a sum is found sooner than NaN itself, and no step may be masked.
+        if not np.isnan(_total(next(iter(few.values())))).any():
+            return few
+        empty = [np.isnan(values).all(axis=1) for values in few.values()]
+        real = ~np.logical_and.reduce(empty)
+    if real.all():
+        return few
+    return {name: values[real] for name, values in few.items()}
 
 
 def _sums(
@@ -203,14 +220,21 @@ def _sums(
     if name in KEEP:
         found["logarithm"] = _total(np.log(values))
     if name in (v.INPUT, v.OUTPUT):
-        found["largest"] = values.max(axis=0)
+        found["largest"] = _over_rows(np.maximum, values)
     return Sums(**found)
 
 
 def _total(values: np.ndarray) -> np.ndarray:
-    # A product of matrices, as it is three times as fast as `sum(axis=0)`.
-    return (np.ones(len(values), values.dtype) @ values).astype(np.float64)
+    return _over_rows(np.add, values).astype(np.float64)
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("tu,tu->u", a, b).astype(np.float64)
+
+
+def _over_rows(function: np.ufunc, values: np.ndarray) -> np.ndarray:
+    """Reduces values of shape (row, unit) to (unit,)."""
+    # Sixteen rows as one: NumPy takes long rows three times as fast as short ones.
+    together = 16 if len(values) % 16 == 0 else 1
+    wide = values.reshape(-1, together, values.shape[1])
+    return function.reduce(function.reduce(wide, axis=0), axis=0)
