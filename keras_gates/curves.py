@@ -83,8 +83,8 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     """Draws a gate's histogram at the steps of a training, one ridge behind another.
 
     The first step is at the top. A ridge is the distribution over all units and real
-    steps that the recorder looked at; the area under each is the same. Where there are
-    more than 24, so many are drawn, evenly spread, the first and the last among them.
+    steps that the recorder looked at; the area under each is the same. Of more than 24,
+    every second, third, ... is drawn, counted from the last one.
 
     Args:
         layer: A layer of `GateRecorder.statistics`: a DataTree node or a Dataset, with
@@ -126,9 +126,8 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             f"{', '.join(map(repr, known))}; got {gate!r}."
         )
     counts = layer["histogram"].sel({v.GATE: gate}).sum(v.UNIT).compute()
-    chosen = np.arange(counts.sizes[v.STEP])
-    if len(chosen) > RIDGES:
-        chosen = np.linspace(0, len(chosen) - 1, RIDGES).round().astype(int)
+    stride = -(-counts.sizes[v.STEP] // RIDGES)
+    chosen = np.arange(counts.sizes[v.STEP])[::-stride][::-1]  # With the last one.
     counts = counts.isel({v.STEP: chosen})
     # Of an empty step nothing is drawn.
     total = counts.sum(v.BIN)
