@@ -31,6 +31,44 @@ def whole_number(name: str, value: int, *, at_least: int, or_else: str = "") -> 
     return number
 
 
+def position(name: str, value: int, size: int) -> int:
+    """Returns `value` as an int, or says which positions `name` may be.
+
+    Args:
+        name: The name of the argument.
+        value: What was given.
+        size: How many there are.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"`{name}` must be a whole number; got {value!r}. Use an int from 0 to "
+            f"{size - 1}."
+        ) from None
+    if not 0 <= number < size:
+        raise IndexError(f"`{name}` must be from 0 to {size - 1}; got {number}.")
+    return number
+
+
+def positions(name: str, values, size: int, *, most: int | None = None) -> list[int]:
+    """Returns one position or several as a list of ints.
+
+    Args:
+        name: The name of the argument.
+        values: What was given.
+        size: How many there are.
+        most: How many may be chosen. Default: all.
+    """
+    several = values if hasattr(values, "__iter__") else [values]
+    chosen = [position(name, value, size) for value in several]
+    if not 0 < len(chosen) <= (most or size):
+        raise ValueError(
+            f"`{name}` must name from 1 to {most or size} of them; got {len(chosen)}."
+        )
+    return chosen
+
+
 def names_of(argument: str, names) -> list[str]:
     """Returns one name or several as a list, or says what `argument` must be."""
     names = [names] if isinstance(names, str) else names

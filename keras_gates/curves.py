@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
+from keras_gates.checks import positions
 from keras_gates.layerwise import name_of, needed, one_layer, one_sample
 
 if TYPE_CHECKING:
@@ -192,16 +193,9 @@ def trajectories(
     """
     layer = one_layer(layer, "layer")
     needed(layer, "layer", (signal,))
-    units = [units] if np.ndim(units) == 0 else list(units)
     course = one_sample(layer, sample, [signal])[signal]
     most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
-    if not 0 < len(units) <= most or not all(
-        0 <= unit < course.sizes[v.UNIT] for unit in units
-    ):
-        raise IndexError(
-            f"`units` must name 1 to {most} units below {course.sizes[v.UNIT]}; got "
-            f"{units}."
-        )
+    units = positions("units", units, course.sizes[v.UNIT], most=most)
     figure = figure or canvas.new_figure(height=2.8 if values is None else 4.2)
     panels = figure.subplots(
         1 if values is None else 2,
@@ -213,7 +207,7 @@ def trajectories(
         axes.spines[["top", "right"]].set_visible(False)
         canvas.shade_masked(axes, course)
     if values is not None:
-        _draw_input(panels[0], values, course.sizes[v.TIME])
+        _draw_input(panels[0], values, course)
     axes = panels[-1]
     for unit, style in canvas.line_styles(units).items():
         line = course.isel({v.UNIT: unit})
@@ -232,15 +226,18 @@ def trajectories(
     return figure
 
 
-def _draw_input(axes: Axes, values: Any, steps: int) -> None:
-    values = np.asarray(values)
+def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
+    values, steps = np.asarray(values), course.sizes[v.TIME]
     if values.ndim not in (1, 2) or len(values) != steps:
         raise ValueError(
             f"`values` must have the shape (time,) or (time, feature) with {steps} "
             f"steps; got {values.shape}. Give the sample that is drawn, such as `x[0]`."
         )
-    axes.plot(values, color="0.35", linewidth=1)
-    axes.set_ylabel("input")
+    masked = course.isnull().all(v.UNIT).values
+    drawn = values.astype(np.float64)
+    drawn[masked] = np.nan  # Padding was not read.
+    axes.plot(drawn, color="0.35", linewidth=1)
+    axes.set_ylabel("what was read")
 
 
 def _check_trace(gate: Any) -> None:

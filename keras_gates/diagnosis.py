@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import as_tree, layers_of
+from keras_gates.layerwise import as_tree, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
 from keras_gates.tally import COUPLED, Sums, tally
@@ -155,6 +155,9 @@ def diagnose(
 STILL = 0.05
 """A gate with a smaller standard deviation hardly moves."""
 
+FEW = 30
+"""Over fewer steps any two gates go together by chance."""
+
 CONSTANT, SHUT = 1e-3, 0.1
 """What makes a unit dead, as in `dead_units`."""
 
@@ -203,16 +206,15 @@ def _stuck(patient: Patient, limits: Limits) -> Iterator[Symptom]:
 
 def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Memories that end long before the sequence does."""
-    steps = patient.signals.sizes.get(v.TIME)
     for gate in KEEP:
-        if gate not in patient.sums or steps is None:
+        if gate not in patient.sums or v.TIME not in patient.signals.dims:
             continue
-        sums = patient.sums[gate]
+        sums, steps = patient.sums[gate], longest_sequence(patient.signals[gate])
         with np.errstate(divide="ignore"):
-            lasting = -1 / (sums.logarithm / sums.count)
-        lasting = np.where(sums.logarithm == 0, np.inf, lasting)
+            lasting = -sums.count / sums.logarithms
+        # Of an activation that is no gate a unit may amplify: it never fades.
+        lasting = np.where(sums.logarithms >= 0, np.inf, lasting)
         longest = lasting[~np.isnan(lasting)].max(initial=-1)
-        # Negative: an activation that is no gate.
         if 0 <= longest < limits.reach * steps:
             sentence = (
                 f"Time scales in '{patient.name}' end at {longest:.3g} steps, and the "
@@ -244,6 +246,8 @@ def _same(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Two gates that carry the same information."""
     for first, second in COUPLED:
         if first not in patient.sums or second not in patient.sums:
+            continue
+        if patient.sums[first].count < FEW:
             continue
         values = patient.sums[first].correlation(patient.sums[second])
         known = np.abs(values[~np.isnan(values)])

@@ -8,7 +8,13 @@ import numpy as np
 
 from keras_gates import canvas, stats
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import name_of, needed, one_layer, one_moment
+from keras_gates.layerwise import (
+    longest_sequence,
+    name_of,
+    needed,
+    one_layer,
+    one_moment,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -61,9 +67,9 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
             alpha=0.75,
             linewidth=0,
             label=v.LONG_NAMES[gate].replace(" (", "\n("),
-            clip_on=False,  # A dot at 0 or 1 is whole.
         )
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    # A margin, so that a dot at 0 or 1 is whole.
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_xlabel("left-saturated (share of steps below 0.1)")
     axes.set_ylabel("right-saturated (share above 0.9)")
     title = f"{_title(layer)}, a dot for each unit"
@@ -85,6 +91,7 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
 
     Returns:
         The Axes. Time scales that are infinite stand at the upper edge, and are told.
+        Units without one are counted below.
 
     Raises:
         ValueError: If no gate keeps the old state, or there is more than one `step`.
@@ -101,7 +108,8 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     keep = v.KINDS[layer.attrs["kind"]].keep
     needed(layer, "layer", (keep,))
     values = stats.timescale(layer)[keep].values
-    axes = _steps(layer, values, keep, layer.sizes[v.TIME], ax)
+    # A state that is gone at once, or grows, has no place on a logarithmic axis.
+    axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax)
     _logarithmic(axes, "log")
     axes.set_ylabel("time scale, steps")
     axes.set_title(f"{_title(layer)}: {v.LONG_NAMES[keep]}", parse_math=False)
@@ -137,9 +145,8 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     kind = v.KINDS[layer.attrs["kind"]]
     needed(layer, "layer", (v.INPUT, v.FORGET) if kind is v.LSTM else (v.UPDATE,))
     values = stats.memory_horizon(layer)["memory_horizon"].values
-    axes = _steps(layer, values, kind.keep, layer.sizes[v.TIME], ax)
-    _logarithmic(axes, "symlog", linthresh=1)
-    axes.set_ylim(bottom=-0.2)
+    axes = _steps(layer, values, kind.keep, ax)
+    _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)
     axes.set_ylabel("memory horizon, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
     title += canvas.convention(kind.name)
@@ -148,9 +155,10 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
 
 
 def _steps(
-    layer: xarray.Dataset, values: np.ndarray, gate: str, length: int, ax: Axes | None
+    layer: xarray.Dataset, values: np.ndarray, gate: str, ax: Axes | None
 ) -> Axes:
     """Draws a number of steps for each unit, sorted, and the length of the sequence."""
+    length = longest_sequence(layer[gate])
     axes = ax or canvas.new_axes()
     style = {"color": canvas.SIGNAL_COLOURS[gate], "linestyle": "none", "markersize": 4}
     axes.axhline(length, color="0.4", linewidth=1, linestyle="--", zorder=0)
@@ -168,7 +176,7 @@ def _steps(
         label = f"infinite: {endless} of {len(values)} units"
         axes.plot(ranks, np.full(endless, top), marker="^", label=label, **style)
         axes.legend(fontsize="small", loc="center left", frameon=False)
-    without = int((np.isnan(values) | np.isneginf(values)).sum())
+    without = int(np.isnan(values).sum())
     note = f" ({without} without one)" if without else ""
     axes.set_xlabel(f"unit, sorted{note}")
     canvas.whole_numbers(axes.xaxis)
@@ -177,15 +185,22 @@ def _steps(
 
 def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
     """Sets a scale whose ticks are numbers of steps, and not powers of ten."""
-    from matplotlib.ticker import LogFormatter
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+    shown = np.concatenate([line.get_ydata() for line in axes.lines])
+    if not shown.max() > 0:
+        return  # Every step is masked.
     axes.set_yscale(scale, **options)
-    highest = max(np.max(line.get_ydata(), initial=0) for line in axes.lines)
-    axes.set_ylim(top=1.8 * highest)  # Above the line of the length stands its label.
-    # Between 10 and 100 there are labels only if the axis reaches no further.
-    words = LogFormatter(minor_thresholds=(1, 0.4), **options)
-    axes.yaxis.set_major_formatter(words)
-    axes.yaxis.set_minor_formatter(words)
+    low, high = 0.6 * shown.min(), 1.8 * shown.max()
+    axes.set_ylim(low, high)  # Above the line of the length stands its label.
+    powers = 10.0 ** np.arange(-3, 9)
+    ticks = np.concatenate([[0], powers, 2 * powers, 5 * powers])
+    if high > 300 * max(low, 1):
+        ticks = np.concatenate([[0], powers])
+    ticks = ticks[(ticks == 0) | (ticks >= (1 if scale == "symlog" else 0))]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
 
 def _title(layer: xarray.Dataset) -> str:

@@ -83,6 +83,11 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
             layers[path] = node.to_dataset()[names]
     if not layers:
         have = [repr(name) for node in depth_first(tree) for name in node.data_vars]
+        if "'histogram'" in have:
+            raise ValueError(
+                "`gates` are the statistics of a training, which have no signals. Take "
+                "the `traces` of the recorder, or what `capture` returns."
+            )
         raise ValueError(
             f"`gates` must hold at least one of {', '.join(map(repr, wanted))}; it has "
             f"{', '.join(dict.fromkeys(have)) or 'none'}. Name one in "
@@ -191,6 +196,12 @@ def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
             f"{name_of(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
         )
     return chosen
+
+
+def longest_sequence(signal: xarray.DataArray) -> int:
+    """Returns how many real steps the longest sequence has; padding is no step."""
+    real = signal.isel({UNIT: 0}).notnull().sum(TIME)
+    return int(real.max())
 
 
 def blocks(signal: xarray.DataArray) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,26 +23,29 @@ from keras_gates.measures import KEEP
 if TYPE_CHECKING:
     import xarray
 
-CACHE_BYTES = 2**19
+CACHE_BYTES = 2**20
 """Of one signal: with the few others and a result or two, what a core has by itself."""
 
 COUPLED = ((v.INPUT, v.FORGET), (v.RESET, v.UPDATE))
 """Gates that may carry the same information."""
 
+PARTNERS = dict(COUPLED)
+
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """Sums over the real steps, of one signal or two; arrays are of shape `(unit,)`.
+    """What was counted of one signal at its real steps; arrays are of shape `(unit,)`.
 
     Attributes:
         count: Number of real steps.
         broken: Number of values at real steps that are NaN or infinite.
         below: Number of values under the threshold, of a gate.
         above: Number of values over the other one.
-        first: Sum of the values, each less the pivot of its unit.
-        second: Sum of their squares.
-        product: Sum of their products with those of a second gate.
-        logarithm: Sum of the logarithms, of a gate that keeps the old state.
+        mean: Mean of the values.
+        squares: Sum of the squared differences from the mean.
+        products: Sum of the products with the differences of the gate that may carry
+            the same information.
+        logarithms: Sum of the logarithms, of a gate that keeps the old state.
         largest: The largest value.
     """
 
@@ -50,39 +53,23 @@ class Sums:
     broken: int = 0
     below: int = 0
     above: int = 0
-    first: np.ndarray | float = 0.0
-    second: np.ndarray | float = 0.0
-    product: np.ndarray | float = 0.0
-    logarithm: np.ndarray | float = 0.0
+    mean: np.ndarray | float = 0.0
+    squares: np.ndarray | float = 0.0
+    products: np.ndarray | float = 0.0
+    logarithms: np.ndarray | float = 0.0
     largest: np.ndarray | float = -np.inf
 
     @property
     def spread(self) -> np.ndarray:
         """The standard deviation of each unit."""
-        variance = self.second / self.count - (self.first / self.count) ** 2
-        return np.sqrt(np.maximum(variance, 0))
+        return np.sqrt(self.squares / self.count)
 
     def correlation(self, other: Sums) -> np.ndarray:
         """Pearson's correlation of each unit with the same unit of a second gate."""
-        mean = self.first * other.first / self.count**2
-        scale = self.spread * other.spread
+        scale = np.sqrt(self.squares * other.squares)
         # Of a constant gate only roundings are left.
-        scale = np.where(scale > 1e-12, scale, np.nan)
-        return (self.product / self.count - mean) / scale
-
-
-def joined(parts: list[Sums]) -> Sums:
-    """Returns the sums of the whole from those of its parts."""
-    parts = [part for part in parts if part.count]
-    if not parts:
-        return Sums(0)
-    columns = {
-        field.name: [getattr(part, field.name) for part in parts]
-        for field in dataclasses.fields(Sums)
-    }
-    largest = np.max(columns.pop("largest"), axis=0)
-    sums = {name: np.sum(column, axis=0) for name, column in columns.items()}
-    return Sums(largest=largest, **sums)
+        scale = np.where(scale > 1e-12 * self.count, scale, np.nan)
+        return self.products / scale
 
 
 def tally(
@@ -101,34 +88,27 @@ def tally(
         From each signal to its sums.
     """
     names = list(layer)
-    rows = {name: layer[name].transpose(..., v.UNIT) for name in names}
-    sample = rows[names[0]].dims[0]
-    per_sample = max(layer.nbytes // max(layer.sizes[sample], 1), 1)
+    dims = [dim for dim in layer[names[0]].dims if dim != v.UNIT]
+    layer = layer.transpose(*dims, v.UNIT)
+    if mask is not None:
+        steps = layer[names[0]].isel({v.UNIT: 0}, drop=True)
+        mask = mask.broadcast_like(steps).transpose(*dims)
+    per_sample = max(layer.nbytes // max(layer.sizes[dims[0]], 1), 1)
     step = max(BLOCK_BYTES // per_sample, 1)
     parts: list[dict[str, Sums]] = []
-    pivots: dict[str, np.ndarray] = {}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, layer.sizes[sample], step):
-            part = {sample: slice(start, start + step)}
-            block = {name: _flat(rows[name].isel(part)) for name in names}
+        for start in range(0, layer.sizes[dims[0]], step):
+            part = {dims[0]: slice(start, start + step)}
+            block = {name: _flat(layer[name].isel(part)) for name in names}
             real = None if mask is None else mask.isel(part).values.ravel()
-            for name in names:
-                pivots.setdefault(name, _pivot(block[name]))
-            count = functools.partial(_count, block, real, pivots, low, high)
+            count = functools.partial(_count, block, real, low, high)
             parts += pool.map(count, _ranges(block[names[0]]))
-    return {name: joined([part[name] for part in parts]) for name in names}
+    with np.errstate(invalid="ignore"):  # Infinity leads to NaN.
+        return _joined(names, [part for part in parts if part[names[0]].count])
 
 
 def _flat(signal: xarray.DataArray) -> np.ndarray:
     return signal.values.reshape(-1, signal.sizes[v.UNIT])
-
-
-def _pivot(values: np.ndarray) -> np.ndarray:
-    """Returns values in the midst of the others, so that squares lose no digits."""
-    for row in values:
-        if np.isfinite(row).all():
-            return row
-    return np.zeros(values.shape[1], values.dtype)
 
 
 def _ranges(values: np.ndarray) -> list[slice]:
@@ -139,36 +119,33 @@ def _ranges(values: np.ndarray) -> list[slice]:
 def _count(
     block: dict[str, np.ndarray],
     real: np.ndarray | None,
-    pivots: dict[str, np.ndarray],
     low: float,
     high: float,
     rows: slice,
 ) -> dict[str, Sums]:
     """Counts a few rows of every signal."""
     with np.errstate(all="ignore"):  # A thread knows no setting of the caller.
-        return _count_silently(block, real, pivots, low, high, rows)
-
-
-def _count_silently(block, real, pivots, low, high, rows) -> dict[str, Sums]:
-    few = {name: values[rows] for name, values in block.items()}
-    few = _unmasked(few, None if real is None else real[rows])
-    away = {
-        name: values - pivots[name]
-        for name, values in few.items()
-        if name in v.GATES or name == v.HIDDEN
-    }
-    partners = {a: b for a, b in COUPLED if a in few and b in few}
-    return {
-        name: _sums(
-            name,
-            values,
-            away.get(name),
-            away.get(partners.get(name)),
-            low,
-            high,
-        )
-        for name, values in few.items()
-    }
+        few = {
+            # In half precision sums would lose their digits.
+            name: values[rows].astype(
+                np.promote_types(values.dtype, np.float32), copy=False
+            )
+            for name, values in block.items()
+        }
+        few = _unmasked(few, None if real is None else real[rows])
+        number = len(next(iter(few.values())))
+        if not number:
+            return dict.fromkeys(few, Sums(0))
+        means = {name: _total(values) / number for name, values in few.items()}
+        away = {
+            name: values - means[name].astype(values.dtype)
+            for name, values in few.items()
+            if name in v.GATES or name == v.HIDDEN
+        }
+        return {
+            name: _sums(name, values, means[name], away, low, high)
+            for name, values in few.items()
+        }
 
 
 def _unmasked(
@@ -189,39 +166,66 @@ def _unmasked(
 def _sums(
     name: str,
     values: np.ndarray,
-    away: np.ndarray | None,
-    other: np.ndarray | None,
+    mean: np.ndarray,
+    away: dict[str, np.ndarray],
     low: float,
     high: float,
 ) -> Sums:
-    """Returns the sums of one signal over a few rows.
+    """Returns what is counted of one signal over a few rows.
 
     Args:
         name: The name of the signal.
         values: Of shape (row, unit).
-        away: Their differences from the pivot, of what has a spread to tell.
-        other: Those of the gate that may carry the same information.
+        mean: That of each unit.
+        away: Of each signal that has a spread to tell, its differences from the mean.
         low: The lower threshold.
         high: The upper threshold.
     """
-    if not len(values):
-        return Sums(0)
-    found = {"count": len(values)}
-    if not np.isfinite(_total(values)).all():
+    found = {"count": len(values), "mean": mean}
+    if not np.isfinite(mean).all():
         found["broken"] = values.size - np.count_nonzero(np.isfinite(values))
-    if away is not None:
-        found["first"] = _total(away)
-        found["second"] = _products(away, away)
-    if other is not None:
-        found["product"] = _products(away, other)
+    if name in away:
+        found["squares"] = _products(away[name], away[name])
+    if PARTNERS.get(name) in away:
+        found["products"] = _products(away[name], away[PARTNERS[name]])
     if name in v.GATES:
         found["below"] = np.count_nonzero(values < low)
         found["above"] = np.count_nonzero(values > high)
     if name in KEEP:
-        found["logarithm"] = _total(np.log(values))
+        found["logarithms"] = _total(np.log(values))
     if name in (v.INPUT, v.OUTPUT):
         found["largest"] = _over_rows(np.maximum, values)
     return Sums(**found)
+
+
+def _joined(names: list[str], parts: list[dict[str, Sums]]) -> dict[str, Sums]:
+    """Returns the sums of the whole from those of its parts (Chan et al. 1979)."""
+    if not parts:
+        return dict.fromkeys(names, Sums(0))
+    counts = np.array([[part[names[0]].count] for part in parts], float)
+    means = {name: np.stack([part[name].mean for part in parts]) for name in names}
+    whole = {name: (counts * m).sum(axis=0) / counts.sum() for name, m in means.items()}
+    apart = {name: means[name] - whole[name] for name in names}
+
+    def total(name: str, field: str) -> Any:
+        return np.sum([getattr(part[name], field) for part in parts], axis=0)
+
+    joined = {}
+    for name in names:
+        other = apart.get(PARTNERS.get(name))
+        between = 0.0 if other is None else (counts * apart[name] * other).sum(axis=0)
+        joined[name] = Sums(
+            count=int(total(name, "count")),
+            broken=int(total(name, "broken")),
+            below=int(total(name, "below")),
+            above=int(total(name, "above")),
+            mean=whole[name],
+            squares=total(name, "squares") + (counts * apart[name] ** 2).sum(axis=0),
+            products=total(name, "products") + between,
+            logarithms=total(name, "logarithms"),
+            largest=np.max([part[name].largest for part in parts], axis=0),
+        )
+    return joined
 
 
 def _total(values: np.ndarray) -> np.ndarray:

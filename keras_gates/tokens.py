@@ -11,10 +11,11 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of
+from keras_gates.checks import kind_of, position
 from keras_gates.layerwise import name_of, needed, one_layer, one_sample
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
@@ -79,24 +80,23 @@ def text(
     layer = one_layer(layer, "layer")
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
-    if not 0 <= unit < course.sizes[v.UNIT]:
-        raise IndexError(f"`unit` must be below {course.sizes[v.UNIT]}; got {unit}.")
-    values = course.isel({v.UNIT: unit}).values
-    tokens, values = _beside(tokens, values)
+    unit = position("unit", unit, course.sizes[v.UNIT])
+    tokens, steps = _beside(tokens, course)
+    values = course.isel({v.UNIT: unit}).values[steps]
     scale = _scale(signal, values)
     label = f"{v.LONG_NAMES[signal]} of unit {unit} in {name_of(layer)}"
     label += f" ({layer.attrs['kind']}), sample {sample}"
     label += canvas.convention(layer.attrs["kind"], signal)
     figure = _draw(tokens, values, scale, label, figure)
     # A notebook asks what it shows for this method, and prefers it to a picture.
-    figure._repr_html_ = functools.partial(_html, tokens, values, scale, label)
+    figure._repr_html_ = functools.partial(_html, tokens, steps, values, scale, label)
     return figure
 
 
 def _beside(
-    tokens: str | Sequence[str], values: np.ndarray
+    tokens: str | Sequence[str], course: xarray.DataArray
 ) -> tuple[list[str], np.ndarray]:
-    """Returns the tokens and the value of each."""
+    """Returns the tokens and the step of each."""
     if not isinstance(tokens, str) and isinstance(tokens, (Sequence, np.ndarray)):
         wrong = [token for token in tokens if not isinstance(token, str)]
     else:
@@ -106,15 +106,14 @@ def _beside(
             "`tokens` must be a string, or strings, one for each step; got "
             f"{kind_of(wrong[0])}. Turn codes back into words first."
         )
-    real = ~np.isnan(values)
-    if len(tokens) == real.sum():
-        values = values[real]
-    if len(tokens) != len(values):
+    real = course.notnull().any(v.UNIT).values
+    steps = np.flatnonzero(real) if len(tokens) == real.sum() else np.arange(len(real))
+    if len(tokens) != len(steps):
         raise ValueError(
-            f"`tokens` must be as many as the sample has steps, {len(values)} of which "
+            f"`tokens` must be as many as the sample has steps, {len(real)} of which "
             f"{real.sum()} are real; got {len(tokens)}."
         )
-    return list(map(str, tokens)), values
+    return list(map(str, tokens)), steps
 
 
 def _scale(signal: str, values: np.ndarray) -> ScalarMappable:
@@ -181,7 +180,8 @@ def _draw(
     axes.set(xlim=(0, width), ylim=(lines - 0.5, -0.5))
     axes.set_axis_off()
     thick = 0.09 / figure.get_figheight()  # As thick under one line as under many.
-    style = {"orientation": "horizontal", "aspect": 60, "pad": 0.02}
+    gap = 0.04 / figure.get_figheight()
+    style = {"orientation": "horizontal", "aspect": 60, "pad": gap}
     bar = figure.colorbar(scale, ax=axes, fraction=thick, **style)
     bar.set_label(label, fontsize="small", parse_math=False)
     bar.ax.tick_params(labelsize="small")
@@ -189,17 +189,21 @@ def _draw(
 
 
 def _html(
-    tokens: list[str], values: np.ndarray, scale: ScalarMappable, label: str
+    tokens: list[str],
+    steps: np.ndarray,
+    values: np.ndarray,
+    scale: ScalarMappable,
+    label: str,
 ) -> str:
     gap = " " if any(len(token) > 1 for token in tokens) else ""
     spans = []
-    for step, (token, value) in enumerate(zip(tokens, values, strict=True)):
+    for step, token, value in zip(steps, tokens, values, strict=True):
         ground, ink = _colours(scale, value)
         shown = html.escape(
             "".join(SHOWN.get(character, character) for character in token)
         )
         shown += "\n" if token.endswith("\n") else ""
-        told = "masked" if np.isnan(value) else f"{value:.4f}"
+        told = "no value" if np.isnan(value) else f"{value:.4f}"
         spans.append(
             f'<span title="step {step}: {told}" '
             f'style="background:{ground};color:{ink}">{shown}</span>'

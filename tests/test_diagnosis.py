@@ -165,10 +165,10 @@ def test_the_one_pass_counts_what_the_measures_measure(kind, masked, monkeypatch
         assert counted[gate].above / total == pytest.approx(right.item())
     for signal in (*kind.gates, "hidden"):
         spread = wide[signal].std(("sample", "time"))
-        np.testing.assert_allclose(counted[signal].spread, spread, rtol=2e-4)
+        np.testing.assert_allclose(counted[signal].spread, spread, rtol=2e-4, atol=1e-7)
     keep = counted[kind.keep]
     np.testing.assert_allclose(
-        -keep.count / keep.logarithm, stats.timescale(wide)[kind.keep], rtol=1e-5
+        -keep.count / keep.logarithms, stats.timescale(wide)[kind.keep], rtol=1e-5
     )
     pair = [gate for gate in COUPLED if gate[0] in gates][0]
     sign = -1 if kind is LSTM else 1
@@ -203,6 +203,55 @@ def test_a_model_that_diverged_is_not_called_masked():
         "100 % of 'input' in 'lstm' is NaN or infinite: the model has diverged, or its "
         "input has such values."
     )
+
+
+def test_padding_is_no_part_of_a_sequence():
+    gates = healthy().isel(time=slice(8))
+    gates["forget"][:] = np.exp(-1 / 2)
+    padded = gates.pad(time=(0, 200))
+    masked = padded.assign(mask=padded["hidden"].notnull().any("unit"))
+    assert not any("Time scales" in told for told in sentences(gates))
+    assert any("the sequences have 8" in told for told in sentences(gates, reach=0.5))
+    for reach in (0.1, 0.5):
+        for other in (padded, masked):
+            assert sentences(other, reach=reach) == sentences(gates, reach=reach)
+
+
+def test_a_unit_that_amplifies_never_fades():
+    gates = healthy()
+    gates["forget"][:] = 0.3
+    assert any("Time scales" in told for told in sentences(gates))
+    gates["forget"][..., 0] = 1.5
+    assert not any("Time scales" in told for told in sentences(gates))
+
+
+def test_two_gates_over_a_few_steps_say_nothing_of_each_other():
+    assert not any(
+        "same" in t for t in sentences(healthy().isel(sample=[0, 1], time=[0]))
+    )
+
+
+def test_half_precision_and_a_first_step_unlike_the_rest_invent_nothing():
+    gates = healthy()
+    half = gates.astype("float16")
+    assert sentences(half) == sentences(gates) == []
+    rng = np.random.default_rng(0)
+    hidden = 0.7 + 2e-3 * rng.normal(size=(4, 5000, 3)).astype("float32")
+    hidden[0, 0] = -0.9
+    still = xarray.Dataset({"hidden": (DIMENSIONS, hidden)}, attrs={"layer": "a"})
+    spread = tally(still, None, 0.1, 0.9)["hidden"].spread
+    np.testing.assert_allclose(spread, hidden.std((0, 1), dtype="float64"), rtol=1e-4)
+
+
+def test_the_order_of_dimensions_and_a_smaller_mask_do_not_matter():
+    gates = healthy().where(np.arange(20)[:, None] < 15)
+    mask = xarray.DataArray(np.arange(20) < 15, dims="time")
+    turned = gates.transpose("time", "unit", "sample").assign(mask=mask)
+    wanted = tally(gates, None, 0.3, 0.7)
+    for name, sums in tally(turned[list(gates)], turned["mask"], 0.3, 0.7).items():
+        assert sums.count == wanted[name].count == 60
+        np.testing.assert_allclose(sums.mean, wanted[name].mean)
+    assert sentences(turned) == sentences(gates)
 
 
 def test_of_one_step_nothing_is_called_constant():

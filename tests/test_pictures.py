@@ -70,10 +70,10 @@ def test_time_scales_and_horizons_are_sorted_beside_the_length(kind):
     for draw, values in ((plots.timescales, scale), (plots.horizon, horizon)):
         axes = draw(node)
         length, dots = axes.lines
-        assert set(length.get_ydata()) == {30}
+        assert set(length.get_ydata()) == {27}  # Three are masked.
         np.testing.assert_allclose(dots.get_ydata(), np.sort(values))
         assert dots.get_color() == canvas.SIGNAL_COLOURS[kind.keep]
-        assert "sequence length, 30 steps" in said(axes.figure)
+        assert "sequence length, 27 steps" in said(axes.figure)
         assert axes.get_yscale() in ("log", "symlog")
 
 
@@ -81,12 +81,13 @@ def test_units_without_a_time_scale_and_endless_ones_are_told():
     node = layer(GRU, units=4)
     node["update"][..., 0] = 1
     node["update"][..., 3] = -0.5
+    node["update"][0, 0, 2] = 0  # Gone at once.
     axes = plots.timescales(node)
     _, dots, endless = axes.lines
-    assert len(dots.get_ydata()) == 2
+    assert len(dots.get_ydata()) == 1
     assert endless.get_label() == "infinite: 1 of 4 units"
     assert endless.get_ydata() > 6
-    assert axes.get_xlabel() == "unit, sorted (1 without one)"
+    assert axes.get_xlabel() == "unit, sorted (2 without one)"
 
 
 def test_a_layer_whose_steps_are_all_masked_is_an_empty_picture():
@@ -166,7 +167,9 @@ def test_trajectories_are_those_of_the_units_over_what_was_read():
         node, units=[3, 1], signal="cell", sample=2, values=read
     )
     above, below = figure.axes
-    np.testing.assert_array_equal(above.lines[0].get_ydata(), read)
+    drawn = above.lines[0].get_ydata()
+    assert np.isnan(drawn[:2]).all()
+    np.testing.assert_array_equal(drawn[2:], read[2:])
     for line, unit in zip(below.lines, (3, 1), strict=True):
         np.testing.assert_array_equal(line.get_ydata(), node["cell"][2, :, unit])
         assert line.get_label() == f"unit {unit}"
@@ -186,8 +189,14 @@ def test_a_gate_has_its_scale_and_the_keep_convention():
 
 def test_trajectories_say_what_does_not_fit():
     node = layer(LSTM)
-    for units in ([], [4], [-1], list(range(4)) * 4):
-        with pytest.raises(IndexError, match="1 to 15 units below 4"):
+    for units in ([], list(range(4)) * 4):
+        with pytest.raises(ValueError, match="from 1 to 15 of them; got (0|16)"):
+            plots.trajectories(node, units=units)
+    for units in ([0, 4], -1):
+        with pytest.raises(IndexError, match="`units` must be from 0 to 3; got"):
+            plots.trajectories(node, units=units)
+    for units in (1.5, "0"):
+        with pytest.raises(TypeError, match="`units` must be a whole number; got"):
             plots.trajectories(node, units=units)
     with pytest.raises(ValueError, match=r"with 6 steps; got \(5,\)"):
         plots.trajectories(node, units=0, values=np.ones(5))
@@ -241,6 +250,8 @@ def test_padded_tokens_may_be_left_out_and_masked_ones_are_grey():
     real = plots.text(node, "abcd", unit=1)
     assert grounds(whole)[:2] == [to_hex("0.93")] * 2
     assert grounds(whole)[2:] == grounds(real)
+    assert 'title="step 2: ' in real._repr_html_()  # The step, not the token.
+    assert 'title="step 0: ' not in real._repr_html_()
 
 
 def test_a_notebook_shows_a_text_with_the_value_of_each_token():
@@ -253,7 +264,7 @@ def test_a_notebook_shows_a_text_with_the_value_of_each_token():
     for step in (0, 1, 2, 4):
         value = node["hidden"].values[0, step, 1]
         assert f'title="step {step}: {value:.4f}"' in shown
-    assert 'title="step 3: masked"' in shown
+    assert 'title="step 3: no value"' in shown
     assert "hidden state of unit 1 in &#x27;lstm&#x27;" in shown
 
 
@@ -265,7 +276,7 @@ def test_texts_that_do_not_fit_are_refused():
         plots.text(node, [1, 2, 3, 4], unit=0)
     with pytest.raises(TypeError, match="`tokens` must be a string"):
         plots.text(node, 7, unit=0)
-    with pytest.raises(IndexError, match="`unit` must be below 4; got 4"):
+    with pytest.raises(IndexError, match="`unit` must be from 0 to 3; got 4"):
         plots.text(node, "abcd", unit=4)
 
 
@@ -341,7 +352,7 @@ def test_one_step_of_one_sample_and_numbers_that_are_none_are_drawn(kind, value)
         for figure in pictures:
             figure.draw_without_rendering()
     scale = stats.timescale(broken)[kind.keep].values
-    finite = np.sort(scale[np.isfinite(scale)])
+    finite = np.sort(scale[np.isfinite(scale) & (scale > 0)])
     np.testing.assert_allclose(
         plots.timescales(broken).lines[1].get_ydata(), finite, rtol=1e-6
     )
