@@ -106,6 +106,22 @@ def whole_numbers(axis: Axis) -> None:
     )
 
 
+def ticks_of_steps(low: float, high: float) -> list[float]:
+    """Returns ticks for a logarithmic axis of steps: 1, 2, 5, 10 or, of many, 1, 10.
+
+    Example:
+        >>> ticks_of_steps(3, 60)
+        [5.0, 10.0, 20.0, 50.0]
+    """
+    many = high > 300 * low
+    ticks = [
+        float(f"{digit}e{power}")
+        for power in range(-3, 9)
+        for digit in ((1,) if many else (1, 2, 5))
+    ]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
 def shade_masked(axes: Axes, signal: xarray.DataArray) -> None:
     """Hatches the steps of Axes over time at which a signal is masked.
 

@@ -42,8 +42,9 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
         `(pair, kind, quantile)`. With the dimension `unit` of the LSTM: `matched`, the
         GRU's unit, or -1 if there are too few; `matched_distance`, the sum of both
         distances, NaN without a match; and `correlation` in time of `forget` and
-        `update` of matched units, NaN unless both layers read the same samples and
-        steps. Distances are those of histograms of 1,000 bins, so right to 0.002.
+        `update` of matched units, which means something only if both layers read the
+        same input, and is NaN if their samples and steps are not as many. Distances
+        are those of histograms of 1,000 bins, so right to 0.002.
 
     Raises:
         ValueError: If the layers are not an LSTM and a GRU in this order, lack these
@@ -84,7 +85,7 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
         WRITTEN: (_counts(lstm, v.INPUT), update[:, ::-1]),
     }
     apart = sum(
-        cdist(_shares(left), _shares(right), "cityblock")
+        cdist(_cumulative(left), _cumulative(right), "cityblock")
         for left, right in pairs.values()
     )
     apart /= BINS
@@ -94,7 +95,7 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
     matched_distance = np.full(len(apart), np.nan)
     matched_distance[rows] = apart[rows, columns]
     pooled = {
-        name: [_shares(side.sum(0, keepdims=True))[0] for side in sides]
+        name: [_cumulative(side.sum(0, keepdims=True))[0] for side in sides]
         for name, sides in pairs.items()
     }
     return xarray.Dataset(
@@ -144,7 +145,7 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
     return counts
 
 
-def _shares(counts: np.ndarray) -> np.ndarray:
+def _cumulative(counts: np.ndarray) -> np.ndarray:
     """Returns the share of the values up to the end of each bin."""
     return np.cumsum(counts, axis=-1) / counts.sum(axis=-1, keepdims=True)
 
@@ -158,8 +159,12 @@ def _correlation(
     lstm: xarray.Dataset, gru: xarray.Dataset, matched: np.ndarray
 ) -> np.ndarray:
     """Returns the correlation in time of matched units, as far as there is one."""
-    forget, update = lstm[v.FORGET], gru[v.UPDATE]
-    if forget.isel({v.UNIT: 0}).shape != update.isel({v.UNIT: 0}).shape:
+    # By position: coordinates would undo the matching.
+    forget, update = (
+        signal.drop_vars(signal.coords).transpose(..., v.UNIT)
+        for signal in (lstm[v.FORGET], gru[v.UPDATE])
+    )
+    if dict(forget.isel({v.UNIT: 0}).sizes) != dict(update.isel({v.UNIT: 0}).sizes):
         return np.full(len(matched), np.nan)
     partner = update.isel({v.UNIT: np.maximum(matched, 0)})
     both = forget.notnull() & partner.notnull()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import as_tree, layers_of, longest_sequence
+from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
 from keras_gates.tally import COUPLED, Sums, tally
@@ -131,7 +131,7 @@ def diagnose(
     found: list[Symptom] = []
     names = []
     for path, layer in layers_of(gates, v.SIGNALS).items():
-        name = layer.attrs.get("layer", path) if path == "/" else path
+        name = called(path, layer)
         if layer.sizes.get(v.STEP, 1) > 1:
             raise ValueError(
                 f"`gates` must be of one moment; {name!r} has {layer.sizes[v.STEP]} "

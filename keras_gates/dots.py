@@ -193,12 +193,9 @@ def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
     axes.set_yscale(scale, **options)
     low, high = 0.6 * shown.min(), 1.8 * shown.max()
     axes.set_ylim(low, high)  # Above the line of the length stands its label.
-    powers = 10.0 ** np.arange(-3, 9)
-    ticks = np.concatenate([[0], powers, 2 * powers, 5 * powers])
-    if high > 300 * max(low, 1):
-        ticks = np.concatenate([[0], powers])
-    ticks = ticks[(ticks == 0) | (ticks >= (1 if scale == "symlog" else 0))]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    lowest = 1 if scale == "symlog" else low
+    ticks = canvas.ticks_of_steps(max(low, lowest), high)
+    axes.yaxis.set_major_locator(FixedLocator([0, *ticks] if low <= 0 else ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of, whole_number
+from keras_gates.checks import kind_of, position, positions, whole_number
 from keras_gates.layerwise import (
     BLOCK_BYTES,
     as_tree,
     blocks,
+    called,
     layers_of,
     needed,
     one_moment,
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     import xarray
 
 TOLERANCE = 1e-9
-"""A shift that brings the labels back onto themselves scores the same, but rounded."""
+"""What brings the labels back onto themselves scores the same, but for a rounding."""
+
+LEAST = 100
+"""Below so many permutations of the samples, no p-value could be small."""
 
 
 def find_units(
@@ -40,9 +45,13 @@ def find_units(
     correlation.
 
     Many units are tried, and neighbouring steps resemble each other, so some unit
-    always seems to follow. The p-value takes both into account: the labels are shifted
-    along all steps, sample after sample, the end coming back at the start, and `p` is
-    the share of shifts at which the best of all units does as well as this one.
+    always seems to follow. The p-value takes both into account: the labels are given to
+    other samples at random, and `p` is the share of these permutations in which the
+    best of all units does as well as this one. Only samples with the same masked steps
+    can change places. Where fewer than 100 permutations are possible, as of one long
+    sequence, the labels are shifted along all steps instead, sample after sample, the
+    end coming back at the start. So are labels that are the same in every sample,
+    such as the hour of the day.
 
     Args:
         gates: A tree of layers, or the dataset of one, its signals with dimensions
@@ -51,8 +60,9 @@ def find_units(
         labels: What is known of each step, of shape `(sample, time)`, or
             `(sample, frame, time)`. Or a DataArray with some of these dimensions. NaN
             where nothing is known.
-        permutations: How many shifts are tried, or as many as there are.
-        seed: Of the choice of the shifts.
+        permutations: How many permutations or shifts are tried; of shifts as many as
+            there are, at most.
+        seed: Of the choice of these.
 
     Returns:
         A table, best first, with the columns `layer`, `signal`, `unit`, `auc` (or
@@ -60,8 +70,9 @@ def find_units(
         that is constant has an `auc` of 0.5, or a `correlation` of NaN.
 
     Raises:
-        ValueError: If the labels have another shape than a layer, are the same at
-            every real step, or if there is no signal or more than one `step`.
+        ValueError: If the labels have another shape than a layer, other coordinates,
+            or infinite values, are the same at every real step, or if there is no
+            signal or more than one `step`.
         TypeError: If `gates` is neither a tree nor a dataset, or the labels are not
             numbers.
 
@@ -88,30 +99,41 @@ def find_units(
     layers = layers_of(as_tree(gates), v.SIGNALS)
     for layer in layers.values():
         one_moment(layer, "gates")
-    known = {name: _known(labels, layer, name) for name, layer in layers.items()}
-    real = np.logical_and.reduce([steps for _, steps in known.values()])
-    labels = next(iter(known.values()))[0][real]
-    if len(np.unique(labels)) < 2:
-        what = f"{labels[0]:g} at all {len(labels):,} real steps" if len(labels) else ""
+    known = [
+        _known(labels, layer, called(path, layer)) for path, layer in layers.items()
+    ]
+    if len({real.shape for _, real in known}) > 1:
+        raise ValueError(
+            "`gates` must be of layers with the same samples and steps; got "
+            f"{', '.join(map(repr, layers))}. Search them one by one, such as "
+            "`gates['lstm']`."
+        )
+    real = np.logical_and.reduce([steps for _, steps in known])
+    labels = np.where(real, known[0][0], 0)
+    different = np.unique(labels[real])
+    if len(different) < 2:
+        what = (
+            f"{different[0]:g} at all {real.sum():,} real steps" if real.any() else ""
+        )
         raise ValueError(
             "`labels` must differ between steps, or no unit can follow them; they are "
             f"{what or 'known at no real step'}."
         )
-    yes_or_no = set(np.unique(labels)) == {0, 1}
-    shifts = 1 + np.random.default_rng(seed).permutation(len(labels) - 1)[:permutations]
-    rows, best = [], np.zeros(len(shifts))
+    yes_or_no = set(different) == {0, 1}
+    null = _null(labels, real, permutations, np.random.default_rng(seed))
+    rows, best = [], 0.0
     for path, layer in layers.items():
-        name = layer.attrs.get("layer", path) if path == "/" else path
+        name = called(path, layer)
         for signal, values in layer.items():
             for unit, column in _columns(values, real):
-                score, shifted = _score(column, labels, shifts, yes_or_no)
+                score, permuted = _score(column, labels, real, null, yes_or_no)
                 rows.append((name, signal, unit, score))
-                best = np.fmax(best, np.abs(shifted))
+                best = np.fmax(best, np.abs(permuted))
     measure = "auc" if yes_or_no else "correlation"
     table = pandas.DataFrame(rows, columns=["layer", "signal", "unit", measure])
     strength = table[measure].abs()
     reached = np.searchsorted(np.sort(best), strength - TOLERANCE)
-    table["p"] = (1 + len(shifts) - reached) / (1 + len(shifts))
+    table["p"] = (1 + len(best) - reached) / (1 + len(best))
     table.loc[strength.isna(), "p"] = np.nan
     if yes_or_no:
         table[measure] = (1 + table[measure]) / 2
@@ -152,7 +174,7 @@ def match(
     Raises:
         ValueError: If there is no such layer or signal, or the span has masked steps.
         IndexError: If there is no such unit, sample or span.
-        TypeError: If `gates` is not a tree.
+        TypeError: If `gates` is not a tree, or a position is not a whole number.
 
     Example:
         >>> import xarray
@@ -170,22 +192,22 @@ def match(
     """
     import pandas
 
-    values = _signal_of(gates, layer, signal)
-    units = [units] if np.ndim(units) == 0 else list(units)
-    start, stop = span
-    samples, steps = values.sizes[v.SAMPLE], values.sizes[v.TIME]
-    _within("sample", sample, samples)
-    for unit in units:
-        _within("units", unit, values.sizes[v.UNIT])
-    if not units or not 0 <= start < stop <= steps:
+    values = _in_order(_signal_of(gates, layer, signal))
+    steps = values.sizes[v.TIME]
+    sample = position("sample", sample, values.sizes[v.SAMPLE])
+    units = positions("units", units, values.sizes[v.UNIT])
+    if not isinstance(span, (tuple, list)) or len(span) != 2:
+        raise TypeError(f"`span` must be (start, stop); got {span!r}.")
+    start, stop = (whole_number("span", edge, at_least=0) for edge in span)
+    if not start < stop <= steps:
         raise IndexError(
-            f"`span` must be (start, stop) with 0 <= start < stop <= {steps}, and "
-            f"`units` must name one; got span={span!r}, units={units!r}."
+            f"`span` must be (start, stop) with 0 <= start < stop <= {steps}; got "
+            f"{span!r}."
         )
     count = whole_number("count", count, at_least=1)
     values = values.isel({v.UNIT: units})
     wanted = values.isel({v.SAMPLE: sample, v.TIME: slice(start, stop)})
-    wanted = wanted.transpose(v.TIME, v.UNIT).values
+    wanted = wanted.values.astype(np.float64)
     if not np.isfinite(wanted).all():
         raise ValueError(
             f"`span` must have no masked step; {span!r} of sample {sample} in "
@@ -203,19 +225,29 @@ def _known(
     """Returns the labels of a layer's steps, and at which steps both are known."""
     import xarray
 
-    signals = list(layer.values())
+    signals = list(_in_order(layer).values())
     signal = signals[0].isel({v.UNIT: 0}, drop=True)
-    if isinstance(labels, xarray.DataArray) and set(labels.dims) <= set(signal.dims):
-        fits = all(labels.sizes[dim] == signal.sizes[dim] for dim in labels.dims)
+    if isinstance(labels, xarray.DataArray):
+        fits = set(labels.dims) <= set(signal.dims) and all(
+            labels.sizes[dim] == signal.sizes[dim]
+            and (
+                dim not in labels.indexes
+                or dim not in signal.indexes
+                or labels.indexes[dim].equals(signal.indexes[dim])
+            )
+            for dim in labels.dims
+        )
+        labels = labels.drop_vars(labels.coords)
+        signal = signal.drop_vars(signal.coords)
         given = labels.broadcast_like(signal).transpose(*signal.dims) if fits else None
+        shape, coordinates = dict(labels.sizes), ", and the same coordinates"
     else:
-        labels = labels if hasattr(labels, "dims") else np.asarray(labels)
-        fits = labels.shape == signal.shape
-        given = labels
+        given = np.asarray(labels)
+        fits, shape, coordinates = given.shape == signal.shape, given.shape, ""
     if not fits:
         raise ValueError(
             f"`labels` must have a value for each step of '{name}', the shape "
-            f"{dict(signal.sizes)}; got the shape {tuple(labels.shape)}. Give the "
+            f"{dict(signal.sizes)}{coordinates}; got the shape {shape}. Give the "
             "layers that the labels belong to, such as `gates['lstm']`."
         )
     given = np.asarray(given)
@@ -225,13 +257,23 @@ def _known(
             "first, such as `labels == 'holiday'`."
         )
     given = given.astype(np.float64)
+    if np.isinf(given).any():
+        raise ValueError(
+            f"`labels` must be finite, or NaN where nothing is known; "
+            f"{np.isinf(given).sum():,} are infinite."
+        )
     real = np.logical_or.reduce(
         [
             np.concatenate([(~np.isnan(block)).any(-1) for block in blocks(values)])
             for values in signals
         ]
     )
-    return given, real & np.isfinite(given)
+    return given, real & ~np.isnan(given)
+
+
+def _in_order(layer: Any) -> Any:
+    """Puts the dimensions of a layer, or of a signal, in the order of the labels."""
+    return layer.transpose(v.SAMPLE, v.FRAME, v.TIME, v.UNIT, missing_dims="ignore")
 
 
 def _columns(
@@ -240,42 +282,90 @@ def _columns(
     """Yields units and their values at the real steps; a few at a time are read."""
     number = max(BLOCK_BYTES // (real.size * signal.dtype.itemsize), 1)
     for start in range(0, signal.sizes[v.UNIT], number):
-        some = signal.isel({v.UNIT: slice(start, start + number)})
+        some = _in_order(signal).isel({v.UNIT: slice(start, start + number)})
         for offset, column in enumerate(some.transpose(v.UNIT, ...).values):
             yield start + offset, column[real]
 
 
+def _null(
+    labels: np.ndarray,
+    real: np.ndarray,
+    permutations: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Chooses in which ways labels are given to steps that they do not belong to.
+
+    Returns:
+        Permutations of the samples, of shape (permutation, sample); or shifts along
+        the real steps, of shape (shift,).
+    """
+    steps = real.reshape(len(real), -1)
+    _, group = np.unique(steps, axis=0, return_inverse=True)
+    groups = [np.flatnonzero(group.ravel() == g) for g in range(group.max() + 1)]
+    # Of a group of samples with equal labels every order is the same.
+    groups = [g for g in groups if (labels[g] != labels[g[:1]]).any()]
+    if sum(math.lgamma(len(g) + 1) for g in groups) >= math.log(LEAST):
+        chosen = np.tile(np.arange(len(real)), (permutations, 1))
+        for g in groups:
+            chosen[:, g] = generator.permuted(chosen[:, g], axis=1)
+        return chosen
+    return 1 + generator.permutation(real.sum() - 1)[:permutations]
+
+
 def _score(
-    values: np.ndarray, labels: np.ndarray, shifts: np.ndarray, yes_or_no: bool
+    values: np.ndarray,
+    labels: np.ndarray,
+    real: np.ndarray,
+    null: np.ndarray,
+    yes_or_no: bool,
 ) -> tuple[float, np.ndarray]:
-    """Returns how well values follow labels, from -1 to 1, and at each shift.
+    """Returns how well a unit follows the labels, from -1 to 1, and by chance.
 
     Both measures are sums of products of values and labels, once the values are ranked
-    or standardised. The sums of all shifts together are a circular correlation.
+    or standardised.
+
+    Args:
+        values: Of the unit, at the real steps.
+        labels: Of shape (sample, ..., time), 0 at steps that are not real.
+        real: Likewise.
+        null: What `_null` returns.
+        yes_or_no: Whether the labels are true or false.
     """
     from scipy import fft, stats
 
-    missing = np.full(len(shifts), np.nan)
+    count, known = len(values), labels[real]
+    unknown = np.nan, np.full(len(null), np.nan)
     if yes_or_no:
         if np.isnan(values).any():
-            return np.nan, missing
-        ones = labels.sum()
+            return unknown
         # 2 AUC - 1, from the sum of the ranks of the ones (Mann and Whitney 1947).
-        values = stats.rankdata(values) - (len(values) + 1) / 2
-        scale = ones * (len(labels) - ones) / 2
+        values = stats.rankdata(values) - (count + 1) / 2
+        scale = known.sum() * (count - known.sum()) / 2
     else:
         values = values.astype(np.float64)
         if not np.isfinite(values).all():
-            return np.nan, missing
-        spread = values.std() * labels.std()
-        if spread <= TOLERANCE * max(np.abs(values).max() * labels.std(), 1e-300):
-            return np.nan, missing
+            return unknown
+        spread = values.std()
+        if spread <= TOLERANCE * np.abs(values).max():
+            return unknown
         values = values - values.mean()
-        labels = labels - labels.mean()
-        scale = spread * len(values)
-    product = fft.rfft(values) * np.conj(fft.rfft(labels))
-    sums = fft.irfft(product, n=len(values)) / scale
-    return float(sums[0]), sums[shifts]
+        known = known - known.mean()
+        scale = spread * known.std() * count
+    if null.ndim == 1:
+        # The sums of all shifts together are a circular correlation.
+        product = fft.rfft(values) * np.conj(fft.rfft(known))
+        sums = fft.irfft(product, n=count)
+        observed, permuted = sums[0], sums[null]
+    else:
+        # Row by column: the values of a sample times the labels of another.
+        left, right = np.zeros((2, *real.shape))
+        left[real], right[real] = values, known
+        samples = len(real)
+        products = left.reshape(samples, -1) @ right.reshape(samples, -1).T
+        observed = products.trace()
+        permuted = products[np.arange(samples), null].sum(axis=1)
+    # Rounded, so that what is equal stays equal.
+    return float(np.round(observed / scale, 12)), permuted / scale
 
 
 def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
@@ -289,22 +379,24 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
     try:
         dataset = gates[layer].to_dataset()
     except (KeyError, AttributeError):
-        known = ", ".join(repr(node.path.strip("/")) for node in recurrent(gates))
+        known = ", ".join(
+            repr(node.relative_to(gates))
+            for node in recurrent(gates)
+            if node is not gates
+        )
         raise ValueError(
             f"`layer` must be the path of a layer in `gates`, {known or 'none'}; got "
             f"{layer!r}."
         ) from None
+    if not dataset.data_vars and gates[layer].children:
+        below = ", ".join(repr(f"{layer}/{name}") for name in gates[layer].children)
+        raise ValueError(f"`layer` must be a layer; '{layer}' holds {below}.")
     needed(dataset, "gates", (signal,))
     if v.FRAME in dataset.dims:
         raise ValueError(
             f"'{layer}' has frames. Choose one with `gates.isel(frame=0)`."
         )
     return dataset[signal]
-
-
-def _within(argument: str, value: int, size: int) -> None:
-    if not 0 <= whole_number(argument, value, at_least=0) < size:
-        raise IndexError(f"`{argument}` must be below {size}; got {value}.")
 
 
 def _distances(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -96,6 +96,11 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
     return layers
 
 
+def called(path: str, layer: xarray.Dataset) -> str:
+    """Returns what a layer is called; at the root its path says little."""
+    return layer.attrs.get("layer", path) if path == "/" else path
+
+
 def one_layer(
     node: Any, argument: str, kinds: tuple[str, ...] = tuple(KINDS)
 ) -> xarray.Dataset:

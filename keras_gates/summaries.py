@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_gates.layerwise import layers_of
+from keras_gates.layerwise import called, layers_of
 from keras_gates.measures import saturation
 from keras_gates.vocabulary import GATES, SIGNALS
 
@@ -51,7 +51,7 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
         )
     rows = {}
     for path, layer in layers_of(gates, SIGNALS).items():
-        name = layer.attrs.get("layer", path) if path == "/" else path
+        name = called(path, layer)
         rows |= {(name, signal): _row(values) for signal, values in layer.items()}
     index = pandas.MultiIndex.from_tuples(rows, names=["layer", "signal"])
     return pandas.DataFrame(list(rows.values()), index=index)

@@ -1,5 +1,7 @@
 """Searches: units that follow a label, places that are alike, and pairs of layers."""
 
+import itertools
+
 import keras
 import numpy as np
 import pandas
@@ -105,6 +107,79 @@ def test_slow_units_do_not_follow_slow_labels_by_chance():
 
 
 @once
+@pytest.mark.parametrize("masked", [False, True])
+def test_units_of_whole_samples_do_not_follow_labels_of_whole_samples_by_chance(masked):
+    """Shifts would believe a fifth of such units."""
+    believed = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        hidden = np.repeat(rng.normal(size=(24, 1, 6)), 15, axis=1)
+        hidden += 0.1 * rng.normal(size=hidden.shape)
+        if masked:
+            hidden[:12, 10:] = np.nan
+        label = xarray.DataArray(rng.random(24) > 0.5, dims="sample")
+        found = stats.find_units(dataset(hidden=hidden), label, permutations=200)
+        believed += found.loc[0, "p"] < 0.05
+    assert believed <= 8
+
+
+@once
+def test_samples_change_places_only_with_those_of_equal_masks():
+    gates = dataset(shape=(8, 5, 3))
+    gates["hidden"][4:, 3:] = np.nan
+    labels = noise((8, 5), 2)
+    found = stats.find_units(gates, labels, permutations=4000)
+    real = gates["hidden"].notnull().values[..., 0]
+    orders = [
+        np.concatenate([first, np.array(second) + 4])
+        for first in itertools.permutations(range(4))
+        for second in itertools.permutations(range(4))
+    ]
+    best = [
+        max(
+            abs(
+                np.corrcoef(labels[order][real], gates["hidden"].values[real][:, u])[
+                    0, 1
+                ]
+            )
+            for u in range(3)
+        )
+        for order in orders
+    ]
+    for row in found.itertuples():
+        expected = np.mean(np.array(best) >= abs(row.correlation) - 1e-9)
+        assert row.p == pytest.approx(expected, abs=0.04)
+
+
+@once
+def test_the_order_of_dimensions_does_not_matter():
+    gates = dataset(shape=(6, 20, 4))
+    turned = gates.transpose("time", "unit", "sample")
+    labels = noise((6, 20), 1)
+    assert stats.find_units(turned, labels).equals(stats.find_units(gates, labels))
+    found = [
+        stats.match(
+            xarray.DataTree(children={"a": xarray.DataTree(data)}),
+            layer="a",
+            units=[1, 3],
+            span=(4, 9),
+            sample=2,
+        )
+        for data in (gates, turned)
+    ]
+    assert found[0].equals(found[1]) and len(found[0]) > 5
+
+
+@once
+def test_perfect_units_score_one_and_stand_in_their_order():
+    labels = noise((6, 40), 1) > 0
+    hidden = np.repeat(labels[..., None], 4, axis=-1) * np.array([1.0, -1, 1, 1])
+    table = stats.find_units(dataset(hidden=hidden), labels)
+    assert table["auc"].tolist() == [1, 0, 1, 1]
+    assert table["unit"].tolist() == [0, 1, 2, 3]
+
+
+@once
 def test_labels_may_be_named_unknown_or_given_for_some_dimensions():
     gates = dataset()
     labels = noise((6, 40), 1) > 0
@@ -168,8 +243,24 @@ def test_labels_that_nothing_can_follow_are_refused():
     ):
         stats.find_units(gates, np.ones((6, 39)))
     wrong = xarray.DataArray(np.ones(39), dims="time")
-    with pytest.raises(ValueError, match=r"got the shape \(39,\)"):
+    with pytest.raises(ValueError, match=r"got the shape \{'time': 39\}"):
         stats.find_units(gates, wrong)
+    infinite = np.where(noise((6, 40)) > 0, np.inf, 0)
+    with pytest.raises(ValueError, match="must be finite, or NaN .* are infinite"):
+        stats.find_units(gates, infinite)
+    with pytest.raises(ValueError, match="shape {'a': 6, 'b': 40}"):
+        stats.find_units(gates, xarray.DataArray(noise((6, 40)), dims=("a", "b")))
+    dates = xarray.DataArray(noise((6, 40)), dims=("sample", "time"))
+    with pytest.raises(ValueError, match="and the same coordinates"):
+        stats.find_units(
+            gates.assign_coords(sample=range(6)),
+            dates.assign_coords(sample=range(1, 7)),
+        )
+    apart = {"a": dataset(), "b": dataset(shape=(6, 7, 5))}
+    with pytest.raises(ValueError, match="same samples and steps; got 'a', 'b'"):
+        stats.find_units(
+            xarray.DataTree.from_dict(apart), xarray.DataArray(range(6), dims="sample")
+        )
     with pytest.raises(TypeError, match="Compare first, such as `labels == 'holiday'`"):
         stats.find_units(gates, np.full((6, 40), "holiday"))
     with pytest.raises(TypeError, match="must be an xarray DataTree"):
@@ -288,13 +379,23 @@ def test_match_says_what_it_cannot_look_for():
         search(signal="cell")
     with pytest.raises(ValueError, match=r"\(3, 6\) of sample 0 in 'a' has one"):
         search(span=(3, 6))
-    with pytest.raises(IndexError, match="`units` must be below 4; got 4"):
+    with pytest.raises(IndexError, match="`units` must be from 0 to 3; got 4"):
         search(units=[1, 4])
-    with pytest.raises(IndexError, match="`sample` must be below 3; got 3"):
+    with pytest.raises(IndexError, match="`sample` must be from 0 to 2; got 3"):
         search(sample=3)
-    for span in ((5, 5), (5, 21), (-2, 3)):
+    for span in ((5, 5), (5, 21)):
         with pytest.raises(IndexError, match="0 <= start < stop <= 20"):
             search(span=span)
+    with pytest.raises(ValueError, match="`span` must be at least 0; got -2"):
+        search(span=(-2, 3))
+    for span in (5, slice(0, 3), (1, 2, 3)):
+        with pytest.raises(TypeError, match=r"`span` must be \(start, stop\); got"):
+            search(span=span)
+    with pytest.raises(ValueError, match="from 1 to 4 of them; got 0"):
+        search(units=[])
+    tree = xarray.DataTree(children={"outer": gates.copy()})
+    with pytest.raises(ValueError, match="'outer' holds 'outer/a'"):
+        stats.match(tree, layer="outer", units=0, span=(3, 5))
     with pytest.raises(TypeError, match="`gates` must be an xarray DataTree"):
         stats.match(dataset(), layer="a", units=0, span=(0, 2))
 
@@ -350,6 +451,13 @@ def test_shuffled_units_are_matched_again():
     assert found["matched"].values.tolist() == order
     np.testing.assert_allclose(found["distance"], 0, atol=2e-3)
     np.testing.assert_allclose(found["correlation"], 1, atol=1e-6)
+    named = [
+        data.assign_coords(unit=range(4), time=np.arange(50) + 10 * n)
+        for n, data in enumerate((lstm, gru.transpose("time", "sample", "unit")))
+    ]
+    np.testing.assert_allclose(
+        stats.correspondence(*named)["correlation"], 1, atol=1e-6
+    )
     fewer = stats.correspondence(lstm, gru.isel(unit=slice(2), sample=slice(3)))
     assert fewer["matched"].values.tolist() == [-1, 0, -1, 1]
     assert np.isnan(fewer["matched_distance"].values[[0, 2]]).all()

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates import canvas, heatmaps
 from keras_gates import vocabulary as v
+from keras_gates.layerwise import longest_sequence
 from keras_gates.page import encoding, figures, thinning
 from keras_gates.page.content import Layer
 from keras_gates.page.inputs import Inputs
@@ -226,6 +227,11 @@ def _moments(data: xarray.Dataset, part: Part) -> list[str]:
     return [word if epoch else "before training" for word, epoch in pairs]
 
 
+def _longest(layer: Layer) -> int:
+    signals = layer.last()
+    return longest_sequence(signals[layer.signals[0]])
+
+
 def _overview_words(layer: Layer, overview: Overview) -> dict[str, Any]:
     """Returns what is said of a layer above its two figures."""
     facts = [
@@ -254,7 +260,7 @@ def _overview_words(layer: Layer, overview: Overview) -> dict[str, Any]:
         "saturation": "" if overview.saturation else "No gate was captured.",
         "timescale": _timescale_words(layer, overview),
         "keep": layer.kind.keep,
-        "steps": layer.size(v.TIME),
+        "steps": _longest(layer),
     }
 
 

@@ -95,6 +95,7 @@ function points(valueAt, shown, steps) {
     let [lowest, highest] = [first, first];
     for (let step = first; step < last; step += 1) {
       const value = valueAt(step);
+      if (Number.isNaN(value)) continue;
       if (!(valueAt(lowest) <= value)) lowest = step;
       if (!(valueAt(highest) >= value)) highest = step;
     }

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
+from keras_gates.layerwise import longest_sequence
 from keras_gates.page.content import Layer
 from keras_gates.page.overview import Overview
 
@@ -212,16 +213,22 @@ def _saturation(one: Overview) -> Figure:
 
 def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
     """Draws the time scales of the units, sorted, beside the length of the sequence."""
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import (
+        ColumnDataSource,
+        FixedTicker,
+        HoverTool,
+        PrintfTickFormatter,
+    )
 
     units = np.argsort(steps, kind="stable")
     units = units[np.isfinite(steps[units]) & (steps[units] > 0)]
-    length = layer.size(v.TIME)
+    length = longest_sequence(layer.last()[layer.kind.keep])
     values = [*steps[units].tolist(), length]
+    values_range = (max(min(values), 1e-3) / 1.6, max(*values, 1) * 1.6)
     made = _new(
         y_axis_type="log",
         x_range=(-0.7, max(len(units), 1) - 0.3),
-        y_range=(min(values) / 1.6, max(values) * 1.6),
+        y_range=values_range,
     )
     colour = canvas.SIGNAL_COLOURS[layer.kind.keep]
     made.line([-0.7, len(units)], [length, length], color=SPAN, line_dash="dashed")
@@ -232,5 +239,7 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
     made.add_tools(HoverTool(renderers=[dots], tooltips=tips))
     made.xaxis.axis_label = "units, sorted"
     made.yaxis.axis_label = "time scale (steps)"
+    made.yaxis.ticker = FixedTicker(ticks=canvas.ticks_of_steps(*values_range))
+    made.yaxis.formatter = PrintfTickFormatter(format="%g")
     made.xaxis.ticker.min_interval = 1
     return made

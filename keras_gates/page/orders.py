@@ -62,7 +62,9 @@ def similarity(states: np.ndarray) -> np.ndarray:
     from scipy.spatial.distance import squareform
 
     points = states.reshape(-1, states.shape[-1]).astype(np.float64)
-    points = points[:: max(1, len(points) // MOST_POINTS)]
+    # Evenly, but not in steps that may go along with those of time.
+    few = np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).astype(int)
+    points = points[few]
     points = np.where(np.isfinite(points), points, np.nan)
     count = np.isfinite(points).sum(axis=0)
     centred = np.nan_to_num(points - np.nansum(points, axis=0) / np.maximum(count, 1))

@@ -170,7 +170,7 @@ function drawInputs() {
       const width = place.querySelector(".plot").clientWidth;
       const room = drawWords(name, tokens, shown(), width);
       const many = room ? ` Zoom in to ${room} steps or fewer to read it here.` : "";
-      setText(place.querySelector(".title"), `What was read.${many}`);
+      setText(place.querySelector(".title"), `The input given.${many}`);
       drawLegend(place.querySelector(".legend"), []);
       continue;
     }
@@ -181,8 +181,8 @@ function drawInputs() {
     drawLines(name, lines, shown(), steps, null);
     const some = features.length < total;
     const title = some
-      ? `What was read: the ${features.length} of ${total} features that vary the most`
-      : "What was read";
+      ? `The input given: the ${features.length} of ${total} features that vary the most`
+      : "The input given";
     setText(place.querySelector(".title"), title);
     const names = features.map((feature, index) => [
       total > 1 ? `feature ${feature}` : "input",
