@@ -119,7 +119,8 @@ def _add_inspect(commands) -> None:
         "--layers",
         nargs="+",
         metavar="NAME",
-        help="names or glob patterns of the layers to look at (default: all)",
+        help="names or glob patterns of the layers to look at, behind MODEL and DATA "
+        "(default: all)",
     )
     command.add_argument(
         "--sample",

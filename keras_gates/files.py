@@ -17,7 +17,8 @@ def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"'{path}' could not be read as NumPy data: {error} Write it with "
+            f"'{path}' could not be read as NumPy data: it is not a .npy or .npz file, "
+            "was cut off, or holds Python objects. Write arrays of numbers with "
             "`numpy.savez('data.npz', x=x)`."
         ) from error
 

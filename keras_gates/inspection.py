@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ from rich.console import Console
 import keras_gates
 from keras_gates import vocabulary as v
 from keras_gates.files import new_folder, read_arrays
+from keras_gates.inputs import iterate
 from keras_gates.tree import recurrent
 
 
@@ -30,15 +32,19 @@ def run(options) -> int:
     model = _load(options.model)
     x = _read(options.data, model)
     samples = len(keras.tree.flatten(x)[0])
+    if not samples:
+        raise ValueError(f"'{options.data}' has no sample in it.")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1; got {options.batch_size}.")
     if not 0 <= options.sample < samples:
         raise ValueError(
             f"--sample must be between 0 and {samples - 1}; got {options.sample}."
         )
+    # Says what does not fit, where Keras would only fail.
+    batch = next(iterate(x, model, options.batch_size, str(options.data)))
     out = new_folder(
         options.out or options.model.with_name(options.model.stem + "-gates")
     )
-
-    batch = keras.tree.map_structure(lambda array: array[: options.batch_size], x)
     before = keras.tree.flatten(model.predict_on_batch(batch))
     gates = keras_gates.capture(
         model,
@@ -60,7 +66,9 @@ def run(options) -> int:
     _draw(gates, options.sample, out)
     keras_gates.report(gates, out / "report.html", inputs=_under_time(x, gates))
 
-    console.print("Proof: the states, derived again from the recorded gates")
+    console.print("What stands out")
+    console.print(str(keras_gates.stats.diagnose(gates)))
+    console.print("\nProof: the states, derived again from the recorded gates")
     console.print(deviations.to_string())
     console.print("\nStatistics (left: below 0.1, right: above 0.9)")
     console.print(statistics.round(3).to_string())
@@ -83,7 +91,12 @@ def _draw(gates, sample: int, out: Path) -> None:
             figures = {name: dataset}
         else:
             frames = range(dataset.sizes[v.FRAME])
-            figures = {f"{name}.{n}": dataset.isel({v.FRAME: n}) for n in frames}
+            figures = {
+                f"{name}.{n}": dataset.isel({v.FRAME: n}).assign_attrs(
+                    layer=f"{dataset.attrs['layer']}, frame {n}"
+                )
+                for n in frames
+            }
         for file, drawn in figures.items():
             figure = keras_gates.plots.gates(drawn, sample=sample)
             figure.savefig(out / f"{file}.png", dpi=150)
@@ -104,6 +117,12 @@ def _under_time(x, gates) -> np.ndarray | None:
 def _load(path: Path) -> keras.Model:
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file '{path}'.")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        # Of such a file Keras says that it is not there.
+        raise ValueError(
+            f"'{path}' could not be loaded as a Keras model: it is not a .keras file, "
+            "or was cut off. Wanted is a file that `model.save(...)` wrote."
+        )
     try:
         # Not compiled: losses and optimizers are not needed, and may not load.
         return keras.saving.load_model(path, compile=False)

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from keras_gates.checks import path_of
+
 
 def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
     """Writes one HTML file to explore captured gates, which needs no network.
@@ -70,7 +72,9 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
 
 def _target(path: str | os.PathLike) -> Path:
     """Checks that a file can be written, before work is spent on it."""
-    path = Path(path).expanduser()
+    path = path_of("path", path)
+    if path is None:
+        raise TypeError("`path` must be the file to write, such as 'report.html'.")
     if path.is_dir():
         raise IsADirectoryError(
             f"`path` must be a file; '{path}' is a folder. Name a file in it, such as "

@@ -35,7 +35,8 @@ def verify(gates) -> "pandas.Series":
         For each layer, the largest absolute deviation of a recorded state from the
         derived one, over every sample, step and unit that is not masked. For states
         of the size of 1, about 1e-6 or less for float32 layers, 1e-3 for float16 and
-        1e-2 for bfloat16. It grows with the states: judge it beside their size.
+        1e-2 for bfloat16. It grows with the states: judge it beside their size. NaN
+        where every step is masked.
 
     Raises:
         ValueError: If signals are missing, or an activation is not known by name.
@@ -88,6 +89,8 @@ def _deviation(node) -> float:
     real = np.ones(signals[v.HIDDEN].shape, bool)
     if v.MASK in node:
         real &= node[v.MASK].transpose(v.TIME, ...).values[..., None]
+    if not real.any():
+        return np.nan  # Nothing is proved where every step is masked.
     largest = 0.0
     for step, counts in enumerate(real):
         now = {name: signal[step] for name, signal in signals.items()}

@@ -49,6 +49,7 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
     assert inspect(trained, "--out", str(out), "--batch-size", "4") == 0
     printed = capsys.readouterr().out
     assert "Predictions before and after: identical to the bit" in printed
+    assert "What stands out\n- " in printed
     assert sorted(path.name for path in out.iterdir()) == [
         "both.backward_lstm.png",
         "both.forward_lstm.png",
@@ -111,6 +112,11 @@ BAD = {
     "no data": ({"data": "none.npz"}, [], "There is no data file"),
     "not a model": ({"model": "data.npz"}, [], "could not be loaded as a Keras model"),
     "not data": ({"data": "model.keras"}, [], "tokens|could not be read as NumPy"),
+    "nothing": ({"data": "empty.npy"}, [], "has no sample in it"),
+    "NaN": ({"data": "nan.npy"}, [], "holds NaN in 1 places, the first at index"),
+    "objects": ({"data": "objects.npy"}, [], "or holds Python objects. Write arrays"),
+    "cut off": ({"model": "cut.keras"}, [], "is not a .keras file, or was cut off"),
+    "batch": ({}, ["--batch-size", "0"], "--batch-size must be at least 1; got 0"),
     "sample": ({}, ["--sample", "10"], "--sample must be between 0 and 9; got 10"),
     "layer": ({}, ["--layers", "nope"], "'nope' matches none of"),
     "module": ({}, ["--import", "no_such_module"], "no_such_module"),
@@ -120,6 +126,12 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_arguments_get_a_sentence(case, trained, capsys):
     files, extra, sentence = BAD[case]
+    x = np.load(trained / "data.npz")["tokens"].astype("float32")
+    np.save(trained / "empty.npy", x[:0])
+    np.save(trained / "objects.npy", np.array([x, "x"], dtype=object))
+    x[3, 1] = np.nan
+    np.save(trained / "nan.npy", x)
+    (trained / "cut.keras").write_bytes(b"PK")
     assert inspect(trained, *extra, **files) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
