@@ -209,7 +209,10 @@ def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     for gate in KEEP:
         if gate not in patient.sums or v.TIME not in patient.signals.dims:
             continue
-        sums, steps = patient.sums[gate], longest_sequence(patient.signals[gate])
+        sums, signal = patient.sums[gate], patient.signals[gate]
+        steps = signal.sizes[v.TIME]
+        if sums.count * signal.sizes[v.UNIT] < signal.size:  # Some steps are masked.
+            steps = longest_sequence(signal)
         with np.errstate(divide="ignore"):
             lasting = -sums.count / sums.logarithms
         # Of an activation that is no gate a unit may amplify: it never fades.

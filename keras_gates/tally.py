@@ -12,6 +12,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,24 @@ class Sums:
         return self.products / scale
 
 
+class Scratch(threading.local):
+    """Arrays that are used again and again, for each thread its own.
+
+    New memory for each block would take longer than all the sums.
+    """
+
+    def __init__(self):
+        self._arrays: dict[tuple, np.ndarray] = {}
+
+    def like(self, values: np.ndarray, name: str, dtype: Any = None) -> np.ndarray:
+        """Returns an array of the shape of `values`, with anything in it."""
+        dtype = np.dtype(dtype or values.dtype)
+        array = self._arrays.get((name, dtype))
+        if array is None or len(array) < len(values):
+            array = self._arrays[name, dtype] = np.empty(values.shape, dtype)
+        return array[: len(values)]
+
+
 def tally(
     layer: xarray.Dataset, mask: xarray.DataArray | None, low: float, high: float
 ) -> dict[str, Sums]:
@@ -96,12 +115,13 @@ def tally(
     per_sample = max(layer.nbytes // max(layer.sizes[dims[0]], 1), 1)
     step = max(BLOCK_BYTES // per_sample, 1)
     parts: list[dict[str, Sums]] = []
+    scratch = Scratch()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, layer.sizes[dims[0]], step):
             part = {dims[0]: slice(start, start + step)}
             block = {name: _flat(layer[name].isel(part)) for name in names}
             real = None if mask is None else mask.isel(part).values.ravel()
-            count = functools.partial(_count, block, real, low, high)
+            count = functools.partial(_count, block, real, low, high, scratch)
             parts += pool.map(count, _ranges(block[names[0]]))
     with np.errstate(invalid="ignore"):  # Infinity leads to NaN.
         return _joined(names, [part for part in parts if part[names[0]].count])
@@ -121,6 +141,7 @@ def _count(
     real: np.ndarray | None,
     low: float,
     high: float,
+    scratch: Scratch,
     rows: slice,
 ) -> dict[str, Sums]:
     """Counts a few rows of every signal."""
@@ -138,12 +159,14 @@ def _count(
             return dict.fromkeys(few, Sums(0))
         means = {name: _total(values) / number for name, values in few.items()}
         away = {
-            name: values - means[name].astype(values.dtype)
+            name: np.subtract(
+                values, means[name].astype(values.dtype), out=scratch.like(values, name)
+            )
             for name, values in few.items()
             if name in v.GATES or name == v.HIDDEN
         }
         return {
-            name: _sums(name, values, means[name], away, low, high)
+            name: _sums(name, values, means[name], away, low, high, scratch)
             for name, values in few.items()
         }
 
@@ -170,6 +193,7 @@ def _sums(
     away: dict[str, np.ndarray],
     low: float,
     high: float,
+    scratch: Scratch,
 ) -> Sums:
     """Returns what is counted of one signal over a few rows.
 
@@ -180,6 +204,7 @@ def _sums(
         away: Of each signal that has a spread to tell, its differences from the mean.
         low: The lower threshold.
         high: The upper threshold.
+        scratch: Room for what lies between.
     """
     found = {"count": len(values), "mean": mean}
     if not np.isfinite(mean).all():
@@ -189,10 +214,12 @@ def _sums(
     if PARTNERS.get(name) in away:
         found["products"] = _products(away[name], away[PARTNERS[name]])
     if name in v.GATES:
-        found["below"] = np.count_nonzero(values < low)
-        found["above"] = np.count_nonzero(values > high)
+        beyond = scratch.like(values, "beyond", bool)
+        found["below"] = np.count_nonzero(np.less(values, low, out=beyond))
+        found["above"] = np.count_nonzero(np.greater(values, high, out=beyond))
     if name in KEEP:
-        found["logarithms"] = _total(np.log(values))
+        logarithm = np.log(values, out=scratch.like(values, "logarithm"))
+        found["logarithms"] = _total(logarithm)
     if name in (v.INPUT, v.OUTPUT):
         found["largest"] = _over_rows(np.maximum, values)
     return Sums(**found)

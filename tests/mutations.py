@@ -175,18 +175,18 @@ MUTATIONS = {
     ),
     "labels one step late": (
         "finding.py",
-        "    labels = next(iter(known.values()))[0][real]",
-        "    labels = np.roll(next(iter(known.values()))[0][real], 1)",
+        "    labels = np.where(real, known[0][0], 0)",
+        "    labels = np.where(real, np.roll(known[0][0], 1, -1), 0)",
     ),
     "p-values of one unit, not of the best of all": (
         "finding.py",
-        "best = np.fmax(best, np.abs(shifted))",
-        "best = np.abs(shifted)",
+        "best = np.fmax(best, np.abs(permuted))",
+        "best = np.abs(permuted)",
     ),
     "masked steps counted in a search": (
         "finding.py",
-        "    return given, real & np.isfinite(given)",
-        "    return given, np.isfinite(given)",
+        "    return given, real & ~np.isnan(given)",
+        "    return given, ~np.isnan(given)",
     ),
     "places one step late": (
         "finding.py",
@@ -197,18 +197,23 @@ MUTATIONS = {
     ),
     "shut taken for open in the diagnosis": (
         "tally.py",
-        'found["below"] = np.count_nonzero(values < low)',
-        'found["below"] = np.count_nonzero(values > low)',
+        "np.less(values, low, out=beyond)",
+        "np.greater(values, low, out=beyond)",
     ),
     "masked steps counted in the diagnosis": (
         "tally.py",
-        "few = {name: values[real[rows]] for name, values in few.items()}",
-        "few = {name: np.nan_to_num(values) for name, values in few.items()}",
+        "    return {name: values[real] for name, values in few.items()}",
+        "    return {name: np.nan_to_num(values) for name, values in few.items()}",
     ),
     "left drawn as right": (
         "dots.py",
         'values.sel(side="left"),\n            values.sel(side="right"),',
         'values.sel(side="right"),\n            values.sel(side="left"),',
+    ),
+    "labels of samples with other masks": (
+        "finding.py",
+        "        for g in groups:\n            chosen[:, g]",
+        "        for g in [np.arange(len(real))]:\n            chosen[:, g]",
     ),
     "the memory of a GRU that writes what it keeps": (
         "units.py",
@@ -217,8 +222,8 @@ MUTATIONS = {
     ),
     "each letter in the colour of the next": (
         "tokens.py",
-        "    return list(map(str, tokens)), values",
-        "    return list(map(str, tokens)), np.roll(values, -1)",
+        "    return list(map(str, tokens)), steps",
+        "    return list(map(str, tokens)), np.roll(steps, -1)",
     ),
 }
 
