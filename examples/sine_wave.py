@@ -119,7 +119,7 @@ swings = layers["gru"][signal].sel(unit=close).std(("sample", "time"))
 follower = plots.trajectories(
     layers["gru"],
     signal=signal,
-    units=[close[int(swings.argmax())]],
+    units=[close[int(swings.values.argmax())]],
     values=stretch[0],
 )
 
