@@ -1,26 +1,24 @@
-"""Searches: which unit follows what the user knows, and where units behave alike."""
+"""Which units follow something that is known of the data."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of, position, positions, whole_number
+from keras_gates.checks import whole_number
 from keras_gates.layerwise import (
     BLOCK_BYTES,
     as_tree,
     blocks,
     called,
+    in_order,
     layers_of,
-    needed,
     one_moment,
 )
-from keras_gates.tree import recurrent
 
 if TYPE_CHECKING:
     import pandas
@@ -141,91 +139,13 @@ def find_units(
     return table.loc[order].reset_index(drop=True)
 
 
-def match(
-    gates: Any,
-    *,
-    layer: str,
-    units: int | Sequence[int],
-    span: tuple[int, int],
-    sample: int = 0,
-    signal: str = v.HIDDEN,
-    count: int = 10,
-) -> pandas.DataFrame:
-    """Finds where else some units behave as they do in one span of one sample.
-
-    The span is laid over every place of every sample. What is compared is the whole
-    course of the units through it, step by step.
-
-    Args:
-        gates: A tree of layers, their signals with dimensions `(sample, time, unit)`.
-        layer: The path of the layer, such as "lstm".
-        units: The unit, or the units.
-        span: The first step, and the one behind the last, as in a slice.
-        sample: The position of the sample.
-        signal: The signal to compare.
-        count: How many places to return.
-
-    Returns:
-        A table, best first, with the columns `sample`, `start` and `stop` of the
-        places, which do not overlap, and `distance`: the root mean square difference
-        over steps and units, 0 for the same course. Places with masked steps are left
-        out, and the span itself.
-
-    Raises:
-        ValueError: If there is no such layer or signal, or the span has masked steps.
-        IndexError: If there is no such unit, sample or span.
-        TypeError: If `gates` is not a tree, or a position is not a whole number.
-
-    Example:
-        >>> import xarray
-        >>> from keras_gates import stats
-        >>> hidden = [[[0.0], [0.9], [0.0], [0.0], [0.0], [0.8], [0.0]]]
-        >>> layer = xarray.Dataset({"hidden": (("sample", "time", "unit"), hidden)})
-        >>> gates = xarray.DataTree(children={"lstm": xarray.DataTree(layer)})
-        >>> place = stats.match(gates, layer="lstm", units=0, span=(0, 3), count=1)
-        >>> place[["sample", "start", "stop"]].values
-        array([[0, 4, 7]])
-
-    Reference:
-        Strobelt et al. (2018), LSTMVis, arXiv:1606.07461, which searches for spans
-        over which the same units stay on.
-    """
-    import pandas
-
-    values = _in_order(_signal_of(gates, layer, signal))
-    steps = values.sizes[v.TIME]
-    sample = position("sample", sample, values.sizes[v.SAMPLE])
-    units = positions("units", units, values.sizes[v.UNIT])
-    if not isinstance(span, (tuple, list)) or len(span) != 2:
-        raise TypeError(f"`span` must be (start, stop); got {span!r}.")
-    start, stop = (whole_number("span", edge, at_least=0) for edge in span)
-    if not start < stop <= steps:
-        raise IndexError(
-            f"`span` must be (start, stop) with 0 <= start < stop <= {steps}; got "
-            f"{span!r}."
-        )
-    count = whole_number("count", count, at_least=1)
-    values = values.isel({v.UNIT: units})
-    wanted = values.isel({v.SAMPLE: sample, v.TIME: slice(start, stop)})
-    wanted = wanted.values.astype(np.float64)
-    if not np.isfinite(wanted).all():
-        raise ValueError(
-            f"`span` must have no masked step; {span!r} of sample {sample} in "
-            f"'{layer}' has one, or a value that is not finite."
-        )
-    distances = np.concatenate([_distances(block, wanted) for block in blocks(values)])
-    found = _apart(distances, (sample, start), stop - start, count)
-    rows = [(i, t, t + stop - start, distances[i, t]) for i, t in found]
-    return pandas.DataFrame(rows, columns=[v.SAMPLE, "start", "stop", "distance"])
-
-
 def _known(
     labels: Any, layer: xarray.Dataset, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the labels of a layer's steps, and at which steps both are known."""
     import xarray
 
-    signals = list(_in_order(layer).values())
+    signals = list(in_order(layer).values())
     signal = signals[0].isel({v.UNIT: 0}, drop=True)
     if isinstance(labels, xarray.DataArray):
         fits = set(labels.dims) <= set(signal.dims) and all(
@@ -271,18 +191,13 @@ def _known(
     return given, real & ~np.isnan(given)
 
 
-def _in_order(layer: Any) -> Any:
-    """Puts the dimensions of a layer, or of a signal, in the order of the labels."""
-    return layer.transpose(v.SAMPLE, v.FRAME, v.TIME, v.UNIT, missing_dims="ignore")
-
-
 def _columns(
     signal: xarray.DataArray, real: np.ndarray
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields units and their values at the real steps; a few at a time are read."""
     number = max(BLOCK_BYTES // (real.size * signal.dtype.itemsize), 1)
     for start in range(0, signal.sizes[v.UNIT], number):
-        some = _in_order(signal).isel({v.UNIT: slice(start, start + number)})
+        some = in_order(signal).isel({v.UNIT: slice(start, start + number)})
         for offset, column in enumerate(some.transpose(v.UNIT, ...).values):
             yield start + offset, column[real]
 
@@ -366,64 +281,3 @@ def _score(
         permuted = products[np.arange(samples), null].sum(axis=1)
     # Rounded, so that what is equal stays equal.
     return float(np.round(observed / scale, 12)), permuted / scale
-
-
-def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
-    import xarray
-
-    if not isinstance(gates, xarray.DataTree):
-        raise TypeError(
-            "`gates` must be an xarray DataTree, as `capture` returns it; got "
-            f"{kind_of(gates)}."
-        )
-    try:
-        dataset = gates[layer].to_dataset()
-    except (KeyError, AttributeError):
-        known = ", ".join(
-            repr(node.relative_to(gates))
-            for node in recurrent(gates)
-            if node is not gates
-        )
-        raise ValueError(
-            f"`layer` must be the path of a layer in `gates`, {known or 'none'}; got "
-            f"{layer!r}."
-        ) from None
-    if not dataset.data_vars and gates[layer].children:
-        below = ", ".join(repr(f"{layer}/{name}") for name in gates[layer].children)
-        raise ValueError(f"`layer` must be a layer; '{layer}' holds {below}.")
-    needed(dataset, "gates", (signal,))
-    if v.FRAME in dataset.dims:
-        raise ValueError(
-            f"'{layer}' has frames. Choose one with `gates.isel(frame=0)`."
-        )
-    return dataset[signal]
-
-
-def _distances(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Returns the distance of each place, of shape (sample, time - length + 1).
-
-    Args:
-        values: Of shape (sample, time, unit).
-        wanted: The course to look for, of shape (length, unit).
-    """
-    places = values.shape[1] - len(wanted) + 1
-    total = np.zeros((len(values), places))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "overflow|invalid value", RuntimeWarning)
-        for lag, row in enumerate(wanted):
-            total += ((values[:, lag : lag + places] - row) ** 2).sum(-1)
-    return np.sqrt(total / wanted.size)
-
-
-def _apart(
-    distances: np.ndarray, itself: tuple[int, int], length: int, count: int
-) -> list[tuple[int, int]]:
-    """Returns the places of the smallest distances that do not overlap."""
-    taken = [itself]
-    for flat in np.argsort(distances, axis=None, kind="stable"):
-        sample, start = map(int, np.unravel_index(flat, distances.shape))
-        if not np.isfinite(distances[sample, start]) or len(taken) > count:
-            break
-        if all(sample != i or abs(start - t) >= length for i, t in taken):
-            taken.append((sample, start))
-    return taken[1:]

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_gates.checks import kind_of
 from keras_gates.tree import depth_first, grow, recurrent
-from keras_gates.vocabulary import KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
+from keras_gates.vocabulary import FRAME, KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
 
 if TYPE_CHECKING:
     import xarray
@@ -201,6 +201,11 @@ def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
             f"{name_of(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
         )
     return chosen
+
+
+def in_order(layer: Any) -> Any:
+    """Puts the dimensions of a layer, or of a signal, in the usual order."""
+    return layer.transpose(SAMPLE, FRAME, TIME, UNIT, missing_dims="ignore")
 
 
 def longest_sequence(signal: xarray.DataArray) -> int:

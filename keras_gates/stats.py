@@ -9,8 +9,9 @@ data a block at a time. Masked steps are NaN and are left out of everything.
 
 from keras_gates.correspondence import correspondence
 from keras_gates.diagnosis import diagnose
-from keras_gates.finding import find_units, match
+from keras_gates.finding import find_units
 from keras_gates.intervals import mean_interval
+from keras_gates.matching import match
 from keras_gates.measures import entropy, half_life, saturation, timescale
 from keras_gates.summaries import summary
 from keras_gates.units import dead_units, gate_correlation, memory_horizon

@@ -189,7 +189,7 @@ MUTATIONS = {
         "    return given, ~np.isnan(given)",
     ),
     "places one step late": (
-        "finding.py",
+        "matching.py",
         "        if all(sample != i or abs(start - t) >= length for i, t in taken):\n"
         "            taken.append((sample, start))",
         "        if all(sample != i or abs(start - t) >= length for i, t in taken):\n"
