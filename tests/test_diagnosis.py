@@ -232,10 +232,15 @@ def test_two_gates_over_a_few_steps_say_nothing_of_each_other():
 
 
 def test_half_precision_and_a_first_step_unlike_the_rest_invent_nothing():
-    gates = healthy()
-    half = gates.astype("float16")
-    assert sentences(half) == sentences(gates) == []
     rng = np.random.default_rng(0)
+    half = rng.uniform(0.3, 0.7, (64, 1000, 4)).astype("float16")
+    half = xarray.Dataset({"forget": (DIMENSIONS, half)}, attrs={"layer": "a"})
+    counted = tally(half, None, 0.1, 0.9)["forget"]
+    wide = half["forget"].astype("float64")
+    np.testing.assert_allclose(counted.spread, wide.std(("sample", "time")), rtol=1e-4)
+    np.testing.assert_allclose(
+        -counted.count / counted.logarithms, stats.timescale(wide), rtol=1e-4
+    )
     hidden = 0.7 + 2e-3 * rng.normal(size=(4, 5000, 3)).astype("float32")
     hidden[0, 0] = -0.9
     still = xarray.Dataset({"hidden": (DIMENSIONS, hidden)}, attrs={"layer": "a"})
