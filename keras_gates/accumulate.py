@@ -57,6 +57,12 @@ class Plan(NamedTuple):
             "histogram": np.zeros(gates * self.bins, "int32"),
         }
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes the statistics of one step take."""
+        # Six numbers a unit and signal, a histogram and its fractions; 8 bytes each.
+        return 8 * len(self.signals) * self.units * (8 + self.bins)
+
 
 def make_variables(plan: Plan) -> dict[str, keras.Variable]:
     """Makes the variables that hold the statistics, by name.

@@ -23,7 +23,7 @@ class Alarm(NamedTuple):
         signal: The signal.
         what: "stuck shut", "stuck open", "dead" or "NaN".
         units: The numbers of the units.
-        step: The number of the step of `statistics` at which it began.
+        step: The label `step` of `statistics` at which it began.
         epoch: The epoch of that step.
     """
 
@@ -51,6 +51,7 @@ class Alarms:
         self._action = action
         self._after = after
         self._since: dict[tuple, tuple[int, int]] = {}
+        self._lasted: dict[tuple, int] = {}
         self._told: set[tuple] = set()
 
     def look(self, statistics: "xarray.DataTree", step: int, epoch: int) -> bool:
@@ -58,7 +59,7 @@ class Alarms:
 
         Args:
             statistics: The statistics of the step.
-            step: Its number.
+            step: Its label.
             epoch: Its epoch.
         """
         if self._action is None:
@@ -69,13 +70,15 @@ class Alarms:
             holding.add(key)
             first = self._since.setdefault(key, (step, epoch))
             what = key[2]
-            long_enough = what == "NaN" or step - first[0] + 1 >= self._after
+            # Labels may leave some out: `fit` may begin at a later epoch.
+            self._lasted[key] = self._lasted.get(key, 0) + 1
+            long_enough = what == "NaN" or self._lasted[key] >= self._after
             if long_enough and key not in self._told:
                 self._told.add(key)
                 new.setdefault((*key[:3], *first), []).append(key[3])
         for key in set(self._since) - holding:
             # Told again if it comes back.
-            del self._since[key]
+            del self._since[key], self._lasted[key]
             self._told.discard(key)
         for (layer, signal, what, began, epoch_then), units in new.items():
             alarm = Alarm(layer, signal, what, tuple(units), began, epoch_then)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
+from keras_gates import places
 from keras_gates import store as stores
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
@@ -53,6 +54,7 @@ def capture(
         training: Whether the model runs in training mode, with dropout.
         store: Path of a Zarr store to be written batch by batch, in place of memory.
             It must not exist yet. The tree that comes back then reads from it.
+            Hidden folders of captures that were killed are removed beside it.
         verbose: 1 shows a progress bar.
 
     Returns:
@@ -72,6 +74,7 @@ def capture(
             equations are not known; if `layers` or `signals` name what is not there;
             if `x` is empty, does not fit the model, or holds NaN.
         FileExistsError: If `store` exists.
+        OSError: Before the model runs, if `store` cannot be written.
 
     Example:
         >>> import keras, keras_gates, numpy as np
@@ -83,8 +86,7 @@ def capture(
         (('sample', 'time', 'unit'), (3, 5, 4))
     """
     reader = Reader(model, layers=layers, signals=signals, training=training)
-    if store is not None:
-        store = stores.new_path(store)
+    store = places.new_path(store)
     # Closed by hand: the model is put back when the reading ends, also by an error.
     with contextlib.closing(
         reader.read(x, batch_size=batch_size, verbose=verbose)

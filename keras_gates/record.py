@@ -4,11 +4,14 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
-from keras_gates.store import Store, no_store
+from keras_gates.places import cannot_write
+from keras_gates.store import Store
 from keras_gates.store import read as read_store
 from keras_gates.tree import grow, recurrent
 
@@ -18,21 +21,36 @@ if TYPE_CHECKING:
 EPOCH, BATCH = "epoch", "batch"
 
 
+class Step(NamedTuple):
+    """When something was recorded.
+
+    Attributes:
+        epoch: The epoch, 0 before training.
+        batch: The number of batches until then.
+        number: The label of the step, the same in every record: 0 before training.
+    """
+
+    epoch: int
+    batch: int
+    number: int
+
+
 class Record:
     """Trees recorded at one step after the other, in memory or in a store.
 
     Attributes:
         name: The name of the record, and of its group in a store.
-        steps: For each step, the epoch and the number of batches until then.
+        steps: When each of them was recorded.
         store: The store that it is written to, or `None` for memory.
     """
 
     def __init__(self, name: str):
         self.name = name
-        self.steps: list[tuple[int, int]] = []
+        self.steps: list[Step] = []
         self.store: Store | None = None
         self._path = None
         self._trees: list[xarray.DataTree] = []
+        self._labelled = True
 
     def write_to(self, store: Store) -> None:
         """Writes to a store from now on, behind what is in it."""
@@ -41,14 +59,34 @@ class Record:
         if found is not None:
             coordinates = recurrent(found)[0].coords
             epochs, batches = (coordinates[name].values for name in (EPOCH, BATCH))
-            self.steps = list(zip(epochs.tolist(), batches.tolist(), strict=True))
+            # An older version wrote no labels; the record before training began.
+            first = 0 if batches.size and batches[0] == 0 else 1
+            self._labelled = v.STEP in coordinates
+            numbers = (
+                coordinates[v.STEP].values
+                if self._labelled
+                else np.arange(first, first + len(epochs))
+            )
+            columns = epochs.tolist(), batches.tolist(), numbers.tolist()
+            self.steps = [Step(*step) for step in zip(*columns, strict=True)]
 
-    def append(self, tree: "xarray.DataTree", epoch: int, batch: int) -> None:
-        """Adds a step."""
-        labels = {
-            EPOCH: (v.STEP, [epoch], {"long_name": "epoch, 0 before training"}),
-            BATCH: (v.STEP, [batch], {"long_name": "batches so far"}),
-        }
+    def append(
+        self, tree: "xarray.DataTree", epoch: int, batch: int, number: int | None = None
+    ) -> None:
+        """Adds a step.
+
+        Args:
+            tree: What was recorded.
+            epoch: The epoch.
+            batch: The number of batches until then.
+            number: The label of the step. Default: one more than the last one.
+        """
+        if number is None:
+            number = self.steps[-1].number + 1 if self.steps else 0
+        step = Step(epoch, batch, number)
+        labels = _labels([step])
+        if not self._labelled:
+            del labels[v.STEP]
         labelled = {
             node.path: _with_step(node.to_dataset()).assign_coords(labels)
             for node in recurrent(tree)
@@ -58,7 +96,7 @@ class Record:
             self._trees.append(tree)
         else:
             self.store.append(self.name, tree, v.STEP)
-        self.steps.append((epoch, batch))
+        self.steps.append(step)
 
     def closed(self) -> "Record":
         """Returns the same record without the open store."""
@@ -68,7 +106,7 @@ class Record:
 
     def cut(self, epoch: int) -> None:
         """Drops the steps behind an epoch, which are to be recorded again."""
-        kept = [step for step in self.steps if step[0] <= epoch]
+        kept = [step for step in self.steps if step.epoch <= epoch]
         if len(kept) < len(self.steps):
             self.store.cut(self.name, v.STEP, len(kept))
             self.steps = kept
@@ -78,14 +116,47 @@ class Record:
         if not self.steps:
             return None
         if self._path is not None:
-            return read_store(self._path, self.name)
+            return self._stored()
+        if len(self._trees) > 1:
+            # What was joined once is joined with what is new, the next time.
+            self._trees = [_join(self._trees)]
+        (tree,) = self._trees
+        # The caller's own: what is changed in it is not changed here.
         return grow(
-            {
-                node.path: _join([tree[node.path].to_dataset() for tree in self._trees])
-                for node in recurrent(self._trees[0])
-            },
-            self._trees[0].attrs,
+            {node.path: node.to_dataset().copy(deep=True) for node in recurrent(tree)},
+            tree.attrs,
         )
+
+    def _stored(self) -> "xarray.DataTree":
+        try:
+            tree = read_store(self._path, self.name)
+        except (FileNotFoundError, KeyError):
+            raise FileNotFoundError(
+                f"The store '{self._path}' is not there any more: it was moved, or "
+                "removed. Open it at its new place with `xarray.open_datatree(path, "
+                "engine='zarr')`."
+            ) from None
+        if self._labelled:
+            return tree
+        for node in recurrent(tree):
+            steps = self.steps[: node.sizes[v.STEP]]
+            node.dataset = node.to_dataset().assign_coords(_labels(steps))
+        return tree
+
+
+def _labels(steps: list[Step]) -> dict:
+    """Returns the coordinates along `step`."""
+    what = {
+        v.STEP: "recorded step, 0 before training",
+        EPOCH: "epoch, 0 before training",
+        BATCH: "batches so far",
+    }
+    columns = [[s.number for s in steps], [s.epoch for s in steps]]
+    columns += [[s.batch for s in steps]]
+    return {
+        name: (v.STEP, values, {"long_name": label})
+        for (name, label), values in zip(what.items(), columns, strict=True)
+    }
 
 
 def _with_step(dataset: "xarray.Dataset") -> "xarray.Dataset":
@@ -95,18 +166,29 @@ def _with_step(dataset: "xarray.Dataset") -> "xarray.Dataset":
     return moved.set_coords(coordinates)
 
 
-def _join(steps: "list[xarray.Dataset]") -> "xarray.Dataset":
-    """Stacks the same node at several steps."""
+def _join(trees: "list[xarray.DataTree]") -> "xarray.DataTree":
+    """Puts the steps of trees behind each other."""
     import xarray
 
-    return xarray.concat(
-        steps,
-        v.STEP,
-        data_vars="minimal",
-        coords="minimal",
-        join="exact",
-        compat="override",
-        combine_attrs="override",
+    def joined(path: str) -> xarray.Dataset:
+        parts = [tree[path].variables for tree in trees]
+        variables = {
+            # `xarray.concat` compares everything else, step by step.
+            name: variable
+            if v.STEP not in variable.dims
+            else xarray.Variable(
+                variable.dims,
+                np.concatenate([part[name].values for part in parts]),
+                variable.attrs,
+            )
+            for name, variable in parts[0].items()
+        }
+        first = trees[0][path]
+        coordinates = {name: variables.pop(name) for name in first.coords}
+        return xarray.Dataset(variables, coordinates, first.attrs)
+
+    return grow(
+        {node.path: joined(node.path) for node in recurrent(trees[0])}, trees[0].attrs
     )
 
 
@@ -133,28 +215,25 @@ class Records:
         records = {record.name: record.closed() for record in self._all()}
         return {**vars(self), **records, "_store": None}
 
-    def open(self, describe: Callable[[], dict]) -> None:
+    def open(self, describe: Callable[[], dict], room: int = 0) -> None:
         """Opens the store, if there is one, at the start of a `fit`.
 
         Args:
             describe: Tells what the recorder records. A store is continued with the
                 same.
+            room: How many bytes of a step there must be room for.
         """
         self._resumes = False
         if self._path is None or self._store is not None or not backend.writes():
             return
-        path = self._path
-        exists = path.exists() and (not path.is_dir() or any(path.iterdir()))
         begun = self._own or bool(self._steps())
-        if exists and not path.is_dir():
-            raise no_store(path)
-        if exists and not begun and self._mode == "w-":
-            raise FileExistsError(
-                f"`store` must be a new path; '{path}' exists already. Choose another, "
-                "or go on with it by `mode='a'`, or replace it by `mode='w'`."
+        if begun and not self._path.exists():
+            raise FileNotFoundError(
+                f"The store '{self._path}', which this recorder began, is not there "
+                "any more: it was moved, or removed. Move it back, or make a new "
+                "`GateRecorder`."
             )
-        replace = not begun and self._mode == "w"
-        self._store = Store(path, describe(), replace)
+        self._store = Store(self._path, describe(), "a" if begun else self._mode, room)
         for record in self._all():
             record.write_to(self._store)
         # What another recorder began; one's own is only counted on.
@@ -176,36 +255,57 @@ class Records:
         Returns:
             What to add to the epochs of this `fit`, and the number of batches so far.
         """
-        last = max((step[0] for step in self._steps()), default=0)
+        last = max((step.epoch for step in self._steps()), default=0)
         if self._resumes:
             self._go_on(epoch, last)
         # Where `fit` is called again and starts from epoch 0, the epochs count on.
         offset = 0 if self._resumes else max(0, last - epoch)
-        return offset, max((batch for _, batch in self._steps()), default=0)
+        return offset, max((step.batch for step in self._steps()), default=0)
 
-    def append(self, name: str, tree: "xarray.DataTree", place: tuple) -> None:
+    def append(
+        self, name: str, tree: "xarray.DataTree", place: tuple, before: bool = False
+    ) -> int:
         """Adds a step to a record.
 
         Args:
             name: "statistics" or "traces".
             tree: What was recorded.
             place: The epoch, and the number of batches so far.
+            before: Whether training has not begun.
+
+        Returns:
+            The label of the step.
+
+        Raises:
+            OSError: If the store cannot be written, before training.
         """
         record: Record = getattr(self, name)
+        number = self._number(record, place, before)
         if self._path is not None and self._store is None:
             # Another process of the group writes the store, or the disk is full.
-            record.steps.append(place)
-            return
+            record.steps.append(Step(*place, number))
+            return number
         try:
-            record.append(tree, *place)
+            record.append(tree, *place, number)
         except OSError as error:
             self.close()
+            if before:
+                raise cannot_write(self._path, error) from None
+            record.steps.append(Step(*place, number))
             warnings.warn(
                 f"The store '{self._path}' cannot be written any more "
                 f"({error.strerror}). Training goes on; what was recorded before epoch "
                 f"{place[0]}, batch {place[1]}, is in the store, and nothing after it.",
                 stacklevel=2,
             )
+        return number
+
+    def _number(self, record: Record, place: tuple, before: bool) -> int:
+        """Returns the label of a new step, the same in both records at one place."""
+        first = -1 if before else 0
+        last = max((step.number for step in self._steps()), default=first)
+        others = [step for step in self._steps() if step not in record.steps[-1:]]
+        return last if Step(*place, last) in others else last + 1
 
     def keep_to_budget(self, step_bytes: int, epochs: int, every, params: dict) -> None:
         """Tells how much the traces will take up, and refuses if it is too much.
@@ -240,7 +340,7 @@ class Records:
     def _all(self) -> list[Record]:
         return [self.statistics, self.traces]
 
-    def _steps(self) -> list[tuple[int, int]]:
+    def _steps(self) -> list[Step]:
         return self.statistics.steps + self.traces.steps
 
     def _go_on(self, epoch: int, last: int) -> None:
@@ -254,7 +354,7 @@ class Records:
             )
         for record in self._all():
             record.cut(epoch)
-        ends = max((step[0] for step in self.statistics.steps), default=0)
+        ends = max((step.epoch for step in self.statistics.steps), default=0)
         if ends < epoch and (ends or not self.traces.steps):
             warnings.warn(
                 f"The statistics in '{self._path}' end at epoch {ends}, and training "

@@ -20,13 +20,14 @@ from keras_gates.checks import one_of, path_of, real_number, whole_number
 from keras_gates.events import Events
 from keras_gates.inputs import iterate
 from keras_gates.nodes import Node, select
+from keras_gates.places import local_path
 from keras_gates.record import Records
 from keras_gates.tree import recurrent, tree_attributes
 
 if TYPE_CHECKING:
     import xarray
 
-FORMAT = 1
+FORMAT = 2
 """Of the stores; to be raised when an older one can no longer be continued."""
 FEW_ROWS, FEW_BATCHES = 8, 16
 """By default, so many rows of every so manieth batch are looked at."""
@@ -79,8 +80,10 @@ class GateRecorder(keras.callbacks.Callback):
         alarm_after: For how many steps in a row a gate must be stuck, or a unit dead.
         store: Path of a Zarr store to write to, in place of memory. What is in it
             survives the process, even if it is killed. Read it with
-            `xarray.open_datatree(store, engine="zarr")`.
-        mode: `"w-"` if the store must not exist yet; `"w"` to replace one; `"a"` to
+            `xarray.open_datatree(store, engine="zarr")`. A URL is refused: write to
+            a local folder, and copy it.
+        mode: `"w-"` if the store must not exist yet; `"w"` to replace one, if
+            nothing else is in its folder; `"a"` to
             go on with one after a crash, or to begin one. Then the epochs are taken
             as `fit` numbers them, and the steps of an epoch that was not finished are
             recorded again. Put the recorder before `BackupAndRestore` in the list.
@@ -189,7 +192,7 @@ class GateRecorder(keras.callbacks.Callback):
                     f"{budget!r}."
                 )
         self._records = Records(
-            path_of("store", store), one_of("mode", mode, ("w-", "w", "a")), budget
+            local_path(store), one_of("mode", mode, ("w-", "w", "a")), budget
         )
         self._places: dict[str, str] | None = None
         self._batches = 0
@@ -209,8 +212,9 @@ class GateRecorder(keras.callbacks.Callback):
         """The probe: as `capture` returns it, with a dimension `step` in front.
 
         Each node is a dataset with dimensions `(step, sample, time, unit)`, and the
-        coordinates `epoch` (0 before training) and `batch`, the number of batches so
-        far, along `step`.
+        coordinates `step`, `epoch` and `batch`, the number of batches so far, along
+        `step`. Step 0 is before training, and the n-th recorded step is n, as in
+        `statistics`: `.sel(step=n)` of both is the same moment.
 
         Raises:
             ValueError: If nothing has been recorded yet.
@@ -222,7 +226,8 @@ class GateRecorder(keras.callbacks.Callback):
         """What happened in training, since the step before.
 
         Each node is a dataset with the dimensions `(step, gate, unit)`, where `gate`
-        runs over the signals, and the coordinates `epoch` and `batch` along `step`:
+        runs over the signals, and the coordinates `step` (from 1 on, as in `traces`),
+        `epoch` and `batch` along `step`:
         `count`, `mean`, `std`, `minimum`, `maximum`; and of gates, NaN for the other
         signals, `left` and `right`, the fractions of values that are shut and open,
         and `histogram`, with a dimension `bin` whose coordinate is its middle. Masked
@@ -406,25 +411,29 @@ class GateRecorder(keras.callbacks.Callback):
 
     def _begin(self, epoch: int) -> None:
         """Finds out where the record stands, and records the state before training."""
-        tree = None
+        tree, room = None, 0
         # All that can be refused is refused before a store is touched.
         if self._reader is not None:
             tree = self._trace()
+            room = sum(node.to_dataset().nbytes for node in recurrent(tree))
             params = self.params or {}
             self._records.keep_to_budget(
-                sum(node.to_dataset().nbytes for node in recurrent(tree)),
+                room,
                 max(0, params.get("epochs", epoch) - epoch),
                 self._every,
                 params,
             )
-        self._records.open(functools.partial(self._describe, self._model))
+        if self._watcher is not None:
+            room += sum(plan.nbytes for plan in self._watcher.plans.values())
+        self._records.open(functools.partial(self._describe, self._model), room)
         self._offset, recorded = self._records.begin(epoch)
         # The batches of an epoch that was interrupted count too.
         self._batches = max(recorded, self._batches + max(self._ended, default=-1) + 1)
         self._begun = True
         now = self._offset + epoch
-        if tree is not None and now not in dict(self._records.traces.steps):
-            self._records.append("traces", tree, (now, self._batches))
+        recorded = {step.epoch for step in self._records.traces.steps}
+        if tree is not None and now not in recorded:
+            self._records.append("traces", tree, (now, self._batches), before=True)
 
     def _close(self) -> None:
         self._records.close()
@@ -475,8 +484,7 @@ class GateRecorder(keras.callbacks.Callback):
             tree = accumulate.to_tree(
                 read, watcher.plans, watcher.nodes, tree_attributes(self._model.name)
             )
-            self._records.append("statistics", tree, place)
-            step = len(self._records.statistics.steps) - 1
+            step = self._records.append("statistics", tree, place)
             if self._alarms.look(tree, step, place[0]):
                 self._model.stop_training = True
             if self._events is not None:

@@ -6,49 +6,41 @@ of them at once, by putting a new version of that file in the place of the old o
 So a store whose writer was killed holds the steps that were complete, and no others.
 """
 
+import contextlib
 import copy
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_gates import names, places
 from keras_gates import vocabulary as v
+from keras_gates.places import METADATA
 from keras_gates.tree import grow, recurrent
 
 if TYPE_CHECKING:
     import xarray
 
-METADATA = "zarr.json"
 CHUNK = 2**18
 """Bytes of a chunk of a small array: few enough to be written again at each step."""
-
-
-def new_path(path) -> Path:
-    """Checks that a store can be written at a path.
-
-    Raises:
-        FileExistsError: If there is something at the path already.
-    """
-    path = Path(path).expanduser()
-    if path.exists():
-        raise FileExistsError(
-            f"`store` must be a new path; '{path}' exists already. Remove it, or "
-            "choose another."
-        )
-    return path
+OLDER = (1,)
+"""Older values of the attribute `format` that are continued, without labels `step`."""
+GROUPS = ("statistics", "traces")
+"""What a recorder writes."""
+KEYS = "keys"
+"""The attribute that says where layers are whose names are no names of files."""
 
 
 def write(path: Path, trees: "Iterable[xarray.DataTree]") -> "xarray.DataTree":
     """Writes trees one behind the other, along the samples.
 
-    The store appears at its path when it is complete, never before.
+    The store appears at its path when it is complete, never before. What killed
+    processes left beside it is removed.
 
     Args:
-        path: Where the store shall be.
+        path: Where the store shall be, from `places.new_path`.
         trees: At least one tree; all of them with the same nodes and lengths.
 
     Returns:
@@ -56,27 +48,26 @@ def write(path: Path, trees: "Iterable[xarray.DataTree]") -> "xarray.DataTree":
 
     Raises:
         ValueError: If two trees differ in their lengths.
+        OSError: If the store cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lengths = None
     # A folder of its own beside the path: nobody's file can be in the way.
-    with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f".{path.name}-"
-    ) as folder:
-        unfinished = Path(folder, "store")
-        store = Store(unfinished, {"keras_gates": ""})
-        for tree in trees:
-            now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}
-            if lengths not in (None, now):
-                raise ValueError(
-                    "With `store`, every batch must have the same number of time "
-                    f"steps; got {lengths}, then {now}. Pad the batches and mask the "
-                    "padding."
-                )
-            lengths = now
-            store.append("", tree, v.SAMPLE)
-        store.close()
-        os.rename(unfinished, path)
+    with places.beside(path) as folder:
+        with contextlib.closing(Store(folder / "store", {"keras_gates": ""})) as store:
+            for tree in trees:
+                now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}
+                if lengths not in (None, now):
+                    raise ValueError(
+                        "With `store`, every batch must have the same number of time "
+                        f"steps; got {lengths}, then {now}. Pad the batches and mask "
+                        "the padding."
+                    )
+                lengths = now
+                store.append("", tree, v.SAMPLE)
+        try:
+            os.rename(store.path, path)
+        except OSError as error:
+            raise places.cannot_write(path, error) from None
     return read(path)
 
 
@@ -87,43 +78,54 @@ def read(path, group: str = "") -> "xarray.DataTree":
     # From the root, whose metadata say how much of each array is complete.
     tree = xarray.open_datatree(path, engine="zarr")
     tree = tree[group] if group else tree
+    attributes = dict(tree.attrs)
+    keys = attributes.pop(KEYS, {})
     # A store lists its groups in the order of the file system.
-    layers = {layer: tree[layer].to_dataset() for layer in tree.attrs["layers"]}
-    return grow(layers, tree.attrs)
+    layers = {
+        layer: tree[keys.get(layer, layer)].to_dataset()
+        for layer in attributes["layers"]
+    }
+    return grow(layers, attributes)
 
 
 class Store:
     """A store that one process writes, tree by tree.
 
+    Everything that can be refused is refused before anything is touched: links,
+    things that are not ours, a folder that cannot be written, a full disk.
+
     Args:
         path: A folder. It is made if it is not there.
         attributes: What describes the store. One that is there already must have the
-            same.
-        replace: Whether to begin anew where there is a store.
+            same, unless it holds no tree.
+        mode: "w-" if there must be no tree in it yet; "w" to begin anew; "a" to go on.
+        room: How many bytes there must be room for.
 
     Raises:
         ValueError: If there is something else at the path than a store of this kind,
             or one whose attributes differ.
+        FileExistsError: If there are trees in it, and `mode` is "w-".
         OSError: If the store cannot be written, or another process writes it.
     """
 
-    def __init__(self, path: Path, attributes: dict[str, Any], replace: bool = False):
-        self.path = Path(path)
+    def __init__(
+        self, path: Path, attributes: dict[str, Any], mode: str = "a", room: int = 0
+    ):
+        self.path = places.settle(Path(path))
         self._arrays: dict[str, Any] = {}
-        self._shown: dict[str, Any] = {}
-        self._lock = _lock(self.path)
+        self._lock = places.lock(self.path)
+        self._opened = places.Opened()
         try:
-            if (self.path / METADATA).exists():
-                found = _load(self.path)
-                if replace:
-                    (self.path / METADATA).unlink()
-                else:
-                    _check_same(self.path, found["attributes"], attributes)
-            elif self.path.exists() and any(self.path.iterdir()):
-                raise no_store(self.path)
-            if not (self.path / METADATA).exists():
-                self._create(attributes)
             self._shown = _load(self.path)
+            begun = bool(self._shown and _nodes(self._shown))
+            if begun and mode == "a":
+                _check_same(self.path, self._shown["attributes"], attributes)
+            leftover = self._survey(begun, mode)
+            self._opened.make(self.path, room)
+            if not begun or mode != "a":
+                # In one step, so that there is no moment without a store.
+                self._write(_empty(attributes))
+            places.remove(self.path, leftover)
             self._cut_off_unfinished()
         except BaseException:
             self.close()
@@ -131,7 +133,37 @@ class Store:
 
     def close(self) -> None:
         """Lets other processes write."""
+        self._opened.close()
         self._lock.release()
+
+    def _survey(self, begun: bool, mode: str) -> list[str]:
+        """Returns the groups that are to be removed, after a look at what is there."""
+        if not self.path.exists():
+            return []
+        keys = set(_nodes(self._shown)) if self._shown else set()
+        groups = GROUPS if self._shown else ()
+        foreign = places.survey(self.path, keys, groups)
+        if mode == "w-" and (begun or foreign):
+            raise FileExistsError(
+                f"`store` must be a new path; '{self.path}' exists already. Choose "
+                "another, or go on with it by `mode='a'`, or replace it by `mode='w'`."
+            )
+        if not self._shown and foreign:
+            raise places.no_store(self.path)
+        leftover = [
+            group
+            for group in groups
+            if (mode == "w" or group not in keys) and (self.path / group).exists()
+        ]
+        if mode != "w":
+            foreign = [name for name in foreign if name.split("/")[0] in leftover]
+        if foreign:
+            raise ValueError(
+                f"The store '{self.path}' holds what no recorder of keras_gates wrote, "
+                f"'{min(foreign)}', and it would be removed. Move it elsewhere, or "
+                "choose another path."
+            )
+        return leftover
 
     def append(self, group: str, tree: "xarray.DataTree", dim: str) -> None:
         """Adds a tree behind those of a group; it shows when it is complete.
@@ -141,15 +173,18 @@ class Store:
             tree: The tree; all trees of a group have the same nodes and variables.
             dim: The dimension along which trees are added, the first of its arrays.
         """
+        self._opened.check()
         if not self._entries(group):
             self._begin(group, tree, dim)
             return
         lengths = {}
+        keys = self._keys(group)
         for node in recurrent(tree):
+            path = node.path.strip("/")
             for name, variable in node.to_dataset().variables.items():
                 if dim not in variable.dims:
                     continue
-                key = "/".join(filter(None, (group, node.path.strip("/"), name)))
+                key = "/".join(filter(None, (group, keys.get(path, path), name)))
                 start = self._entries(group)[key]["shape"][0]
                 lengths[key] = end = start + variable.shape[0]
                 array = self._array(key)
@@ -169,38 +204,33 @@ class Store:
         """Opens the tree of a group, or returns `None` if there is none yet."""
         return read(self.path, group) if self._entries(group) else None
 
-    def _create(self, attributes: dict) -> None:
-        import zarr
-
-        for leftover in self.path.iterdir():
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        zarr.create_group(self.path, attributes=attributes)
-        self._consolidate()
-
     def _begin(self, group: str, tree: "xarray.DataTree", dim: str) -> None:
         """Writes the first tree of a group, which says how its arrays are laid out."""
         import zarr
 
-        for node in recurrent(tree):
-            if {".", ".."} & set(node.path.split("/")):
-                raise ValueError(
-                    f"The layer '{node.path}' cannot be written to a store, where its "
-                    "name means another folder. Rename the layer, or leave `store` out."
-                )
-        if group:  # It may be there, half written, if the writer was killed.
-            shutil.rmtree(self.path / group, ignore_errors=True)
-        zarr.open_group(self.path, path=group, mode="a").attrs.update(tree.attrs)
-        for node in recurrent(tree):
-            dataset = node.to_dataset()
+        nodes = {node.path.strip("/"): node.to_dataset() for node in recurrent(tree)}
+        keys = names.keys({path: node.variables for path, node in nodes.items()})
+        attributes = dict(tree.attrs)
+        renamed = {path: key for path, key in keys.items() if path != key}
+        if renamed:
+            attributes[KEYS] = renamed
+        zarr.open_group(self.path, path=group, mode="a").attrs.update(attributes)
+        for path, dataset in nodes.items():
             dataset.to_zarr(
                 self.path,
-                group="/".join(filter(None, (group, node.path.strip("/")))),
+                group="/".join(filter(None, (group, keys[path]))),
                 mode="a",
                 encoding=_encoding(dataset, dim),
                 consolidated=False,
             )
+        self._opened.check()
         self._consolidate()
         self._shown = _load(self.path)
+
+    def _keys(self, group: str) -> dict[str, str]:
+        """Returns the keys of the layers that have another one than their path."""
+        entry = _nodes(self._shown)[group] if group else self._shown
+        return entry["attributes"].get(KEYS, {})
 
     def _consolidate(self) -> None:
         """Shows every array at the length that it has."""
@@ -243,10 +273,32 @@ class Store:
         shown = copy.deepcopy(self._shown)
         for key, length in lengths.items():
             _nodes(shown)[key]["shape"][0] = length
-        unfinished = self.path.with_name(f".{self.path.name}.{METADATA}")
-        unfinished.write_text(json.dumps(shown))
-        os.replace(unfinished, self.path / METADATA)
-        self._shown = shown
+        self._write(shown)
+
+    def _write(self, metadata: dict) -> None:
+        """Puts new metadata in the place of the old ones."""
+        file = places.new_file(self.path)
+        try:
+            with file:
+                file.write(json.dumps(metadata).encode())
+            self._opened.check()
+            os.replace(file.name, self.path / METADATA)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(file.name)
+            raise
+        self._shown = metadata
+
+
+def _empty(attributes: dict) -> dict:
+    """Returns the metadata of a store without a tree."""
+    shown = {"kind": "inline", "must_understand": False, "metadata": {}}
+    return {
+        "attributes": json.loads(json.dumps(attributes)),
+        "zarr_format": 3,
+        "consolidated_metadata": shown,
+        "node_type": "group",
+    }
 
 
 def _nodes(metadata: dict) -> dict[str, dict]:
@@ -257,37 +309,25 @@ def _dims(entry: dict) -> tuple[str, ...]:
     return tuple(entry.get("dimension_names") or ())
 
 
-def _lock(path: Path):
-    """Keeps other processes from writing, as long as this one lives."""
-    import filelock
+def _load(path: Path) -> dict | None:
+    """Reads the metadata of a store, and checks that it is one of ours.
 
+    Returns:
+        The metadata, or `None` where there is nothing, or nothing complete.
+    """
+    file = path / METADATA
+    if not os.path.lexists(file):
+        if os.path.lexists(path) and not path.is_dir():
+            raise places.no_store(path)
+        return None
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        # Beside the store, which holds data only.
-        lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-        return lock.acquire().lock
-    except filelock.Timeout:
-        raise BlockingIOError(
-            f"Another process writes the store '{path}', or another recorder of this "
-            "one. Wait for it, or choose another path; after a `fit` that was "
-            "interrupted, call the recorder's `on_train_end()`."
-        ) from None
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"The store cannot be written ({error.strerror}). Choose another path",
-            str(path),
-        ) from None
-
-
-def _load(path: Path) -> dict:
-    """Reads the metadata of a store, and checks that it is one of ours."""
-    try:
-        metadata = json.loads((path / METADATA).read_text())
-        keys = list(_nodes(metadata))
+        metadata = json.loads(file.read_text())
         metadata["attributes"]["keras_gates"]
-    except (ValueError, KeyError, TypeError):
-        raise no_store(path) from None
+        if not metadata.get("consolidated_metadata") and len(os.listdir(path)) == 1:
+            return None  # Killed while it was made, by an older version.
+        keys = list(_nodes(metadata))
+    except (ValueError, KeyError, TypeError, IsADirectoryError, FileNotFoundError):
+        raise places.no_store(path) from None
     for key in keys:
         if key.startswith("/") or {"", ".", ".."} & set(key.split("/")):
             raise ValueError(
@@ -297,19 +337,12 @@ def _load(path: Path) -> dict:
     return metadata
 
 
-def no_store(path: Path) -> ValueError:
-    """Makes the error about a path at which there is something else."""
-    return ValueError(
-        f"'{path}' is not a store that keras_gates wrote. Choose a path where there is "
-        "nothing yet."
-    )
-
-
 def _check_same(path: Path, found: dict, wanted: dict) -> None:
     """Refuses to go on with a store that holds something else."""
     for name, value in json.loads(json.dumps(wanted)).items():
         # Versions of the package share a format, unless `format` says otherwise.
-        if name != "keras_gates" and found.get(name) != value:
+        older = name == "format" and found.get(name) in OLDER
+        if name != "keras_gates" and found.get(name) != value and not older:
             raise ValueError(
                 f"The store '{path}' cannot be continued: its {name} is "
                 f"{found.get(name)!r}, and now it would be {value!r}. Choose another "
