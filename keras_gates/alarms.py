@@ -97,7 +97,7 @@ def _conditions(statistics: "xarray.DataTree"):
             "dead": _dead(data),
         }
         for what, where in bad.items():
-            for gate, unit in np.argwhere(where.values):
+            for gate, unit in np.argwhere(where.transpose(v.GATE, v.UNIT).values):
                 yield layer, str(data[v.GATE].values[gate]), what, int(unit)
 
 
