@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from keras_gates import dead
 from keras_gates import vocabulary as v
 from keras_gates.tree import recurrent
 
 if TYPE_CHECKING:
     import xarray
-
-DEAD = 1e-3
-"""The standard deviation of `hidden` below which a unit counts as dead."""
 
 
 class Alarm(NamedTuple):
@@ -20,8 +18,9 @@ class Alarm(NamedTuple):
 
     Attributes:
         layer: The path of the layer.
-        signal: The signal.
-        what: "stuck shut", "stuck open", "dead" or "NaN".
+        signal: The signal; "hidden" for a dead unit.
+        what: "stuck shut", "stuck open", "dead" (as `stats.dead_units` defines it) or
+            "NaN".
         units: The numbers of the units.
         step: The label `step` of `statistics` at which it began.
         epoch: The epoch of that step.
@@ -98,11 +97,25 @@ def _conditions(statistics: "xarray.DataTree"):
             "NaN": ~np.isfinite(data["mean"]),
             "stuck shut": data["left"] == 1,
             "stuck open": data["right"] == 1,
-            "dead": (data["std"] < DEAD) & (data[v.GATE] == v.HIDDEN),
+            "dead": _dead(data),
         }
         for what, where in bad.items():
-            for gate, unit in np.argwhere(where.values):
+            for gate, unit in np.argwhere(where.transpose(v.GATE, v.UNIT).values):
                 yield layer, str(data[v.GATE].values[gate]), what, int(unit)
+
+
+def _dead(data: "xarray.Dataset") -> "xarray.DataArray":
+    """Returns the units that are dead, as `stats.dead_units` does, under `hidden`.
+
+    A gate that was below the recorder's `low` in all counts was never open.
+    """
+    holds = {
+        str(name): data["left"].sel({v.GATE: name}) == 1 for name in data[v.GATE].values
+    }
+    if v.HIDDEN in holds:
+        hidden = data.sel({v.GATE: v.HIDDEN})
+        holds[v.HIDDEN] = (hidden["std"] < dead.CONSTANT) & (hidden["count"] > 1)
+    return dead.conditions(holds)["dead"] & (data[v.GATE] == v.HIDDEN)
 
 
 def _sentence(alarm: Alarm, action: str) -> str:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_gates import dead
 from keras_gates import vocabulary as v
 from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
 from keras_gates.tally import COUPLED, Sums, tally
+from keras_gates.tree import source_of
 
 if TYPE_CHECKING:
     import xarray
@@ -78,6 +80,8 @@ class Patient:
     name: str
     signals: xarray.Dataset
     sums: dict[str, Sums]
+    causes: str
+    """Why values of it may be NaN or infinite."""
 
 
 def diagnose(
@@ -138,13 +142,14 @@ def diagnose(
                 "steps of training. Choose one, such as `traces.isel(step=-1)`."
             )
         names.append(name)
-        mask = (gates if path == "/" else gates[path]).to_dataset().get(v.MASK)
+        node = gates if path == "/" else gates[path]
+        mask = _mask_of(node)
         sums = tally(layer, mask, limits.shut, limits.open)
         if not any(signal.count for signal in sums.values()):
             sentence = f"Every step of '{name}' is masked: there is nothing to measure."
             found.append(Symptom(name, sentence, 1.0, 1.0))
             continue
-        patient = Patient(name, layer, sums)
+        patient = Patient(name, layer, sums, _causes(node))
         with np.errstate(invalid="ignore"):  # What is broken is told by `_broken`.
             for look in (_broken, _stuck, _short, _dead, _same, _undecided):
                 found += look(patient, limits)
@@ -152,14 +157,33 @@ def diagnose(
     return Diagnosis(tuple(found), tuple(names))
 
 
+def _mask_of(node: xarray.DataTree) -> xarray.DataArray | None:
+    """Returns where the steps of a layer are unmasked, or `None` if NaN says so.
+
+    What `capture` returned has the states before the first step. Without a `mask`,
+    every step of it was unmasked, and NaN is no padding there.
+    """
+    import xarray
+
+    if v.MASK in node.data_vars or v.initial(v.HIDDEN) not in node.coords:
+        return node.data_vars.get(v.MASK)
+    return xarray.DataArray(True)
+
+
+def _causes(node: xarray.DataTree) -> str:
+    causes = ["the model has diverged", "its input has such values"]
+    if source := source_of(node):
+        causes.append(f"values are missing from the store '{source}'")
+    if v.MASK not in node.data_vars:
+        causes.append("a `mask` was left out")
+    return f"{', '.join(causes[:-1])}, or {causes[-1]}"
+
+
 STILL = 0.05
 """A gate with a smaller standard deviation hardly moves."""
 
 FEW = 30
 """Over fewer steps any two gates go together by chance."""
-
-CONSTANT, SHUT = 1e-3, 0.1
-"""What makes a unit dead, as in `dead_units`."""
 
 _MEANINGS = {
     (v.INPUT, "above"): "this layer writes at nearly every step",
@@ -182,7 +206,7 @@ def _broken(patient: Patient, limits: Limits) -> Iterator[Symptom]:
             figure = sums.broken / (sums.count * patient.signals.sizes[v.UNIT])
             sentence = (
                 f"{_percent(figure)} of '{signal}' in '{patient.name}' is NaN or "
-                "infinite: the model has diverged, or its input has such values."
+                f"infinite: {patient.causes}."
             )
             yield Symptom(patient.name, sentence, figure, 1 + figure)
 
@@ -228,21 +252,24 @@ def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
 
 def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Units that do nothing."""
-    dead = np.zeros(patient.signals.sizes[v.UNIT], bool)
-    if v.HIDDEN in patient.sums and patient.sums[v.HIDDEN].count > 1:
-        dead |= patient.sums[v.HIDDEN].spread < CONSTANT
-    for gate in (v.OUTPUT, v.INPUT):
-        if gate in patient.sums:
-            dead |= patient.sums[gate].largest < SHUT
-    number = int(dead.sum())
+    holds = {}
+    for name, sums in patient.sums.items():
+        if name == v.HIDDEN:
+            holds[name] = (sums.spread < dead.CONSTANT) & (sums.count > 1)
+        elif name in dead.CONDITIONS.values():
+            holds[name] = sums.largest < dead.CLOSED
+    if not holds:
+        return
+    units = dead.conditions(holds)["dead"]
+    number = int(units.sum())
     if number:
-        which = ", ".join(map(str, np.flatnonzero(dead)[:8].tolist()))
+        which = ", ".join(map(str, np.flatnonzero(units)[:8].tolist()))
         more = ", ..." if number > 8 else ""
         sentence = (
-            f"{number} of {len(dead)} units in '{patient.name}' are dead ({which}"
+            f"{number} of {len(units)} units in '{patient.name}' are dead ({which}"
             f"{more}): constant, never written or never shown."
         )
-        yield Symptom(patient.name, sentence, number, number / len(dead))
+        yield Symptom(patient.name, sentence, number, number / len(units))
 
 
 def _same(patient: Patient, limits: Limits) -> Iterator[Symptom]:

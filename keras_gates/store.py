@@ -85,7 +85,9 @@ def read(path, group: str = "") -> "xarray.DataTree":
         layer: tree[keys.get(layer, layer)].to_dataset()
         for layer in attributes["layers"]
     }
-    return grow(layers, attributes)
+    tree = grow(layers, attributes)
+    tree.encoding = {"source": str(path)}  # As xarray does: errors can name it.
+    return tree
 
 
 class Store:
@@ -362,7 +364,12 @@ def _encoding(dataset: "xarray.Dataset", dim: str) -> dict:
             entries = variable.shape[0]
         return (entries, *variable.shape[1:])
 
-    return {
+    encoding = {
         name: {"chunks": chunks(variable)}
         for name, variable in dataset.variables.items()
     }
+    if v.MASK in encoding:
+        # A chunk that is missing must not read as steps that are rightly masked: with
+        # signals that read as NaN, nothing would be missed.
+        encoding[v.MASK]["fill_value"] = True
+    return encoding

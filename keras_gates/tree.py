@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.activations import name_of
 
 if TYPE_CHECKING:
     import xarray
@@ -78,6 +79,14 @@ def recurrent(tree: "xarray.DataTree") -> "list[xarray.DataTree]":
     return [node for node in depth_first(tree) if "kind" in node.attrs]
 
 
+def source_of(node: "xarray.DataTree") -> str | None:
+    """Returns the path of the store from which a node is read, or `None`."""
+    for encoding in (node.to_dataset().encoding, node.root.encoding):
+        if "source" in encoding:
+            return encoding["source"]
+    return None
+
+
 def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
     """Joins the arrays of one node along the samples, and labels them."""
     import xarray
@@ -118,8 +127,9 @@ def describe(node: "Node") -> dict:
         "layer": node.path,
         "layer_class": type(node.layer).__name__,
         "units": node.cell.units,
-        "activation": _name_of(node.cell.activation),
-        "recurrent_activation": _name_of(node.cell.recurrent_activation),
+        "activation": name_of(node.cell.activation),
+        "recurrent_activation": name_of(node.cell.recurrent_activation),
+        "compute_dtype": node.cell.compute_dtype,
         "direction": "backward" if node.layer.go_backwards else "forward",
     }
     if node.kind is v.GRU:
@@ -138,13 +148,6 @@ def _attributes(signal: str) -> dict:
 def _dims(array, *last: str) -> tuple[str, ...]:
     framed = array.ndim == len(last) + 2
     return (v.SAMPLE, v.FRAME, *last) if framed else (v.SAMPLE, *last)
-
-
-def _name_of(function) -> str:
-    """Returns the name by which Keras finds an activation again, if it can."""
-    if not hasattr(function, "__name__"):  # a layer, or a partial function
-        return type(function).__name__
-    return keras.saving.get_registered_name(function)
 
 
 def _same_length(batches: list[dict]) -> list[dict]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_gates import dead
 from keras_gates import vocabulary as v
 from keras_gates.layerwise import of_each_layer, reduced
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     import xarray
 
 
-def dead_units(gates: Any, *, deviation: float = 1e-3, shut: float = 0.1) -> Any:
+def dead_units(
+    gates: Any, *, deviation: float = dead.CONSTANT, shut: float = dead.CLOSED
+) -> Any:
     """Finds the units that do nothing: a constant output, or a gate that never opens.
 
     Args:
@@ -43,19 +46,17 @@ def dead_units(gates: Any, *, deviation: float = 1e-3, shut: float = 0.1) -> Any
     """
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
-        found = {}
-        if v.HIDDEN in layer:
-            hidden = layer[v.HIDDEN]
-            spread = hidden.std(reduced(hidden), dtype=np.float64)
-            several = hidden.count(reduced(hidden)) > 1
-            found["constant"] = (spread < deviation) & several
-        for name, gate in (("never_shown", v.OUTPUT), ("never_written", v.INPUT)):
-            if gate in layer:
-                found[name] = layer[gate].max(reduced(layer[gate])) < shut
-        found["dead"] = sum(found.values()) > 0
-        return found
+        holds = {}
+        for name, signal in layer.items():
+            if name == v.HIDDEN:
+                spread = signal.std(reduced(signal), dtype=np.float64)
+                several = signal.count(reduced(signal)) > 1
+                holds[name] = (spread < deviation) & several
+            else:
+                holds[name] = signal.max(reduced(signal)) < shut
+        return dead.conditions(holds)
 
-    return of_each_layer(gates, (v.HIDDEN, v.OUTPUT, v.INPUT), measure)
+    return of_each_layer(gates, tuple(dead.CONDITIONS.values()), measure)
 
 
 def gate_correlation(gates: Any) -> Any:

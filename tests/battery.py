@@ -197,13 +197,16 @@ def check_capture(kind, options, x, *, mask=None, initial=None, training=False):
         if mask is not None:
             value = np.where(mask[..., None], value, np.nan)
         assert_close(node[name], value[:, backwards], tolerance, name)
-    if options.get("activation") is not half_tanh:
+    if options.get("activation") is half_tanh:
+        # It cannot be found again by its name, and an LSTM's `hidden` needs it.
+        assert "half_tanh" in node.attrs["activation"]
+    elif mask is not None and not np.any(mask):
+        with pytest.warns(UserWarning, match="nothing to verify in 'layer'"):
+            assert np.isnan(keras_gates.verify(gates)["layer"])
+    else:
         size = max(1.0, float(np.nanmax(np.abs(truth["hidden"]), initial=0.0)))
         deviation = keras_gates.verify(gates)["layer"]
-        if mask is not None and not np.any(mask):
-            assert np.isnan(deviation)  # Every step is masked: nothing is proved.
-        else:
-            assert deviation <= tolerance * size
+        assert deviation <= tolerance * size
 
 
 def true_signals(kind, options, x, weights, mask, initial, drawn):

@@ -1,11 +1,14 @@
 """The diagnosis: each sentence where it is due, with the true figure, and not else."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray
 from test_stats import layer, tree
 
 from keras_gates import stats
+from keras_gates.alarms import Alarms
 from keras_gates.tally import COUPLED, tally
 from keras_gates.vocabulary import GRU, LSTM
 
@@ -203,6 +206,83 @@ def test_a_model_that_diverged_is_not_called_masked():
         "100 % of 'input' in 'lstm' is NaN or infinite: the model has diverged, or its "
         "input has such values."
     )
+
+
+@pytest.mark.parametrize("lost", ["half", "all"])
+def test_missing_values_of_a_capture_without_a_mask_are_not_called_masked(lost):
+    """What `capture` returned has initial states; a table made by hand has none."""
+    gates = healthy()
+    captured = gates.assign_coords(
+        initial_hidden=(("sample", "unit"), np.zeros((4, 8)))
+    )
+    where = xarray.DataArray(np.arange(4) < (2 if lost == "half" else 0), dims="sample")
+    figure = 50 if lost == "half" else 100
+    told = sentences(captured.where(where).assign_attrs(gates.attrs))
+    assert told[0] == (
+        f"{figure} % of 'input' in 'lstm' is NaN or infinite: the model has diverged, "
+        "its input has such values, or a `mask` was left out."
+    )
+    assert not any("NaN" in told for told in sentences(gates.where(where)))
+
+
+def test_a_store_with_missing_values_is_named():
+    gates = healthy().where(False)
+    gates["mask"] = (DIMENSIONS[:2], np.ones(SHAPE[:2], bool))
+    gates.encoding = {"source": "/data/run.zarr"}
+    assert sentences(gates)[0].endswith(
+        "its input has such values, or values are missing from the store "
+        "'/data/run.zarr'."
+    )
+
+
+def dying(condition):
+    """Gates of an LSTM, unit 2 of which is dead in one way, and only in that one."""
+    gates = healthy()
+    if condition == "constant":
+        gates["hidden"][..., 2] = 0.4
+    elif condition:
+        signal = {"never_shown": "output", "never_written": "input"}[condition]
+        gates[signal][..., 2] = 0.07
+    return gates
+
+
+@pytest.mark.parametrize(
+    "condition", [None, "constant", "never_shown", "never_written"]
+)
+def test_dead_means_one_thing(condition):
+    """To the measure, to the diagnosis and to the alarm of a recorder."""
+    gates = dying(condition)
+    measured = stats.dead_units(gates)
+    expected = [2] if condition else []
+    assert np.flatnonzero(measured["dead"]).tolist() == expected
+    for name in ("constant", "never_shown", "never_written"):
+        assert measured[name].any() == (name == condition)
+    told = [sentence for sentence in sentences(gates) if "dead" in sentence]
+    assert ["dead (2)" in sentence for sentence in told] == [True] * len(expected)
+    alarms = Alarms("warn", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alarms.look(counted(gates), step=0, epoch=1)
+    units = [alarm.units for alarm in alarms.found if alarm.what == "dead"]
+    assert units == [(2,)] * len(expected)
+
+
+def counted(gates):
+    """What a recorder counts of the signals of a layer, as its statistics."""
+    signals = gates.to_dataarray("gate")
+    dims = ("sample", "time")
+    count = signals.notnull().sum(dims)
+    layer = xarray.Dataset(
+        {
+            "count": count,
+            "mean": signals.mean(dims),
+            "std": signals.std(dims),
+            "left": (signals < 0.1).sum(dims) / count,
+            "right": (signals > 0.9).sum(dims) / count,
+        },
+        attrs=gates.attrs,
+    )
+    return xarray.DataTree(children={"lstm": xarray.DataTree(layer)})
 
 
 def test_padding_is_no_part_of_a_sequence():

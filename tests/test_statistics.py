@@ -523,6 +523,21 @@ def test_dead_units_are_told(data):
     ]
 
 
+@pytest.mark.parametrize("gate, number", [("input", 0), ("output", 3)])
+def test_a_unit_that_is_never_written_or_never_shown_is_dead(gate, number, data):
+    """As `stats.dead_units` defines it; its `hidden` need not be constant."""
+    model = build()
+    kernel, recurrent_kernel, biases = model.layers[0].get_weights()
+    biases[4 * number + 1] = -30
+    model.layers[0].set_weights([kernel, recurrent_kernel, biases])
+    recorder, said, _ = alarmed(model, data, alarms="warn", alarm_after=1)
+    assert {(a.signal, a.what, a.units) for a in recorder.alarms} == {
+        (gate, "stuck shut", (1,)),
+        ("hidden", "dead", (1,)),
+    }
+    assert "'r': `hidden` is dead in unit 1, since epoch 1 (step 0)." in said
+
+
 def test_nan_is_told_at_once(data):
     model = build()
     weights = model.layers[0].get_weights()

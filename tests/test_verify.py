@@ -1,14 +1,20 @@
-"""Recorded numbers prove themselves, and false ones give themselves away."""
+"""True gates pass the check, false ones do not, and neither do those it cannot see."""
+
+import functools
+import re
 
 import keras
 import numpy as np
 import pytest
+import xarray
 from battery import distinct_weights
 from keras import layers, ops
 from test_capture import sequential
 
 import keras_gates
 from keras_gates import equations
+from keras_gates.store import read
+from keras_gates.verify import checks_of
 
 
 @pytest.fixture
@@ -70,6 +76,7 @@ def test_true_gates_deviate_by_rounding_only(gates):
     assert (keras_gates.verify(gates) < 1e-6).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*could not be verified")
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_false_gates_are_found(mutation, gates):
     layer, change = MUTATIONS[mutation]
@@ -153,18 +160,6 @@ def test_other_activations_are_taken_by_name(rng):
     assert (keras_gates.verify(keras_gates.capture(model, x)) < 1e-6).all()
 
 
-def test_a_nameless_activation_gets_a_sentence(rng):
-    x = rng.normal(size=(3, 6, 2)).astype("float32")
-
-    def squash(value):
-        return keras.ops.tanh(value) * 0.5
-
-    model = sequential(layers.LSTM(4, activation=squash, name="odd"), shape=(6, 2))
-    gates = keras_gates.capture(model, x)
-    with pytest.raises(ValueError, match="activation 'squash' of 'odd'"):
-        keras_gates.verify(gates)
-
-
 @keras.saving.register_keras_serializable("test_verify")
 def halved(value):
     return keras.ops.tanh(value) * 0.5
@@ -190,7 +185,241 @@ def test_missing_signals_and_foreign_trees_get_a_sentence(gates):
         keras_gates.verify(type(gates)())
 
 
-def test_every_step_masked_proves_nothing(rng):
+def test_a_layer_with_nothing_to_verify_neither_passes_nor_accuses(rng):
     model = sequential(layers.Masking(), layers.GRU(2, name="gru"), shape=(4, 2))
     gates = keras_gates.capture(model, np.zeros((2, 4, 2)))
-    assert np.isnan(keras_gates.verify(gates)["gru"])
+    with pytest.warns(UserWarning, match="nothing to verify in 'gru': it has no unm"):
+        deviation = keras_gates.verify(gates)
+    assert np.isnan(deviation["gru"]) and not deviation.max() < 1e-5
+
+
+GAPS = {
+    "NaN": lambda node: node.assign(cell=node["cell"].where(node["cell"] < 0.1)),
+    "infinite": lambda node: node.assign(
+        forget=node["forget"].where(node["forget"] != node["forget"].max(), np.inf)
+    ),
+    "all of a sample": lambda node: node.where(node["sample"] != 1).assign(
+        mask=node["mask"]
+    ),
+    "all": lambda node: node.where(False).assign(mask=node["mask"] | True),
+    "a lost mask": lambda node: node.drop_vars("mask"),
+    "values where masked": lambda node: node.fillna(0.0),
+    "one value where masked": lambda node: node.assign(input=node["input"].fillna(0)),
+    "initial state": lambda node: node.assign_coords(
+        initial_cell=node["initial_cell"] * np.nan
+    ),
+    "reset, which no equation has": None,
+    "shapes": lambda node: node.assign(forget=node["forget"].mean("sample")),
+    "no kind": lambda node: node.drop_attrs(),
+    "mask of numbers": lambda node: node.assign(mask=node["mask"] * 0.5),
+}
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_what_cannot_be_verified_does_not_look_verified(gap, gates):
+    """And a warning states why; the other layer is verified all the same."""
+    layer, change = "lstm", GAPS[gap]
+    if change is None:
+        layer, change = "gru", lambda node: node.assign(reset=node["reset"] * np.nan)
+    node = gates[layer].to_dataset()
+    node = node.assign_coords(sample=np.arange(3))
+    damaged = change(node)
+    gates = gates.copy()
+    gates[layer] = type(gates)(damaged)
+    with pytest.warns(UserWarning, match=f"'{layer}' could not be verified: ") as said:
+        deviations = keras_gates.verify(gates)
+    assert len(said) == 1
+    assert deviations[layer] == np.inf and not deviations.max() < 1e-5
+    other = "gru" if layer == "lstm" else "lstm"
+    assert deviations[other] < 1e-6
+
+
+def test_two_captures_in_one_tree_are_both_verified(gates):
+    wrong = gates.copy()
+    wrong["lstm"] = type(gates)(shift("forget")(gates["lstm"].to_dataset()))
+    both = type(gates)(children={"first": wrong.copy(), "second": gates.copy()})
+    with pytest.warns(UserWarning, match="'first/lstm' could not be verified"):
+        deviations = keras_gates.verify(both)
+    assert len(deviations) == 4 and deviations["first/lstm"] == np.inf
+    assert deviations.drop("first/lstm").max() < 1e-6
+
+
+@pytest.fixture
+def stored(tmp_path, rng):
+    """A store of two batches, the first of which is masked in half of its steps."""
+    x = rng.normal(size=(8, 6, 2)).astype("float32")
+    x[:4, 3:] = 0
+    model = sequential(
+        layers.Masking(),
+        layers.LSTM(4, return_sequences=True, name="lstm"),
+        layers.GRU(4, name="gru"),
+        shape=(6, 2),
+    )
+    keras_gates.capture(model, x, batch_size=4, store=tmp_path / "run.zarr")
+    return tmp_path / "run.zarr"
+
+
+def chunks_of(store, layer):
+    files = (path for path in (store / layer).rglob("*") if path.is_file())
+    found = sorted(path for path in files if path.name != "zarr.json")
+    assert found
+    return found
+
+
+def assert_named_as_damaged(store):
+    for opened in (
+        read(store),
+        xarray.open_datatree(store, engine="zarr"),
+        read(store)["lstm"],
+        xarray.open_dataset(store, group="lstm", engine="zarr"),
+    ):
+        with pytest.warns(UserWarning, match=f"store '{store}'"):
+            deviations = keras_gates.verify(opened)
+        assert deviations["lstm"] == np.inf and not deviations.max() < 1e-5
+        assert deviations.drop("lstm").max() < 1e-6 or len(deviations) == 1
+
+
+@pytest.mark.parametrize("which", ["every", "first batch", "mask", "signals", "each"])
+def test_a_store_with_missing_chunks_is_named(which, stored):
+    chunks = chunks_of(stored, "lstm")
+    if which == "each":  # Whichever is missing, it shows.
+        for chunk in chunks:
+            kept = chunk.read_bytes()
+            chunk.unlink()
+            with pytest.warns(UserWarning, match="'lstm' could not be verified: "):
+                assert keras_gates.verify(read(stored))["lstm"] == np.inf
+            chunk.write_bytes(kept)
+        return
+    for chunk in chunks:
+        batch = chunk.relative_to(stored).parts[3]
+        if (
+            which == "every"
+            or (which == "first batch" and batch == "0")
+            or (which == "mask" and "mask" in chunk.parts)
+            or (which == "signals" and "mask" not in chunk.parts)
+        ):
+            chunk.unlink()
+    assert_named_as_damaged(stored)
+
+
+@pytest.mark.parametrize("content", [b"", b"no chunk", "cut"])
+def test_a_store_with_broken_chunks_is_named(content, stored):
+    chunk = next(c for c in chunks_of(stored, "lstm") if "hidden" in c.parts)
+    chunk.write_bytes(chunk.read_bytes()[:-9] if content == "cut" else content)
+    assert_named_as_damaged(stored)
+
+
+# Activations. Two of them have names of Keras's own functions, and are others.
+
+
+def tanh(value):
+    return ops.tanh(value) * 0.5
+
+
+def relu(value):
+    return ops.relu(value) * 0.9
+
+
+@keras.saving.register_keras_serializable("test_verify", name="tanh")
+def registered_tanh(value):
+    return ops.tanh(value) * 0.7
+
+
+class Squash(layers.Layer):
+    def call(self, value):
+        return ops.tanh(value) * 0.5
+
+
+FOUND = {
+    "name": ("tanh", "tanh"),
+    "function": (keras.activations.softsign, "softsign"),
+    "none": (None, "linear"),
+    "another name": ("swish", "silu"),
+    "operation": (ops.tanh, "keras.ops.tanh"),
+    "operation unlike the activation": (ops.gelu, "keras.ops.gelu"),
+    "registered": (registered_tanh, "test_verify>tanh"),
+}
+NOT_FOUND = {
+    "called tanh": (tanh, "test_verify.tanh"),
+    "called relu": (relu, "test_verify.relu"),
+    "lambda": (lambda value: ops.tanh(value) * 0.5, "test_verify.<lambda>"),
+    "partial": (functools.partial(ops.multiply, 0.5), "functools.partial"),
+    "layer of Keras": (layers.LeakyReLU(), "LeakyReLU"),
+    "layer that holds an activation": (layers.Activation("tanh"), "Activation"),
+    "layer of one's own": (Squash(), "test_verify.Squash"),
+    "method": (Squash().call, "test_verify.Squash.call"),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+@pytest.mark.parametrize("layer", [layers.LSTM, keras_gates.GateLSTM])
+def test_an_activation_that_is_found_by_its_name_is_verified(layer, case, rng):
+    function, name = FOUND[case]
+    gates = captured(layer(4, activation=function, name="lstm"), rng)
+    assert gates["lstm"].attrs["activation"] == name
+    assert keras_gates.verify(gates)["lstm"] < 1e-6
+
+
+@pytest.mark.parametrize("case", NOT_FOUND)
+def test_a_function_is_known_by_what_it_is_and_not_by_its_name(case, rng):
+    """One that cannot be found again is neither accused nor passed."""
+    function, name = NOT_FOUND[case]
+    odd = layers.LSTM(4, activation=function, return_sequences=True, name="odd")
+    gates = captured(odd, rng, layers.GRU(4, name="gru"))
+    assert gates["odd"].attrs["activation"] == name
+    sentence = (
+        f"`hidden` of 'odd' could not be verified: its activation '{name}' cannot be "
+        "found again by that name; `cell` deviates by "
+    )
+    with pytest.warns(UserWarning, match=re.escape(sentence)):
+        deviations = keras_gates.verify(gates)
+    assert deviations["odd"] == np.inf and deviations["gru"] < 1e-6
+
+
+@pytest.mark.parametrize("case", NOT_FOUND)
+@pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU])
+def test_a_recurrent_activation_need_not_be_found(layer, case, rng):
+    function, name = NOT_FOUND[case]
+    gates = captured(layer(4, recurrent_activation=function, name="r"), rng)
+    assert gates["r"].attrs["recurrent_activation"] == name
+    assert keras_gates.verify(gates)["r"] < 1e-6
+
+
+def test_a_name_in_a_scope_does_not_stand_for_another_function_later(rng):
+    with keras.saving.custom_object_scope({"tanh": tanh}):
+        gates = captured(layers.LSTM(4, activation=tanh, name="odd"), rng)
+    with pytest.warns(UserWarning, match="could not be verified"):
+        assert keras_gates.verify(gates)["odd"] == np.inf
+
+
+def test_an_activation_that_fails_later_gets_a_sentence(rng, monkeypatch):
+    gates = captured(layers.LSTM(4, activation=registered_tanh, name="odd"), rng)
+
+    def fails(value):
+        raise RuntimeError("no such device")
+
+    monkeypatch.setitem(keras.saving.get_custom_objects(), "test_verify>tanh", fails)
+    with pytest.warns(UserWarning, match=r"failed \(RuntimeError: no such device\)"):
+        assert keras_gates.verify(gates)["odd"] == np.inf
+
+
+def captured(layer, rng, *others):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    model = sequential(layer, *others, shape=(6, 2))
+    return keras_gates.capture(model, x)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "gates", [1.0]])
+def test_what_is_no_tree_gets_a_sentence(wrong):
+    with pytest.raises(TypeError, match="`gates` must be an xarray DataTree or Dat"):
+        keras_gates.verify(wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_the_tolerance_is_that_of_the_precision_of_the_layer(dtype, rng):
+    gates = captured(layers.LSTM(4, dtype=dtype, name="lstm"), rng)
+    (check,) = checks_of(gates).values()
+    assert check.passed and check.deviation < check.tolerance
+    node = gates["lstm"].to_dataset()
+    (check,) = checks_of(shift("forget")(node)).values()
+    assert not check.passed and check.deviation > check.tolerance
