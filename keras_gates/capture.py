@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
-from keras_gates import places
+from keras_gates import inputs, places
 from keras_gates import store as stores
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.checks import names_of, whole_number
 from keras_gates.collect import Collector, Emission
-from keras_gates.inputs import iterate, number_of_batches
 from keras_gates.instrument import instrument_nodes
-from keras_gates.nodes import Node, select, walk
+from keras_gates.nodes import Node, require_call, select, walk
 from keras_gates.tree import to_tree
 
 if TYPE_CHECKING:
@@ -85,6 +84,9 @@ def capture(
         >>> gates["lstm/forget"].dims, gates["lstm/forget"].shape
         (('sample', 'time', 'unit'), (3, 5, 4))
     """
+    require_call(model)
+    if not model.built:
+        x = inputs.build(model, x, batch_size, "x")
     reader = Reader(model, layers=layers, signals=signals, training=training)
     store = places.new_path(store)
     # Closed by hand: the model is put back when the reading ends, also by an error.
@@ -129,15 +131,19 @@ class Reader:
             there is one, the mask.
         """
         batch_size = whole_number("batch_size", batch_size, at_least=1)
-        total = number_of_batches(x, batch_size)
+        total = inputs.number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found: set[str] = set()
+        so_far = inputs.SoFar(total, argument)
         with contextlib.ExitStack() as stack:
             stack.enter_context(_state_kept(self.model))
             stack.enter_context(backend.random_state_kept())
             stack.enter_context(instrument_nodes(self.model, self.nodes))
-            for batch in iterate(x, self.model, batch_size, argument):
-                result = self._program.run(batch)
+            for batch in inputs.iterate(x, self.model, batch_size, argument):
+                with inputs.ragged_explained(batch, argument):
+                    result = self._program.run(batch)
+                inputs.refuse_missing(batch, result, argument)
+                so_far.add(result)
                 if not found:
                     self._check_complete(result)
                     found = set(result)
@@ -151,8 +157,6 @@ class Reader:
                     )
                 progress.add(1)
                 yield {path: dict(arrays) for path, arrays in result.items()}
-        if not found:
-            raise ValueError(f"`{argument}` is empty: it has no batch to run.")
 
     def _check_complete(self, result) -> None:
         silent = [node.path for node in self.nodes if node.path not in result]

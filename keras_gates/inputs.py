@@ -1,10 +1,26 @@
-"""The inputs of a model, in batches, whatever form they come in."""
+"""The inputs of a model, in batches, whatever form they come in.
 
-from collections.abc import Iterator
+Keras's own adapters of data are not public, and `predict`, which runs them, keeps the
+outputs of all batches. So the forms that `predict` takes are read here.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import operator
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.fitting import check
+from keras_gates.leaves import is_array, rows, samples, sliceable, to_model, values
+
+MANY_BATCHES, MANY_BYTES = 10_000, 1e9
+"""From so many on, data of unknown length are suspected of having no end."""
 
 
 def iterate(
@@ -19,115 +35,308 @@ def iterate(
         argument: The name of `x` in error messages.
 
     Yields:
-        The inputs of the model, as NumPy arrays; targets and weights are dropped.
+        The inputs of the model, as `leaves.to_model` returns them, `None` for an
+        optional input that is not given; targets and weights are dropped.
 
     Raises:
-        ValueError: If a batch is empty, does not fit the model, or holds NaN.
+        ValueError: If there is no batch, or no end of them, or if a batch is empty,
+            does not fit the model, or holds what no model reads.
     """
+    empty = True
     for batch in _batches(x, batch_size, argument):
-        arrays = keras.tree.map_structure(_to_numpy, batch)
-        _check(arrays, model, argument)
-        yield arrays
+        empty = False
+        for leaf in _given(batch):
+            if np.ma.is_masked(leaf):
+                raise ValueError(
+                    f"`{argument}` is a masked array of NumPy, whose mask Keras would "
+                    "ignore. Give its values, with `.filled(...)`, and let a `Masking` "
+                    "layer leave the steps out."
+                )
+        inputs = keras.tree.map_structure(
+            lambda leaf: None if leaf is None else to_model(leaf), batch
+        )
+        check(inputs, model, argument)
+        yield inputs
+    if empty:
+        once = isinstance(x, Iterator)
+        raise ValueError(
+            f"`{argument}` is empty: it has no batch to run."
+            + (" A generator can be read only once; make it anew." if once else "")
+        )
 
 
 def number_of_batches(x: Any, batch_size: int) -> int | None:
     """Returns how many batches there will be, or `None` where nobody knows."""
     if _is_arrays(x):
-        return -(-len(keras.tree.flatten(x)[0]) // batch_size)
+        return -(-max(map(samples, _given(x))) // batch_size)
     if isinstance(x, keras.utils.PyDataset):
-        return x.num_batches
+        return _length(x)
     try:
         return len(x)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None
+
+
+def is_readable_again(x: Any) -> bool:
+    """Tells whether `x` can be read more than once."""
+    return not isinstance(x, Iterator)
+
+
+def build(model: keras.Model, x: Any, batch_size: int, argument: str) -> Any:
+    """Creates the weights of a model from its first batch, as `predict` does.
+
+    Returns:
+        `x`, with that batch in it again.
+    """
+    first = x
+    if isinstance(x, Iterator):
+        taken = list(itertools.islice(x, 1))
+        first, x = iter(taken), itertools.chain(taken, x)
+    batch = next(iterate(first, model, batch_size, argument))
+    # Within it, a stateful layer does not keep the state after the batch.
+    with keras.StatelessScope():
+        model(batch)
+    return x
+
+
+class Kept:
+    """The batches of a data set, read once, so that they are the same at each reading.
+
+    A data set may shuffle, or draw anew what it changes at random.
+
+    Args:
+        x: As for `iterate`.
+        model: As for `iterate`.
+        batch_size: As for `iterate`.
+        argument: As for `iterate`.
+    """
+
+    def __init__(self, x: Any, model: keras.Model, batch_size: int, argument: str):
+        so_far = SoFar(number_of_batches(x, batch_size), argument)
+        self._batches = []
+        for batch in iterate(x, model, batch_size, argument):
+            so_far.add(batch)
+            self._batches.append(batch)
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __iter__(self):
+        return ((batch,) for batch in self._batches)
+
+    def fingerprint(self) -> str:
+        """Returns a digest, the same wherever the inputs are the same."""
+        digest = hashlib.sha256()
+        for leaf in keras.tree.flatten(self._batches):
+            if not isinstance(leaf, np.ndarray):
+                leaf = keras.ops.convert_to_numpy([] if leaf is None else leaf)
+            leaf = leaf.astype("U") if leaf.dtype == object else leaf
+            digest.update(repr((leaf.shape, leaf.dtype)).encode())
+            digest.update(leaf.tobytes())
+        return digest.hexdigest()
+
+
+def refuse_missing(inputs: Any, signals: dict[str, dict], argument: str) -> None:
+    """Refuses a batch with NaN that reached a recurrent layer at an unmasked step.
+
+    Args:
+        inputs: A batch that `iterate` yielded.
+        signals: Node path to what was read there.
+        argument: The name of `x` in the error message.
+    """
+    for leaf in _given(inputs):
+        held = values(leaf)
+        if held.dtype.kind != "f" or not np.isnan(held).any():
+            continue
+        reached = [path for path, arrays in signals.items() if _has_nan(arrays)]
+        if not reached:
+            return
+        missing = np.isnan(np.asarray(keras.ops.convert_to_numpy(leaf)))
+        first = tuple(int(index) for index in np.argwhere(missing)[0])
+        raise ValueError(
+            f"`{argument}` holds NaN in {missing.sum()} places, the first at index "
+            f"{first} of its batch, and it reaches the layer '{reached[0]}' at a step "
+            "that is not masked. Fill them in, or mark the steps with a value that a "
+            "`Masking` layer leaves out."
+        )
+
+
+def _has_nan(arrays: dict[str, np.ndarray]) -> bool:
+    unmasked = arrays.get(v.MASK, True)
+    return any(
+        (np.isnan(array).any(axis=-1) & unmasked).any()
+        for name, array in arrays.items()
+        if name in v.SIGNALS
+    )
+
+
+@contextlib.contextmanager
+def ragged_explained(inputs: Any, argument: str) -> Iterator[None]:
+    """Says of a model that fails on ragged inputs that they may be the reason."""
+    try:
+        yield
+    except Exception as error:
+        kinds = {type(leaf).__name__ for leaf in _given(inputs)}
+        if "RaggedTensor" not in kinds:
+            raise
+        raise ValueError(
+            f"The model failed on the ragged tensor in `{argument}`, as it does in "
+            "`predict`: no recurrent layer of Keras takes one. Give "
+            "`ragged.to_tensor()`, and mask the padding, with a `Masking` layer or an "
+            "`Embedding(..., mask_zero=True)`."
+        ) from error
+
+
+class SoFar:
+    """Counts the batches of data of unknown length, and warns if there is no end.
+
+    Args:
+        total: The number of batches, or `None` where nobody knows.
+        argument: The name of the data in the warning.
+    """
+
+    def __init__(self, total: int | None, argument: str):
+        self._known, self._argument = total is not None, argument
+        self._batches = self._bytes = 0
+
+    def add(self, batch: Any) -> None:
+        """Counts the arrays of one more batch."""
+        self._batches += 1
+        leaves = keras.tree.flatten(batch)
+        self._bytes += sum(getattr(leaf, "nbytes", 0) for leaf in leaves)
+        much = self._batches >= MANY_BATCHES or self._bytes >= MANY_BYTES
+        if much and not self._known:
+            self._known = True  # Once is enough.
+            warnings.warn(
+                f"`{self._argument}` has yielded {self._batches} batches so far, with "
+                f"{self._bytes / 1e9:.1f} GB of arrays, and does not say how many "
+                "there are. If it never ends, interrupt, and limit it, with "
+                "`itertools.islice` or `.take`.",
+                stacklevel=4,
+            )
+
+
+# The forms that data come in.
+
+
+def _is_arrays(x) -> bool:
+    if isinstance(x, keras.utils.PyDataset):
+        return False
+    given = _given(x)
+    return bool(given) and all(map(is_array, given))
+
+
+def _given(x) -> list:
+    return [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
 
 
 def _batches(x, batch_size, argument):
     if _is_arrays(x):
-        sizes = {len(array) for array in keras.tree.flatten(x)}
-        if len(sizes) != 1:
-            raise ValueError(
-                f"The arrays in `{argument}` must have the same number of samples; "
-                f"got {sorted(sizes)}."
-            )
-        for start in range(0, max(sizes), batch_size):
-            yield keras.tree.map_structure(
-                lambda array, start=start: array[start : start + batch_size], x
-            )
-        return
+        return _slices(x, batch_size, argument)
     if isinstance(x, keras.utils.PyDataset):
-        batches = (x[index] for index in range(x.num_batches))
-    elif hasattr(x, "__iter__") and not isinstance(x, (str, list, tuple, dict)):
-        batches = x
-    else:
+        return _of_py_dataset(x, argument)
+    if not hasattr(x, "__iter__") or isinstance(x, (str, bytes, list, tuple, Mapping)):
         raise ValueError(
             f"`{argument}` must be an array, a list or dict of arrays, or a data set "
-            f"that yields batches; got {type(x).__name__}."
+            f"that yields batches; got {type(x).__name__}. {_advice(x)}"
         )
-    for batch in batches:
-        # A DataLoader yields lists where the others yield (inputs, targets) tuples.
-        loaded = type(x).__module__.startswith("torch.") and isinstance(batch, list)
-        yield keras.utils.unpack_x_y_sample_weight(tuple(batch) if loaded else batch)[0]
+    if _has_no_end(x):
+        raise _endless(argument, "`.take(n)`" if _is_tf(x) else "`itertools.islice`")
+    return (_inputs_of(batch, argument) for batch in x)
 
 
-def _is_arrays(x) -> bool:
-    leaves = keras.tree.flatten(x)
-    return bool(leaves) and all(getattr(leaf, "shape", None) for leaf in leaves)
+def _advice(x) -> str:
+    kinds = {cls.__name__ for cls in type(x).__mro__}
+    if isinstance(x, (list, tuple)):
+        return (
+            "A list has one array for each input of the model; make a single array "
+            "with `np.array`."
+        )
+    if isinstance(x, Mapping):
+        return "Make a dict of arrays, with the names of the model's inputs."
+    if "Dataset" in kinds:
+        return "Wrap it in a `torch.utils.data.DataLoader`."
+    return "Make an array with `np.array`."
 
 
-def _to_numpy(leaf) -> np.ndarray:
-    array = np.asarray(leaf.detach().cpu() if hasattr(leaf, "detach") else leaf)
-    # As `predict` does: floating point inputs come in Keras's default precision.
-    return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
-
-
-def _check(arrays, model, argument) -> None:
-    leaves = keras.tree.flatten(arrays)
-    for leaf in leaves:
-        if not leaf.size:
-            raise ValueError(f"`{argument}` is empty: its shape is {leaf.shape}.")
-    for spec, leaf in _pairs(arrays, leaves, model, argument):
-        if not _fits(leaf.shape, spec.shape):
-            wanted = ("sample", *("any" if n is None else n for n in spec.shape[1:]))
-            raise ValueError(
-                f"`{argument}` must have the shape ({', '.join(map(str, wanted))}) for "
-                f"the input '{spec.name}' of the model '{model.name}'; got "
-                f"{leaf.shape}."
-            )
-    for leaf in leaves:
-        missing = np.isnan(leaf) if leaf.dtype.kind == "f" else np.zeros(0, bool)
-        if missing.any():
-            first = tuple(int(index) for index in np.argwhere(missing)[0])
-            raise ValueError(
-                f"`{argument}` holds NaN in {missing.sum()} places, the first at index "
-                f"{first} of its batch. Fill them in, or mark the steps with a value "
-                "that a `Masking` layer leaves out."
-            )
-
-
-def _pairs(arrays, leaves, model, argument):
-    """Pairs the inputs of a model with what is given for them."""
-    try:
-        specs = list(model.inputs)
-    except (AttributeError, TypeError):
-        return []  # A subclassed model does not say what it takes.
-    if isinstance(arrays, dict) and all(spec.name in arrays for spec in specs):
-        return [(spec, arrays[spec.name]) for spec in specs]
-    if len(specs) != len(leaves):
-        names = ", ".join(f"'{spec.name}'" for spec in specs)
+def _slices(x, batch_size, argument):
+    sizes = sorted({samples(leaf) for leaf in _given(x)})
+    if len(sizes) != 1:
         raise ValueError(
-            f"`{argument}` must hold {len(specs)} arrays, for the inputs {names} of "
-            f"the model '{model.name}'; got {len(leaves)}."
+            f"The arrays in `{argument}` must have the same number of samples; "
+            f"got {sizes}."
         )
-    return zip(specs, leaves, strict=True)
+    # With no samples, one batch of none, of which `check` says the shape.
+    x = keras.tree.map_structure(sliceable, x)
+    for start in range(0, max(sizes[0], 1), batch_size):
+        yield keras.tree.map_structure(
+            lambda leaf, start=start: (
+                leaf if leaf is None else rows(leaf, start, start + batch_size)
+            ),
+            x,
+        )
 
 
-def _fits(shape, wanted) -> bool:
-    # As Keras does: a last axis of 1 may be left out, or be there too much.
-    if len(shape) == len(wanted) - 1 and wanted[-1] == 1:
-        shape = (*shape, 1)
-    elif len(shape) == len(wanted) + 1 and shape[-1] == 1:
-        shape = shape[:-1]
-    return len(shape) == len(wanted) and all(
-        want in (None, got) for got, want in zip(shape[1:], wanted[1:], strict=True)
+def _of_py_dataset(x, argument):
+    number = _length(x)
+    if number is None:
+        raise _endless(argument, "a `num_batches`")
+    # As `predict` does: some data sets open their files there.
+    x.on_epoch_begin()
+    for index in range(number):
+        yield _inputs_of(x[index], argument)
+    x.on_epoch_end()
+
+
+def _length(x: keras.utils.PyDataset) -> int | None:
+    try:
+        return x.num_batches
+    except NotImplementedError:
+        return None
+
+
+def _is_tf(x) -> bool:
+    return hasattr(x, "element_spec") and hasattr(x, "cardinality")
+
+
+def _has_no_end(x) -> bool:
+    """Tells whether a data set is known to go on for ever."""
+    if _is_tf(x):
+        # Of a distributed data set of TensorFlow it is a number.
+        number = x.cardinality() if callable(x.cardinality) else x.cardinality
+        return int(number) == -1
+    if isinstance(x, itertools.repeat):
+        try:
+            return operator.length_hint(x) is None
+        except TypeError:
+            return True
+    return isinstance(x, (itertools.cycle, itertools.count))
+
+
+def _endless(argument, limit) -> ValueError:
+    return ValueError(
+        f"`{argument}` must come to an end, and this data set never does. Limit its "
+        f"number of batches with {limit}."
     )
+
+
+def _inputs_of(batch, argument):
+    """Returns the inputs of a batch, without its targets and weights."""
+    if isinstance(batch, list):  # As a PyTorch `DataLoader` yields tuples.
+        batch = tuple(batch)
+    if isinstance(batch, tuple) and not 1 <= len(batch) <= 3:
+        raise ValueError(
+            f"A batch of `{argument}` must be the inputs, `(inputs,)`, `(inputs, "
+            "targets)` or `(inputs, targets, weights)`; got a tuple of "
+            f"{len(batch)}. Where the model has several inputs, put them into a tuple "
+            "of their own."
+        )
+    inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    for leaf in _given(inputs):
+        if not (is_array(leaf) or type(leaf).__name__ == "PerReplica"):
+            raise ValueError(
+                f"A batch of `{argument}` must be an array, or a list or dict of "
+                f"arrays, with an axis of samples; got {type(leaf).__name__}. A data "
+                "set yields batches, not samples."
+            )
+    return inputs

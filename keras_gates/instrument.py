@@ -89,7 +89,7 @@ def _require_stock_call(path: str, layer) -> None:
         raise ValueError(
             f"'{path}' is a `{type(layer).__name__}`, which changes the `call` of "
             "`TimeDistributed`, so the recurrent layer inside cannot be captured. "
-            "Leave it out: name the other layers in `layers`."
+            "`capture` and `GateRecorder` leave it out if `layers` names the others."
         )
 
 

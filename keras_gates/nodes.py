@@ -1,6 +1,7 @@
 """Where in a model gates can be read: recurrent layers, found and chosen by name."""
 
 import fnmatch
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -55,6 +56,8 @@ def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _sublayers(layer) -> list:
+    if not isinstance(layer, keras.layers.Layer):
+        return []  # A cell of the user's own may be any object.
     # Private to Keras, and the only way to the layers that a custom layer holds. If
     # it changes, layers inside layers are no longer found, and a test says so.
     held = layer._flatten_layers(include_self=False, recursive=False)
@@ -67,12 +70,14 @@ def _sublayers(layer) -> list:
 def find_nodes(model: keras.Model) -> list[Node]:
     """Lists the places in a model where gates are, known or not, in order.
 
-    Layers without gates (`SimpleRNN`) are left out.
+    Layers without gates (`SimpleRNN`) are left out. A layer that the cell of another
+    one holds counts as not known: it runs inside a loop, which no tensor may leave.
     """
-    nodes = []
+    nodes, in_loops = [], set()
     for path, layer in walk(model):
         if not isinstance(layer, keras.layers.RNN):
             continue
+        in_loops.update(id(inner) for _, inner in walk(layer.cell))
         names, seen = Counter(), set()
         for name, cell in cells_of(layer):
             if isinstance(cell, keras.layers.SimpleRNNCell) or id(cell) in seen:
@@ -81,8 +86,8 @@ def find_nodes(model: keras.Model) -> list[Node]:
             names[name] += 1
             twin = f"#{names[name]}" if names[name] > 1 else ""
             place = f"{path}/{name}{twin}" if name else path
-            changed = "inner_loop" in added(layer)
-            kind = None if changed else kind_of(cell)
+            unknown = "inner_loop" in added(layer) or id(layer) in in_loops
+            kind = None if unknown else kind_of(cell)
             nodes.append(Node(place, layer, cell, kind))
     return nodes
 
@@ -91,24 +96,19 @@ def select(model: keras.Model, patterns) -> list[Node]:
     """Chooses the nodes of a model whose path or name matches a pattern.
 
     Args:
-        model: A built model.
+        model: A model whose recurrent layers are built.
         patterns: A name or glob pattern, several of them, or `None` for all.
 
     Returns:
         The chosen nodes, at least one, all of a known kind.
 
     Raises:
-        ValueError: If the model is not built or has no gates, if a pattern matches
+        ValueError: If the model has no gates or no weights yet, if a pattern matches
             nothing, or if a chosen layer's equations are not known.
     """
     require_model(model)
-    if not model.built:
-        raise ValueError(
-            f"The model '{model.name}' is not built yet, so it has no weights. Call it "
-            "once on a batch, or begin it with a `keras.Input`."
-        )
     nodes = find_nodes(model)
-    if not nodes:
+    if not nodes and model.built:
         raise ValueError(
             f"The model '{model.name}' has no LSTM or GRU layer; it has "
             f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell is "
@@ -118,27 +118,53 @@ def select(model: keras.Model, patterns) -> list[Node]:
     if patterns is not None:
         patterns = names_of("layers", patterns)
         chosen = [node for node in nodes if any(_matches(node, p) for p in patterns)]
-        for pattern in patterns:
-            if not any(_matches(node, pattern) for node in nodes):
-                raise ValueError(
-                    f"`layers` must name recurrent layers of the model; {pattern!r} "
-                    f"matches none of {_list_of(node.path for node in nodes)}."
-                )
+    # A model that only trains, with a `train_step` of its own, is never built itself.
+    if not (model.built or (chosen and all(node.layer.built for node in chosen))):
+        raise _not_built(model)
+    for pattern in patterns or []:
+        if not any(_matches(node, pattern) for node in nodes):
+            raise ValueError(
+                f"`layers` must name recurrent layers of the model; {pattern!r} "
+                f"matches none of {_list_of(node.path for node in nodes)}."
+            )
     for node in chosen:
         if node.kind is None:
-            known = [other.path for other in nodes if other.kind is not None]
-            way_out = (
-                f"Leave it out with `layers={known}`."
-                if known
-                else "Build the layer from `LSTMCell` or `GRUCell`."
-            )
-            raise ValueError(
-                f"The equations of '{node.path}' are not known: it is a "
-                f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, "
-                "and keras_gates reads Keras's `LSTMCell` and `GRUCell` in Keras's own "
-                f"`inner_loop`. {way_out}"
-            )
+            raise _unknown(node, nodes, model)
     return chosen
+
+
+def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
+    known = [other.path for other in nodes if other.kind is not None]
+    way_out = (
+        f"`capture` and `GateRecorder` leave it out with `layers={known}`."
+        if known
+        else "Build the layer from `LSTMCell` or `GRUCell`."
+    )
+    for path, layer in walk(model):
+        if isinstance(layer, keras.layers.RNN) and any(
+            inner is node.layer for _, inner in walk(layer.cell)
+        ):
+            return ValueError(
+                f"The gates of '{node.path}' cannot be read: the cell of '{path}' "
+                f"runs it anew at each step, inside a loop. {way_out}"
+            )
+    return ValueError(
+        f"The equations of '{node.path}' are not known: it is a "
+        f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, and "
+        "keras_gates reads Keras's `LSTMCell` and `GRUCell` in Keras's own "
+        f"`inner_loop`. {way_out}"
+    )
+
+
+def _not_built(model) -> ValueError:
+    way_out = (
+        "Call it once on a batch, or begin it with a `keras.Input`."
+        if has_call(model)
+        else "Build its layers, or begin the models inside it with a `keras.Input`."
+    )
+    return ValueError(
+        f"The model '{model.name}' is not built yet, so it has no weights. {way_out}"
+    )
 
 
 def _matches(node: Node, pattern: str) -> bool:
@@ -157,8 +183,77 @@ def _list_of(words) -> str:
 
 def require_model(model) -> None:
     """Refuses what is no model."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"`model` must be a `keras.Model`; got {type(model).__name__}. Put a "
-            "single layer into a `keras.Sequential` first."
+    if isinstance(model, keras.Model):
+        return
+    if isinstance(model, type) and issubclass(model, keras.Model):
+        got, way_out = (
+            f"the class {model.__name__}",
+            "Give an instance of it, with weights.",
         )
+    elif isinstance(model, (str, os.PathLike)):
+        got, way_out = (
+            repr(os.fspath(model)),
+            ("Load the file first, with `keras.saving.load_model`."),
+        )
+    else:
+        got = type(model).__name__
+        way_out = _from_elsewhere(model) or (
+            "Put a single layer into a `keras.Sequential` first."
+        )
+    raise ValueError(f"`model` must be a `keras.Model`; got {got}. {way_out}")
+
+
+def _from_elsewhere(model) -> str | None:
+    """Returns what to do with a model of another library, which is known by module."""
+    for cls in type(model).__mro__:
+        module = f"{cls.__module__}."
+        if module.startswith(("tf_keras.", "tensorflow.python.keras.")) or (
+            module.startswith("keras.") and cls.__name__ == "Model"
+        ):
+            return (
+                "This is a model of Keras 2. Build it anew with Keras 3, from the same "
+                "code with `import keras` and without TF_USE_LEGACY_KERAS=1 in the "
+                "environment, and load its weights."
+            )
+        if module.startswith("torch.nn."):
+            return (
+                "This is a module of PyTorch. keras_gates reads the recurrent layers "
+                "of Keras: build the model from `keras.layers.LSTM` or `GRU`, which "
+                "run on PyTorch too."
+            )
+        if module.startswith(("flax.", "equinox.", "haiku.")):
+            return (
+                f"This is a model of {module.partition('.')[0]}. keras_gates reads the "
+                "recurrent layers of Keras: build the model from `keras.layers.LSTM` "
+                "or `GRU`, which run on JAX too."
+            )
+    return None
+
+
+def has_call(model: keras.Model) -> bool:
+    """Tells whether a model can be run as a whole."""
+    return getattr(model.call, "__func__", None) is not keras.Model.call
+
+
+def require_call(
+    model: keras.Model, way_out: str = "Capture a model inside it{}, or add a `call`."
+) -> None:
+    """Refuses a model that cannot be run, with names of those inside it that can.
+
+    Args:
+        model: The model.
+        way_out: What to do, with braces for the names.
+    """
+    require_model(model)
+    if has_call(model):
+        return
+    inside = [
+        f"`model.{name}`"
+        for name, part in vars(model).items()
+        if isinstance(part, keras.Model) and has_call(part) and find_nodes(part)
+    ]
+    names = f", such as {' or '.join(inside)}" if inside else ""
+    raise ValueError(
+        f"The model '{model.name}' has no `call`, only steps of its own, so nothing "
+        f"can be run through it. {way_out.format(names)}"
+    )

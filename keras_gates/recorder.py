@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_gates import accumulate, watch
+from keras_gates import accumulate, inputs, watch
 from keras_gates import vocabulary as v
 from keras_gates.alarms import Alarm, Alarms
 from keras_gates.backend import backend
 from keras_gates.capture import Reader, choose
 from keras_gates.checks import one_of, path_of, real_number, whole_number
 from keras_gates.events import Events
-from keras_gates.inputs import iterate
-from keras_gates.nodes import Node, select
+from keras_gates.nodes import Node, require_call, select
 from keras_gates.places import local_path
 from keras_gates.record import Records
 from keras_gates.tree import recurrent, tree_attributes
@@ -399,15 +397,21 @@ class GateRecorder(keras.callbacks.Callback):
         return nodes
 
     def _check_probe(self, model) -> None:
-        """Refuses a probe for one use only, and builds a model that is not built."""
-        if isinstance(self._probe, Iterator):
+        """Reads the probe, once for all steps, and builds a model that is not built."""
+        require_call(
+            model,
+            "Leave `probe` out, and the statistics of training are recorded; what a "
+            "model inside it{} does with a probe, `capture` returns.",
+        )
+        if not inputs.is_readable_again(self._probe):
             raise ValueError(
-                "`probe` must be readable again at each step; got a generator. Give "
-                "an array."
+                "`probe` must be readable again at each step; got a "
+                f"{type(self._probe).__name__}, which can be read once. Give an array, "
+                "or a data set."
             )
-        batches = iterate(self._probe, model, self._batch_size, "probe")
+        self._probe = inputs.Kept(self._probe, model, self._batch_size, "probe")
         if not model.built:
-            model(next(batches))
+            inputs.build(model, self._probe, self._batch_size, "probe")
 
     def _begin(self, epoch: int) -> None:
         """Finds out where the record stands, and records the state before training."""
@@ -445,19 +449,13 @@ class GateRecorder(keras.callbacks.Callback):
         """Tells what a store holds: one can only be continued with the same."""
         import keras_gates
 
-        probe = hashlib.sha256()
-        if self._probe is not None:
-            for batch in iterate(self._probe, model, self._batch_size, "probe"):
-                for array in keras.tree.flatten(batch):
-                    probe.update(repr((array.shape, array.dtype)).encode())
-                    probe.update(array.tobytes())
         return {
             "keras_gates": keras_gates.__version__,
             "format": FORMAT,
             "model": self._places,
             "signals": sorted(choose(select(model, self._layers), self._signals)),
             "units": self._units,
-            "probe": None if self._probe is None else probe.hexdigest(),
+            "probe": None if self._probe is None else self._probe.fingerprint(),
             "every": self._every,
             "rows": None if self._rows == math.inf else self._rows,
             "stride": self._stride,

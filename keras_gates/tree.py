@@ -54,16 +54,49 @@ def tree_attributes(model_name: str) -> dict:
 
 
 def grow(datasets: "dict[str, xarray.Dataset]", attributes: dict) -> "xarray.DataTree":
-    """Makes a tree whose nodes come in the order of the model's layers."""
+    """Makes a tree whose nodes come in the order of the model's layers.
+
+    A layer inside another one of other sizes lies beside it: "outer.inner".
+    """
     from keras_gates.notebook import DataTree
 
     # `DataTree.from_dict` would sort them by depth.
     tree = DataTree(datasets.get("/"))
+    placed: dict[str, xarray.Dataset] = {}
     for path, dataset in datasets.items():
         if path != "/":
-            tree[path] = DataTree(dataset)
+            place = _place(path.strip("/"), dataset, placed)
+            placed[place] = dataset
+            tree[place] = DataTree(dataset)
     tree.attrs = attributes
+    if "layers" in attributes:
+        tree.attrs = {**attributes, "layers": list(placed)}
     return tree
+
+
+def _place(path: str, dataset: "xarray.Dataset", placed: dict) -> str:
+    """Returns the path of a node, or one beside the nodes that it cannot lie in."""
+    parts = path.split("/")
+    for end in range(1, len(parts)):
+        above = "/".join(parts[:end])
+        # xarray takes the dimensions of a node to be those of the nodes in it.
+        if above in placed and not _aligned(placed[above], dataset):
+            beside = [f"{above}.{parts[end]}", *parts[end + 1 :]]
+            return _place("/".join(beside), dataset, placed)
+    twins = 1
+    while path in placed:
+        twins += 1
+        path = f"{'/'.join(parts)}#{twins}"
+    return path
+
+
+def _aligned(above: "xarray.Dataset", below: "xarray.Dataset") -> bool:
+    sizes = all(above.sizes.get(dim, n) == n for dim, n in below.sizes.items())
+    return sizes and all(
+        above.indexes[dim].equals(index)
+        for dim, index in below.indexes.items()
+        if dim in above.indexes
+    )
 
 
 def depth_first(tree: "xarray.DataTree") -> "Iterator[xarray.DataTree]":

@@ -624,7 +624,7 @@ BAD_CALLS = {
         "has no LSTM or GRU layer; it has 'SimpleRNN'",
     ),
     "unbuilt": (
-        lambda _: keras_gates.capture(keras.Sequential([layers.LSTM(2)]), GOOD),
+        lambda _: keras_gates.instrument(keras.Sequential([layers.LSTM(2)])),
         "is not built yet",
     ),
     "unknown cell": (
@@ -662,7 +662,7 @@ def test_unknown_cells_can_be_left_out(rng):
         layers.RNN(Changed(3), name="odd"),
         shape=(5, 3),
     )
-    with pytest.raises(ValueError, match=r"Leave it out with `layers=\['lstm'\]`"):
+    with pytest.raises(ValueError, match=r"leave it out with `layers=\['lstm'\]`"):
         keras_gates.capture(model, GOOD)
     assert list(keras_gates.capture(model, GOOD, layers="lstm").children) == ["lstm"]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 from keras import ops
 
 KEEPS_OUTPUTS = True
@@ -59,3 +60,21 @@ def run_step(model, function, variables: list, arguments: tuple):
         arguments: What Keras calls the step with.
     """
     return function(*arguments)
+
+
+def sparse(indices, values, shape):
+    """Returns a sparse array, as the model gets it from `predict`.
+
+    Args:
+        indices: NumPy array, `(values, axes)`, ordered by sample.
+        values: NumPy array, `(values,)`.
+        shape: The shape of the array.
+    """
+    dense = np.zeros(shape, values.dtype)
+    dense[tuple(indices.T)] = values
+    return dense
+
+
+def ragged(tensor):
+    """Returns a ragged tensor of TensorFlow, as the model gets it from `predict`."""
+    return tensor.to_tensor().numpy()

@@ -1,9 +1,13 @@
 """JAX, whose training step takes every variable and returns it."""
 
+import numpy as np
+from jax.experimental.sparse import BCOO
+
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     gather,
     outside_gradient,
+    ragged,
     random_state_kept,
     read,
     replicas,
@@ -32,3 +36,18 @@ def run_step(model, function, variables: list, arguments: tuple):
         else:
             others.append(value)
     return logs, (trainable, others, *rest)
+
+
+def sparse(indices, values, shape):
+    """Returns a sparse array, as the model gets it from `predict`."""
+    # Filled up, at places outside of the array, to a power of two: every new number
+    # of values would compile the model anew.
+    missing = (1 << (len(values) - 1).bit_length() if len(values) else 1) - len(values)
+    outside = np.broadcast_to(shape, (missing, len(shape)))
+    return BCOO(
+        (
+            np.pad(values, (0, missing)),
+            np.concatenate([indices, outside]).astype("int32"),
+        ),
+        shape=shape,
+    )

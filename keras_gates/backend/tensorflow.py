@@ -1,5 +1,8 @@
 """TensorFlow, alone or under a `tf.distribute` strategy."""
 
+import numpy as np
+import tensorflow as tf
+
 from keras_gates.backend.common import (  # noqa: F401
     gather,
     outside_gradient,
@@ -40,3 +43,15 @@ def reset(model, variables: dict, values: dict) -> None:
 
 def _local(model, variable) -> tuple:
     return model.distribute_strategy.experimental_local_results(variable.value)
+
+
+def sparse(indices, values, shape):
+    """Returns a sparse tensor, as the model gets it from `predict`."""
+    # By row, column and so on, as TensorFlow wants them.
+    order = np.lexsort(indices.T[::-1])
+    return tf.SparseTensor(indices[order].astype("int64"), values[order], shape)
+
+
+def ragged(tensor):
+    """Returns a ragged tensor, as the model gets it from `predict`."""
+    return tensor

@@ -4,10 +4,12 @@ import torch
 
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
+    ragged,
     read,
     reset,
     run_step,
     scope,
+    sparse,
 )
 
 
