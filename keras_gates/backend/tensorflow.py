@@ -1,9 +1,11 @@
 """TensorFlow, alone or under a `tf.distribute` strategy."""
 
 from keras_gates.backend.common import (  # noqa: F401
+    RandomNumbers,
+    copy_values,
     gather,
+    layout,
     outside_gradient,
-    random_state_kept,
     run_step,
     writes,
 )
