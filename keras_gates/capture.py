@@ -1,6 +1,7 @@
 """A model and its inputs become a tree of labelled signals."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.checks import names_of, whole_number
 from keras_gates.collect import Collector, Emission
-from keras_gates.instrument import instrument_nodes
-from keras_gates.nodes import Node, require_call, select, walk
+from keras_gates.copies import Copies, finish_building
+from keras_gates.instrument import instrument_layers, layers_of
+from keras_gates.nodes import Node, require_call, select
 from keras_gates.tree import to_tree
 
 if TYPE_CHECKING:
@@ -36,7 +38,11 @@ def capture(
     """Runs a model and returns every gate, at every step, for every unit.
 
     The model is left exactly as it was, also when the call fails half way: same
-    layers, same weights, same states, same random seeds.
+    layers, same weights, same states, same random seeds. It runs on copies of its
+    variables, taken at the start: other threads may use the model meanwhile, and the
+    gates are those of one state of it. On JAX, where Keras takes the variables from
+    the model while `predict` or `fit` runs, a capture in another thread waits for the
+    end of it, for ten seconds.
 
     Args:
         model: A built `keras.Model` with LSTM or GRU layers, stock layers or gate
@@ -74,6 +80,7 @@ def capture(
             if `x` is empty, does not fit the model, or holds NaN.
         FileExistsError: If `store` exists.
         OSError: Before the model runs, if `store` cannot be written.
+        RuntimeError: On JAX, if another thread trains the model.
 
     Example:
         >>> import keras, keras_gates, numpy as np
@@ -89,19 +96,18 @@ def capture(
         x = inputs.build(model, x, batch_size, "x")
     reader = Reader(model, layers=layers, signals=signals, training=training)
     store = places.new_path(store)
-    # Closed by hand: the model is put back when the reading ends, also by an error.
-    with contextlib.closing(
-        reader.read(x, batch_size=batch_size, verbose=verbose)
-    ) as batches:
-        if store is None:
-            return reader.tree(list(batches))
+    batches = reader.read(x, batch_size=batch_size, verbose=verbose)
+    if store is None:
+        return reader.tree(list(batches))
+    with contextlib.closing(batches):
         return stores.write(store, (reader.tree([batch]) for batch in batches))
 
 
 class Reader:
     """Reads the signals of one model, batch by batch, as often as asked.
 
-    The compiled function is kept, so that a second reading costs no compilation.
+    The compiled function is kept, so that a second reading costs no compilation. One
+    reader is for one thread; several readers may read one model at once.
 
     Args:
         model: As for `capture`.
@@ -113,9 +119,10 @@ class Reader:
     def __init__(self, model, *, layers=None, signals=None, training=False):
         self.model = model
         self.nodes = select(model, layers)
-        chosen = choose(self.nodes, signals)
-        self._program = _Program(model, self.nodes, chosen, training)
-        self._program.run_eagerly = bool(getattr(model, "run_eagerly", False))
+        self._chosen = choose(self.nodes, signals)
+        self._training = training
+        self._layers = layers_of(model, self.nodes)
+        self._program: _Program | None = None
 
     def read(self, x, *, batch_size=32, verbose=0, argument="x") -> Iterator[dict]:
         """Yields the signals of one batch after the other.
@@ -135,28 +142,39 @@ class Reader:
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found: set[str] = set()
         so_far = inputs.SoFar(total, argument)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_state_kept(self.model))
-            stack.enter_context(backend.random_state_kept())
-            stack.enter_context(instrument_nodes(self.model, self.nodes))
-            for batch in inputs.iterate(x, self.model, batch_size, argument):
-                with inputs.ragged_explained(batch, argument):
-                    result = self._program.run(batch)
-                inputs.refuse_missing(batch, result, argument)
-                so_far.add(result)
-                if not found:
-                    self._check_complete(result)
-                    found = set(result)
-                elif found != set(result):
-                    other = sorted(found.symmetric_difference(result))
-                    raise RuntimeError(
-                        f"{other} ran in some batches and not in others, so their "
-                        "samples would not line up. Name the other layers in "
-                        "`layers`; and if another thread uses the model "
-                        f"'{self.model.name}', capture it in one at a time."
-                    )
-                progress.add(1)
-                yield {path: dict(arrays) for path, arrays in result.items()}
+        numbers = backend.RandomNumbers()
+        for batch in inputs.iterate(x, self.model, batch_size, argument):
+            if not found:
+                program = self._start(batch)
+            with (
+                instrument_layers(self.model, self._layers),
+                numbers.apart(),
+                inputs.ragged_explained(batch, argument),
+            ):
+                result = program.run(batch)
+            inputs.refuse_missing(batch, result, argument)
+            so_far.add(result)
+            if not found:
+                self._check_complete(result)
+                found = set(result)
+            elif found != set(result):
+                other = sorted(found.symmetric_difference(result))
+                raise RuntimeError(
+                    f"{other} ran in some batches and not in others, so their samples "
+                    "would not line up. Name the other layers in `layers`."
+                )
+            progress.add(1)
+            yield {path: dict(arrays) for path, arrays in result.items()}
+
+    def _start(self, batch) -> "_Program":
+        """Makes the program once, and lets it run on the model as it is now."""
+        if self._program is None:
+            finish_building(self.model, batch)
+            self._program = _Program(
+                self.model, self.nodes, self._chosen, self._training
+            )
+        self._program.copies.take()
+        return self._program
 
     def _check_complete(self, result) -> None:
         silent = [node.path for node in self.nodes if node.path not in result]
@@ -186,11 +204,11 @@ class _Program(keras.Model):
     def __init__(self, model, nodes: list[Node], chosen: set[str], training: bool):
         # Inputs go to the user's model as they are; it casts them itself.
         super().__init__(autocast=False, name="keras_gates")
-        self.model = model
-        self._places = [(node.layer, node.cell) for node in nodes]
-        self._paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
-        self._chosen = chosen
-        self._training = training
+        self.copies = Copies(model)
+        self._variables = self.copies.variables
+        # In a function, where Keras does not find the model: it would write on it.
+        self._signals = functools.partial(_signals, model, nodes, chosen, training)
+        self.run_eagerly = bool(getattr(model, "run_eagerly", False))
         self.built = True
 
     def run(self, batch) -> dict:
@@ -205,17 +223,24 @@ class _Program(keras.Model):
         return keras.tree.map_structure(lambda a: a[: len(a) // replicas], result)
 
     def call(self, inputs):
-        with Collector(self._places).active() as collector:
-            self.model(inputs, training=self._training)
-        results = {}
-        for emission in collector.emissions:
-            key = path = self._paths[id(emission.layer), id(emission.cell)]
-            calls = 1
-            while key in results or (calls > 1 and key in self._paths.values()):
-                calls += 1
-                key = f"{path}@{calls}"
-            results[key] = _for_the_host(emission, self._chosen)
-        return results
+        with self.copies.in_place():
+            return self._signals(inputs)
+
+
+def _signals(model, nodes: list[Node], chosen: set[str], training, inputs) -> dict:
+    """Runs a model, and returns what its nodes emit: path to name to tensor."""
+    paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
+    with Collector([(node.layer, node.cell) for node in nodes]).active() as collector:
+        model(inputs, training=training)
+    results = {}
+    for emission in collector.emissions:
+        key = path = paths[id(emission.layer), id(emission.cell)]
+        calls = 1
+        while key in results or (calls > 1 and key in paths.values()):
+            calls += 1
+            key = f"{path}@{calls}"
+        results[key] = _for_the_host(emission, chosen)
+    return results
 
 
 def _for_the_host(emission: Emission, chosen: set[str]) -> dict:
@@ -255,19 +280,3 @@ def choose(nodes: list[Node], signals) -> set[str]:
                 f"`signals` must be among {names} for {where}; got {signal!r}{hint}."
             )
     return set(signals)
-
-
-@contextlib.contextmanager
-def _state_kept(model):
-    """Puts back whatever running the model changes: states, statistics, seeds."""
-    # Trainable weights too: in training mode a layer may rewrite its own.
-    changing = [*model.variables, *model.metrics_variables]
-    for _, layer in walk(model):
-        if isinstance(layer, keras.layers.RNN) and layer.states is not None:
-            changing += keras.tree.flatten(layer.states)
-    kept = [(var, ops.convert_to_numpy(var).copy()) for var in changing]
-    try:
-        yield
-    finally:
-        for variable, value in kept:
-            variable.assign(value)

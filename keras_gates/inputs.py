@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.copies import finish_building
 from keras_gates.fitting import check
 from keras_gates.leaves import is_array, rows, samples, sliceable, to_model, values
 
@@ -93,9 +94,7 @@ def build(model: keras.Model, x: Any, batch_size: int, argument: str) -> Any:
         taken = list(itertools.islice(x, 1))
         first, x = iter(taken), itertools.chain(taken, x)
     batch = next(iterate(first, model, batch_size, argument))
-    # Within it, a stateful layer does not keep the state after the batch.
-    with keras.StatelessScope():
-        model(batch)
+    finish_building(model, batch)
     return x
 
 

@@ -1,12 +1,21 @@
 """Turning the recurrent layers of a model into gate layers, in place, and back."""
 
 import functools
+import threading
+import weakref
 
 import keras
 
 from keras_gates.nodes import Node, require_model, select, walk
 from keras_gates.recurrence import GateRecurrence
 from keras_gates.wrappers import GATE_CLASSES, added
+
+_lock = threading.Lock()
+_holders: dict[int, dict[object, bool]] = {}
+"""Of each turned layer, by its `id`: who needs it, and whether `restore` ends that.
+
+Several threads may use one model. A layer is turned back when nobody needs it turned.
+"""
 
 
 class Instrumented:
@@ -15,16 +24,21 @@ class Instrumented:
     Use it as a context manager, or forget it and call `restore`.
     """
 
-    def __init__(self, model, turned):
+    def __init__(self, model, layers, lasting=False):
         self.model = model
-        self._turned = turned
+        self._layers = layers
+        self._token = object()
+        with _lock:
+            for layer in layers:
+                _turn(layer, self._token, lasting)
 
     def __enter__(self):
         return self.model
 
     def __exit__(self, *_):
-        for layer in self._turned:
-            _turn_back(layer)
+        with _lock:
+            for layer in self._layers:
+                _turn_back(layer, lambda token, _: token is self._token)
 
 
 def instrument(model: keras.Model) -> Instrumented:
@@ -56,17 +70,12 @@ def instrument(model: keras.Model) -> Instrumented:
         >>> isinstance(model.layers[0], keras_gates.GateLSTM)
         False
     """
-    return instrument_nodes(model, select(model, None))
-
-
-def instrument_nodes(model: keras.Model, nodes: list[Node]) -> Instrumented:
-    """Turns the layers of the given nodes, and the wrappers around them."""
-    return instrument_layers(model, layers_of(model, nodes))
+    return Instrumented(model, layers_of(model, select(model, None)), lasting=True)
 
 
 def instrument_layers(model: keras.Model, layers: list) -> Instrumented:
-    """Turns the given layers of a model."""
-    return Instrumented(model, [layer for layer in layers if _turn(layer)])
+    """Turns the given layers of a model, for a run that `restore` must not disturb."""
+    return Instrumented(model, layers)
 
 
 def layers_of(model: keras.Model, nodes: list[Node]) -> list:
@@ -96,6 +105,9 @@ def _require_stock_call(path: str, layer) -> None:
 def restore(model: keras.Model) -> keras.Model:
     """Turns every layer that `instrument` turned back into what it was.
 
+    A layer that a capture or a recorder in another thread runs at this moment is
+    turned back when the run ends.
+
     Args:
         model: The model; one that was never instrumented is left as it is.
 
@@ -110,22 +122,33 @@ def restore(model: keras.Model) -> keras.Model:
         True
     """
     require_model(model)
-    for _, layer in walk(model):
-        _turn_back(layer)
+    with _lock:
+        for _, layer in walk(model):
+            _turn_back(layer, lambda _, lasting: lasting)
     return model
 
 
-def _turn(layer) -> bool:
-    """Turns one layer into its gate layer; tells whether there was need to."""
-    stock = type(layer)
-    if issubclass(stock, tuple(GATE_CLASSES.values())):
-        return False
-    layer.__class__ = _turned(stock)
-    return True
+def _turn(layer, token: object, lasting: bool) -> None:
+    """Turns one layer into its gate layer, unless it is one, and notes who needs it."""
+    cls = type(layer)
+    if not issubclass(cls, _Turned):
+        if issubclass(cls, tuple(GATE_CLASSES.values())):
+            return
+        layer.__class__ = _turned(cls)
+    if id(layer) not in _holders:
+        _holders[id(layer)] = {}
+        # An `id` is given out again after the layer is gone.
+        weakref.finalize(layer, _holders.pop, id(layer), None).atexit = False
+    _holders[id(layer)][token] = lasting
 
 
-def _turn_back(layer) -> None:
-    if issubclass(type(layer), _Turned):
+def _turn_back(layer, ends) -> None:
+    """Turns one layer back, if nobody needs it any more."""
+    holders = _holders.get(id(layer), {})
+    for token, lasting in list(holders.items()):
+        if ends(token, lasting):
+            del holders[token]
+    if not holders and issubclass(type(layer), _Turned):
         layer.__class__ = type(layer).stock_class
 
 

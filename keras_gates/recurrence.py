@@ -6,9 +6,8 @@ when somebody wants them: the layer itself with `return_gates=True`, or a collec
 that is active while a model runs (see `capture`).
 """
 
-import contextlib
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -16,6 +15,7 @@ from keras import ops
 from keras_gates import collect, equations
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
+from keras_gates.views import beneath, changes, plain_stack, view, view_of_cell
 
 Tensor = Any
 
@@ -27,7 +27,7 @@ def kind_of(cell) -> v.Kind | None:
     """
     for stock, kind in ((keras.layers.LSTMCell, v.LSTM), (keras.layers.GRUCell, v.GRU)):
         if isinstance(cell, stock):
-            return None if _changes(cell, stock, _EQUATIONS) else kind
+            return None if changes(cell, stock, _EQUATIONS, (GateCell,)) else kind
     return None
 
 
@@ -43,12 +43,6 @@ _EQUATIONS = {
 """The methods of Keras's cells that hold equations, or what enters them."""
 
 
-def _changes(cell, stock: type, methods: set[str]) -> bool:
-    """Tells whether the class of a cell has its own version of a stock method."""
-    added = set(type(cell).__mro__) - set(stock.__mro__) - {GateCell}
-    return any(methods & set(vars(cls)) for cls in added)
-
-
 def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
     """Lists the cells of a recurrent layer, with their paths inside it.
 
@@ -56,10 +50,9 @@ def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
     their names, behind the names of the stacks that a stack may hold in turn. A stack
     of the user's own, which calls its cells in its own way, counts as one cell.
     """
-    stack = keras.layers.StackedRNNCells
 
     def visit(cell, path):
-        if not isinstance(cell, stack) or _changes(cell, stack, {"call", "__call__"}):
+        if not plain_stack(cell):
             return [(path, cell)]
         inner = [(f"{path}/{part.name}", part) for part in cell.cells]
         return [leaf for place, part in inner for leaf in visit(part, place)]
@@ -149,91 +142,52 @@ class GateRecurrence:
 
         In a step that JAX compiles, only listed variables can change.
         """
-        return [*super().variables, *collect.variables(self)]
+        stock = beneath(GateRecurrence, self).variables
+        return [*stock, *collect.variables(self)]
+
+    # Keras draws the masks of a run before `inner_loop` and forgets them behind it,
+    # on the cell, for every thread. A run that somebody looks at has its own (see
+    # `inner_loop`). Both are private to Keras: if they are renamed, runs in several
+    # threads share masks again, as they do in Keras.
+
+    def _maybe_config_dropout_masks(self, *arguments):
+        if not _looks(self):
+            beneath(GateRecurrence, self)._maybe_config_dropout_masks(*arguments)
+
+    def _maybe_reset_dropout_masks(self, *arguments):
+        if not _looks(self):
+            beneath(GateRecurrence, self)._maybe_reset_dropout_masks(*arguments)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Runs the stock loop, and emits the gates to whoever wants them."""
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
-        run = super().inner_loop
-        looks = collect.looks(self, [cell for _, cell in cells_of(self)])
+        looks = _looks(self)
         if not looks:
+            run = beneath(GateRecurrence, self).inner_loop
             return run(sequences, initial_state, mask=mask, training=training)
         few = looks - {None, math.inf}
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
-        with self._set(return_sequences=keep):
-            result = run(sequences, initial_state, mask=mask, training=training)
+        layer = view(self, cell=view_of_cell(self.cell), return_sequences=keep)
+        masks = super(GateRecurrence, layer)
+        masks._maybe_config_dropout_masks(layer.cell, sequences[:, 0, :], initial_state)
+        result = _stock_loop(layer, sequences, initial_state, mask, training)
+        # So Keras marks a layer that ran on cuDNN.
+        if self.supports_jit and not layer.supports_jit:
+            self.supports_jit = False
         # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
         # (seen in 3.15.1), so its outputs do not tell the states.
         told = keep and not (self.unroll and self.zero_output_for_mask)
-        outputs = result[1] if told else None
-        call = sequences, initial_state, mask, training, outputs
+        run = _Run(
+            sequences, initial_state, mask, training, result[1] if told else None
+        )
         for rows in looks:
             if rows is None:
-                self._replay(*call, rows)
+                _replay(self, layer, run, rows)
             else:
-                self._look(*call, rows)
+                _look(self, layer, run, rows)
+        masks._maybe_reset_dropout_masks(layer.cell)
         return result
-
-    def _look(self, sequences, initial_state, mask, training, outputs, rows):
-        """Replays some rows of a batch, outside the gradient."""
-
-        def pick(values):
-            return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
-
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(backend.outside_gradient())
-            for _, cell in cells_of(self):
-                stack.enter_context(_same_dropout(cell, pick))
-            few = pick((sequences, initial_state, mask))
-            self._replay(*few, training, pick(outputs), rows)
-
-    def _replay(self, sequences, initial_state, mask, training, outputs, rows):
-        """Emits the signals of a sequence; runs it again if its outputs are lacking."""
-        if outputs is None:
-            with self._set(return_sequences=True, zero_output_for_mask=False):
-                _, outputs, _ = super().inner_loop(
-                    sequences, initial_state, mask=mask, training=training
-                )
-        mask = _mask_of_steps(mask)
-        if self.go_backwards:
-            sequences = ops.flip(sequences, axis=1)
-            mask = None if mask is None else ops.flip(mask, axis=1)
-        cells = [cell for _, cell in cells_of(self)]
-        states = iter(keras.tree.flatten(initial_state))
-        for number, cell in enumerate(cells, start=1):
-            # Copied, as a stateful layer overwrites its states in place on PyTorch.
-            first = [
-                ops.copy(ops.cast(next(states), cell.compute_dtype))
-                for _ in keras.tree.flatten(cell.state_size)
-            ]
-            last = number == len(cells)
-            hidden = outputs if last else _run(cell, sequences, first, mask, training)
-            hidden = ops.cast(hidden, cell.compute_dtype)
-            if mask is not None:
-                hidden = equations.hold(hidden, first[0], mask)
-            kind = kind_of(cell)
-            if kind is not None:
-                initial = dict(zip(kind.states, reversed(first), strict=True))
-                started_from = equations.before(hidden, first[0])
-                blocks = _blocks(cell, sequences, started_from, training)
-                signals = equations.replay(kind, blocks, hidden, initial, mask)
-                collect.emit(
-                    collect.Emission(
-                        self, cell, signals, initial, mask, self.go_backwards, rows
-                    )
-                )
-            sequences = hidden
-
-    @contextlib.contextmanager
-    def _set(self, **options):
-        """Changes options of the layer for a while: replay needs every output."""
-        before = {name: getattr(self, name) for name in options}
-        vars(self).update(options)
-        try:
-            yield
-        finally:
-            vars(self).update(before)
 
     def call(self, sequences, initial_state=None, mask=None, training=False, **others):
         """Runs the layer on a sequence."""
@@ -279,6 +233,88 @@ class GateRecurrence:
         return {**config, "return_gates": True} if self.return_gates else config
 
 
+class _Run(NamedTuple):
+    """What a layer ran on, and its outputs at every step, where these are known."""
+
+    sequences: Tensor
+    initial_state: Any
+    mask: Any
+    training: Any
+    outputs: Tensor | None
+
+
+def _looks(layer) -> set[float | None]:
+    """Returns how many rows of a layer's batch are wanted, each number once."""
+    return collect.looks(layer, [cell for _, cell in cells_of(layer)])
+
+
+def _stock_loop(layer, sequences, initial_state, mask, training):
+    """Runs Keras's loop on a view of a gate layer."""
+    return super(GateRecurrence, layer).inner_loop(
+        sequences, initial_state, mask=mask, training=training
+    )
+
+
+def _look(owner, layer, run: _Run, rows: float) -> None:
+    """Replays some rows of a batch, outside the gradient."""
+
+    def pick(values):
+        return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
+
+    with backend.outside_gradient():
+        few = [pick(part) for part in (run.sequences, run.initial_state, run.mask)]
+        few = _Run(*few, run.training, pick(run.outputs))
+        _replay(owner, view(layer, cell=view_of_cell(layer.cell, pick)), few, rows)
+
+
+def _replay(owner, layer, run: _Run, rows: float | None) -> None:
+    """Emits the signals of a sequence; runs it again if its outputs are lacking.
+
+    Args:
+        owner: The layer that ran, and whose signals they are.
+        layer: The view of it that runs here.
+        run: What it ran on.
+        rows: How many rows of the batch these are; `None` for all of them.
+    """
+    sequences, initial_state, mask, training, outputs = run
+    if outputs is None:
+        every = view(layer, return_sequences=True, zero_output_for_mask=False)
+        _, outputs, _ = _stock_loop(every, sequences, initial_state, mask, training)
+    mask = _mask_of_steps(mask)
+    if layer.go_backwards:
+        sequences = ops.flip(sequences, axis=1)
+        mask = None if mask is None else ops.flip(mask, axis=1)
+    cells = list(zip(cells_of(owner), cells_of(layer), strict=True))
+    states = iter(keras.tree.flatten(initial_state))
+    for number, ((_, own), (_, cell)) in enumerate(cells, start=1):
+        # Copied, as a stateful layer overwrites its states in place on PyTorch.
+        first = [
+            ops.copy(ops.cast(next(states), cell.compute_dtype))
+            for _ in keras.tree.flatten(cell.state_size)
+        ]
+        last = number == len(cells)
+        hidden = (
+            outputs
+            if last
+            else _run_cell(layer, cell, sequences, first, mask, training)
+        )
+        hidden = ops.cast(hidden, cell.compute_dtype)
+        if mask is not None:
+            hidden = equations.hold(hidden, first[0], mask)
+        kind = kind_of(cell)
+        if kind is not None:
+            initial = dict(zip(kind.states, reversed(first), strict=True))
+            started_from = equations.before(hidden, first[0])
+            blocks = _blocks(cell, sequences, started_from, training)
+            signals = equations.replay(kind, blocks, hidden, initial, mask)
+            collect.emit(
+                collect.Emission(
+                    owner, own, signals, initial, mask, layer.go_backwards, rows
+                )
+            )
+        sequences = hidden
+
+
 def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
     """Takes some rows of a batch, spread evenly over it, outside the gradient.
 
@@ -301,26 +337,6 @@ def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
     return ops.stop_gradient(values)
 
 
-@contextlib.contextmanager
-def _same_dropout(cell, pick):
-    """Lets a cell use, for some rows of a batch, the dropout that they were given."""
-    names = ("get_dropout_mask", "get_recurrent_dropout_mask")
-    drawn = {name: getattr(cell, name) for name in names if hasattr(cell, name)}
-    # The masks are drawn before the loop and kept: a cell that has one does not look
-    # at the step it is called with.
-    vars(cell).update(
-        {
-            name: lambda step, stock=stock: pick(stock(step))
-            for name, stock in drawn.items()
-        }
-    )
-    try:
-        yield
-    finally:
-        for name in drawn:
-            del vars(cell)[name]
-
-
 def _mask_of_steps(mask: Tensor | None) -> Tensor | None:
     """Brings a mask to `(batch, time)` booleans."""
     mask = keras.tree.flatten(mask)[0]
@@ -330,12 +346,17 @@ def _mask_of_steps(mask: Tensor | None) -> Tensor | None:
     return mask if len(mask.shape) == 2 else ops.any(mask, axis=-1)
 
 
-def _run(cell, sequences, initial_state, mask, training) -> Tensor:
+def _run_cell(layer, cell, sequences, initial_state, mask, training) -> Tensor:
     """Runs one cell of a stack on its own, and returns its output at every step."""
-    layer = keras.layers.RNN(cell, return_sequences=True, name=f"{cell.name}_alone")
-    _, outputs, _ = layer.inner_loop(
-        sequences, initial_state, mask=mask, training=training
+    alone = view(
+        layer,
+        cell=cell,
+        return_sequences=True,
+        go_backwards=False,
+        unroll=False,
+        zero_output_for_mask=False,
     )
+    _, outputs, _ = _stock_loop(alone, sequences, initial_state, mask, training)
     return outputs
 
 

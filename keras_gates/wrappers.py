@@ -8,6 +8,7 @@ from keras import ops
 from keras_gates import collect
 from keras_gates.layers import GateGRU, GateLSTM, GateRNN
 from keras_gates.recurrence import named_as_stock
+from keras_gates.views import beneath
 
 
 @named_as_stock
@@ -23,12 +24,12 @@ class GateBidirectional(keras.layers.Bidirectional):
     def _call_fused_lstm(self, *args, **kwargs):
         if collect.active():
             raise NotImplementedError
-        return super()._call_fused_lstm(*args, **kwargs)
+        return beneath(GateBidirectional, self)._call_fused_lstm(*args, **kwargs)
 
     def _call_fused_gru(self, *args, **kwargs):
         if collect.active():
             raise NotImplementedError
-        return super()._call_fused_gru(*args, **kwargs)
+        return beneath(GateBidirectional, self)._call_fused_gru(*args, **kwargs)
 
 
 @named_as_stock
@@ -44,11 +45,11 @@ class GateTimeDistributed(keras.layers.TimeDistributed):
         """Runs the layer on every frame."""
         options = {"training": training, "mask": mask}
         if not collect.active():
-            return super().call(inputs, **options)
+            return beneath(GateTimeDistributed, self).call(inputs, **options)
         if inputs.shape[1] is not None:
             join = functools.partial(collect.stack_frames, frames=inputs.shape[1])
             with collect.frames(join):
-                return super().call(inputs, **options)
+                return beneath(GateTimeDistributed, self).call(inputs, **options)
         batch, frames, *rest = ops.shape(inputs)
         if mask is not None:
             options["mask"] = ops.reshape(
@@ -57,7 +58,7 @@ class GateTimeDistributed(keras.layers.TimeDistributed):
         join = functools.partial(collect.unfold_frames, frames=frames)
         with collect.frames(join, folded=frames):
             folded = ops.reshape(inputs, (batch * frames, 1, *rest))
-            outputs = super().call(folded, **options)
+            outputs = beneath(GateTimeDistributed, self).call(folded, **options)
         return ops.reshape(outputs, (batch, frames, *ops.shape(outputs)[2:]))
 
 

@@ -14,9 +14,24 @@ def outside_gradient():
     return contextlib.nullcontext()
 
 
-def random_state_kept():
-    """Opens a context that leaves the backend's own random numbers as they were."""
-    return contextlib.nullcontext()
+class RandomNumbers:
+    """Random numbers for a run, drawn from no generator that others draw from."""
+
+    def apart(self):
+        """Opens a context in which this thread draws from them."""
+        # Keras draws by the variables of its own `SeedGenerator`.
+        return contextlib.nullcontext()
+
+
+def layout(variable):
+    """Returns how a variable is spread over devices, as Keras's `layout` takes it."""
+    return None
+
+
+def copy_values(model, variables: list, copies: list) -> None:
+    """Gives the copies of a model's variables the values that they have now."""
+    for variable, copy in zip(variables, copies, strict=True):
+        copy.assign(variable)
 
 
 def scope(model):

@@ -1,20 +1,59 @@
 """JAX, whose training step takes every variable and returns it."""
 
+import time
+
+import jax.numpy as jnp
+import keras
 import numpy as np
 from jax.experimental.sparse import BCOO
 
+
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
+    RandomNumbers,
     gather,
     outside_gradient,
     ragged,
-    random_state_kept,
     read,
     replicas,
     reset,
     scope,
     writes,
 )
+
+PATIENCE = 10.0
+"""For how many seconds a copy waits for a thread that has the variables."""
+
+
+def layout(variable):
+    """Returns how a variable is spread over devices, as Keras's `layout` takes it."""
+    # Without a distribution, Keras takes none.
+    return variable.value.sharding if keras.distribution.distribution() else None
+
+
+def copy_values(model, variables: list, copies: list) -> None:
+    """Gives the copies of a model's variables the values that they have now.
+
+    While Keras runs `fit` or `predict` on JAX, a model has no values: they are in the
+    compiled step, which uses them up. Then this waits for the thread that runs it.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            # Copied on the device: Keras's steps use up what they are given.
+            values = [jnp.copy(variable.value) for variable in variables]
+            break
+        except (RuntimeError, TypeError) as error:  # Deleted, or none.
+            if time.monotonic() > end:
+                raise RuntimeError(
+                    f"The variables of the model '{model.name}' are in use: another "
+                    "thread trains or runs it, and on JAX, Keras takes them from the "
+                    "model meanwhile. Capture when it has ended, or train with a "
+                    "`GateRecorder`, which reads a `probe` in between."
+                ) from error
+            time.sleep(0.001)
+    for copy, value in zip(copies, values, strict=True):
+        copy.assign(value)
 
 
 def run_step(model, function, variables: list, arguments: tuple):

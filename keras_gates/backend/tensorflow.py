@@ -4,9 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gates.backend.common import (  # noqa: F401
+    RandomNumbers,
+    copy_values,
     gather,
+    layout,
     outside_gradient,
-    random_state_kept,
     run_step,
     writes,
 )

@@ -1,9 +1,12 @@
 """PyTorch, alone or in several processes under `DistributedDataParallel`."""
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
+    copy_values,
+    layout,
     ragged,
     read,
     reset,
@@ -18,10 +21,52 @@ def outside_gradient():
     return torch.no_grad()
 
 
-def random_state_kept():
-    """Opens a context that leaves the backend's own random numbers as they were."""
-    # Keras draws from them for a layer with dropout even in inference.
-    return torch.random.fork_rng()
+class RandomNumbers:
+    """Random numbers for a run, drawn from no generator that others draw from.
+
+    They go on where PyTorch's own generator stands at the start.
+    """
+
+    def __init__(self):
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def apart(self):
+        """Opens a context in which this thread draws from them."""
+        return _Drawing(self._generators)
+
+
+class _Drawing(TorchFunctionMode):
+    """Draws the dropout of this thread from generators of its own.
+
+    Keras draws from PyTorch's generator for every `dropout` without a seed, and for
+    recurrent layers even in inference; for all else it has generators of its own.
+    """
+
+    def __init__(self, generators):
+        super().__init__()
+        self._generators = generators
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is not torch.nn.functional.dropout:
+            return function(*args, **kwargs)
+        return self._dropout(*args, **kwargs)
+
+    def _dropout(self, values, p=0.5, training=True, inplace=False):
+        if not training or p in (0.0, 1.0) or values.device.type == "meta":
+            return torch.nn.functional.dropout(values, p, training)
+        kept = torch.empty_like(values)
+        kept.bernoulli_(1 - p, generator=self._generator(values.device))
+        return values * kept.div_(1 - p)
+
+    def _generator(self, device):
+        if device not in self._generators:
+            generator = torch.Generator(device)
+            on_cpu = device.type == "cpu"
+            module = torch if on_cpu else torch.get_device_module(device)
+            generator.set_state(module.get_rng_state(*([] if on_cpu else [device])))
+            self._generators[device] = generator
+        return self._generators[device]
 
 
 def replicas(model) -> int:
