@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from jax.experimental.sparse import BCOO
 
-
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     RandomNumbers,
