@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.labels import distinct, labels_of, words
 from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
@@ -236,7 +237,8 @@ def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
             dead |= patient.sums[gate].largest < SHUT
     number = int(dead.sum())
     if number:
-        which = ", ".join(map(str, np.flatnonzero(dead)[:8].tolist()))
+        distinct(patient.signals, v.UNIT, "gates")
+        which = ", ".join(words(labels_of(patient.signals, v.UNIT)[dead][:8]))
         more = ", ..." if number > 8 else ""
         sentence = (
             f"{number} of {len(dead)} units in '{patient.name}' are dead ({which}"
