@@ -115,22 +115,24 @@ def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
         data: A DataArray or a Dataset.
         dim: The dimension.
     """
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     whole_numbers(axis)
     if not labelled(data, dim):
         return
     names = words(labels_of(data, dim))
-
-    def name(place: float, _: Any = None) -> str:
-        return names[int(place)] if place in range(len(names)) else ""
-
-    axis.set_major_formatter(FuncFormatter(name))
-    longest = max(map(len, names), default=0)
-    if axis.axis_name == "x" and longest > 4:  # Long ones would overlap.
-        few = max(1, 28 // longest)
-        steps = [1, 2, 5, 10]
-        axis.set_major_locator(MaxNLocator(few, integer=True, steps=steps))
+    few = 6
+    if axis.axis_name == "x":  # Long ones would overlap: the hour goes under the day.
+        names = [name.replace(" ", "\n") for name in names]
+        longest = max(len(line) for name in names for line in [*name.split("\n"), " "])
+        few = max(1, min(few, 28 // longest))
+    nice = MaxNLocator(few, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    places = range(len(names))
+    ticks = [at for at in nice.tick_values(0, len(names) - 1) if at in places]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(
+        FuncFormatter(lambda at, _: names[int(at)] if at in places else "")
+    )
 
 
 def time_label(data: Any) -> str:

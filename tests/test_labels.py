@@ -251,6 +251,7 @@ def ticks(axis, size):
     """Returns places and labels of the ticks of a figure that was drawn."""
     places = [at for at in axis.get_majorticklocs() if at in range(size)]
     names = axis.get_major_formatter().format_ticks(places)
+    names = [name.replace("\n", " ") for name in names]
     return dict(zip(map(int, places), names, strict=True))
 
 
