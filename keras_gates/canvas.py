@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
+from keras_gates.labels import labelled, labels_of, words
 
 if TYPE_CHECKING:
     import xarray
@@ -104,6 +105,39 @@ def whole_numbers(axis: Axis) -> None:
     axis.set_major_locator(
         MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     )
+
+
+def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
+    """Puts ticks at a few places along a dimension: their labels, or their positions.
+
+    Args:
+        axis: Of Axes on which the first place is at 0, the second at 1.
+        data: A DataArray or a Dataset.
+        dim: The dimension.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+    whole_numbers(axis)
+    if not labelled(data, dim):
+        return
+    names = words(labels_of(data, dim))
+    few = 6
+    if axis.axis_name == "x":  # Long ones would overlap: the hour goes under the day.
+        names = [name.replace(" ", "\n") for name in names]
+        longest = max(len(line) for name in names for line in [*name.split("\n"), " "])
+        few = max(1, min(few, 28 // longest))
+    nice = MaxNLocator(few, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    places = range(len(names))
+    ticks = [at for at in nice.tick_values(0, len(names) - 1) if at in places]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(
+        FuncFormatter(lambda at, _: names[int(at)] if at in places else "")
+    )
+
+
+def time_label(data: Any) -> str:
+    """Returns what stands under a time axis: its steps are counted, or have labels."""
+    return v.TIME if labelled(data, v.TIME) else f"{v.TIME} (step)"
 
 
 def ticks_of_steps(low: float, high: float) -> list[float]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import blocks, needed, one_layer
+from keras_gates.labels import distinct, labelled, same_labels
+from keras_gates.layerwise import blocks, needed, one_layer, only_dimensions
 from keras_gates.units import pearson
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
         A Dataset. With the dimension `pair`, "kept" and "written": `distance` between
         the values of all units together, and `quantiles`, of dimensions
         `(pair, kind, quantile)`. With the dimension `unit` of the LSTM: `matched`, the
-        GRU's unit, or -1 if there are too few; `matched_distance`, the sum of both
+        GRU's unit, or -1 if there are too few (where the GRU's units have labels, the
+        label, or NaN if there are too few); `matched_distance`, the sum of both
         distances, NaN without a match; and `correlation` in time of `forget` and
         `update` of matched units, which means something only if both layers read the
-        same input, and is NaN if their samples and steps are not as many. Distances
+        same input: NaN if they differ in the number of samples or steps, or in the
+        labels of their samples. Distances
         are those of histograms of 1,000 bins, so right to 0.002.
 
     Raises:
@@ -78,6 +81,10 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
     gru = one_layer(gru, "gru", (v.GRU.name,))
     needed(lstm, "lstm", (v.FORGET, v.INPUT))
     needed(gru, "gru", (v.UPDATE,))
+    lstm, gru = lstm[[v.FORGET, v.INPUT]], gru[[v.UPDATE]]
+    for layer, argument in ((lstm, "lstm"), (gru, "gru")):
+        only_dimensions(layer, argument)
+        distinct(layer, v.UNIT, argument)
     update = _counts(gru, v.UPDATE)
     pairs = {
         KEPT: (_counts(lstm, v.FORGET), update),
@@ -109,7 +116,7 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
                 (PAIR, "kind", "quantile"),
                 [[_quantiles(side) for side in sides] for sides in pooled.values()],
             ),
-            "matched": (v.UNIT, matched, {"long_name": "matched unit of the GRU"}),
+            "matched": _names(gru, matched),
             "matched_distance": (v.UNIT, matched_distance),
             "correlation": (v.UNIT, _correlation(lstm, gru, matched)),
         },
@@ -117,8 +124,22 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
             PAIR: list(pairs),
             "kind": [v.LSTM.name, v.GRU.name],
             "quantile": list(QUANTILES),
+            **({v.UNIT: lstm[v.UNIT]} if labelled(lstm, v.UNIT) else {}),
         },
     )
+
+
+def _names(gru: xarray.Dataset, matched: np.ndarray) -> Any:
+    """Returns the labels of the matched units; their positions, if they have none."""
+    import xarray
+
+    said = {"long_name": "matched unit of the GRU"}
+    if not labelled(gru, v.UNIT):
+        return v.UNIT, matched, said
+    labels = gru[v.UNIT].values[np.maximum(matched, 0)]
+    names = xarray.DataArray(labels, dims=v.UNIT, attrs=said)
+    # Any number may be a label, -1 too.
+    return names if (matched >= 0).all() else names.where(matched >= 0)
 
 
 def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
@@ -159,12 +180,14 @@ def _correlation(
     lstm: xarray.Dataset, gru: xarray.Dataset, matched: np.ndarray
 ) -> np.ndarray:
     """Returns the correlation in time of matched units, as far as there is one."""
+    same = all(same_labels(lstm, gru, dim) for dim in (v.SAMPLE, v.FRAME))
     # By position: coordinates would undo the matching.
     forget, update = (
         signal.drop_vars(signal.coords).transpose(..., v.UNIT)
         for signal in (lstm[v.FORGET], gru[v.UPDATE])
     )
-    if dict(forget.isel({v.UNIT: 0}).sizes) != dict(update.isel({v.UNIT: 0}).sizes):
+    sizes = [dict(signal.isel({v.UNIT: 0}).sizes) for signal in (forget, update)]
+    if not same or sizes[0] != sizes[1]:
         return np.full(len(matched), np.nan)
     partner = update.isel({v.UNIT: np.maximum(matched, 0)})
     both = forget.notnull() & partner.notnull()

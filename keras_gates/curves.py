@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.checks import positions
-from keras_gates.layerwise import name_of, needed, one_layer, one_sample
+from keras_gates.labels import labels_of, places_of, words
+from keras_gates.layerwise import (
+    name_of,
+    needed,
+    one_layer,
+    one_sample,
+    only_dimensions,
+    sample_of,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -24,20 +30,23 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     """Draws how the values of a gate, or of any signal, move over training.
 
-    The line is the median over sample, time and unit at each recorded step; the bands
-    reach from 25 to 75 % and from 5 to 95 % of the values. Masked steps are left out.
+    The line is the median over samples (and frames), time and units at each recorded
+    step; the bands reach from 25 to 75 % and from 5 to 95 % of the values. Masked steps
+    are left out.
 
     Args:
         gate: A signal of `GateRecorder.traces`, with dimensions
             `(step, sample, time, unit)` and the coordinate `epoch` along `step`:
-            finished epochs, 0 before training.
+            finished epochs, 0 before training. Or one of `GateRecorder.statistics`,
+            of one signal: `statistics["lstm/mean"].sel(gate="forget")`.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: If `gate` has no dimension `step`.
+        ValueError: If `gate` has no dimension `step`, or another one than these, such
+            as the `gate` of statistics.
         TypeError: If `gate` is not a DataArray.
 
     Example:
@@ -54,12 +63,16 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
     axes.set_xlabel("recorded step")
-    at = np.arange(gate.sizes[v.STEP])
+    at = labels_of(gate, v.STEP)
     if EPOCH in gate.coords:
         axes.set_xlabel("finished epochs")
         at = gate[EPOCH].values
-    label = f"{gate.attrs.get('long_name', gate.name or 'signal')}, median"
-    colour = canvas.SIGNAL_COLOURS.get(gate.name, "black")
+    signal, name = gate.name, gate.attrs.get("long_name", gate.name or "signal")
+    if v.GATE in gate.coords:  # A statistic, of one signal.
+        signal = str(gate[v.GATE].values)
+        name = f"{name} of {v.LONG_NAMES.get(signal, signal)}"
+    label = f"{name}, median"
+    colour = canvas.SIGNAL_COLOURS.get(signal, "black")
     axes.plot(at, median, color=colour, marker="o", markersize=3, label=label)
     band = {"color": colour, "linewidth": 0}
     axes.fill_between(at, lower, upper, alpha=0.4, label="25–75 %", **band)
@@ -126,7 +139,9 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             f"`gate` must be among those of {name_of(layer)}: "
             f"{', '.join(map(repr, known))}; got {gate!r}."
         )
-    counts = layer["histogram"].sel({v.GATE: gate}).sum(v.UNIT).compute()
+    histogram = layer["histogram"].sel({v.GATE: gate})
+    only_dimensions(histogram, "layer", (v.STEP, v.UNIT, v.BIN))
+    counts = histogram.sum(v.UNIT).compute()
     stride = -(-counts.sizes[v.STEP] // RIDGES)
     chosen = np.arange(counts.sizes[v.STEP])[::-stride][::-1]  # With the last one.
     counts = counts.isel({v.STEP: chosen})
@@ -141,7 +156,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
         axes.axhline(row, color="0.85", linewidth=0.6, zorder=row)
         ridge = {"baseline": row, "fill": True, "linewidth": 0.6, "zorder": row}
         axes.stairs(row - height, edges, **ridge, **style)
-    names, at = [str(i) for i in chosen], "recorded step"
+    names, at = words(labels_of(counts, v.STEP)), "recorded step"
     if EPOCH in counts.coords:
         names, at = [str(epoch) for epoch in counts[EPOCH].values], EPOCH
     every = max(len(chosen) // 8, 1)
@@ -157,9 +172,9 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
 def trajectories(
     layer: Any,
     *,
-    units: int | Sequence[int],
+    units: Any,
     signal: str = v.HIDDEN,
-    sample: int = 0,
+    sample: Any = None,
     values: Any = None,
     figure: Figure | None = None,
 ) -> Figure:
@@ -168,9 +183,10 @@ def trajectories(
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
             signals with dimensions `(sample, time, unit)`.
-        units: The positions of the units to draw, fifteen at most.
+        units: The units to draw, fifteen at most: their labels, or their positions
+            where units have no labels.
         signal: The signal to draw.
-        sample: The position of the sample.
+        sample: The label of the sample, or its position. Default: the first one.
         values: What the layer read in this sample, to be drawn above, of shape
             `(time,)` or `(time, feature)`. Default: nothing.
         figure: The figure to draw on. Default: a new one.
@@ -195,7 +211,7 @@ def trajectories(
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
     most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
-    units = positions("units", units, course.sizes[v.UNIT], most=most)
+    places = places_of("units", units, course, v.UNIT, most=most)
     figure = figure or canvas.new_figure(height=2.8 if values is None else 4.2)
     panels = figure.subplots(
         1 if values is None else 2,
@@ -209,18 +225,19 @@ def trajectories(
     if values is not None:
         _draw_input(panels[0], values, course)
     axes = panels[-1]
-    for unit, style in canvas.line_styles(units).items():
-        line = course.isel({v.UNIT: unit})
-        axes.plot(line.values, label=f"unit {unit}", linewidth=1.3, **style)
+    names = words(labels_of(course, v.UNIT))
+    for place, style in canvas.line_styles(places).items():
+        line = course.isel({v.UNIT: place})
+        axes.plot(line.values, label=f"unit {names[place]}", linewidth=1.3, **style)
     if signal in v.GATES:
         axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel(v.LONG_NAMES[signal].replace(" (", "\n("))
-    axes.set_xlabel("time (step)")
-    canvas.whole_numbers(axes.xaxis)
+    axes.set_xlabel(canvas.time_label(course))
+    canvas.ticks_of_places(axes.xaxis, course, v.TIME)
     style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
     axes.legend(fontsize="small", **style)
     kind = layer.attrs["kind"]
-    title = f"{name_of(layer)} ({kind}), sample {sample}"
+    title = f"{name_of(layer)} ({kind}), sample {sample_of(course)}"
     title += canvas.convention(kind, signal)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     return figure
@@ -255,6 +272,7 @@ def _check_trace(gate: Any) -> None:
             "`model.fit(..., callbacks=[GateRecorder(...)])` and take "
             "`recorder.traces['lstm/forget']`."
         )
+    only_dimensions(gate, "gate")
 
 
 def _quantiles(gate: xarray.DataArray) -> np.ndarray:

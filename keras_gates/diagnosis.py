@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates import dead
 from keras_gates import vocabulary as v
+from keras_gates.labels import distinct, labels_of, words
 from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
@@ -263,7 +264,8 @@ def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     units = dead.conditions(holds)["dead"]
     number = int(units.sum())
     if number:
-        which = ", ".join(map(str, np.flatnonzero(units)[:8].tolist()))
+        distinct(patient.signals, v.UNIT, "gates")
+        which = ", ".join(words(labels_of(patient.signals, v.UNIT)[units][:8]))
         more = ", ..." if number > 8 else ""
         sentence = (
             f"{number} of {len(units)} units in '{patient.name}' are dead ({which}"

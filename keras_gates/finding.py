@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import whole_number
+from keras_gates.checks import one_of, whole_number
+from keras_gates.labels import distinct, labels_of, same_labels
 from keras_gates.layerwise import (
     BLOCK_BYTES,
     as_tree,
@@ -28,19 +29,30 @@ TOLERANCE = 1e-9
 """What brings the labels back onto themselves scores the same, but for a rounding."""
 
 LEAST = 100
-"""Below so many permutations of the samples, no p-value could be small."""
+"""With fewer permutations of the samples, no p-value could be small."""
+
+AUC, CORRELATION = "auc", "correlation"
 
 
 def find_units(
-    gates: Any, labels: Any, *, permutations: int = 1000, seed: int = 0
+    gates: Any,
+    labels: Any,
+    *,
+    measure: str | None = None,
+    permutations: int = 1000,
+    seed: int = 0,
 ) -> pandas.DataFrame:
     """Finds the units and signals that follow something known of the data.
 
-    Of labels that are true or false, such as "inside quotation marks", "a holiday" or
-    "an anomaly", the measure is the area under the ROC curve: the share of pairs of a
-    true and a false step of which the true one has the higher value, 0.5 by chance
-    and 0 for a unit that falls silent exactly then. Of other labels it is Pearson's
-    correlation.
+    Labels of type bool, such as "inside quotation marks", "a holiday" or "an anomaly",
+    are compared with a unit by the area under the ROC curve (`auc`): the share of pairs
+    of a true and a false step of which the true one has the higher value, 0.5 by chance
+    and 0 for a unit that is always lower at true steps. Labels that are numbers are
+    compared by Pearson's correlation (`correlation`).
+
+    The type of the labels decides, and not their values: integers that happen to be 0
+    and 1 are numbers. Where they mean false and true, pass `labels == 1`, or
+    `measure="auc"`.
 
     Many units are tried, and neighbouring steps resemble each other, so some unit
     always seems to follow. The p-value takes both into account: the labels are given to
@@ -58,19 +70,24 @@ def find_units(
         labels: What is known of each step, of shape `(sample, time)`, or
             `(sample, frame, time)`. Or a DataArray with some of these dimensions. NaN
             where nothing is known.
+        measure: "auc", for labels that are true and false, or 1 and 0;
+            or "correlation". Default: "auc" for labels of type bool, "correlation"
+            for numbers.
         permutations: How many permutations or shifts are tried; of shifts as many as
             there are, at most.
         seed: Of the choice of these.
 
     Returns:
-        A table, best first, with the columns `layer`, `signal`, `unit`, `auc` (or
-        `correlation`) and `p`, corrected for the number of units and signals. A unit
+        A table, best first, with the columns `layer`, `signal`, `unit`, `auc` or
+        `correlation`, and `p`, corrected for the number of units and signals. `unit` is
+        the label of the unit, or its position where units have no labels. A unit
         that is constant has an `auc` of 0.5, or a `correlation` of NaN.
 
     Raises:
         ValueError: If the labels have another shape than a layer, other coordinates,
-            or infinite values, are the same at every real step, or if there is no
-            signal or more than one `step`.
+            or infinite values, are the same at every real step, are other numbers
+            than 0 and 1 with `measure="auc"`, or if there is no signal, a dimension
+            that is not named above, or two units with the same label.
         TypeError: If `gates` is neither a tree nor a dataset, or the labels are not
             numbers.
 
@@ -94,19 +111,29 @@ def find_units(
     import pandas
 
     permutations = whole_number("permutations", permutations, at_least=1)
+    if measure is not None:
+        one_of("measure", measure, (AUC, CORRELATION))
     layers = layers_of(as_tree(gates), v.SIGNALS)
     for layer in layers.values():
         one_moment(layer, "gates")
+        distinct(layer, v.UNIT, "gates")
     known = [
         _known(labels, layer, called(path, layer)) for path, layer in layers.items()
     ]
-    if len({real.shape for _, real in known}) > 1:
+    first = next(iter(layers.values()))
+    if len({real.shape for _, real in known}) > 1 or not all(
+        same_labels(first, layer, dim)
+        for layer in layers.values()
+        for dim in (v.SAMPLE, v.FRAME, v.TIME)
+    ):
         raise ValueError(
             "`gates` must be of layers with the same samples and steps; got "
             f"{', '.join(map(repr, layers))}. Search them one by one, such as "
             "`gates['lstm']`."
         )
     real = np.logical_and.reduce([steps for _, steps in known])
+    given = labels if hasattr(labels, "dtype") else np.asarray(labels)
+    truths = given.dtype == bool
     labels = np.where(real, known[0][0], 0)
     different = np.unique(labels[real])
     if len(different) < 2:
@@ -117,18 +144,26 @@ def find_units(
             "`labels` must differ between steps, or no unit can follow them; they are "
             f"{what or 'known at no real step'}."
         )
-    yes_or_no = set(different) == {0, 1}
+    measure = measure or (AUC if truths else CORRELATION)
+    yes_or_no = measure == AUC
+    if yes_or_no and set(different) != {0, 1}:
+        raise ValueError(
+            "`labels` must be true and false, or 1 and 0, for `measure='auc'`; they "
+            f"go from {different[0]:g} to {different[-1]:g}. Compare first, such as "
+            "`labels > 0`, or use `measure='correlation'`."
+        )
     null = _null(labels, real, permutations, np.random.default_rng(seed))
-    rows, best = [], 0.0
+    rows, units, best = [], [], 0.0
     for path, layer in layers.items():
         name = called(path, layer)
         for signal, values in layer.items():
-            for unit, column in _columns(values, real):
+            units.append(pandas.Series(labels_of(values, v.UNIT)))
+            for column in _columns(values, real):
                 score, permuted = _score(column, labels, real, null, yes_or_no)
-                rows.append((name, signal, unit, score))
+                rows.append((name, signal, score))
                 best = np.fmax(best, np.abs(permuted))
-    measure = "auc" if yes_or_no else "correlation"
-    table = pandas.DataFrame(rows, columns=["layer", "signal", "unit", measure])
+    table = pandas.DataFrame(rows, columns=["layer", "signal", measure])
+    table.insert(2, "unit", pandas.concat(units, ignore_index=True))
     strength = table[measure].abs()
     reached = np.searchsorted(np.sort(best), strength - TOLERANCE)
     table["p"] = (1 + len(best) - reached) / (1 + len(best))
@@ -191,15 +226,13 @@ def _known(
     return given, real & ~np.isnan(given)
 
 
-def _columns(
-    signal: xarray.DataArray, real: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields units and their values at the real steps; a few at a time are read."""
+def _columns(signal: xarray.DataArray, real: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields each unit's values at the real steps; a few units at a time are read."""
     number = max(BLOCK_BYTES // (real.size * signal.dtype.itemsize), 1)
     for start in range(0, signal.sizes[v.UNIT], number):
         some = in_order(signal).isel({v.UNIT: slice(start, start + number)})
-        for offset, column in enumerate(some.transpose(v.UNIT, ...).values):
-            yield start + offset, column[real]
+        for column in some.transpose(v.UNIT, ...).values:
+            yield column[real]
 
 
 def _null(

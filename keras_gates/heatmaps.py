@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import name_of, one_layer, one_sample
+from keras_gates.labels import labelled, same_labels
+from keras_gates.layerwise import name_of, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray
@@ -44,7 +45,7 @@ PAIR_TITLES = v.LONG_NAMES | {
 def gates(
     node: Any,
     *,
-    sample: int = 0,
+    sample: Any = None,
     signals: Sequence[str] | None = None,
     figure: Figure | None = None,
 ) -> Figure:
@@ -57,7 +58,8 @@ def gates(
     Args:
         node: A layer of what `capture` returns: a DataTree node or a Dataset, its
             signals with dimensions `(sample, time, unit)`.
-        sample: The position of the sample to draw.
+        sample: The label of the sample to draw, or its position where samples have no
+            labels. Default: the first one.
         signals: The signals to draw. Default: every signal of the layer.
         figure: The figure to draw on. Default: a new one.
 
@@ -85,16 +87,16 @@ def gates(
     grid = figure.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
         _draw_column(panels, [picture[name] for name in names])
-    title = f"{name_of(picture)} ({picture.attrs['kind']}), sample {sample}"
+    title = f"{name_of(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
     if picture.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
     title += canvas.convention(picture.attrs["kind"])
-    _finish(figure, grid, title)
+    _finish(figure, grid, title, picture)
     return figure
 
 
 def pair(
-    lstm: Any, gru: Any, *, sample: int = 0, figure: Figure | None = None
+    lstm: Any, gru: Any, *, sample: Any = None, figure: Figure | None = None
 ) -> Figure:
     """Draws an LSTM and a GRU side by side, as they read the same input.
 
@@ -108,7 +110,8 @@ def pair(
         lstm: An LSTM layer of what `capture` returns: a DataTree node or a Dataset,
             its signals with dimensions `(sample, time, unit)`.
         gru: A GRU layer that was captured on the same input.
-        sample: The position of the sample to draw, in both.
+        sample: The label of the sample to draw, in both, or its position where samples
+            have no labels. Default: the first one of `lstm`.
         figure: The figure to draw on. Default: a new one.
 
     Returns:
@@ -116,7 +119,7 @@ def pair(
 
     Raises:
         ValueError: If the layers are not an LSTM and a GRU in this order, their
-            numbers of steps differ, or there are other dimensions.
+            numbers or labels of time steps differ, or there are other dimensions.
         IndexError: If the sample is not there.
         TypeError: If one of them is not a layer.
 
@@ -132,8 +135,19 @@ def pair(
         Chung, Gulcehre, Cho and Bengio (2014), Empirical Evaluation of Gated
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
-    left = one_sample(one_layer(lstm, "lstm", (v.LSTM.name,)), sample)
-    right = one_sample(one_layer(gru, "gru", (v.GRU.name,)), sample)
+    lstm = one_layer(lstm, "lstm", (v.LSTM.name,))
+    gru = one_layer(gru, "gru", (v.GRU.name,))
+    left = one_sample(lstm, sample)
+    if sample is None and labelled(lstm, v.SAMPLE) and labelled(gru, v.SAMPLE):
+        sample = left[v.SAMPLE].values[()]
+    right = one_sample(gru, sample)
+    if left.sizes[v.TIME] == right.sizes[v.TIME] and not same_labels(
+        left, right, v.TIME
+    ):
+        raise ValueError(
+            "`lstm` and `gru` must have read the same input; the labels of their time "
+            "steps differ. Capture both on the same `x`."
+        )
     if left.sizes[v.TIME] != right.sizes[v.TIME]:
         raise ValueError(
             f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "
@@ -151,9 +165,10 @@ def pair(
         _colour_bar(grid[:gate_rows], canvas.GATE_LABEL)
     for row in range(gate_rows, len(rows)):
         _colour_bar(grid[row : row + 1], v.LONG_NAMES[rows[row][0]])
-    title = f"{name_of(left)} (LSTM) beside {name_of(right)} (GRU), sample {sample}"
+    title = f"{name_of(left)} (LSTM) beside {name_of(right)} (GRU), "
+    title += f"sample {sample_of(left)}"
     title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
-    _finish(figure, grid, title)
+    _finish(figure, grid, title, left)
     return figure
 
 
@@ -163,7 +178,7 @@ def strip(layer: xarray.Dataset) -> Figure:
     Args:
         layer: The dataset of a layer, of dimensions `(sample, time, unit)`.
     """
-    picture = one_sample(layer, 0)
+    picture = one_sample(layer, None)
     figure = canvas.new_figure(height=1.25)
     grid = figure.subplots(1, len(picture.data_vars), squeeze=False)
     for axes, (name, signal) in zip(grid.flat, picture.items(), strict=True):
@@ -172,7 +187,7 @@ def strip(layer: xarray.Dataset) -> Figure:
     grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
     grid[0, 0].set_xlabel("time", fontsize="small")
     keep = v.KINDS[layer.attrs["kind"]].keep
-    title = f"{name_of(layer)} ({layer.attrs['kind']}), sample 0"
+    title = f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(picture)}"
     title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
     figure.suptitle(title, fontsize="small", parse_math=False)
     return figure
@@ -237,8 +252,8 @@ def _heat_map(
     axes.set_title(title, fontsize="small")
     axes.set_ylabel(v.UNIT, fontsize="small")
     axes.tick_params(labelsize="small")
-    canvas.whole_numbers(axes.xaxis)
-    canvas.whole_numbers(axes.yaxis)
+    canvas.ticks_of_places(axes.xaxis, signal, v.TIME)
+    canvas.ticks_of_places(axes.yaxis, signal, v.UNIT)
 
 
 def _colour_bar(panels: np.ndarray, label: str) -> None:
@@ -249,13 +264,15 @@ def _colour_bar(panels: np.ndarray, label: str) -> None:
     bar.ax.tick_params(labelsize="small")
 
 
-def _finish(figure: Figure, grid: np.ndarray, title: str) -> None:
+def _finish(
+    figure: Figure, grid: np.ndarray, title: str, picture: xarray.Dataset
+) -> None:
     """Writes what belongs to the whole: title, time axes, and what hatching means."""
     from matplotlib.patches import Patch
 
     for panels in grid.T:
         lowest = [axes for axes in panels if axes.images][-1]
-        lowest.set_xlabel("time (step)", fontsize="small")
+        lowest.set_xlabel(canvas.time_label(picture), fontsize="small")
         lowest.tick_params(labelbottom=True)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     images = [image for axes in grid.flat for image in axes.images]

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates.checks import kind_of
+from keras_gates.labels import labelled, labels_of, place_of, words
 from keras_gates.tree import depth_first, grow, recurrent
 from keras_gates.vocabulary import FRAME, KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
 
 if TYPE_CHECKING:
     import xarray
+
+DIMENSIONS = (STEP, SAMPLE, FRAME, TIME, UNIT)
+"""Of signals, in the usual order. None of them has another one."""
 
 BLOCK_BYTES = 2**26
 """How much of data that may lie on disk is read at a time."""
@@ -23,11 +27,40 @@ def reduced(signal: xarray.DataArray) -> list[str]:
     return [dim for dim in signal.dims if dim not in (STEP, UNIT)]
 
 
+def only_dimensions(
+    data: Any, argument: str, allowed: Sequence[str] = DIMENSIONS, name: str = ""
+) -> None:
+    """Raises an error if data have other dimensions, which nobody named.
+
+    Args:
+        data: A DataArray or a Dataset.
+        argument: The name of the argument that it was given as.
+        allowed: The dimensions that it may have.
+        name: Which layer of the argument it is.
+    """
+    others = [str(dim) for dim in data.dims if dim not in allowed]
+    if not others:
+        return
+    ways = [
+        f"`.sel({dim}={labels_of(data, dim)[0].item()!r})`"
+        if dim in data.coords and data.sizes[dim]
+        else f"`.isel({dim}=0)`"
+        for dim in others
+    ]
+    where = f"'{name}' of `{argument}`" if name else f"`{argument}`"
+    raise ValueError(
+        f"{where} must have no dimensions but {', '.join(allowed)}; it has "
+        f"{', '.join(map(repr, others))}. Choose one place along it, such as "
+        f"{' and '.join(ways)}."
+    )
+
+
 def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any:
     """Applies a measure to the wanted signals of whatever xarray object it gets."""
     import xarray
 
     if isinstance(gates, xarray.DataArray):
+        only_dimensions(gates, "gates")
         return measure(gates)
     return of_each_layer(
         gates,
@@ -81,6 +114,8 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
         if names:
             path = "/" if node is tree else node.relative_to(tree)
             layers[path] = node.to_dataset()[names]
+            name = called(path, layers[path]) if path != "/" else ""
+            only_dimensions(layers[path], "gates", name=name)
     if not layers:
         have = [repr(name) for node in depth_first(tree) for name in node.data_vars]
         if "'histogram'" in have:
@@ -160,30 +195,50 @@ def one_moment(layer: Any, argument: str) -> None:
 
 
 def one_sample(
-    layer: xarray.Dataset, sample: int, signals: Sequence[str] | None = None
+    layer: xarray.Dataset, sample: Any, signals: Sequence[str] | None = None
 ) -> xarray.Dataset:
     """Returns the signals of one sample, each with the dimensions (time, unit).
 
     Args:
         layer: The dataset of a layer.
-        sample: The position of the sample.
+        sample: The label of the sample, or its position where samples have no labels.
+            `None`: the first one.
         signals: The names of the signals. Default: every one that is there.
+
+    Returns:
+        A dataset in memory, whose coordinate `sample` says which one it is.
     """
     layer = layer[_chosen(layer, signals)]
     wanted, dims = (SAMPLE, TIME, UNIT), tuple(layer.sizes)
     if set(dims) != set(wanted):
         others = [dim for dim in dims if dim not in wanted]
+        missing = [dim for dim in wanted if dim not in dims]
         raise ValueError(
             f"The signals of {name_of(layer)} must have the dimensions {wanted} and no "
             f"others; the layer has {dims}."
             + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
+            + "".join(f" Keep one `{dim}` with a list: `[0]`." for dim in missing)
         )
-    if not 0 <= sample < layer.sizes[SAMPLE]:
+    samples = layer.sizes[SAMPLE]
+    if not samples:
+        raise ValueError(f"{name_of(layer)} has no sample: nothing can be drawn.")
+    try:
+        place = 0 if sample is None else place_of("sample", sample, layer, SAMPLE)
+    except IndexError:
+        if labelled(layer, SAMPLE):
+            raise
         raise IndexError(
-            f"`sample` must be from 0 to {layer.sizes[SAMPLE] - 1}: {name_of(layer)} "
-            f"has {layer.sizes[SAMPLE]} samples; got {sample}."
-        )
-    return layer.isel({SAMPLE: sample}).transpose(TIME, UNIT).compute()
+            f"`sample` must be from 0 to {samples - 1}: {name_of(layer)} has {samples} "
+            f"samples; got {sample}."
+        ) from None
+    label = labels_of(layer, SAMPLE)[place]
+    picture = layer.isel({SAMPLE: place}, drop=True).transpose(TIME, UNIT)
+    return picture.compute().assign_coords({SAMPLE: label})
+
+
+def sample_of(picture: Any) -> str:
+    """Returns which sample `one_sample` returned, in words."""
+    return words(np.atleast_1d(picture[SAMPLE].values))[0]
 
 
 def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:

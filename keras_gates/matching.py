@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of, position, positions, whole_number
-from keras_gates.layerwise import blocks, in_order, needed
+from keras_gates.checks import kind_of, whole_number
+from keras_gates.labels import (
+    distinct,
+    labelled,
+    labels_of,
+    place_of,
+    places_of,
+    word,
+)
+from keras_gates.layerwise import blocks, in_order, needed, only_dimensions
 from keras_gates.tree import recurrent
 
 if TYPE_CHECKING:
@@ -22,9 +29,9 @@ def match(
     gates: Any,
     *,
     layer: str,
-    units: int | Sequence[int],
-    span: tuple[int, int],
-    sample: int = 0,
+    units: Any,
+    span: tuple[Any, Any],
+    sample: Any = None,
     signal: str = v.HIDDEN,
     count: int = 10,
 ) -> pandas.DataFrame:
@@ -36,20 +43,24 @@ def match(
     Args:
         gates: A tree of layers, their signals with dimensions `(sample, time, unit)`.
         layer: The path of the layer, such as "lstm".
-        units: The unit, or the units.
-        span: The first step, and the one behind the last, as in a slice.
-        sample: The position of the sample.
+        units: The unit, or the units: labels, or positions where there are none.
+        span: The first step, and the one after the last, as in
+            `isel(time=slice(*span))`. Where time has labels, the labels of the first
+            and of the last step, as in `sel(time=slice(*span))`, which holds both.
+        sample: The label of the sample, or its position. Default: the first one.
         signal: The signal to compare.
         count: How many places to return.
 
     Returns:
         A table, best first, with the columns `sample`, `start` and `stop` of the
-        places, which do not overlap, and `distance`: the root mean square difference
+        places, which do not overlap, given as `sample` and `span` are: by labels where
+        there are some; and `distance`: the root mean square difference
         over steps and units, 0 for the same course. Places with masked steps are left
         out, and the span itself.
 
     Raises:
-        ValueError: If there is no such layer or signal, or the span has masked steps.
+        ValueError: If there is no such layer or signal, the span has masked steps, or
+            two samples, time steps or units have the same label.
         IndexError: If there is no such unit, sample or span.
         TypeError: If `gates` is not a tree, or a position is not a whole number.
 
@@ -70,30 +81,59 @@ def match(
     import pandas
 
     values = in_order(_signal_of(gates, layer, signal))
-    steps = values.sizes[v.TIME]
-    sample = position("sample", sample, values.sizes[v.SAMPLE])
-    units = positions("units", units, values.sizes[v.UNIT])
+    for dim in (v.SAMPLE, v.TIME, v.UNIT):
+        distinct(values, dim, "gates")
+    chosen = 0 if sample is None else place_of("sample", sample, values, v.SAMPLE)
+    units = places_of("units", units, values, v.UNIT)
+    start, stop = _edges(span, values)
+    count = whole_number("count", count, at_least=1)
+    of_units = values.isel({v.UNIT: units})
+    wanted = of_units.isel({v.SAMPLE: chosen, v.TIME: slice(start, stop)})
+    wanted = wanted.values.astype(np.float64)
+    if not np.isfinite(wanted).all():
+        raise ValueError(
+            f"`span` must have no masked step; {span!r} of sample "
+            f"{word(values, v.SAMPLE, chosen)} in '{layer}' has one, or a value that "
+            "is not finite."
+        )
+    distances = np.concatenate(
+        [_distances(block, wanted) for block in blocks(of_units)]
+    )
+    found = np.reshape(_apart(distances, (chosen, start), stop - start, count), (-1, 2))
+    samples, starts = found.T.astype(int)
+    ends = starts + stop - start
+    times = labels_of(values, v.TIME)
+    return pandas.DataFrame(
+        {
+            v.SAMPLE: labels_of(values, v.SAMPLE)[samples],
+            "start": times[starts],
+            # A slice of labels ends with its last step, one of positions after it.
+            "stop": times[ends - 1] if labelled(values, v.TIME) else ends,
+            "distance": distances[samples, starts],
+        }
+    )
+
+
+def _edges(span: Any, values: xarray.DataArray) -> tuple[int, int]:
+    """Returns the position of the first step of a span, and of the one after it."""
     if not isinstance(span, (tuple, list)) or len(span) != 2:
         raise TypeError(f"`span` must be (start, stop); got {span!r}.")
+    steps = values.sizes[v.TIME]
+    if labelled(values, v.TIME):
+        start, last = (place_of("span", edge, values, v.TIME) for edge in span)
+        if start > last:
+            raise IndexError(
+                "`span` must be the labels of a first and of a last time step, in the "
+                f"order of the data; got {span!r}."
+            )
+        return start, last + 1
     start, stop = (whole_number("span", edge, at_least=0) for edge in span)
     if not start < stop <= steps:
         raise IndexError(
             f"`span` must be (start, stop) with 0 <= start < stop <= {steps}; got "
             f"{span!r}."
         )
-    count = whole_number("count", count, at_least=1)
-    values = values.isel({v.UNIT: units})
-    wanted = values.isel({v.SAMPLE: sample, v.TIME: slice(start, stop)})
-    wanted = wanted.values.astype(np.float64)
-    if not np.isfinite(wanted).all():
-        raise ValueError(
-            f"`span` must have no masked step; {span!r} of sample {sample} in "
-            f"'{layer}' has one, or a value that is not finite."
-        )
-    distances = np.concatenate([_distances(block, wanted) for block in blocks(values)])
-    found = _apart(distances, (sample, start), stop - start, count)
-    rows = [(i, t, t + stop - start, distances[i, t]) for i, t in found]
-    return pandas.DataFrame(rows, columns=[v.SAMPLE, "start", "stop", "distance"])
+    return start, stop
 
 
 def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
@@ -124,6 +164,7 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
         raise ValueError(
             f"'{layer}' has frames. Choose one with `gates.isel(frame=0)`."
         )
+    only_dimensions(dataset[signal], "gates", (v.SAMPLE, v.TIME, v.UNIT), name=layer)
     return dataset[signal]
 
 

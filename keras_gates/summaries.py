@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_gates.layerwise import called, layers_of
+from keras_gates.layerwise import called, layers_of, one_moment
 from keras_gates.measures import saturation
 from keras_gates.vocabulary import GATES, SIGNALS
 
@@ -30,7 +30,8 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
         and `right` are those of `saturation`, NaN for what is not a gate.
 
     Raises:
-        ValueError: If there is no signal in the tree.
+        ValueError: If there is no signal in the tree, or there is more than one
+            `step` of training, or a dimension that signals do not have.
         TypeError: If `gates` is not a tree.
 
     Example:
@@ -51,6 +52,7 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
         )
     rows = {}
     for path, layer in layers_of(gates, SIGNALS).items():
+        one_moment(layer, "gates")
         name = called(path, layer)
         rows |= {(name, signal): _row(values) for signal, values in layer.items()}
     index = pandas.MultiIndex.from_tuples(rows, names=["layer", "signal"])

@@ -11,8 +11,15 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of, position
-from keras_gates.layerwise import name_of, needed, one_layer, one_sample
+from keras_gates.checks import kind_of
+from keras_gates.labels import labels_of, place_of, word, words
+from keras_gates.layerwise import (
+    name_of,
+    needed,
+    one_layer,
+    one_sample,
+    sample_of,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -36,9 +43,9 @@ def text(
     layer: Any,
     tokens: str | Sequence[str],
     *,
-    unit: int,
+    unit: Any,
     signal: str = v.HIDDEN,
-    sample: int = 0,
+    sample: Any = None,
     figure: Figure | None = None,
 ) -> Figure:
     """Draws a text, the value of a unit as the colour behind each character or word.
@@ -50,9 +57,9 @@ def text(
             signals with dimensions `(sample, time, unit)`.
         tokens: What the layer read in this sample: a string, a character for each
             step, or the words. Of a padded sample those of the real steps are enough.
-        unit: The position of the unit.
+        unit: The label of the unit, or its position where units have no labels.
         signal: The signal to draw.
-        sample: The position of the sample.
+        sample: The label of the sample, or its position. Default: the first one.
         figure: The figure to draw on. Default: a new one, as high as the text needs.
 
     Returns:
@@ -61,7 +68,7 @@ def text(
 
     Raises:
         ValueError: If the signal is not there, or there are more or fewer tokens than
-            steps.
+            steps, or two units or samples have the label that was given.
         IndexError: If there is no such unit or sample.
         TypeError: If `layer` is not a layer, or a token is not a string.
 
@@ -80,16 +87,17 @@ def text(
     layer = one_layer(layer, "layer")
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
-    unit = position("unit", unit, course.sizes[v.UNIT])
+    place = place_of("unit", unit, course, v.UNIT)
     tokens, steps = _beside(tokens, course)
-    values = course.isel({v.UNIT: unit}).values[steps]
+    values = course.isel({v.UNIT: place}).values[steps]
     scale = _scale(signal, values)
-    label = f"{v.LONG_NAMES[signal]} of unit {unit} in {name_of(layer)}"
-    label += f" ({layer.attrs['kind']}), sample {sample}"
+    label = f"{v.LONG_NAMES[signal]} of unit {word(course, v.UNIT, place)} in "
+    label += f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(course)}"
     label += canvas.convention(layer.attrs["kind"], signal)
     figure = _draw(tokens, values, scale, label, figure)
     # A notebook asks what it shows for this method, and prefers it to a picture.
-    figure._repr_html_ = functools.partial(_html, tokens, steps, values, scale, label)
+    names = words(labels_of(course, v.TIME)[steps])
+    figure._repr_html_ = functools.partial(_html, tokens, names, values, scale, label)
     return figure
 
 
@@ -190,14 +198,14 @@ def _draw(
 
 def _html(
     tokens: list[str],
-    steps: np.ndarray,
+    names: list[str],
     values: np.ndarray,
     scale: ScalarMappable,
     label: str,
 ) -> str:
     gap = " " if any(len(token) > 1 for token in tokens) else ""
     spans = []
-    for step, token, value in zip(steps, tokens, values, strict=True):
+    for name, token, value in zip(names, tokens, values, strict=True):
         ground, ink = _colours(scale, value)
         shown = html.escape(
             "".join(SHOWN.get(character, character) for character in token)
@@ -205,7 +213,7 @@ def _html(
         shown += "\n" if token.endswith("\n") else ""
         told = "no value" if np.isnan(value) else f"{value:.4f}"
         spans.append(
-            f'<span title="step {step}: {told}" '
+            f'<span title="step {html.escape(name)}: {told}" '
             f'style="background:{ground};color:{ink}">{shown}</span>'
         )
     low, high = scale.get_clim()

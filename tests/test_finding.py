@@ -186,14 +186,40 @@ def test_labels_may_be_named_unknown_or_given_for_some_dimensions():
     named = xarray.DataArray(labels.T, dims=("time", "sample"))
     wanted = stats.find_units(gates, labels)
     assert stats.find_units(gates, named).equals(wanted)
-    assert stats.find_units(gates, labels.astype(int)).equals(wanted)
+    assert stats.find_units(gates, labels.astype(int), measure="auc").equals(wanted)
     hours = xarray.DataArray(np.arange(40) % 24 < 8, dims="time")
     every = np.broadcast_to(hours.values, (6, 40))
     assert stats.find_units(gates, hours).equals(stats.find_units(gates, every))
     some = labels.astype(float)
     some[2:] = np.nan
     few = stats.find_units(gates.isel(sample=slice(2)), labels[:2])
-    assert stats.find_units(gates, some).equals(few)
+    assert stats.find_units(gates, some, measure="auc").equals(few)
+
+
+@once
+def test_the_type_of_the_labels_or_the_caller_chooses_the_measure():
+    gates = dataset()
+    inside = noise((6, 40), 1) > 0
+    depth = inside.astype(int)
+    for values in (
+        inside,
+        inside.tolist(),
+        xarray.DataArray(inside, dims=DIMENSIONS[:2]),
+    ):
+        assert "auc" in stats.find_units(gates, values)
+    for values in (depth, depth.tolist(), depth * 2, depth.astype(float), depth - 1):
+        assert "correlation" in stats.find_units(gates, values)
+    # A slice without the deeper levels has the column of the whole.
+    depth[3:] *= 2
+    for part in (slice(None), slice(3)):
+        found = stats.find_units(gates.isel(sample=part), depth[part])
+        assert list(found) == ["layer", "signal", "unit", "correlation", "p"]
+    by_hand = stats.find_units(gates, inside.astype(int))
+    assert stats.find_units(gates, inside, measure="correlation").equals(by_hand)
+    with pytest.raises(ValueError, match="for `measure='auc'`; they go from 0 to 2"):
+        stats.find_units(gates, depth, measure="auc")
+    with pytest.raises(ValueError, match="`measure` must be one of 'auc', 'corr"):
+        stats.find_units(gates, depth, measure="AUC")
 
 
 @once

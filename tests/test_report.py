@@ -318,6 +318,51 @@ def test_sample_layer_and_unit_change_what_is_drawn(opened):
     assert f"reset {value:.4f}" in page.text("#reading")
 
 
+@pytest.mark.parametrize("units", [[4, 9, -2], ["x1", "x0", "y"]], ids=str)
+def test_labels_are_what_a_page_says_and_takes(opened, units):
+    days = np.arange("2024-01-01", "2024-01-13", dtype="datetime64[D]").astype("M8[ns]")
+    plain = layer(LSTM, (3, 12, 3))
+    gates = plain.assign_coords(unit=units, sample=[17, 3, 8], time=days)
+    page = opened(gates)
+    assert page.text("#sample-name") == "sample 17"
+    told = page.hover(1, 0, 5, 2)
+    assert f"unit {units[2]}, step 2024-01-06, sample 17" in told
+    np.testing.assert_allclose(page.image(1, 0), plain["forget"][0], atol=1e-5)
+    page.fill("#unit", units[1])
+    assert page.page.input_value("#unit") == str(units[1])
+    assert page.text("#unit-0-0 .title") == f"Unit {units[1]}"
+    lines = page.source("line-0-0-lines")["y"]
+    np.testing.assert_allclose(lines[0], plain["input"][0, :, 1], atol=1e-5)
+    page.fill("#step", "2024-01-03")
+    assert f"unit {units[1]}, step 2024-01-03" in page.text("#reading")
+    assert f"input {float(plain['input'][0, 2, 1]):.4f}" in page.text("#reading")
+    page.fill("#step", "2030-01-01")  # No such day: the one before stays.
+    assert page.page.input_value("#step") == "2024-01-03"
+    page.fill("#from", "2024-01-02")
+    page.fill("#to", "2024-01-02")
+    page.page.evaluate("find('threshold').value = 0.05")
+    page.choose("#side", "above")
+    page.page.evaluate("ask()")
+    page.settle()
+    assert "sample 17: steps 2024-01-02 to 2024-01-02" in page.text("#found")
+    shown = page.page.locator("#units-found button").all_inner_texts()
+    keep = page.page.input_value("#signal")
+    on = np.flatnonzero(plain[keep][0, 1] > 0.05)
+    assert len(on) and shown == [str(units[n]) for n in on]
+    ticks = page.page.evaluate(
+        """() => ["map-0-0-time", "map-0-0-units"].map((name) => [
+            ...Bokeh.documents[0].get_model_by_name(name).major_label_overrides
+               .values()])"""
+    )
+    assert ticks == [[str(day)[:10] for day in days], list(map(str, units))]
+    names = page.page.evaluate(
+        """() => Bokeh.documents.flatMap((one) => [...one._all_models.values()])
+            .filter((one) => one.type === "ColumnDataSource" && "unit" in one.data)
+            .map((one) => Array.from(one.data.unit))"""
+    )
+    assert all(sorted(some) == sorted(map(str, units)) for some in names) and names
+
+
 def test_a_click_on_a_cell_draws_its_unit(opened):
     gates = layer()
     page = opened(gates)

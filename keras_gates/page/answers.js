@@ -17,7 +17,8 @@ function query() {
 const counted = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 
 function spanWords(layer, { item, start, stop }) {
-  return `sample ${labelOf(layer, item)}: steps ${start} to ${stop}`;
+  const steps = `steps ${stepWords(layer, start)} to ${stepWords(layer, stop)}`;
+  return `sample ${labelOf(layer, item)}: ${steps}`;
 }
 
 /** Finds the units and the places. What was asked since then is answered instead. */

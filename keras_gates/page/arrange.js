@@ -74,6 +74,9 @@ function labelOf(layer, item) {
   return frame === null ? `${sample}` : `${sample}, frame ${frame}`;
 }
 
+/** A time step in words: its label, where there is one, or its number. */
+const stepWords = (layer, step) => layer.times?.[step] ?? `${step}`;
+
 /** Where the right layer has the sample that the left one shows; -1 if nowhere. */
 function itemBeside(left, right, item) {
   const [sample, frame] = left.items[item];

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import layers_of
+from keras_gates.labels import distinct, labels_of, word
+from keras_gates.layerwise import DIMENSIONS, layers_of
 from keras_gates.tree import depth_first
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray
-
-DIMENSIONS = (v.STEP, v.SAMPLE, v.FRAME, v.TIME, v.UNIT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,14 @@ class Layer:
     def size(self, dim: str) -> int:
         """Returns the length of a dimension, 1 if it is not there."""
         return self.data.sizes.get(dim, 1)
+
+    def labels(self, dim: str) -> np.ndarray:
+        """Returns the labels along a dimension, or the positions without any."""
+        return labels_of(self.data, dim)
+
+    def word(self, dim: str, place: int) -> str:
+        """Returns the label of a place, as it is written in a sentence."""
+        return word(self.data, dim, place)
 
     def last(self) -> xarray.Dataset:
         """Returns all of it at the last step of training, under the page's name."""
@@ -117,6 +125,8 @@ def _in_order(data: xarray.Dataset, name: str) -> xarray.Dataset:
         raise ValueError(f"{name!r} has no {empty[0]}: there is nothing to show.")
     if v.SAMPLE not in data.dims:
         data = data.expand_dims(v.SAMPLE)
+    for dim in data.dims:
+        distinct(data, dim, f"gates[{name!r}]")
     return data.transpose(*DIMENSIONS, missing_dims="ignore")
 
 

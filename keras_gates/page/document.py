@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates import canvas, heatmaps
 from keras_gates import vocabulary as v
+from keras_gates.labels import labelled, words
 from keras_gates.layerwise import longest_sequence
 from keras_gates.page import encoding, figures, thinning
 from keras_gates.page.content import Layer
@@ -162,10 +163,13 @@ def _layer(
         "kind": layer.kind.name,
         "backward": layer.backward,
         "total": layer.size(v.UNIT),
-        "units": part.units.tolist(),
+        "units": _plain(layer.labels(v.UNIT)[part.units]),
         "steps": part.times,
+        "times": words(layer.labels(v.TIME)[: part.times])
+        if labelled(layer.data, v.TIME)
+        else None,
         "items": _items(layer, part),
-        "moments": _moments(data, part),
+        "moments": _moments(layer, data, part),
         "signals": signals,
         "threshold": next(s for s in (layer.kind.keep, *signals) if s in signals),
         "orders": orders(overview, part.units, states),
@@ -205,26 +209,33 @@ def _lines(array: np.ndarray, layer: Layer) -> str:
 
 
 def _items(layer: Layer, part: Part) -> list[list[int | None]]:
-    """Returns the numbers of sample and frame of each line."""
+    """Returns the labels, or numbers, of sample and frame of each line."""
     framed = v.FRAME in layer.data.dims
-    frames = part.frames.tolist() if framed else [None]
-    return [[sample, frame] for sample in part.samples.tolist() for frame in frames]
+    frames = _plain(layer.labels(v.FRAME)[part.frames]) if framed else [None]
+    samples = _plain(layer.labels(v.SAMPLE)[part.samples])
+    return [[sample, frame] for sample in samples for frame in frames]
 
 
-def _moments(data: xarray.Dataset, part: Part) -> list[str]:
+def _plain(labels: np.ndarray) -> list[int | str]:
+    """Returns labels as JSON has them: whole numbers, or else words."""
+    return labels.tolist() if labels.dtype.kind in "iu" else words(labels)
+
+
+def _moments(layer: Layer, data: xarray.Dataset, part: Part) -> list[str]:
     """Returns words for each step of training on the page."""
     if v.STEP not in data.dims:
         return ["as captured"]
     if "epoch" not in data.coords:
-        return [f"step {moment}" for moment in part.moments]
+        steps = layer.labels(v.STEP)[part.moments]
+        return [f"step {step}" for step in words(steps)]
     epochs = data["epoch"].values.tolist()
-    words = [f"epoch {epoch}" for epoch in epochs]
+    said = [f"epoch {epoch}" for epoch in epochs]
     if "batch" in data.coords:
         batches = data["batch"].values.tolist()
-        words = [f"{w}, batch {b}" for w, b in zip(words, batches, strict=True)]
+        said = [f"{s}, batch {b}" for s, b in zip(said, batches, strict=True)]
     # A trace that was recorded before training has the epoch 0.
-    pairs = zip(words, epochs, strict=True)
-    return [word if epoch else "before training" for word, epoch in pairs]
+    pairs = zip(said, epochs, strict=True)
+    return [one if epoch else "before training" for one, epoch in pairs]
 
 
 def _longest(layer: Layer) -> int:

@@ -53,6 +53,7 @@ function picture(signal, order, across, up, steps, [low, high]) {
 /** Draws a heat map; returns how many steps and units a pixel stands for. */
 function drawMap(name, { signal, side }, order, look, [width, height]) {
   const { steps } = side.layer;
+  nameSteps(name, side.layer);
   const across = groups(look, steps, width - EDGE);
   const up = groups({ from: 0, to: order.length - 1 }, order.length, height - 30);
   const [low, high] = look.limits;
@@ -71,6 +72,18 @@ function drawMap(name, { signal, side }, order, look, [width, height]) {
     order.map((unit, place) => [place, String(side.layer.units[unit])]),
   );
   return [across.size, up.size];
+}
+
+const named = new Map();
+
+/** Writes the labels of the time steps, if they have some, under a figure. */
+function nameSteps(name, layer) {
+  if (named.get(name) === layer) return;
+  named.set(name, layer);
+  const labels = (layer.times ?? []).map((label, step) => [step, label]);
+  const axis = model(`${name}-time`);
+  axis.major_label_overrides = new Map(labels);
+  if (axis.axis_label) axis.axis_label = layer.times ? "time" : "time (step)";
 }
 
 /** Marks units at the left end of a span. */
@@ -109,7 +122,9 @@ function points(valueAt, shown, steps) {
 }
 
 /** Draws lines, each `{valueAt, colour}`, on an axis that holds them all. */
-function drawLines(name, lines, shown, steps, limits) {
+function drawLines(name, lines, shown, layer, limits) {
+  const { steps } = layer;
+  nameSteps(name, layer);
   const drawn = lines.map(({ valueAt }) => points(valueAt, shown, steps));
   model(`${name}-lines`).data = {
     x: drawn.map(({ x }) => x),

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
+from keras_gates.labels import words
 from keras_gates.layerwise import longest_sequence
 from keras_gates.page.content import Layer
 from keras_gates.page.overview import Overview
@@ -56,7 +57,7 @@ def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Plot]:
         found[f"input-{column}"] = _input(f"input-{column}", time)
     for index, (layer, one) in enumerate(zip(layers, overviews, strict=True)):
         if one.saturation:
-            found[f"saturation-{index}"] = _saturation(one)
+            found[f"saturation-{index}"] = _saturation(layer, one)
         if one.timescale is not None and (one.timescale > 0).any():
             found[f"timescale-{index}"] = _timescale(layer, one.timescale)
     return found
@@ -182,14 +183,14 @@ def _input(name: str, time: Any) -> Plot:
     return made
 
 
-def _saturation(one: Overview) -> Figure:
+def _saturation(layer: Layer, one: Overview) -> Figure:
     """Draws how often each unit's gates are shut and open, a dot for a unit."""
     from bokeh.models import ColumnDataSource, HoverTool
 
     made = _new(x_range=(-0.04, 1.04), y_range=(-0.04, 1.04))
     made.line([0, 1], [1, 0], color="#8a9099", line_dash="dashed")
     for gate, (left, right) in one.saturation.items():
-        data = {"left": left, "right": right, "unit": np.arange(len(left))}
+        data = {"left": left, "right": right, "unit": words(layer.labels(v.UNIT))}
         dots = made.scatter(
             "left",
             "right",
@@ -222,6 +223,7 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
 
     units = np.argsort(steps, kind="stable")
     units = units[np.isfinite(steps[units]) & (steps[units] > 0)]
+    names = words(layer.labels(v.UNIT)[units])
     length = longest_sequence(layer.last()[layer.kind.keep])
     values = [*steps[units].tolist(), length]
     values_range = (max(min(values), 1e-3) / 1.6, max(*values, 1) * 1.6)
@@ -232,7 +234,7 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
     )
     colour = canvas.SIGNAL_COLOURS[layer.kind.keep]
     made.line([-0.7, len(units)], [length, length], color=SPAN, line_dash="dashed")
-    data = {"rank": np.arange(len(units)), "steps": steps[units], "unit": units}
+    data = {"rank": np.arange(len(units)), "steps": steps[units], "unit": names}
     source = ColumnDataSource(data)
     dots = made.scatter("rank", "steps", source=source, size=6, color=colour)
     tips = [("unit", "@unit"), ("time scale", "@steps{0.00} steps")]

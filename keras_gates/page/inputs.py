@@ -125,7 +125,8 @@ def _tokens(inputs: list[list[str]], layer: Layer, part: Part) -> Inputs:
             raise _OtherSteps(
                 "`inputs` must have a character or token for each step, or for each "
                 f"that is not masked: {layer.name!r} has {steps} steps, {real} of them "
-                f"not masked, in sample {sample}; got {len(tokens)}."
+                f"not masked, in sample {layer.word(v.SAMPLE, sample)}; got "
+                f"{len(tokens)}."
             )
         line = [""] * steps
         for place, token in zip(places, tokens, strict=True):

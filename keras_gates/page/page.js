@@ -34,8 +34,9 @@ function fitControls() {
   if (beside) fitUnit("unit-beside", beside, 1);
   const { asked } = state;
   for (const [id, value] of [["from", asked.start], ["to", asked.stop], ["step", state.step]]) {
+    find(id).type = layer.times ? "text" : "number";
     find(id).max = layer.steps - 1;
-    find(id).value = value;
+    find(id).value = stepWords(layer, value);
   }
   const signals = Object.keys(layer.signals);
   const before = find("signal").value;
@@ -56,7 +57,12 @@ function slide(id, value, count, label) {
 
 function fitUnit(id, layer, column) {
   state.units[column] = Math.min(state.units[column], layer.units.length - 1);
-  find(id).max = layer.units.at(-1);
+  const numbered = layer.units.every(Number.isFinite);
+  find(id).type = numbered ? "number" : "text";
+  if (numbered) {
+    find(id).min = Math.min(...layer.units);
+    find(id).max = Math.max(...layer.units);
+  }
   find(id).value = layer.units[state.units[column]];
 }
 
@@ -72,10 +78,25 @@ function fitThreshold() {
   setText(find("threshold-name"), String(Number(Number(slider.value).toPrecision(3))));
 }
 
-/** The position of the unit of a number, or of the nearest one on the page. */
-function unitNumbered(layer, number) {
-  const far = layer.units.map((unit) => Math.abs(unit - number));
+/**
+ * The position of the unit of a label. Of numbers that of the nearest one on the page;
+ * of a name that no unit has, that of the one before.
+ */
+function unitNamed(layer, label, before) {
+  if (!layer.units.every(Number.isFinite)) {
+    const place = layer.units.indexOf(label.trim());
+    return place < 0 ? before : place;
+  }
+  const far = layer.units.map((unit) => Math.abs(unit - Number(label)));
   return far.indexOf(Math.min(...far));
+}
+
+/** The step that was typed; the one before, if no step has this label. */
+function stepTyped(id, before) {
+  const { times } = layers[state.layer];
+  if (!times) return Number(find(id).value);
+  const place = times.indexOf(find(id).value.trim());
+  return place < 0 ? before : place;
 }
 
 /** Changes what is shown. A new layer or sample takes the question along. */
@@ -147,14 +168,19 @@ function listen() {
   on("sample", "input", () => choose({ item: number("sample") }));
   on("moment", "input", () => choose({ moment: number("moment") }));
   on("order", "change", () => choose({ order: find("order").value }));
-  on("unit", "change", () => choose({ unit: unitNumbered(layers[state.layer], number("unit")) }));
+  const unit = (id, which, column) =>
+    unitNamed(layers[state[which]], find(id).value, state.units[column]);
+  on("unit", "change", () => choose({ unit: unit("unit", "layer", 0) }));
   on("unit-beside", "change", () =>
-    choose({ unitBeside: unitNumbered(layers[state.beside], number("unit-beside")) }),
+    choose({ unitBeside: unit("unit-beside", "beside", 1) }),
   );
   const last = () => layers[state.layer].steps - 1;
-  on("step", "change", () => choose({ step: Math.max(0, Math.min(last(), number("step"))) }));
-  on("from", "change", () => setSpan(number("from"), Math.max(number("from"), number("to"))));
-  on("to", "change", () => setSpan(Math.min(number("from"), number("to")), number("to")));
+  const step = () => stepTyped("step", state.step);
+  on("step", "change", () => choose({ step: Math.max(0, Math.min(last(), step())) }));
+  const from = () => stepTyped("from", state.asked.start);
+  const to = () => stepTyped("to", state.asked.stop);
+  on("from", "change", () => setSpan(from(), Math.max(from(), to())));
+  on("to", "change", () => setSpan(Math.min(from(), to()), to()));
   on("signal", "change", () => {
     fitThreshold();
     ask();

@@ -19,7 +19,7 @@ function valueAt(side, name, step, unit) {
 }
 
 function placeAt(side, step, unit) {
-  const where = [`step ${step}`, `sample ${labelOf(side.layer, side.item)}`];
+  const where = [`step ${stepWords(side.layer, step)}`, `sample ${labelOf(side.layer, side.item)}`];
   where.unshift(`unit ${side.layer.units[unit]}`);
   if (side.layer.moments.length > 1) where.push(`training: ${side.layer.moments[side.moment]}`);
   return where.join(", ");

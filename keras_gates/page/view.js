@@ -136,7 +136,7 @@ function drawUnits() {
       }));
       const within = names.every((name) => side.layer.signals[name].unitary);
       const limits = which === "gates" && within ? [0, 1] : null;
-      drawLines(`line-${row}-${column}`, lines, shown(), side.layer.steps, limits);
+      drawLines(`line-${row}-${column}`, lines, shown(), side.layer, limits);
       setText(place.querySelector(".title"), `Unit ${side.layer.units[unit]}`);
       drawLegend(place.querySelector(".legend"), names.map((name) => [name, PAGE.colours[name]]));
     }
@@ -162,11 +162,10 @@ function drawInputs() {
     if (place.hidden) continue;
     const { tokens, values, features, total } = side.inputs;
     const name = `input-${column}`;
-    const steps = side.layer.steps;
     model(`${name}-axis`).visible = !tokens;
     model(`${name}-grid`).visible = !tokens;
     if (tokens) {
-      drawLines(name, [], shown(), steps, [0, 1]);
+      drawLines(name, [], shown(), side.layer, [0, 1]);
       const width = place.querySelector(".plot").clientWidth;
       const room = drawWords(name, tokens, shown(), width);
       const many = room ? ` Zoom in to ${room} steps or fewer to read it here.` : "";
@@ -178,7 +177,7 @@ function drawInputs() {
       valueAt: (step) => values[step * features.length + index],
       colour: PAGE.inputColours[index],
     }));
-    drawLines(name, lines, shown(), steps, null);
+    drawLines(name, lines, shown(), side.layer, null);
     const some = features.length < total;
     const title = some
       ? `The input given: the ${features.length} of ${total} features that vary the most`
