@@ -11,7 +11,7 @@ from keras import ops
 from keras_gates import store as stores
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
-from keras_gates.checks import names_of, whole_number
+from keras_gates.checks import flag, names_of, one_of, path_of, whole_number
 from keras_gates.collect import Collector, Emission
 from keras_gates.inputs import iterate, number_of_batches
 from keras_gates.instrument import instrument_nodes
@@ -20,6 +20,9 @@ from keras_gates.tree import to_tree
 
 if TYPE_CHECKING:
     import xarray
+
+VERBOSE = (0, 1, 2)
+"""What Keras's own progress bar takes."""
 
 
 def capture(
@@ -71,6 +74,7 @@ def capture(
         ValueError: If the model is not built, has no LSTM or GRU, or one whose
             equations are not known; if `layers` or `signals` name what is not there;
             if `x` is empty, does not fit the model, or holds NaN.
+        TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists.
 
     Example:
@@ -82,9 +86,12 @@ def capture(
         >>> gates["lstm/forget"].dims, gates["lstm/forget"].shape
         (('sample', 'time', 'unit'), (3, 5, 4))
     """
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
+    training = flag("training", training)
     reader = Reader(model, layers=layers, signals=signals, training=training)
+    one_of("verbose", verbose, VERBOSE)
     if store is not None:
-        store = stores.new_path(store)
+        store = stores.new_path(path_of("store", store))
     # Closed by hand: the model is put back when the reading ends, also by an error.
     with contextlib.closing(
         reader.read(x, batch_size=batch_size, verbose=verbose)
@@ -126,7 +133,6 @@ class Reader:
             Node path to a dict of arrays: the signals, the initial states and, where
             there is one, the mask.
         """
-        batch_size = whole_number("batch_size", batch_size, at_least=1)
         total = number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found: set[str] = set()

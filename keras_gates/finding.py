@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import whole_number
+from keras_gates.checks import array_of, seed_of, whole_number
 from keras_gates.layerwise import (
     BLOCK_BYTES,
     as_tree,
@@ -94,6 +94,7 @@ def find_units(
     import pandas
 
     permutations = whole_number("permutations", permutations, at_least=1)
+    seed = seed_of("seed", seed)
     layers = layers_of(as_tree(gates), v.SIGNALS)
     for layer in layers.values():
         one_moment(layer, "gates")
@@ -162,7 +163,7 @@ def _known(
         given = labels.broadcast_like(signal).transpose(*signal.dims) if fits else None
         shape, coordinates = dict(labels.sizes), ", and the same coordinates"
     else:
-        given = np.asarray(labels)
+        given = array_of("labels", labels)
         fits, shape, coordinates = given.shape == signal.shape, given.shape, ""
     if not fits:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of, position, positions, whole_number
+from keras_gates.checks import kind_of, one_of, position, positions, whole_number
 from keras_gates.layerwise import blocks, in_order, needed
 from keras_gates.tree import recurrent
 
@@ -69,6 +69,7 @@ def match(
     """
     import pandas
 
+    one_of("signal", signal, v.SIGNALS)
     values = in_order(_signal_of(gates, layer, signal))
     steps = values.sizes[v.TIME]
     sample = position("sample", sample, values.sizes[v.SAMPLE])
@@ -105,8 +106,10 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
             f"{kind_of(gates)}."
         )
     try:
-        dataset = gates[layer].to_dataset()
-    except (KeyError, AttributeError):
+        dataset = gates[layer].to_dataset() if isinstance(layer, str) else None
+    except (KeyError, AttributeError, ValueError):
+        dataset = None
+    if dataset is None:
         known = ", ".join(
             repr(node.relative_to(gates))
             for node in recurrent(gates)
@@ -115,7 +118,7 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
         raise ValueError(
             f"`layer` must be the path of a layer in `gates`, {known or 'none'}; got "
             f"{layer!r}."
-        ) from None
+        )
     if not dataset.data_vars and gates[layer].children:
         below = ", ".join(repr(f"{layer}/{name}") for name in gates[layer].children)
         raise ValueError(f"`layer` must be a layer; '{layer}' holds {below}.")

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.layerwise import as_tree
 from keras_gates.tree import recurrent
 
 if TYPE_CHECKING:
@@ -51,11 +52,8 @@ def verify(gates) -> "pandas.Series":
         True
     """
     import pandas
-    import xarray
 
-    if isinstance(gates, xarray.Dataset):
-        gates = xarray.DataTree(gates)
-    nodes = [node.to_dataset() for node in recurrent(gates)]
+    nodes = [node.to_dataset() for node in recurrent(as_tree(gates))]
     if not nodes:
         raise ValueError(
             "`gates` must be what `capture` returned, or a node of it; got a tree "
@@ -71,7 +69,7 @@ def _deviation(node) -> float:
     missing = [name for name in wanted if name not in node.variables]
     if missing:
         raise ValueError(
-            f"`verify` needs every signal of '{node.attrs['layer']}', and {missing} "
+            f"`gates` must hold every signal of '{node.attrs['layer']}'; {missing} "
             "were not captured. Call `capture` without `signals`."
         )
     backward = node.attrs["direction"] == "backward"
