@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_gates.checks import kind_of
-from keras_gates.data import Data
+from keras_gates.data import TRAINING, VALIDATION, Data
 from keras_gates.recipe import Recipe, builders_of
 from keras_gates.training import new_model
 
@@ -55,14 +55,20 @@ def checked_builders(
 
 
 def one_task(
-    builders: Mapping[str, Callable[[], keras.Model]], x: Any
+    builders: Mapping[str, Callable[[], keras.Model]], x: Any, x_val: Any
 ) -> dict[str, keras.Model]:
     """Builds every architecture, compares what they put out for `x`, returns them."""
+    shapes = [
+        [leaf.shape[1:] for leaf in keras.tree.flatten(part)] for part in (x, x_val)
+    ]
+    alike = shapes[0] == shapes[1]
     models, tasks = [], {}
     for name, build in (*builders.items(), *builders.items()):
         try:
             model = new_model(name, build)
-            outputs = model(x)
+            outputs = _outputs(name, model, x, TRAINING[0])
+            if not alike:
+                _outputs(name, model, x_val, VALIDATION[0])
             _check_own(name, model, models)
         except Exception as error:
             error.add_note(f"This happened to {name!r}, before any training.")
@@ -85,6 +91,17 @@ def one_task(
                 "them with the same loss."
             )
     return dict(zip(builders, models, strict=False))
+
+
+def _outputs(name: str, model: keras.Model, x: Any, argument: str) -> Any:
+    """Calls a model on a batch, or says that the two do not fit together."""
+    try:
+        return model(x)
+    except Exception as error:
+        raise ValueError(
+            f"{argument} must fit the model of `builders[{name!r}]`; calling the model "
+            f"on a batch of it failed: {error}"
+        ) from error
 
 
 def _check_own(name: str, model: keras.Model, others: list[keras.Model]) -> None:

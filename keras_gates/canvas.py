@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
+from keras_gates.checks import kind_of
 from keras_gates.labels import labelled, labels_of, words
 
 if TYPE_CHECKING:
@@ -78,6 +79,30 @@ def new_axes(height: float = 3.2) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes._repr_png_ = figure._repr_png_
     return axes
+
+
+def axes_of(ax: Any) -> Axes | None:
+    """Returns the Axes of Matplotlib to draw on, or `None` for new ones."""
+    from matplotlib.axes import Axes
+
+    if not (ax is None or isinstance(ax, Axes)):
+        raise TypeError(
+            f"`ax` must be the Axes of Matplotlib to draw on, such as "
+            f"`pyplot.gca()`, or None for new ones; got {kind_of(ax)}."
+        )
+    return ax
+
+
+def figure_of(figure: Any) -> Figure | None:
+    """Returns the figure of Matplotlib to draw on, or `None` for a new one."""
+    from matplotlib.figure import FigureBase
+
+    if not (figure is None or isinstance(figure, FigureBase)):
+        raise TypeError(
+            f"`figure` must be the Figure of Matplotlib to draw on, such as "
+            f"`pyplot.figure()`, or None for a new one; got {kind_of(figure)}."
+        )
+    return figure
 
 
 def convention(kind: str, *shown: str) -> str:

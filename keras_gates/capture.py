@@ -13,7 +13,7 @@ from keras_gates import inputs, places
 from keras_gates import store as stores
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
-from keras_gates.checks import names_of, whole_number
+from keras_gates.checks import flag, names_of, one_of, whole_number
 from keras_gates.collect import Collector, Emission
 from keras_gates.copies import Copies, finish_building
 from keras_gates.instrument import instrument_layers, layers_of
@@ -22,6 +22,9 @@ from keras_gates.tree import to_tree
 
 if TYPE_CHECKING:
     import xarray
+
+VERBOSE = (0, 1, 2)
+"""What Keras's own progress bar takes."""
 
 
 def capture(
@@ -78,6 +81,7 @@ def capture(
         ValueError: If the model is not built, has no LSTM or GRU, or one whose
             equations are not known; if `layers` or `signals` name what is not there;
             if `x` is empty, does not fit the model, or holds NaN.
+        TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists.
         OSError: Before the model runs, if `store` cannot be written.
         RuntimeError: On JAX, if another thread trains the model.
@@ -92,10 +96,13 @@ def capture(
         (('sample', 'time', 'unit'), (3, 5, 4))
     """
     require_call(model)
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
+    training = flag("training", training)
+    one_of("verbose", verbose, VERBOSE)
+    store = places.new_path(store)
     if not model.built:
         x = inputs.build(model, x, batch_size, "x")
     reader = Reader(model, layers=layers, signals=signals, training=training)
-    store = places.new_path(store)
     batches = reader.read(x, batch_size=batch_size, verbose=verbose)
     if store is None:
         return reader.tree(list(batches))
@@ -137,7 +144,6 @@ class Reader:
             Node path to a dict of arrays: the signals, the initial states and, where
             there is one, the mask.
         """
-        batch_size = whole_number("batch_size", batch_size, at_least=1)
         total = inputs.number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found: set[str] = set()

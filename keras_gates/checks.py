@@ -1,37 +1,70 @@
-"""Checks of arguments that several modules make."""
+"""Checks of arguments: one for each kind, used by every public function.
 
+Each takes the name of the argument and what was given, returns it in one form, and
+raises a TypeError for a wrong type and a ValueError for a wrong value. True and False
+are not numbers, and neither are strings that look like one.
+"""
+
+import math
+import numbers
 import operator
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 
-def whole_number(name: str, value: int, *, at_least: int, or_else: str = "") -> int:
+LARGEST = 2**63 - 1
+"""No array has more entries, on any machine."""
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095
+"""Bytes: what file systems take."""
+
+
+def whole_number(
+    name: str, value: Any, *, at_least: int, at_most: int = LARGEST, or_else: str = ""
+) -> int:
     """Returns `value` as an int, or says what `name` must be.
 
     Args:
         name: The name of the argument.
         value: What was given.
         at_least: The smallest number that is allowed.
+        at_most: The largest.
         or_else: What else is allowed; the caller has looked for it.
     """
     other = f" or {or_else}" if or_else else ""
     try:
-        number = operator.index(value)
+        number = _index(value)
     except TypeError:
         raise TypeError(
-            f"`{name}` must be a whole number{other}; got {value!r}. Use an int of at "
-            f"least {at_least}{other}."
+            f"`{name}` must be a whole number{other}; got {_shown(value)}. Use an int "
+            f"of at least {at_least}{other}."
         ) from None
     if number < at_least:
         raise ValueError(
             f"`{name}` must be at least {at_least}; got {number}. Use {at_least} or "
             "more."
         )
+    if number > at_most:
+        raise ValueError(f"`{name}` must be at most {at_most}; got {number}.")
     return number
 
 
-def position(name: str, value: int, size: int) -> int:
+def number_or(name: str, value: Any, word: str, *, at_least: int) -> int | str:
+    """Returns a whole number, or the one word that is allowed in its place."""
+    if isinstance(value, str) and value == word:
+        return word
+    return whole_number(name, value, at_least=at_least, or_else=repr(word))
+
+
+def seed_of(name: str, value: Any) -> int:
+    """Returns a seed as an int: one that every random generator takes."""
+    return whole_number(name, value, at_least=0, at_most=2**32 - 1)
+
+
+def position(name: str, value: Any, size: int) -> int:
     """Returns `value` as an int, or says which positions `name` may be.
 
     Args:
@@ -40,11 +73,11 @@ def position(name: str, value: int, size: int) -> int:
         size: How many there are.
     """
     try:
-        number = operator.index(value)
+        number = _index(value)
     except TypeError:
         raise TypeError(
-            f"`{name}` must be a whole number; got {value!r}. Use an int from 0 to "
-            f"{size - 1}."
+            f"`{name}` must be a whole number; got {_shown(value)}. Use an int from 0 "
+            f"to {size - 1}."
         ) from None
     if not 0 <= number < size:
         raise IndexError(f"`{name}` must be from 0 to {size - 1}; got {number}.")
@@ -60,7 +93,8 @@ def positions(name: str, values, size: int, *, most: int | None = None) -> list[
         size: How many there are.
         most: How many may be chosen. Default: all.
     """
-    several = values if hasattr(values, "__iter__") else [values]
+    # An array without dimensions has `__iter__`, too.
+    several = values if np.iterable(values) else [values]
     chosen = [position(name, value, size) for value in several]
     if not 0 < len(chosen) <= (most or size):
         raise ValueError(
@@ -69,43 +103,179 @@ def positions(name: str, values, size: int, *, most: int | None = None) -> list[
     return chosen
 
 
-def names_of(argument: str, names) -> list[str]:
+def real_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float = -math.inf,
+    infinite: bool = False,
+    or_else: str = "",
+) -> float:
+    """Returns `value` as a float, or says what `name` must be.
+
+    Args:
+        name: The name of the argument.
+        value: What was given.
+        at_least: The smallest number that is allowed.
+        infinite: Whether it may be infinite.
+        or_else: What else is allowed; the caller has looked for it.
+    """
+    wanted = "number" if infinite else "finite number"
+    wanted += f" of {at_least:g} or more" if at_least > -math.inf else ""
+    wanted += f", or {or_else}" if or_else else ""
+    if not _is_real(value):
+        raise TypeError(f"`{name}` must be a {wanted}; got {_shown(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    outside = math.isnan(number) or number < at_least
+    if outside or (math.isinf(number) and not infinite):
+        raise ValueError(f"`{name}` must be a {wanted}; got {_shown(value)}.")
+    return number
+
+
+def share_of(name: str, value: Any) -> float:
+    """Returns a share between 0 and 1, both left out, as a float."""
+    number = real_number(name, value)
+    if not 0 < number < 1:
+        raise ValueError(
+            f"`{name}` must lie between 0 and 1, both left out; got {_shown(value)}. "
+            "Use 0.8 for 80 %."
+        )
+    return number
+
+
+def threshold(name: str, value: Any) -> float:
+    """Returns a threshold from 0 to 1 as a float."""
+    number = real_number(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(
+            f"`{name}` must be a threshold from 0 to 1; got {_shown(value)}."
+        )
+    return number
+
+
+def thresholds(**pair: Any) -> tuple[float, float]:
+    """Returns two thresholds from 0 to 1, given by name, the lower one first."""
+    low, high = (threshold(name, value) for name, value in pair.items())
+    if not low < high:
+        names = list(pair)
+        raise ValueError(
+            f"`{names[0]}` and `{names[1]}` must be thresholds with 0 <= {names[0]} < "
+            f"{names[1]} <= 1; got {names[0]}={low!r} and {names[1]}={high!r}."
+        )
+    return low, high
+
+
+def flag(name: str, value: Any) -> bool:
+    """Returns `value`, which must be True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False; got {_shown(value)}.")
+    return bool(value)
+
+
+def one_of(name: str, value: Any, allowed: Collection) -> Any:
+    """Returns `value` if it is allowed, or says what `name` must be."""
+    simple = value is None or isinstance(value, str | int | np.integer)
+    if not simple or value not in tuple(allowed):
+        names = ", ".join(map(repr, allowed)) or "none, for there are none"
+        error = ValueError if simple else TypeError
+        raise error(f"`{name}` must be one of {names}; got {_shown(value)}.")
+    return value
+
+
+def names_of(argument: str, names: Any) -> list[str]:
     """Returns one name or several as a list, or says what `argument` must be."""
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple, set)) or not all(
         isinstance(name, str) for name in names
     ):
         raise TypeError(
-            f"`{argument}` must be a name or a list of names; got {names!r}."
+            f"`{argument}` must be a name or a list of names; got {_shown(names)}."
         )
     if not names:
         raise ValueError(f"`{argument}` is empty; leave it out to get all.")
     return list(names)
 
 
-def one_of(name: str, value, allowed: tuple):
-    """Returns `value` if it is allowed, or says what `name` must be."""
-    if value is not None and not isinstance(value, str) or value not in allowed:
-        names = ", ".join(map(repr, allowed))
-        raise ValueError(f"`{name}` must be one of {names}; got {value!r}.")
+def function_of(name: str, value: Any, what: str) -> Any:
+    """Returns a function or `None`, or says what `name` must be.
+
+    Args:
+        name: The name of the argument.
+        value: What was given.
+        what: What the function does, for the error, such as "of (name, seed)".
+    """
+    import keras
+
+    # A layer and a model can be called, but with tensors.
+    if isinstance(value, keras.layers.Layer) or not (value is None or callable(value)):
+        raise TypeError(
+            f"`{name}` must be a function {what}, or None; got {kind_of(value)}."
+        )
     return value
 
 
-def real_number(name: str, value) -> float:
-    """Returns `value` as a float, or says what `name` must be."""
-    if isinstance(value, str) or not hasattr(value, "__float__"):
-        raise TypeError(f"`{name}` must be a number; got {value!r}.")
-    return float(value)
-
-
-def path_of(name: str, value) -> Path | None:
+def path_of(name: str, value: Any) -> Path | None:
     """Returns `value` as an absolute path, or says what `name` must be."""
     if value is None:
         return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"`{name}` must be a path; got {value!r}.")
-    # Absolute now: the working folder may change before it is used.
-    return Path(value).expanduser().absolute()
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise TypeError(
+            f"`{name}` must be a path, a str or a pathlib.Path; got {_shown(value)}."
+        )
+    if not text or "\0" in text:
+        what = "has a NUL character in it" if text else "is empty"
+        raise ValueError(f"`{name}` must be a path; {text!r} {what}.")
+    try:
+        # Absolute now: the working folder may change before it is used.
+        path = Path(text).expanduser().absolute()
+        longest = max(len(os.fsencode(part)) for part in path.parts)
+    except (RuntimeError, UnicodeError) as error:  # An unknown user; a lone surrogate.
+        raise ValueError(f"`{name}` must be a path; got {text!r}: {error}") from None
+    if longest > LONGEST_NAME or len(os.fsencode(path)) > LONGEST_PATH:
+        raise ValueError(
+            f"`{name}` must be a path that file systems take, with names of at most "
+            f"{LONGEST_NAME} bytes; got {_shown(text)}, which has a name of {longest} "
+            f"bytes and {len(os.fsencode(path))} bytes altogether."
+        )
+    return path
+
+
+def folder_of(name: str, value: Any) -> Path | None:
+    """Returns a path at which there is a folder or nothing."""
+    path = path_of(name, value)
+    if path is not None:
+        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        if not there.is_dir():
+            raise NotADirectoryError(
+                f"`{name}` must be a folder, or a path where there is nothing yet; "
+                f"'{there}' is no folder. Choose another path."
+            )
+    return path
+
+
+def array_of(name: str, value: Any) -> np.ndarray:
+    """Returns an array of whatever type, or says that `value` cannot be one."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"`{name}` must be an array, or a list that makes one; got "
+            f"{kind_of(value)}: {error}"
+        ) from None
+
+
+def real_numbers(name: str, value: Any) -> np.ndarray:
+    """Returns an array of real numbers, or of truth values; NaN may be among them."""
+    array = array_of(name, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`{name}` must hold real numbers; got {kind_of(value)} of {array.dtype}."
+        )
+    return array
 
 
 def kind_of(value: Any) -> str:
@@ -114,3 +284,21 @@ def kind_of(value: Any) -> str:
         return "None"
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _index(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError("True and False are not numbers.")
+    return operator.index(value)
+
+
+def _is_real(value: Any) -> bool:
+    if isinstance(value, numbers.Real):
+        return not isinstance(value, bool)
+    return getattr(value, "ndim", None) == 0 and np.asarray(value).dtype.kind in "iuf"
+
+
+def _shown(value: Any) -> str:
+    """Returns what was given, for an error: in one short line, or what it is."""
+    text = repr(value)
+    return text if len(text) <= 100 and "\n" not in text else kind_of(value)

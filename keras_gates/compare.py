@@ -8,7 +8,6 @@ so that differences can be taken within pairs.
 import contextlib
 import itertools
 import math
-import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,15 @@ import keras
 import numpy as np
 
 from keras_gates.architectures import checked_builders, one_task
-from keras_gates.checks import path_of, real_number, whole_number
+from keras_gates.checks import (
+    flag,
+    folder_of,
+    function_of,
+    one_of,
+    real_number,
+    seed_of,
+    whole_number,
+)
 from keras_gates.conduct import Progress, conduct
 from keras_gates.data import checked_data, rows_of
 from keras_gates.gather import attributes, gather
@@ -132,19 +139,16 @@ def compare(
     epochs = whole_number("epochs", epochs, at_least=1)
     batch_size = whole_number("batch_size", batch_size, at_least=1)
     rates = _checked_rates(learning_rates)
-    if verbose not in (0, 1):
-        raise ValueError(f"`verbose` must be 0 (silent) or 1; got {verbose!r}.")
-    for argument, call, words in (
-        ("on_run_end", on_run_end, "(name, seed, model)"),
-        ("recorder", recorder, "(name, seed)"),
-    ):
-        if call is not None and not callable(call):
-            raise TypeError(
-                f"`{argument}` must be a function of {words}, or None; got {call!r}."
-            )
+    one_of("verbose", verbose, (0, 1))
+    predict = flag("predict", predict)
+    function_of("on_run_end", on_run_end, "of (name, seed, model)")
+    function_of("recorder", recorder, "of (name, seed)")
+    folder = folder_of("folder", folder)
+    n_jobs = _checked_jobs(n_jobs)
     data = checked_data(x, y, validation_data)
     builders = checked_builders(builders, recipe, data)
-    models = one_task(builders, rows_of(data.x, slice(batch_size)))
+    some = slice(batch_size)
+    models = one_task(builders, rows_of(data.x, some), rows_of(data.x_val, some))
     if rates:
         for model in models.values():
             set_rate(model, rates[0])
@@ -170,7 +174,7 @@ def compare(
     del models
     total = len(builders) * (len(seeds) + len(rates))
     with (
-        _ledger(path_of("folder", folder), about) as ledger,
+        _ledger(folder, about) as ledger,
         Progress(builders, total, bool(verbose)) as progress,
     ):
         how = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
@@ -230,7 +234,7 @@ def _checked_rates(rates: Any) -> list[float]:
     """Returns the learning rates, none if there are none to try."""
     if rates is None:
         return []
-    if not isinstance(rates, list | tuple | np.ndarray):
+    if not isinstance(rates, list | tuple | np.ndarray) or not np.iterable(rates):
         raise TypeError(
             "`learning_rates` must be a list of numbers, such as [1e-2, 1e-3]; got "
             f"{rates!r}."
@@ -247,9 +251,12 @@ def _checked_rates(rates: Any) -> list[float]:
 def _checked_seeds(seeds: Any) -> list[int]:
     """Returns the seeds one by one."""
     if isinstance(seeds, int | np.integer):
-        return list(range(whole_number("seeds", seeds, at_least=1)))
+        number = whole_number("seeds", seeds, at_least=1, at_most=TUNING_SEED)
+        return list(range(number))
     try:
-        chosen = [operator.index(seed) for seed in seeds]
+        if isinstance(seeds, Mapping):
+            raise TypeError
+        chosen = [seed_of("seeds", seed) for seed in seeds]
     except TypeError:
         raise TypeError(
             "`seeds` must be a number of seeds or a sequence of whole numbers; got "
@@ -260,9 +267,20 @@ def _checked_seeds(seeds: Any) -> list[int]:
             f"`seeds` must hold at least one seed, and each only once; got {chosen}. A "
             "seed that is repeated repeats its run and adds no information."
         )
-    if min(chosen) < 0 or max(chosen) >= 2**32:
+    if TUNING_SEED in chosen:
         raise ValueError(
-            f"`seeds` must lie between 0 and 2**32 - 1; got {chosen}. Use small "
-            "numbers, such as 0, 1, 2."
+            f"`seeds` must be below {TUNING_SEED}, which is the seed of the runs that "
+            "choose a learning rate. Use small numbers, such as 0, 1, 2."
         )
     return chosen
+
+
+def _checked_jobs(n_jobs: Any) -> int | None:
+    """Returns how many runs at a time, as joblib takes it."""
+    if n_jobs is None:
+        return None
+    words = "None, or negative, such as -1 for every CPU"
+    number = whole_number("n_jobs", n_jobs, at_least=-(2**31), or_else=words)
+    if number == 0:
+        raise ValueError(f"`n_jobs` must be a number of runs, {words}; got 0.")
+    return number

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
+from keras_gates.checks import one_of, real_numbers
 from keras_gates.labels import labels_of, places_of, words
 from keras_gates.layerwise import (
     name_of,
@@ -60,6 +61,7 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
         array([0.3, 0.7])
     """
     _check_trace(gate)
+    ax = canvas.axes_of(ax)
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
     axes.set_xlabel("recorded step")
@@ -126,7 +128,8 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
         >>> [label.get_text() for label in axes.get_yticklabels()]
         ['1', '2']
     """
-    layer = one_layer(layer, "layer")
+    layer = one_layer(layer, "layer", of_signals=False)
+    ax = canvas.axes_of(ax)
     if "histogram" not in layer or v.STEP not in layer.dims:
         raise ValueError(
             "`layer` must be of a recorder's statistics, such as "
@@ -134,7 +137,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             "training."
         )
     known = [name for name in layer[v.GATE].values.tolist() if name in v.GATES]
-    if gate not in known:
+    if not isinstance(gate, str) or gate not in known:
         raise ValueError(
             f"`gate` must be among those of {name_of(layer)}: "
             f"{', '.join(map(repr, known))}; got {gate!r}."
@@ -208,6 +211,8 @@ def trajectories(
         array([0.5, 0.4])
     """
     layer = one_layer(layer, "layer")
+    figure = canvas.figure_of(figure)
+    one_of("signal", signal, v.SIGNALS)
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
     most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
@@ -244,7 +249,7 @@ def trajectories(
 
 
 def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
-    values, steps = np.asarray(values), course.sizes[v.TIME]
+    values, steps = real_numbers("values", values), course.sizes[v.TIME]
     if values.ndim not in (1, 2) or len(values) != steps:
         raise ValueError(
             f"`values` must have the shape (time,) or (time, feature) with {steps} "

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_gates.checks import whole_number
+from keras_gates.checks import seed_of, whole_number
 
 PIXEL_LEVELS = 16
 """A pixel of scikit-learn's digits counts the inked dots of its 4 by 4 block."""
@@ -33,7 +33,7 @@ def digits_by_row(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    order = np.random.default_rng(seed).permutation(len(digits.target))
+    order = np.random.default_rng(seed_of("seed", seed)).permutation(len(digits.target))
     x = (digits.images[order] / PIXEL_LEVELS).astype(np.float32)
     return x, digits.target[order].astype(np.int64)
 
@@ -100,6 +100,12 @@ def characters(
             f"{len(text)} characters. Use a longer text or a smaller `length`."
         )
     alphabet = "".join(sorted(set(text))) if alphabet is None else alphabet
+    if not isinstance(alphabet, str) or len(set(alphabet)) < len(alphabet):
+        error = ValueError if isinstance(alphabet, str) else TypeError
+        raise error(
+            "`alphabet` must be a str with every character once; got "
+            f"{alphabet!r}. Use `''.join(sorted(set(text)))`."
+        )
     code = {character: place for place, character in enumerate(alphabet)}
     if unknown := sorted(set(text) - set(code)):
         raise ValueError(
@@ -107,6 +113,8 @@ def characters(
             "in it. Take it from the whole text: `''.join(sorted(set(text)))`."
         )
     codes = np.array([code[character] for character in text])
-    starts = np.random.default_rng(seed).integers(len(text) - length, size=samples)
+    starts = np.random.default_rng(seed_of("seed", seed)).integers(
+        len(text) - length, size=samples
+    )
     windows = codes[starts[:, None] + np.arange(length + 1)].astype(np.int32)
     return windows[:, :-1], windows[:, 1:]

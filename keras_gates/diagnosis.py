@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates import dead
 from keras_gates import vocabulary as v
+from keras_gates.checks import real_number, threshold, thresholds
 from keras_gates.labels import distinct, labels_of, words
 from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
@@ -119,7 +120,8 @@ def diagnose(
         A `Diagnosis`. What cannot be told, for want of a signal, is left out.
 
     Raises:
-        ValueError: If there is no signal in `gates`, or they have more than one `step`.
+        ValueError: If there is no signal in `gates`, or they have more than one `step`,
+            or a threshold is out of its range.
         TypeError: If `gates` is neither a tree nor a dataset.
 
     Example:
@@ -132,7 +134,15 @@ def diagnose(
         - 100 % of 'forget' in 'lstm' is above 0.95: this layer hardly ever erases.
     """
     gates = as_tree(gates)
-    limits = Limits(open, shut, share, reach, correlation, entropy)
+    shut, open = thresholds(shut=shut, open=open)
+    limits = Limits(
+        open,
+        shut,
+        threshold("share", share),
+        real_number("reach", reach, at_least=0),
+        threshold("correlation", correlation),
+        threshold("entropy", entropy),
+    )
     found: list[Symptom] = []
     names = []
     for path, layer in layers_of(gates, v.SIGNALS).items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_gates import stats
+from keras_gates.checks import real_number, share_of
 
 if TYPE_CHECKING:
     import xarray
@@ -96,10 +97,9 @@ class Difference:
         """
         import scipy.stats
 
-        if not (math.isfinite(size) and size):
-            raise ValueError(f"`size` must be a finite number, not 0; got {size!r}.")
-        if not 0 < power < 1:
-            raise ValueError(f"`power` must lie between 0 and 1; got {power!r}.")
+        size, power = real_number("size", size), share_of("power", power)
+        if not size:
+            raise ValueError("`size` must be a number, and not 0; got 0.")
         if not math.isfinite(self.deviation):
             raise ValueError(
                 "The differences vary by an unknown amount, for a value is not finite."

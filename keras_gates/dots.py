@@ -54,6 +54,7 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
     """
     layer = one_layer(layer, "layer")
     one_moment(layer, "layer")
+    ax = canvas.axes_of(ax)
     sides = stats.saturation(layer).compute()
     axes = ax or canvas.new_axes(height=4.2)
     axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, zorder=0)
@@ -105,6 +106,7 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
         array([1.4, 9.5])
     """
     layer = one_layer(layer, "layer")
+    ax = canvas.axes_of(ax)
     keep = v.KINDS[layer.attrs["kind"]].keep
     needed(layer, "layer", (keep,))
     values = stats.timescale(layer)[keep].values
@@ -142,6 +144,7 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
         array([3., 3.])
     """
     layer = one_layer(layer, "layer")
+    ax = canvas.axes_of(ax)
     kind = v.KINDS[layer.attrs["kind"]]
     needed(layer, "layer", (v.INPUT, v.FORGET) if kind is v.LSTM else (v.UPDATE,))
     values = stats.memory_horizon(layer)["memory_horizon"].values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import one_of, whole_number
+from keras_gates.checks import array_of, one_of, seed_of, whole_number
 from keras_gates.labels import distinct, labels_of, same_labels
 from keras_gates.layerwise import (
     BLOCK_BYTES,
@@ -113,6 +113,7 @@ def find_units(
     permutations = whole_number("permutations", permutations, at_least=1)
     if measure is not None:
         one_of("measure", measure, (AUC, CORRELATION))
+    seed = seed_of("seed", seed)
     layers = layers_of(as_tree(gates), v.SIGNALS)
     for layer in layers.values():
         one_moment(layer, "gates")
@@ -197,7 +198,7 @@ def _known(
         given = labels.broadcast_like(signal).transpose(*signal.dims) if fits else None
         shape, coordinates = dict(labels.sizes), ", and the same coordinates"
     else:
-        given = np.asarray(labels)
+        given = array_of("labels", labels)
         fits, shape, coordinates = given.shape == signal.shape, given.shape, ""
     if not fits:
         raise ValueError(

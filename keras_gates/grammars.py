@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_gates.checks import whole_number
+from keras_gates.checks import seed_of, whole_number
 
 REBER_SYMBOLS = "BTPSXVE"
 """The symbols of the Reber tasks, in the order of their codes."""
@@ -60,8 +60,14 @@ def anbn(
     """
     samples = whole_number("samples", samples, at_least=1)
     smallest = whole_number("smallest", smallest, at_least=1)
-    largest = whole_number("largest", largest, at_least=smallest)
-    chosen = np.random.default_rng(seed).integers(smallest, largest + 1, size=samples)
+    largest = whole_number("largest", largest, at_least=1)
+    if largest < smallest:
+        raise ValueError(
+            f"`largest` must be at least `smallest`, {smallest}; got {largest}."
+        )
+    chosen = np.random.default_rng(seed_of("seed", seed)).integers(
+        smallest, largest + 1, size=samples
+    )
     words = [[0] + [1] * n + [2] * n + [0] for n in chosen.tolist()]
     return (
         _pad([word[:-1] for word in words], 2 * largest + 1, 3),
@@ -101,7 +107,7 @@ def embedded_reber(
         'BPBPVPXTTTTVVEP'
     """
     samples = whole_number("samples", samples, at_least=1)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of("seed", seed))
     words = [list(_embedded(rng))[:-1] for _ in range(samples)]
     longest = max(map(len, words))
     x = _pad([[symbol for symbol, _ in word] for word in words], longest, 7)
@@ -143,7 +149,7 @@ def continual_reber(
     """
     samples = whole_number("samples", samples, at_least=1)
     length = whole_number("length", length, at_least=1)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of("seed", seed))
     x = np.zeros((samples, length, 7), np.float32)
     y = np.zeros_like(x)
     for row in range(samples):

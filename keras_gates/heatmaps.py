@@ -78,6 +78,7 @@ def gates(
         >>> gates(layer).axes[0].get_title()
         'update gate (1 keeps the old state)'
     """
+    figure = canvas.figure_of(figure)
     picture = one_sample(one_layer(node, "node"), sample, signals)
     left = [name for name in picture.data_vars if name in v.GATES]
     right = [name for name in picture.data_vars if name not in v.GATES]
@@ -135,6 +136,7 @@ def pair(
         Chung, Gulcehre, Cho and Bengio (2014), Empirical Evaluation of Gated
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
+    figure = canvas.figure_of(figure)
     lstm = one_layer(lstm, "lstm", (v.LSTM.name,))
     gru = one_layer(gru, "gru", (v.GRU.name,))
     left = one_sample(lstm, sample)

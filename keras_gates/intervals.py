@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_gates.checks import kind_of, share_of
+from keras_gates.layerwise import real_signal
+
 
 def mean_interval(data: Any, dim: str, *, level: float = 0.95) -> tuple[Any, Any, Any]:
     """Computes a mean and its Student-t confidence interval along a dimension.
@@ -27,6 +30,7 @@ def mean_interval(data: Any, dim: str, *, level: float = 0.95) -> tuple[Any, Any
 
     Raises:
         ValueError: If `dim` is not in `data` or empty, or `level` not in (0, 1).
+        TypeError: If `data` is something else, or does not hold real numbers.
 
     Example:
         >>> import xarray
@@ -35,11 +39,18 @@ def mean_interval(data: Any, dim: str, *, level: float = 0.95) -> tuple[Any, Any
         >>> [float(value.round(2)) for value in stats.mean_interval(losses, "seed")]
         [2.0, -0.48, 4.48]
     """
+    import xarray
     from scipy.special import stdtrit
 
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must lie between 0 and 1; got {level!r}.")
-    if not data.sizes.get(dim):
+    level = share_of("level", level)
+    if not isinstance(data, xarray.DataArray | xarray.Dataset):
+        raise TypeError(
+            f"`data` must be an xarray DataArray or Dataset; got {kind_of(data)}."
+        )
+    arrays = data.values() if isinstance(data, xarray.Dataset) else [data]
+    for array in arrays:
+        real_signal(array, "data")
+    if not isinstance(dim, str) or not data.sizes.get(dim):
         raise ValueError(
             f"`dim` must be a dimension of `data` that is not empty; got {dim!r}, "
             f"and `data` has {dict(data.sizes)}."

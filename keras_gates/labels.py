@@ -8,14 +8,11 @@ returns a unit, a sample, a time step or a step of training asks here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_gates.checks import position
-
-if TYPE_CHECKING:
-    pass
 
 LISTED = 8
 """Of more labels than this only the first ones are listed in an error."""

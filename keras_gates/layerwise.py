@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_gates.checks import kind_of
+from keras_gates.checks import kind_of, names_of
 from keras_gates.labels import labelled, labels_of, place_of, words
 from keras_gates.tree import depth_first, grow, recurrent
 from keras_gates.vocabulary import FRAME, KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
@@ -61,6 +61,7 @@ def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> An
 
     if isinstance(gates, xarray.DataArray):
         only_dimensions(gates, "gates")
+        real_signal(gates, "gates")
         return measure(gates)
     return of_each_layer(
         gates,
@@ -116,6 +117,8 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
             layers[path] = node.to_dataset()[names]
             name = called(path, layers[path]) if path != "/" else ""
             only_dimensions(layers[path], "gates", name=name)
+            for signal in layers[path].values():
+                real_signal(signal, "gates")
     if not layers:
         have = [repr(name) for node in depth_first(tree) for name in node.data_vars]
         if "'histogram'" in have:
@@ -131,13 +134,26 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
     return layers
 
 
+def real_signal(signal: xarray.DataArray, argument: str) -> None:
+    """Raises an error unless a signal holds real numbers."""
+    if signal.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`{argument}` must hold real numbers; "
+            f"{signal.name or 'the array'!r} is of {signal.dtype}."
+        )
+
+
 def called(path: str, layer: xarray.Dataset) -> str:
     """Returns what a layer is called; at the root its path says little."""
     return layer.attrs.get("layer", path) if path == "/" else path
 
 
 def one_layer(
-    node: Any, argument: str, kinds: tuple[str, ...] = tuple(KINDS)
+    node: Any,
+    argument: str,
+    kinds: tuple[str, ...] = tuple(KINDS),
+    *,
+    of_signals: bool = True,
 ) -> xarray.Dataset:
     """Returns the dataset of one layer, or says what was given instead.
 
@@ -145,6 +161,7 @@ def one_layer(
         node: A DataTree node or a Dataset.
         argument: The name of the argument it was given as.
         kinds: The kinds of layers that are wanted.
+        of_signals: Whether it must hold signals, and not the statistics of training.
     """
     import xarray
 
@@ -165,6 +182,14 @@ def one_layer(
             f"`{argument}` must be one layer of kind {' or '.join(kinds)}; got {got}."
             + (f" Choose a layer below it: {', '.join(below)}." if below else "")
         )
+    signals = [node[name] for name in SIGNALS if name in node.data_vars]
+    if of_signals and not signals:
+        raise ValueError(
+            f"`{argument}` must hold signals; {name_of(node)} has none of them. Take a "
+            "layer of what `capture` returns, or of a recorder's `traces`."
+        )
+    for signal in signals:
+        real_signal(signal, argument)
     return node
 
 
@@ -245,9 +270,7 @@ def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
     """Returns the names of the signals to draw."""
     kind = KINDS[layer.attrs["kind"]]
     present = [name for name in kind.signals if name in layer.data_vars]
-    if isinstance(signals, str):
-        signals = [signals]
-    chosen = present if signals is None else list(signals)
+    chosen = present if signals is None else names_of("signals", signals)
     unknown = [name for name in chosen if name not in present]
     if unknown or not chosen:
         known = ", ".join(map(repr, present)) or "none"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of, whole_number
+from keras_gates.checks import kind_of, one_of, whole_number
 from keras_gates.labels import (
     distinct,
     labelled,
@@ -80,6 +80,7 @@ def match(
     """
     import pandas
 
+    one_of("signal", signal, v.SIGNALS)
     values = in_order(_signal_of(gates, layer, signal))
     for dim in (v.SAMPLE, v.TIME, v.UNIT):
         distinct(values, dim, "gates")
@@ -145,8 +146,10 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
             f"{kind_of(gates)}."
         )
     try:
-        dataset = gates[layer].to_dataset()
-    except (KeyError, AttributeError):
+        dataset = gates[layer].to_dataset() if isinstance(layer, str) else None
+    except (KeyError, AttributeError, ValueError):
+        dataset = None
+    if dataset is None:
         known = ", ".join(
             repr(node.relative_to(gates))
             for node in recurrent(gates)
@@ -155,7 +158,7 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
         raise ValueError(
             f"`layer` must be the path of a layer in `gates`, {known or 'none'}; got "
             f"{layer!r}."
-        ) from None
+        )
     if not dataset.data_vars and gates[layer].children:
         below = ", ".join(repr(f"{layer}/{name}") for name in gates[layer].children)
         raise ValueError(f"`layer` must be a layer; '{layer}' holds {below}.")

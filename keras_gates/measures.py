@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_gates.checks import thresholds
 from keras_gates.layerwise import of_each_signal, reduced
 from keras_gates.vocabulary import GATES, KINDS
 
@@ -51,11 +52,7 @@ def saturation(gates: Any, *, low: float = 0.1, high: float = 0.9) -> Any:
         Karpathy, Johnson and Li (2015), Visualizing and Understanding Recurrent
         Networks, arXiv:1506.02078, section 4.2.
     """
-    if not 0 <= low < high <= 1:
-        raise ValueError(
-            "`low` and `high` must be thresholds with 0 <= low < high <= 1; got "
-            f"low={low!r} and high={high!r}."
-        )
+    low, high = thresholds(low=low, high=high)
     return of_each_signal(gates, GATES, lambda gate: _saturation(gate, low, high))
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import canvas, stats
-from keras_gates.checks import kind_of, one_of
+from keras_gates.checks import kind_of, one_of, real_numbers
 from keras_gates.vocabulary import SAMPLE
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.axes import Axes
 
 EPOCH = "epoch"
@@ -58,8 +59,9 @@ def study(
         >>> axes.lines[0].get_ydata()
         array([4.  , 2.25])
     """
-    history = study.history
-    if metric not in history.data_vars:
+    history = _history(study)
+    ax = canvas.axes_of(ax)
+    if not isinstance(metric, str) or metric not in history.data_vars:
         known = ", ".join(map(repr, history.data_vars))
         raise ValueError(
             f"`metric` must be in the history of the study: {known}; got {metric!r}."
@@ -123,7 +125,8 @@ def differences(
         >>> [label.get_text() for label in differences(study).get_yticklabels()]
         ['LSTM - GRU']
     """
-    names = study.history["architecture"].values.tolist()
+    ax = canvas.axes_of(ax)
+    names = _history(study)["architecture"].values.tolist()
     if len(names) < 2:
         raise ValueError(
             "A difference needs two architectures; this study has one. Draw its curve "
@@ -170,6 +173,7 @@ def predictions(truth: Any, predictions: Any, *, ax: Axes | None = None) -> Axes
         >>> [line.get_label() for line in axes.lines]
         ['truth', 'LSTM']
     """
+    ax = canvas.axes_of(ax)
     by_seed = _by_seed(predictions)
     if not by_seed:
         raise ValueError(
@@ -199,11 +203,27 @@ def predictions(truth: Any, predictions: Any, *, ax: Axes | None = None) -> Axes
     return axes
 
 
+def _history(study: Any) -> xarray.Dataset:
+    """Returns the history of a study, or says what `study` must be."""
+    import xarray
+
+    history = getattr(study, "history", None)
+    if not isinstance(history, xarray.Dataset) or "seed" not in history.dims:
+        raise TypeError(
+            f"`study` must be a Study, as `compare` returns it; got {kind_of(study)}."
+        )
+    return history
+
+
 def _by_seed(predictions: Any) -> dict[str, list]:
     """Returns a list of predictions, one for each seed, for each architecture."""
     import xarray
 
-    if isinstance(predictions, Mapping):
+    # A Dataset and a tree are mappings, too.
+    labelled = isinstance(predictions, xarray.Dataset | xarray.DataTree)
+    if isinstance(predictions, Mapping) and not labelled:
+        if not all(isinstance(name, str) for name in predictions):
+            raise TypeError("`predictions` must have names as keys. Use a str.")
         return {name: [values] for name, values in predictions.items()}
     if isinstance(predictions, xarray.DataArray) and predictions.dims[:2] == (
         "architecture",
@@ -226,7 +246,7 @@ def _in_words(metric: str) -> str:
 
 def _column(argument: str, values: Any) -> np.ndarray:
     """Returns values of shape (sample,) or (sample, 1) as (sample,)."""
-    values = np.asarray(values)
+    values = real_numbers(argument, values)
     if values.ndim == 2 and values.shape[1] == 1:
         return values[:, 0]
     if values.ndim != 1:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_gates.checks import whole_number
+from keras_gates.checks import seed_of, whole_number
 
 BLANK, GO, TO_COPY, WORD = 8, 9, 8, 10
 """Of `copy_memory`: two symbols, how many others there are, and how many are copied."""
@@ -41,7 +41,7 @@ def adding(
     """
     samples = whole_number("samples", samples, at_least=1)
     length = whole_number("length", length, at_least=2)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of("seed", seed))
     numbers = rng.random((samples, length), dtype=np.float32)
     marks = np.zeros_like(numbers)
     rows = np.arange(samples)
@@ -84,7 +84,7 @@ def temporal_order(
     """
     samples = whole_number("samples", samples, at_least=1)
     length = whole_number("length", length, at_least=10)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of("seed", seed))
     symbols = rng.integers(4, size=(samples, length))
     symbols[:, 0], symbols[:, -1] = 6, 7
     told = rng.integers(2, size=(samples, 2))
@@ -128,7 +128,9 @@ def copy_memory(
     """
     samples = whole_number("samples", samples, at_least=1)
     delay = whole_number("delay", delay, at_least=1)
-    word = np.random.default_rng(seed).integers(TO_COPY, size=(samples, WORD))
+    word = np.random.default_rng(seed_of("seed", seed)).integers(
+        TO_COPY, size=(samples, WORD)
+    )
     shown = np.full((samples, delay + 2 * WORD), BLANK)
     wanted = shown.copy()
     shown[:, :WORD] = wanted[:, -WORD:] = word

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_gates.checks import kind_of, one_of, whole_number
+from keras_gates.checks import function_of, kind_of, one_of, whole_number
 from keras_gates.data import Data
 
 LAYERS = {
@@ -46,8 +46,10 @@ class Recipe:
             that bring the parameters of each model closest to those of the first one.
 
     Raises:
-        ValueError: If a number is below 1, or `match` is another word.
-        TypeError: If `front`, `head` or `optimizer` is something else.
+        ValueError: If a number is below 1, `match` is another word, or Keras knows no
+            such loss, metric or optimizer.
+        TypeError: If `front`, `head`, `loss`, `metrics` or `optimizer` is something
+            else.
 
     Example:
         >>> import keras_gates
@@ -69,18 +71,51 @@ class Recipe:
         whole_number("layers", self.layers, at_least=1)
         one_of("match", self.match, MATCHES)
         for name, make in (("front", self.front), ("head", self.head)):
-            made = isinstance(make, keras.layers.Layer)
-            if make is not None and (made or not callable(make)):
-                raise TypeError(
-                    f"`{name}` must be a function that returns new layers, since each "
-                    f"model needs its own; got {kind_of(make)}. Use "
-                    "`lambda: keras.layers.Dense(1)`."
-                )
-        if isinstance(self.optimizer, keras.optimizers.Optimizer):
+            function_of(name, make, _NEW_LAYERS)
+        made = isinstance(self.optimizer, keras.optimizers.Optimizer)
+        if made or not (isinstance(self.optimizer, str) or callable(self.optimizer)):
             raise TypeError(
                 "`optimizer` must be a name or a function that returns a new one, "
-                "since each model needs its own; got an optimizer. Use "
+                f"since each model needs its own; got {kind_of(self.optimizer)}. Use "
                 "`lambda: keras.optimizers.Adam(1e-3)`."
+            )
+        if self.metrics is not None and not isinstance(self.metrics, list | tuple):
+            raise TypeError(
+                "`metrics` must be a list of metrics, such as ['accuracy']; got "
+                f"{kind_of(self.metrics)}."
+            )
+        _known_to_keras("optimizer", [self.optimizer], keras.optimizers.get)
+        if self.loss is not None:
+            _known_to_keras("loss", [self.loss], keras.losses.get)
+        _known_to_keras("metrics", self.metrics or (), _metric)
+
+
+_NEW_LAYERS = (
+    "that returns new layers, since each model needs its own, such as "
+    "`lambda: keras.layers.Dense(1)`"
+)
+
+
+def _metric(name: str) -> Any:
+    # `model.compile` takes two words more, and decides by the loss what they mean.
+    return name if name in ("accuracy", "acc") else keras.metrics.get(name)
+
+
+def _known_to_keras(argument: str, given: Sequence[Any], get: Callable) -> None:
+    """Refuses names that Keras does not know, and what is neither name nor function."""
+    for one in given:
+        if isinstance(one, str):
+            try:
+                get(one)
+            except ValueError:
+                raise ValueError(
+                    f"`{argument}` must be known to Keras; got {one!r}. Use another "
+                    "name, or a function."
+                ) from None
+        elif not callable(one) or isinstance(one, keras.Layer):
+            raise TypeError(
+                f"`{argument}` must be known to Keras by name, or be a function; got "
+                f"{kind_of(one)}."
             )
 
 
@@ -131,20 +166,27 @@ class Builder:
 
     def _front(self) -> list[keras.layers.Layer]:
         if self.recipe.front is not None:
-            return _listed(self.recipe.front())
+            return _listed("front", self.recipe.front())
         if self.symbols:
             return [keras.layers.Embedding(self.symbols, self.recipe.units)]
         return []
 
     def _head(self) -> list[keras.layers.Layer]:
         if self.recipe.head is not None:
-            return _listed(self.recipe.head())
+            return _listed("head", self.recipe.head())
         activation = "softmax" if self.classes else None
         return [keras.layers.Dense(self.outputs, activation=activation)]
 
 
-def _listed(made: Any) -> list[keras.layers.Layer]:
-    return list(made) if isinstance(made, list | tuple) else [made]
+def _listed(argument: str, made: Any) -> list[keras.layers.Layer]:
+    layers = list(made) if isinstance(made, list | tuple) else [made]
+    for layer in layers:
+        if not isinstance(layer, keras.layers.Layer):
+            raise TypeError(
+                f"`{argument}` must be a function {_NEW_LAYERS}; it returned "
+                f"{kind_of(layer)}."
+            )
+    return layers
 
 
 def builders_of(names: Sequence[str], recipe: Recipe, data: Data) -> dict[str, Builder]:

@@ -8,14 +8,22 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from keras_gates import accumulate, inputs, watch
 from keras_gates import vocabulary as v
 from keras_gates.alarms import Alarm, Alarms
 from keras_gates.backend import backend
 from keras_gates.capture import Reader, choose
-from keras_gates.checks import one_of, path_of, real_number, whole_number
+from keras_gates.checks import (
+    array_of,
+    folder_of,
+    names_of,
+    number_or,
+    one_of,
+    real_number,
+    thresholds,
+    whole_number,
+)
 from keras_gates.events import Events
 from keras_gates.nodes import Node, require_call, select
 from keras_gates.places import local_path
@@ -145,21 +153,14 @@ class GateRecorder(keras.callbacks.Callback):
     ):
         super().__init__()
         self._probe = probe
-        self._layers, self._signals = layers, signals
-        self._units = None if units is None else _unit_numbers(units)
-        self._every = (
-            every
-            if every == "epoch"
-            else whole_number("every", every, at_least=1, or_else="'epoch'")
+        self._layers, self._signals = (
+            None if names is None else names_of(argument, names)
+            for argument, names in (("layers", layers), ("signals", signals))
         )
+        self._units = None if units is None else _unit_numbers(units)
+        self._every = number_or("every", every, "epoch", at_least=1)
         self._rows, self._stride = _rows(samples_per_batch)
-        low, high = real_number("low", low), real_number("high", high)
-        if not 0 <= low < high <= 1:
-            raise ValueError(
-                "`low` and `high` must be thresholds with 0 <= low < high <= 1; got "
-                f"low={low!r} and high={high!r}."
-            )
-        self._low, self._high = low, high
+        self._low, self._high = thresholds(low=low, high=high)
         self._bins = whole_number("bins", bins, at_least=1)
         self._logs = one_of("logs", logs, (None, "health", "all"))
         self._batch_size = whole_number("batch_size", batch_size, at_least=1)
@@ -167,7 +168,7 @@ class GateRecorder(keras.callbacks.Callback):
             one_of("alarms", alarms, (None, "warn", "stop")),
             whole_number("alarm_after", alarm_after, at_least=1),
         )
-        self._tensorboard = path_of("tensorboard", tensorboard)
+        self._tensorboard = folder_of("tensorboard", tensorboard)
         needing = {"logs": logs, "alarms": alarms, "tensorboard": tensorboard}
         for name, value in needing.items():
             if value is not None and not self._rows:
@@ -183,12 +184,9 @@ class GateRecorder(keras.callbacks.Callback):
         if units is not None and probe is None:
             raise ValueError("`units` chooses among traces, which need a `probe`.")
         if budget is not None:
-            budget = real_number("budget", budget)
-            if not budget >= 0:
-                raise ValueError(
-                    f"`budget` must be a number of bytes, or `None` for no limit; got "
-                    f"{budget!r}."
-                )
+            budget = real_number(
+                "budget", budget, at_least=0, or_else="None for no limit"
+            )
         self._records = Records(
             local_path(store), one_of("mode", mode, ("w-", "w", "a")), budget
         )
@@ -523,17 +521,14 @@ def _rows(samples_per_batch) -> tuple[float, int]:
     """Returns how many rows to look at, of every how manieth batch."""
     if samples_per_batch is None:
         return FEW_ROWS, FEW_BATCHES
-    if samples_per_batch == "all":
-        return math.inf, 1
-    rows = whole_number(
-        "samples_per_batch", samples_per_batch, at_least=0, or_else="'all'"
-    )
-    return rows, 1
+    rows = number_or("samples_per_batch", samples_per_batch, "all", at_least=0)
+    return (math.inf if rows == "all" else rows), 1
 
 
 def _unit_numbers(units) -> list[int]:
     units = list(units) if isinstance(units, (set, range)) else units
-    numbers = [whole_number("units", unit, at_least=0) for unit in np.ravel(units)]
+    units = array_of("units", units).ravel()
+    numbers = [whole_number("units", unit, at_least=0) for unit in units]
     if not numbers:
         raise ValueError("`units` is empty; leave it out to get all.")
     return numbers

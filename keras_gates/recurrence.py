@@ -15,6 +15,7 @@ from keras import ops
 from keras_gates import collect, equations
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
+from keras_gates.checks import flag
 from keras_gates.views import beneath, changes, plain_stack, view, view_of_cell
 
 Tensor = Any
@@ -128,6 +129,7 @@ class GateRecurrence:
 
     def ask_for_gates(self, return_gates):
         """Sets whether the layer returns its gates."""
+        return_gates = flag("return_gates", return_gates)
         if return_gates and self.activity_regularizer is not None:
             raise ValueError(
                 "`activity_regularizer` does not go with `return_gates=True`: Keras "

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_gates.checks import whole_number
+from keras_gates.checks import real_number, real_numbers, seed_of, whole_number
 
 
 def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.ndarray:
@@ -32,14 +32,12 @@ def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.n
         (1000,)
     """
     points = whole_number("points", points, at_least=1)
-    if not (np.isfinite(noise) and noise >= 0):
-        raise ValueError(
-            "`noise` must be a standard deviation, a finite number of 0 or more; "
-            f"got {noise}. Use `noise=0` for the waves alone."
-        )
+    noise = real_number("noise", noise, at_least=0)
     time = np.arange(points)
     waves = np.sin(0.02 * time) + np.sin(0.005 * time)
-    series = waves + np.random.default_rng(seed).normal(0.0, noise, points)
+    series = waves + np.random.default_rng(seed_of("seed", seed)).normal(
+        0.0, noise, points
+    )
     return series.astype(np.float32)
 
 
@@ -79,7 +77,7 @@ def sliding_windows(
     """
     length = whole_number("length", length, at_least=1)
     horizon = whole_number("horizon", horizon, at_least=1)
-    series = np.asarray(series, dtype=np.float32)
+    series = real_numbers("series", series).astype(np.float32)
     if series.ndim not in (1, 2):
         raise ValueError(
             "`series` must have the shape (time,) or (time, feature); got "

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_gates.checks import whole_number
+from keras_gates.checks import array_of, seed_of, share_of, whole_number
 
 Pairs = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -39,10 +39,10 @@ def time_split(
         >>> len(x_train), len(x_test)
         (760, 140)
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = array_of("x", x), array_of("y", y)
     gap = whole_number("gap", gap, at_least=0)
     _check_pair(x, y)
-    _check_fraction(fraction)
+    fraction = share_of("fraction", fraction)
     train_end = round(fraction * len(x))
     test_start = train_end + gap
     if train_end == 0 or test_start >= len(x):
@@ -85,9 +85,10 @@ def class_split(
     """
     from sklearn.model_selection import train_test_split
 
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = array_of("x", x), array_of("y", y)
+    seed = seed_of("seed", seed)
     _check_pair(x, y)
-    _check_fraction(fraction)
+    fraction = share_of("fraction", fraction)
     if y.ndim != 1:
         raise ValueError(
             f"`y` must hold a class for each sample, of shape (sample,); got {y.shape}."
@@ -110,12 +111,4 @@ def _check_pair(x: np.ndarray, y: np.ndarray) -> None:
         raise ValueError(
             "`x` and `y` must be arrays with one row for each sample; got shapes "
             f"{x.shape} and {y.shape}. Cut both to the same samples first."
-        )
-
-
-def _check_fraction(fraction: float) -> None:
-    if not 0 < fraction < 1:
-        raise ValueError(
-            "`fraction` must lie between 0 and 1, both left out, as the share of the "
-            f"samples for training; got {fraction}. Use 0.8 for 80 %."
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import stats
-from keras_gates.checks import one_of
+from keras_gates.checks import one_of, real_number
 from keras_gates.differences import Difference, higher_is_better, paired
 from keras_gates.tables import render, title
 
@@ -93,6 +93,7 @@ class Study:
         """
         import pandas
 
+        target = real_number("target", target, infinite=True)
         _check_known("metric", metric, "metrics", list(self.history.data_vars))
         values = self.history[metric]
         higher = higher_is_better(metric)
@@ -179,7 +180,7 @@ class Study:
 
 
 def _check_known(argument: str, name: Any, what: str, known: list[str]) -> None:
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(
             f"`{argument}` must be one of the {what} of this study, "
             f"{', '.join(map(repr, known))}; got {name!r}."

@@ -20,6 +20,7 @@ def render(study: "Study", metric: str = "val_loss", markdown: bool = False) -> 
     """Returns the study as plain text, 80 columns wide where its numbers allow."""
     from rich import box, console, measure, table
 
+    summary = study._table(study._values(metric))
     # ASCII alone, for logs and terminals whose encoding has no lines to draw.
     lines = box.Box("    \n    \n -- \n" + "    \n" * 5, ascii=True)
     grid = table.Table(box=lines, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -36,7 +37,7 @@ def render(study: "Study", metric: str = "val_loss", markdown: bool = False) -> 
         if markdown:
             heading = heading.replace("\n", " ")
         grid.add_column(heading, justify="right", no_wrap=True)
-    for row in study._table(study._values(metric)).itertuples():
+    for row in summary.itertuples():
         grid.add_row(
             row.Index,
             f"{row.parameters:,}",

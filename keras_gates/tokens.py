@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.checks import kind_of
+from keras_gates.checks import kind_of, one_of
 from keras_gates.labels import labels_of, place_of, word, words
 from keras_gates.layerwise import (
     name_of,
@@ -85,6 +85,8 @@ def text(
         Networks, arXiv:1506.02078, figure 2.
     """
     layer = one_layer(layer, "layer")
+    figure = canvas.figure_of(figure)
+    one_of("signal", signal, v.SIGNALS)
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
     place = place_of("unit", unit, course, v.UNIT)
@@ -105,7 +107,7 @@ def _beside(
     tokens: str | Sequence[str], course: xarray.DataArray
 ) -> tuple[list[str], np.ndarray]:
     """Returns the tokens and the step of each."""
-    if not isinstance(tokens, str) and isinstance(tokens, (Sequence, np.ndarray)):
+    if isinstance(tokens, (Sequence, np.ndarray)) and np.iterable(tokens):
         wrong = [token for token in tokens if not isinstance(token, str)]
     else:
         wrong = [] if isinstance(tokens, str) else [tokens]

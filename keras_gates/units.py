@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_gates import dead
 from keras_gates import vocabulary as v
+from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.layerwise import of_each_layer, reduced
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def dead_units(
         >>> stats.dead_units(xarray.Dataset({"hidden": hidden}))["dead"].values
         array([ True, False])
     """
+    deviation = real_number("deviation", deviation, at_least=0)
+    shut = threshold("shut", shut)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
         holds = {}
@@ -159,8 +162,7 @@ def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
     """
     import xarray
 
-    if not 0 < share < 1:
-        raise ValueError(f"`share` must lie between 0 and 1; got {share!r}.")
+    share = share_of("share", share)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
         if v.UPDATE in layer:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.checks import array_of
 from keras_gates.page.content import Layer
 from keras_gates.page.thinning import Part
 
@@ -94,10 +95,7 @@ def _is_text(inputs: Any) -> bool:
 
 
 def _numbers_of(inputs: Any) -> np.ndarray:
-    try:
-        array = np.asarray(inputs)
-    except ValueError:  # Rows of different lengths.
-        array = np.empty(0, object)
+    array = array_of("inputs", inputs)
     if array.dtype.kind not in "biuf" or array.ndim not in (2, 3, 4) or not array.size:
         raise TypeError(
             "`inputs` must be an array of numbers, (sample, time) or (sample, time, "
