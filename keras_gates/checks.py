@@ -5,14 +5,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+LARGEST = 2**63 - 1
+"""No array has more entries, on any machine."""
 
-def whole_number(name: str, value: int, *, at_least: int, or_else: str = "") -> int:
+
+def whole_number(
+    name: str, value: Any, *, at_least: int, at_most: int = LARGEST, or_else: str = ""
+) -> int:
     """Returns `value` as an int, or says what `name` must be.
 
     Args:
         name: The name of the argument.
         value: What was given.
         at_least: The smallest number that is allowed.
+        at_most: The largest.
         or_else: What else is allowed; the caller has looked for it.
     """
     other = f" or {or_else}" if or_else else ""
@@ -28,6 +34,8 @@ def whole_number(name: str, value: int, *, at_least: int, or_else: str = "") -> 
             f"`{name}` must be at least {at_least}; got {number}. Use {at_least} or "
             "more."
         )
+    if number > at_most:
+        raise ValueError(f"`{name}` must be at most {at_most}; got {number}.")
     return number
 
 

@@ -143,8 +143,8 @@ def _check(name: str, layer: "xarray.Dataset", source: str | None) -> Check:
     missing = [signal for signal in wanted if signal not in layer.variables]
     if missing:
         raise ValueError(
-            f"`verify` needs every signal of '{name}', and {missing} were not "
-            "captured. Call `capture` without `signals`."
+            f"`gates` must hold every signal of '{name}'; {missing} were not captured. "
+            "Call `capture` without `signals`."
         )
     try:
         arrays = _read(name, layer, kind, source)
