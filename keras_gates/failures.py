@@ -68,7 +68,8 @@ def explained(what: str) -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # Keras's messages have colours.
+    return " ".join(plain.split())
 
 
 def _short(text: str, length: int) -> str:
