@@ -10,6 +10,7 @@ from rich.console import Console
 import keras_gates
 from keras_gates import canvas, claims, plots
 from keras_gates.checks import whole_number
+from keras_gates.failures import explained
 from keras_gates.files import read_arrays, require_folder, require_numbers
 from keras_gates.problems import PROBLEMS, Problem
 from keras_gates.recipe import MOST_UNITS, Recipe
@@ -67,24 +68,25 @@ def run(options) -> int:
     if options.learning_rates:
         console.print("The learning rates are chosen on the validation part, too.")
     console.print()
-    study = keras_gates.compare(
-        options.architectures,
-        *problem.train,
-        validation_data=problem.test,
-        recipe=dataclasses.replace(
-            problem.recipe,
-            units=problem.recipe.units if options.units is None else options.units,
-            layers=options.layers,
-            match=options.match,
-        ),
-        seeds=options.seeds,
-        epochs=problem.epochs if options.epochs is None else options.epochs,
-        batch_size=options.batch_size,
-        learning_rates=options.learning_rates or None,
-        n_jobs=options.jobs,
-        folder=out / RUNS,
-        verbose=1,
-    )
+    with explained(f"The study of '{data}' failed"):
+        study = keras_gates.compare(
+            options.architectures,
+            *problem.train,
+            validation_data=problem.test,
+            recipe=dataclasses.replace(
+                problem.recipe,
+                units=problem.recipe.units if options.units is None else options.units,
+                layers=options.layers,
+                match=options.match,
+            ),
+            seeds=options.seeds,
+            epochs=problem.epochs if options.epochs is None else options.epochs,
+            batch_size=options.batch_size,
+            learning_rates=options.learning_rates or None,
+            n_jobs=options.jobs,
+            folder=out / RUNS,
+            verbose=1,
+        )
     (out / "study.md").write_text(study.to_markdown(problem.metric) + "\n")
     study.runs.to_csv(out / "runs.csv", index=False)
     study.history.to_dataframe().to_csv(out / "history.csv")

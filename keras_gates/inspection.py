@@ -106,7 +106,8 @@ def _too_far(name: str, check: Check) -> str:
     return (
         f"'{name}' deviates by {check.deviation:.1e}, and rounding explains "
         f"{check.tolerance:.1e} at most: the recorded gates are not those that the "
-        "layer computed. Please report this."
+        "layer computed. Please report this, unless it ran on a GPU in TensorFloat-32, "
+        "which rounds products to about 1e-3."
     )
 
 

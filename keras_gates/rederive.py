@@ -48,6 +48,8 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: v.Kind) -> f
         )
     # A GRU's activation acts inside the candidate, which is recorded.
     activation = _activation(name, attributes) if kind is v.LSTM else None
+    if activation is not None:
+        _require_all_units(name, arrays, attributes, activation)
     states = dict(arrays.initial)
     largest = dict.fromkeys(states, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):  # Comes out as a deviation.
@@ -70,6 +72,21 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: v.Kind) -> f
         )
     worst = max(largest.values())
     return worst if all(map(np.isfinite, largest.values())) else np.inf
+
+
+def _require_all_units(name, arrays, attributes, activation) -> None:
+    """Refuses some of the units of a layer whose activation needs all, as a softmax."""
+    here, all_units = arrays.signals[v.CELL].shape[-1], attributes.get("units")
+    if here == all_units:
+        return
+    few = np.linspace(-1.0, 2.0, 4)[None]
+    alone, together = activation(few[:, :2]), activation(few)[:, :2]
+    if np.abs(alone - together).max() > 1e-6:
+        raise Unverified(
+            f"`hidden` of '{name}' could not be verified: its activation "
+            f"'{attributes['activation']}' needs all {all_units} units, and {here} of "
+            "them were recorded."
+        )
 
 
 def _lstm_step(now, states, activation):

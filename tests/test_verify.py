@@ -403,6 +403,19 @@ def test_an_activation_that_fails_later_gets_a_sentence(rng, monkeypatch):
         assert keras_gates.verify(gates)["odd"] == np.inf
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softmax", "registered"])
+def test_some_units_are_verified_unless_the_activation_needs_all(activation, rng):
+    function = registered_tanh if activation == "registered" else activation
+    gates = captured(layers.LSTM(4, activation=function, name="lstm"), rng)
+    assert keras_gates.verify(gates)["lstm"] < 1e-6
+    some = gates["lstm"].to_dataset().isel(unit=[1, 3])
+    if activation == "softmax":
+        with pytest.warns(UserWarning, match="'softmax' needs all 4 units, and 2 of"):
+            assert keras_gates.verify(some)["lstm"] == np.inf
+    else:
+        assert keras_gates.verify(some)["lstm"] < 1e-6
+
+
 def captured(layer, rng, *others):
     x = rng.normal(size=(3, 6, 2)).astype("float32")
     model = sequential(layer, *others, shape=(6, 2))
