@@ -1,6 +1,7 @@
 """The command `keras-gates compare`: a study without a line of code."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,20 @@ from rich.console import Console
 
 import keras_gates
 from keras_gates import canvas, claims, plots
-from keras_gates.files import read_arrays
+from keras_gates.checks import whole_number
+from keras_gates.failures import explained
+from keras_gates.files import read_arrays, require_folder, require_numbers
 from keras_gates.problems import PROBLEMS, Problem
-from keras_gates.recipe import Recipe
+from keras_gates.recipe import MOST_UNITS, Recipe
 from keras_gates.study import Study
 from keras_gates.tables import render
 
 PARTS = ("x", "y", "x_val", "y_val")
 RUNS = "runs"
 """Where in the folder of the results the finished runs are kept."""
+
+MOST_SEEDS, MOST_LAYERS, MOST_JOBS = 10_000, 100, 1024
+"""More is a slip of the keyboard, and would fill the memory before it fails."""
 
 
 def run(options) -> int:
@@ -29,43 +35,58 @@ def run(options) -> int:
         0.
     """
     console = Console(markup=False, highlight=False, soft_wrap=True)
+    whole_number("seeds", options.seeds, at_least=1, at_most=MOST_SEEDS)
     if options.claims is not None:
         if options.data is not None:
             raise ValueError(
                 f"--claims brings its own tasks; leave {options.data!r} out."
             )
-        out = _folder(options.out or Path("keras-gates-claims"))
+        out = options.out or Path("keras-gates-claims")
+        _require_ours(out)
         claims.run(options.claims or list(claims.CLAIMS), out, options.seeds, console)
         return 0
     if len(set(options.architectures)) < len(options.architectures):
         raise ValueError("--architectures must name each one once.")
-    if options.jobs == 0:
-        raise ValueError("--jobs must be 1 or more, or -1 for one on each core; got 0.")
-    data = options.data or "sine"
+    whole_number("layers", options.layers, at_least=1, at_most=MOST_LAYERS)
+    if options.jobs != -1 and not 1 <= options.jobs <= MOST_JOBS:
+        raise ValueError(
+            f"--jobs must be from 1 to {MOST_JOBS}, or -1 for one on each core; got "
+            f"{options.jobs}."
+        )
+    if options.units is not None:
+        whole_number("units", options.units, at_least=1, at_most=MOST_UNITS)
+    for rate in options.learning_rates:
+        if not 0 < rate < math.inf:
+            raise ValueError(
+                f"--learning-rates must be finite and above 0; got {rate:g}."
+            )
+    data = "sine" if options.data is None else options.data
     problem = _problem(data)
-    out = _folder(options.out or Path(f"keras-gates-{Path(data).stem}"))
+    out = options.out or Path(f"keras-gates-{Path(data).stem}")
+    _require_ours(out)
     console.print(f"{problem.title}\n{problem.split}")
     if options.learning_rates:
         console.print("The learning rates are chosen on the validation part, too.")
     console.print()
-    study = keras_gates.compare(
-        options.architectures,
-        *problem.train,
-        validation_data=problem.test,
-        recipe=dataclasses.replace(
-            problem.recipe,
-            units=problem.recipe.units if options.units is None else options.units,
-            layers=options.layers,
-            match=options.match,
-        ),
-        seeds=options.seeds,
-        epochs=problem.epochs if options.epochs is None else options.epochs,
-        batch_size=options.batch_size,
-        learning_rates=options.learning_rates or None,
-        n_jobs=options.jobs,
-        folder=out / RUNS,
-        verbose=1,
-    )
+    with explained(f"The study of '{data}' failed"):
+        study = keras_gates.compare(
+            options.architectures,
+            *problem.train,
+            validation_data=problem.test,
+            recipe=dataclasses.replace(
+                problem.recipe,
+                units=problem.recipe.units if options.units is None else options.units,
+                layers=options.layers,
+                match=options.match,
+            ),
+            seeds=options.seeds,
+            epochs=problem.epochs if options.epochs is None else options.epochs,
+            batch_size=options.batch_size,
+            learning_rates=options.learning_rates or None,
+            n_jobs=options.jobs,
+            folder=out / RUNS,
+            verbose=1,
+        )
     (out / "study.md").write_text(study.to_markdown(problem.metric) + "\n")
     study.runs.to_csv(out / "runs.csv", index=False)
     study.history.to_dataframe().to_csv(out / "history.csv")
@@ -89,6 +110,11 @@ def _problem(data: str) -> Problem:
             "wrote."
         )
     arrays = read_arrays(path)
+    if isinstance(arrays, np.ndarray):
+        raise ValueError(
+            f"'{path}' must be a .npz file with the arrays {', '.join(PARTS)}; it is a "
+            ".npy file."
+        )
     missing = [name for name in PARTS if name not in arrays]
     if missing:
         raise ValueError(
@@ -97,7 +123,9 @@ def _problem(data: str) -> Problem:
             "y_val (keras_gates.tasks.time_split), for classes an even share of each "
             "(class_split)."
         )
-    x, y, x_val, y_val = (np.atleast_1d(arrays[name]) for name in PARTS)
+    for name in PARTS:
+        require_numbers(path, name, arrays[name])
+    x, y, x_val, y_val = (arrays[name] for name in PARTS)
     return Problem(
         f"The data of {path}",
         (x, y),
@@ -108,17 +136,14 @@ def _problem(data: str) -> Problem:
     )
 
 
-def _folder(path: Path) -> Path:
-    """Makes a folder for results, which must be new, empty or that of a study."""
-    if path.exists() and not path.is_dir():
-        raise FileExistsError(f"--out must be a folder; '{path}' is a file.")
-    path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()) and not (path / RUNS).is_dir():
+def _require_ours(path: Path) -> None:
+    """Refuses a folder for results that is not new, empty or that of a study."""
+    require_folder(path)
+    if path.exists() and any(path.iterdir()) and not (path / RUNS).is_dir():
         raise FileExistsError(
-            f"--out must be a new or empty folder, or that of a study to go on with; "
+            f"--out must be a new or empty folder, or that of a study to resume; "
             f"'{path}' has other files in it. Choose another."
         )
-    return path
 
 
 def _draw(study: Study, metric: str):

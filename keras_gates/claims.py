@@ -53,6 +53,7 @@ def run(names: Iterable[str], out: Path, seeds: int, console) -> None:
         raise ValueError(
             f"--seeds must be at least 2, for an interval over them; got {seeds}."
         )
+    out.mkdir(parents=True, exist_ok=True)
     backend = keras.backend.backend()
     bench = Bench(out / "runs" / backend, seeds, console.print)
     found = {name: CLAIMS[name].measure(bench) for name in names}

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
 import keras_gates
 from keras_gates import choosing, claims, demo, inspection
+from keras_gates.failures import sentence
 from keras_gates.problems import PROBLEMS
 from keras_gates.recipe import LAYERS, MATCHES
 
@@ -22,25 +24,49 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The words after the command; by default those it was called with.
 
     Returns:
-        0, or 1 if a proof failed, or 2 if the arguments were no good.
+        0; 1 if `inspect` found that predictions changed, or did not verify a layer; 2
+        if the command failed; or 130 if it was interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"keras-gates: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("keras-gates: interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:  # The last place that can explain it.
+        if options.debug:
+            traceback.print_exc()
+        print(f"keras-gates: {sentence(error, vars(options))}", file=sys.stderr)
         return 2
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all errors of the command are."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
+def _path(text: str) -> Path:
+    """Returns a path, or refuses what can be none."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="keras-gates", description=DESCRIPTION, epilog=BACKEND
-    )
+    parser = _Parser(prog="keras-gates", description=DESCRIPTION, epilog=BACKEND)
     parser.add_argument("--version", action="version", version=keras_gates.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_inspect(commands)
     _add_compare(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--debug",
+            action="store_true",
+            help="show the traceback of an error, for a report of a bug",
+        )
     return parser
 
 
@@ -66,7 +92,7 @@ def _add_demo(commands) -> None:
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="folder for the results; must be new or empty "
         "(default: keras-gates-demo-TASK, numbered if that is taken)",
@@ -90,28 +116,30 @@ def _add_demo(commands) -> None:
 def _add_inspect(commands) -> None:
     command = commands.add_parser(
         "inspect",
-        help="capture, prove, sum up and draw the gates of a saved model",
+        help="capture, check, sum up and draw the gates of a saved model",
         description=(
             "Loads a saved Keras model, runs it on the data, and writes into a folder: "
-            "every gate at every step (gates.zarr), their proof (verify.csv), "
+            "every gate at every step (gates.zarr), a check of them (verify.csv), "
             "statistics (statistics.csv), heat maps of each recurrent layer (PNG "
             "files) and a page to explore them all (report.html). The model "
             "file is not changed, and its predictions are checked "
-            "to be the same, to the bit, before and after."
+            "to be the same, to the bit, before and after. The exit status is 0 if all "
+            "of this holds, 1 if the predictions changed or a layer could not be "
+            "verified, and 2 if the command failed."
         ),
         epilog=BACKEND,
     )
-    command.add_argument("model", type=Path, metavar="MODEL", help="a .keras file")
+    command.add_argument("model", type=_path, metavar="MODEL", help="a .keras file")
     command.add_argument(
         "data",
-        type=Path,
+        type=_path,
         metavar="DATA",
         help="inputs: a .npy file, or a .npz file whose arrays are named after the "
         "model's inputs; a single input may have any name, or 'x' beside others",
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="folder for the results; must be new or empty (default: MODEL-gates)",
     )
@@ -228,7 +256,7 @@ def _add_compare(commands) -> None:
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="folder for the results (default: keras-gates-TASK, or "
         "keras-gates-claims)",

@@ -10,8 +10,10 @@ from rich.table import Table
 import keras_gates
 from keras_gates import plots
 from keras_gates import vocabulary as v
+from keras_gates.checks import whole_number
+from keras_gates.choosing import MOST_SEEDS
 from keras_gates.data import checked_data
-from keras_gates.files import free_path, new_folder
+from keras_gates.files import free_path, results
 from keras_gates.problems import PROBLEMS
 from keras_gates.recipe import builders_of
 
@@ -29,11 +31,19 @@ def run(options) -> int:
     Returns:
         0.
     """
-    name, seeds = options.task, options.seeds
-    out = new_folder(options.out or free_path(Path(f"keras-gates-demo-{name}")))
+    seeds = whole_number("seeds", options.seeds, at_least=1, at_most=MOST_SEEDS)
+    if options.epochs is not None:
+        whole_number("epochs", options.epochs, at_least=1)
+    out = options.out or free_path(Path(f"keras-gates-demo-{options.task}"))
+    with results(out):
+        _demonstrate(options.task, seeds, options.epochs, out)
+    return 0
+
+
+def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     task = PROBLEMS[name]()
-    epochs = options.epochs or task.epochs
+    epochs = epochs or task.epochs
     data = checked_data(*task.train, task.test)
     builders = builders_of(list(KEEP), task.recipe, data)
     console.print(f"[bold]{task.title}[/bold]\n{task.split}")
@@ -89,7 +99,6 @@ def run(options) -> int:
     console.print(f"\n[bold]Written to {out}:[/bold]")
     for path in sorted(out.iterdir()):
         console.print(f"  {path.name}", markup=False)
-    return 0
 
 
 def _write_gates(kind, model, recorder, task, out) -> None:

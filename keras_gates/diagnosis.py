@@ -16,7 +16,7 @@ from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
 from keras_gates.tally import COUPLED, Sums, tally
-from keras_gates.tree import source_of
+from keras_gates.tree import causes_of_gaps
 
 if TYPE_CHECKING:
     import xarray
@@ -160,7 +160,7 @@ def diagnose(
             sentence = f"Every step of '{name}' is masked: there is nothing to measure."
             found.append(Symptom(name, sentence, 1.0, 1.0))
             continue
-        patient = Patient(name, layer, sums, _causes(node))
+        patient = Patient(name, layer, sums, causes_of_gaps(node))
         with np.errstate(invalid="ignore"):  # What is broken is told by `_broken`.
             for look in (_broken, _stuck, _short, _dead, _same, _undecided):
                 found += look(patient, limits)
@@ -179,15 +179,6 @@ def _mask_of(node: xarray.DataTree) -> xarray.DataArray | None:
     if v.MASK in node.data_vars or v.initial(v.HIDDEN) not in node.coords:
         return node.data_vars.get(v.MASK)
     return xarray.DataArray(True)
-
-
-def _causes(node: xarray.DataTree) -> str:
-    causes = ["the model has diverged", "its input has such values"]
-    if source := source_of(node):
-        causes.append(f"values are missing from the store '{source}'")
-    if v.MASK not in node.data_vars:
-        causes.append("a `mask` was left out")
-    return f"{', '.join(causes[:-1])}, or {causes[-1]}"
 
 
 STILL = 0.05

@@ -3,13 +3,12 @@
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.activations import find
 from keras_gates.layerwise import as_tree
-from keras_gates.tree import depth_first, source_of
+from keras_gates.rederive import Arrays, Unverified, deviation_of
+from keras_gates.tree import causes_of_gaps, depth_first, source_of
 
 if TYPE_CHECKING:
     import pandas
@@ -99,14 +98,6 @@ class Check(NamedTuple):
         return self.reason is None and self.deviation <= self.tolerance
 
 
-class _Unverified(Exception):
-    """Why a layer cannot be verified, and what is known of its deviation."""
-
-    def __init__(self, reason: str, deviation: float = np.inf):
-        super().__init__(reason)
-        self.deviation = deviation
-
-
 def checks_of(gates) -> dict[str, Check]:
     """Checks every layer of a tree; see `verify`."""
     tree = as_tree(gates)
@@ -119,10 +110,7 @@ def checks_of(gates) -> dict[str, Check]:
     names = [node.attrs.get("layer", node.path.strip("/")) for node in nodes]
     if len(set(names)) < len(names):  # Several captures in one tree.
         names = [node.path.strip("/") for node in nodes]
-    return {
-        name: _check(name, node.to_dataset(), source_of(node))
-        for name, node in zip(names, nodes, strict=True)
-    }
+    return {name: _check(name, node) for name, node in zip(names, nodes, strict=True)}
 
 
 def _is_layer(node: "xarray.DataTree") -> bool:
@@ -130,7 +118,8 @@ def _is_layer(node: "xarray.DataTree") -> bool:
     return "kind" in node.attrs or any(name in v.SIGNALS for name in node.data_vars)
 
 
-def _check(name: str, layer: "xarray.Dataset", source: str | None) -> Check:
+def _check(name: str, node: "xarray.DataTree") -> Check:
+    layer = node.to_dataset()
     kind = v.KINDS.get(layer.attrs.get("kind"))
     if kind is None or "direction" not in layer.attrs:
         reason = (
@@ -147,34 +136,21 @@ def _check(name: str, layer: "xarray.Dataset", source: str | None) -> Check:
             "Call `capture` without `signals`."
         )
     try:
-        arrays = _read(name, layer, kind, source)
-        deviation = _deviation(name, arrays, layer.attrs, kind)
-    except _Unverified as problem:
+        arrays = _read(name, layer, kind, source_of(node))
+        _refuse_gaps(name, arrays, causes_of_gaps(node))
+        deviation = deviation_of(name, arrays, layer.attrs, kind)
+    except Unverified as problem:
         return Check(problem.deviation, reason=str(problem))
     return Check(deviation, _tolerance(arrays, layer.attrs, kind))
 
 
-class _Arrays(NamedTuple):
-    """The numbers of a layer, in the order in which it read its input."""
-
-    signals: dict[str, np.ndarray]
-    """Each `(time, ..., unit)`, float64."""
-
-    initial: dict[str, np.ndarray]
-    """Each `(..., unit)`, float64."""
-
-    unmasked: np.ndarray
-    """Boolean, `(time, ...)`."""
-
-
-def _read(name, layer, kind, source) -> _Arrays:
-    """Reads a layer, and checks that values are where the mask says, and only there."""
+def _read(name, layer, kind, source) -> Arrays:
     hidden = layer[v.HIDDEN]
     others = [dim for dim in hidden.dims if dim not in (v.TIME, v.UNIT)]
     dims = (v.TIME, *others, v.UNIT)
     for signal in kind.signals:
         if set(layer[signal].dims) != set(dims):
-            raise _Unverified(
+            raise Unverified(
                 f"'{name}' could not be verified: `{signal}` has the dimensions "
                 f"{layer[signal].dims}, and `hidden` has {hidden.dims}. Pass the tree "
                 "that `capture` returned."
@@ -198,13 +174,11 @@ def _read(name, layer, kind, source) -> _Arrays:
     # Zarr has no error of its own: each of its codecs raises another one.
     except Exception as error:
         where = f"the store '{source}', which is damaged" if source else "`gates`"
-        raise _Unverified(
+        raise Unverified(
             f"'{name}' could not be verified: its values cannot be read from {where} "
             f"({type(error).__name__}: {error})."
         ) from error
-    arrays = _Arrays(signals, initial, unmasked)
-    _refuse_gaps(name, arrays, v.MASK in layer, source)
-    return arrays
+    return Arrays(signals, initial, unmasked)
 
 
 def _values(array: "xarray.DataArray", dtype: str) -> np.ndarray:
@@ -219,38 +193,38 @@ def _like(array, other, dims) -> "xarray.DataArray":
     return array.broadcast_like(other).transpose(*dims)
 
 
-def _refuse_gaps(name: str, arrays: _Arrays, masked: bool, source: str | None) -> None:
-    damaged = f", or values are missing from the store '{source}'" if source else ""
-    broken = {
-        state: int((~np.isfinite(values)).any(axis=-1).sum())
+def _refuse_gaps(name: str, arrays: Arrays, causes: str) -> None:
+    """Checks that there are values where the mask says so, and only there."""
+    broken = [
+        v.initial(state)
         for state, values in arrays.initial.items()
-    }
-    if any(broken.values()):
-        states = ", ".join(f"`{v.initial(state)}`" for state in broken if broken[state])
-        raise _Unverified(
-            f"'{name}' could not be verified: {states} is NaN or infinite in "
-            f"{max(broken.values())} places. The model was given such a state{damaged}."
+        if not np.isfinite(values).all()
+    ]
+    if broken:
+        raise Unverified(
+            f"'{name}' could not be verified: {_listed(broken)} is NaN or infinite: "
+            f"{causes}."
         )
     gaps, filled = {}, {}
     for signal, values in arrays.signals.items():
-        gaps[signal] = arrays.unmasked & ~np.isfinite(values).all(axis=-1)
-        filled[signal] = ~arrays.unmasked & ~np.isnan(values).all(axis=-1)
-    signals = _listed(signal for signal, where in gaps.items() if where.any())
-    if signals:
+        where = arrays.unmasked & ~np.isfinite(values).all(axis=-1)
+        if where.any():
+            gaps[signal] = where
+        where = ~arrays.unmasked & ~np.isnan(values).all(axis=-1)
+        if where.any():
+            filled[signal] = where
+    if gaps:
         number = int(np.logical_or.reduce(list(gaps.values())).sum())
-        lost = "" if masked else ", or its `mask` was left out"
-        raise _Unverified(
-            f"'{name}' could not be verified: {signals} is NaN or infinite at {number} "
-            f"of {int(arrays.unmasked.sum())} unmasked steps. The model has diverged, "
-            f"or its input has such values{damaged}{lost}."
+        raise Unverified(
+            f"'{name}' could not be verified: {_listed(gaps)} is NaN or infinite at "
+            f"{number} of {int(arrays.unmasked.sum())} unmasked steps: {causes}."
         )
-    signals = _listed(signal for signal, where in filled.items() if where.any())
-    if signals:
+    if filled:
         number = int(np.logical_or.reduce(list(filled.values())).sum())
-        raise _Unverified(
-            f"'{name}' could not be verified: {signals} has values at {number} masked "
-            "steps, where nothing was computed. The mask or the values were changed"
-            f"{damaged}."
+        raise Unverified(
+            f"'{name}' could not be verified: {_listed(filled)} has values at {number} "
+            "masked steps, where nothing was computed. The mask or the values were "
+            "changed since the capture."
         )
 
 
@@ -258,78 +232,11 @@ def _listed(signals) -> str:
     return ", ".join(f"`{signal}`" for signal in signals)
 
 
-def _deviation(name: str, arrays: _Arrays, attributes: dict, kind: v.Kind) -> float:
-    if not arrays.unmasked.any():
-        raise _Unverified(
-            f"There is nothing to verify in '{name}': it has no unmasked step.", np.nan
-        )
-    # A GRU's activation acts inside the candidate, which is recorded.
-    activation = _activation(name, attributes) if kind is v.LSTM else None
-    states = dict(arrays.initial)
-    largest = dict.fromkeys(states, 0.0)
-    with np.errstate(over="ignore", invalid="ignore"):  # Comes out as a deviation.
-        for step, counts in enumerate(arrays.unmasked[..., None]):
-            now = {signal: values[step] for signal, values in arrays.signals.items()}
-            derived = _STEPS[kind.name](now, states, activation)
-            for state, value in derived.items():
-                states[state] = np.where(counts, value, states[state])
-                error = np.abs(states[state] - now[state])
-                error = np.where(counts, error, 0.0).max(initial=0.0)
-                # `np.maximum`, as NaN must come out: it is no small deviation.
-                largest[state] = float(np.maximum(largest[state], error))
-    if kind is v.LSTM and activation is None:
-        raise _Unverified(
-            f"`hidden` of '{name}' could not be verified: its activation "
-            f"'{attributes.get('activation')}' cannot be found again by that name; "
-            f"`cell` deviates by {largest[v.CELL]:.1e}. Give a function to "
-            "`keras.saving.register_keras_serializable()` before the capture; a layer "
-            "used as an activation cannot be looked up."
-        )
-    worst = max(largest.values())
-    return worst if all(map(np.isfinite, largest.values())) else np.inf
-
-
-def _lstm_step(now, states, activation):
-    cell = now[v.FORGET] * states[v.CELL] + now[v.INPUT] * now[v.CANDIDATE]
-    if activation is None:
-        return {v.CELL: cell}
-    return {v.CELL: cell, v.HIDDEN: now[v.OUTPUT] * activation(cell)}
-
-
-def _gru_step(now, states, activation):
-    keep = now[v.UPDATE]
-    return {v.HIDDEN: keep * states[v.HIDDEN] + (1 - keep) * now[v.CANDIDATE]}
-
-
-_STEPS = {v.LSTM.name: _lstm_step, v.GRU.name: _gru_step}
-
-
-def _activation(name: str, attributes: dict):
-    """Returns the activation as a function of NumPy arrays, or `None`."""
-    called = attributes.get("activation", "")
-    if called == "tanh":
-        return np.tanh
-    function = find(called)
-    if function is None:
-        return None
-
-    def apply(cell):
-        try:
-            return keras.ops.convert_to_numpy(function(cell))
-        except Exception as error:  # A user's function may raise anything.
-            raise _Unverified(
-                f"`hidden` of '{name}' could not be verified: its activation "
-                f"'{called}' failed ({type(error).__name__}: {error})."
-            ) from error
-
-    return apply
-
-
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 """The relative error of a rounding in half precision."""
 
 
-def _tolerance(arrays: _Arrays, attributes: dict, kind: v.Kind) -> float:
+def _tolerance(arrays: Arrays, attributes: dict, kind: v.Kind) -> float:
     """Returns how far rounding may take the states of a layer."""
     size = max(
         np.abs(arrays.signals[state][arrays.unmasked]).max() for state in kind.states

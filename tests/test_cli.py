@@ -1,16 +1,18 @@
 """The command line does the whole job, and says what is wrong when it cannot."""
 
+import re
 import shutil
 import subprocess
 import sys
 
 import keras
 import numpy as np
+import pandas
 import pytest
 import xarray
 from keras import layers
 
-from keras_gates import cli
+from keras_gates import cli, equations
 from keras_gates.files import free_path
 
 
@@ -105,6 +107,57 @@ def test_inspect_draws_every_frame(tmp_path, rng):
     )
     pictures = sorted(path.name for path in (tmp_path / "o").glob("*.png"))
     assert pictures == [f"each.gru.{frame}.png" for frame in range(3)]
+
+
+def unverified(case):
+    """A model with two layers, the first of which cannot be verified, and its input."""
+    x = np.ones((2, 4, 2), "float32")
+    activation = layers.LeakyReLU() if case == "activation" else "tanh"
+    first = layers.LSTM(2, activation=activation, return_sequences=True, name="odd")
+    masking = [layers.Masking()] if case == "masked" else []
+    model = keras.Sequential(
+        [keras.Input((4, 2)), *masking, first, layers.GRU(2, name="gru")]
+    )
+    if case == "diverged":
+        first.set_weights([w * np.nan for w in first.get_weights()])
+    return model, x * 0 if case == "masked" else x
+
+
+UNVERIFIED = {
+    "activation": "`hidden` of 'odd' could not be verified: its activation 'LeakyReLU'",
+    "masked": "There is nothing to verify in 'odd': it has no unmasked step.",
+    "diverged": "'odd' could not be verified: `input`, `forget`, .* is NaN or infinite",
+    "wrong": "'odd' deviates by .*, and rounding explains 1.0e-05 at most",
+}
+
+
+@pytest.mark.parametrize("case", UNVERIFIED)
+def test_inspect_ends_with_1_if_a_layer_was_not_verified(
+    case, tmp_path, monkeypatch, capsys
+):
+    """And writes everything all the same, also of the other layer."""
+    monkeypatch.chdir(tmp_path)
+    model, x = unverified(case)
+    model.save("m.keras")
+    np.save("x.npy", x)
+    if case == "wrong":
+        monkeypatch.setattr(equations, "before", lambda sequence, first: sequence)
+    assert inspect(tmp_path, "--out", "out", model="m.keras", data="x.npy") == 1
+    printed = capsys.readouterr().out
+    assert re.search(f"- {UNVERIFIED[case]}", printed)
+    assert "Predictions before and after: identical to the bit" in printed
+    assert "Not verified: odd" in printed
+    table = pandas.read_csv(tmp_path / "out" / "verify.csv", index_col="layer")
+    assert not table["verified"]["odd"]
+    assert table["verified"]["gru"] == (case == "activation")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "gates.zarr",
+        "gru.png",
+        "odd.png",
+        "report.html",
+        "statistics.csv",
+        "verify.csv",
+    }
 
 
 BAD = {

@@ -179,7 +179,7 @@ def test_a_gru_needs_no_activation_to_be_verified(rng):
 
 
 def test_missing_signals_and_foreign_trees_get_a_sentence(gates):
-    with pytest.raises(ValueError, match=r"every signal of 'lstm', and \['cell'\]"):
+    with pytest.raises(ValueError, match=r"every signal of 'lstm'; \['cell'\] were"):
         keras_gates.verify(gates["lstm"].to_dataset().drop_vars("cell"))
     with pytest.raises(ValueError, match="no recurrent layer"):
         keras_gates.verify(type(gates)())
@@ -401,6 +401,19 @@ def test_an_activation_that_fails_later_gets_a_sentence(rng, monkeypatch):
     monkeypatch.setitem(keras.saving.get_custom_objects(), "test_verify>tanh", fails)
     with pytest.warns(UserWarning, match=r"failed \(RuntimeError: no such device\)"):
         assert keras_gates.verify(gates)["odd"] == np.inf
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softmax", "registered"])
+def test_some_units_are_verified_unless_the_activation_needs_all(activation, rng):
+    function = registered_tanh if activation == "registered" else activation
+    gates = captured(layers.LSTM(4, activation=function, name="lstm"), rng)
+    assert keras_gates.verify(gates)["lstm"] < 1e-6
+    some = gates["lstm"].to_dataset().isel(unit=[1, 3])
+    if activation == "softmax":
+        with pytest.warns(UserWarning, match="'softmax' needs all 4 units, and 2 of"):
+            assert keras_gates.verify(some)["lstm"] == np.inf
+    else:
+        assert keras_gates.verify(some)["lstm"] < 1e-6
 
 
 def captured(layer, rng, *others):

@@ -187,8 +187,8 @@ print(f"cell at step 10: {float(cell[10]):.4f}, at step 44: {float(cell[44]):.4f
 
 # %%
 # ``verify`` computes the states anew from the gates, by the two equations above, and
-# tells how far it is from what Keras computed. That is a proof that these are the
-# gates.
+# returns the largest deviation from what Keras computed. Typically that is below 1e-6:
+# rounding. Gates of another step, or under another name, would deviate by far more.
 
 print(keras_gates.verify(gates))
 
