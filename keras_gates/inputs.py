@@ -7,7 +7,6 @@ outputs of all batches. So the forms that `predict` takes are read here.
 import contextlib
 import hashlib
 import itertools
-import operator
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.fitting import check
 from keras_gates.leaves import is_array, rows, samples, sliceable, to_model, values
+from keras_gates.nodes import walk
 
 MANY_BATCHES, MANY_BYTES = 10_000, 1e9
 """From so many on, data of unknown length are suspected of having no end."""
@@ -93,9 +93,10 @@ def build(model: keras.Model, x: Any, batch_size: int, argument: str) -> Any:
         taken = list(itertools.islice(x, 1))
         first, x = iter(taken), itertools.chain(taken, x)
     batch = next(iterate(first, model, batch_size, argument))
-    # Within it, a stateful layer does not keep the state after the batch.
-    with keras.StatelessScope():
-        model(batch)
+    model(batch)
+    for _, layer in walk(model):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            layer.reset_state()
     return x
 
 
@@ -307,7 +308,7 @@ def _has_no_end(x) -> bool:
         return int(number) == -1
     if isinstance(x, itertools.repeat):
         try:
-            return operator.length_hint(x) is None
+            x.__length_hint__()
         except TypeError:
             return True
     return isinstance(x, (itertools.cycle, itertools.count))
