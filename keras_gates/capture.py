@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
-from keras_gates import inputs, places
+from keras_gates import fitting, inputs, places
 from keras_gates import store as stores
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
@@ -48,11 +48,13 @@ def capture(
     end of it, for ten seconds.
 
     Args:
-        model: A built `keras.Model` with LSTM or GRU layers, stock layers or gate
-            layers: Sequential, functional, subclassed or nested.
+        model: A `keras.Model` with LSTM or GRU layers, stock layers or gate layers:
+            Sequential, functional, subclassed or nested. A model that is not built
+            yet is built on the first batch, as `predict` does.
         x: Anything that `model.predict` takes and that ends: an array, a list or a
-            dict of arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
-            `DataLoader`, a generator.
+            dict of arrays, `None` among them for an optional input; a table of
+            pandas, a sparse array, a tensor of any backend; a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, a PyTorch `DataLoader`, a generator.
         layers: Names, paths or glob patterns of the layers to capture, one or
             several. Default: all.
         signals: Names of the signals to capture, one or several, of
@@ -68,7 +70,9 @@ def capture(
     Returns:
         A tree with one node for each recurrent layer, named by the path of layer
         names that leads to it; the second call of a shared layer is `"lstm@2"`, and
-        the layers of a stack of cells are `"rnn/lstm_cell"`. Each node is a dataset
+        the layers of a stack of cells are `"rnn/lstm_cell"`. A layer inside another
+        recurrent layer of other sizes, which cannot lie below it in a tree, lies beside
+        it: `"outer.inner"`, with `"outer/inner"` as its `layer`. Each node is a dataset
         with one variable for each signal, dimensions `(sample, time, unit)`, float32,
         time in the order of the input also for a layer that reads it backwards,
         masked steps NaN, and `mask` `(sample, time)` where there was one. Inside a
@@ -78,9 +82,10 @@ def capture(
         end with masked steps.
 
     Raises:
-        ValueError: If the model is not built, has no LSTM or GRU, or one whose
-            equations are not known; if `layers` or `signals` name what is not there;
-            if `x` is empty, does not fit the model, or holds NaN.
+        ValueError: If the model has no `call`, no LSTM or GRU, or one whose equations
+            are not known; if `layers` or `signals` name what is not there; if `x` is
+            empty or endless, does not fit the model, or holds NaN that reaches a
+            recurrent layer at a step that is not masked.
         TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists.
         OSError: Before the model runs, if `store` cannot be written.
@@ -155,10 +160,10 @@ class Reader:
             with (
                 instrument_layers(self.model, self._layers),
                 numbers.apart(),
-                inputs.ragged_explained(batch, argument),
+                fitting.ragged_explained(batch, argument),
             ):
                 result = program.run(batch)
-            inputs.refuse_missing(batch, result, argument)
+            fitting.refuse_missing(batch, result, argument)
             so_far.add(result)
             if not found:
                 self._check_complete(result)

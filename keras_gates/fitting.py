@@ -1,15 +1,24 @@
-"""Whether a batch of inputs fits a model."""
+"""Whether a batch of inputs fits a model, and what is wrong where it does not."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_gates import vocabulary as v
 from keras_gates.leaves import is_text, values
 
 _TO_NUMBERS = (
     "Make numbers of them first, with a `keras.layers.StringLookup` or "
     "`TextVectorization`."
 )
+
+
+def given(x: Any) -> list:
+    """Lists the arrays in a structure, without the optional ones that are `None`."""
+    return [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
 
 
 def check(inputs: Any, model: keras.Model, argument: str) -> None:
@@ -20,10 +29,10 @@ def check(inputs: Any, model: keras.Model, argument: str) -> None:
         model: The model that they are for.
         argument: The name of the data in error messages.
     """
-    given = [leaf for leaf in keras.tree.flatten(inputs) if leaf is not None]
-    if not given:
+    arrays = given(inputs)
+    if not arrays:
         raise ValueError(f"`{argument}` holds no array: every input is None.")
-    for leaf in given:
+    for leaf in arrays:
         if 0 in tuple(leaf.shape):
             raise ValueError(
                 f"`{argument}` is empty: its shape is {tuple(leaf.shape)}."
@@ -38,9 +47,60 @@ def check(inputs: Any, model: keras.Model, argument: str) -> None:
             )
         if leaf is not None and not _fits(tuple(leaf.shape), spec.shape):
             raise _misfit(tuple(leaf.shape), spec, model, argument)
-    for spec, leaf, _ in pairs or [(None, leaf, None) for leaf in given]:
+    for spec, leaf, _ in pairs or [(None, leaf, None) for leaf in arrays]:
         if leaf is not None:
             _check_type(leaf, spec, argument)
+
+
+def refuse_missing(inputs: Any, signals: dict[str, dict], argument: str) -> None:
+    """Refuses a batch with NaN that reached a recurrent layer at an unmasked step.
+
+    Args:
+        inputs: A batch that `iterate` yielded.
+        signals: Node path to what was read there.
+        argument: The name of `x` in the error message.
+    """
+    for leaf in given(inputs):
+        held = values(leaf)
+        if held.dtype.kind != "f" or not np.isnan(held).any():
+            continue
+        reached = [path for path, arrays in signals.items() if _has_nan(arrays)]
+        if not reached:
+            return
+        missing = np.isnan(np.asarray(keras.ops.convert_to_numpy(leaf)))
+        first = tuple(int(index) for index in np.argwhere(missing)[0])
+        raise ValueError(
+            f"`{argument}` holds NaN in {missing.sum()} places, the first at index "
+            f"{first} of its batch, and it reaches the layer '{reached[0]}' at a step "
+            "that is not masked. Fill them in, or mark the steps with a value that a "
+            "`Masking` layer leaves out."
+        )
+
+
+def _has_nan(arrays: dict[str, np.ndarray]) -> bool:
+    unmasked = arrays.get(v.MASK, True)
+    return any(
+        (np.isnan(array).any(axis=-1) & unmasked).any()
+        for name, array in arrays.items()
+        if name in v.SIGNALS
+    )
+
+
+@contextlib.contextmanager
+def ragged_explained(inputs: Any, argument: str) -> Iterator[None]:
+    """Says of a model that fails on ragged inputs that they may be the reason."""
+    try:
+        yield
+    except Exception as error:
+        kinds = {type(leaf).__name__ for leaf in given(inputs)}
+        if "RaggedTensor" not in kinds:
+            raise
+        raise ValueError(
+            f"The model failed on the ragged tensor in `{argument}`, as it does in "
+            "`predict`: no recurrent layer of Keras takes one. Give "
+            "`ragged.to_tensor()`, and mask the padding, with a `Masking` layer or an "
+            "`Embedding(..., mask_zero=True)`."
+        ) from error
 
 
 def _misfit(shape, spec, model, argument) -> ValueError:

@@ -4,10 +4,8 @@ Keras's own adapters of data are not public, and `predict`, which runs them, kee
 outputs of all batches. So the forms that `predict` takes are read here.
 """
 
-import contextlib
 import hashlib
 import itertools
-import operator
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,10 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_gates import vocabulary as v
 from keras_gates.copies import finish_building
-from keras_gates.fitting import check
-from keras_gates.leaves import is_array, rows, samples, sliceable, to_model, values
+from keras_gates.fitting import check, given
+from keras_gates.leaves import is_array, rows, samples, sliceable, to_model
 
 MANY_BATCHES, MANY_BYTES = 10_000, 1e9
 """From so many on, data of unknown length are suspected of having no end."""
@@ -46,7 +43,7 @@ def iterate(
     empty = True
     for batch in _batches(x, batch_size, argument):
         empty = False
-        for leaf in _given(batch):
+        for leaf in given(batch):
             if np.ma.is_masked(leaf):
                 raise ValueError(
                     f"`{argument}` is a masked array of NumPy, whose mask Keras would "
@@ -69,7 +66,7 @@ def iterate(
 def number_of_batches(x: Any, batch_size: int) -> int | None:
     """Returns how many batches there will be, or `None` where nobody knows."""
     if _is_arrays(x):
-        return -(-max(map(samples, _given(x))) // batch_size)
+        return -(-max(map(samples, given(x))) // batch_size)
     if isinstance(x, keras.utils.PyDataset):
         return _length(x)
     try:
@@ -135,57 +132,6 @@ class Kept:
         return digest.hexdigest()
 
 
-def refuse_missing(inputs: Any, signals: dict[str, dict], argument: str) -> None:
-    """Refuses a batch with NaN that reached a recurrent layer at an unmasked step.
-
-    Args:
-        inputs: A batch that `iterate` yielded.
-        signals: Node path to what was read there.
-        argument: The name of `x` in the error message.
-    """
-    for leaf in _given(inputs):
-        held = values(leaf)
-        if held.dtype.kind != "f" or not np.isnan(held).any():
-            continue
-        reached = [path for path, arrays in signals.items() if _has_nan(arrays)]
-        if not reached:
-            return
-        missing = np.isnan(np.asarray(keras.ops.convert_to_numpy(leaf)))
-        first = tuple(int(index) for index in np.argwhere(missing)[0])
-        raise ValueError(
-            f"`{argument}` holds NaN in {missing.sum()} places, the first at index "
-            f"{first} of its batch, and it reaches the layer '{reached[0]}' at a step "
-            "that is not masked. Fill them in, or mark the steps with a value that a "
-            "`Masking` layer leaves out."
-        )
-
-
-def _has_nan(arrays: dict[str, np.ndarray]) -> bool:
-    unmasked = arrays.get(v.MASK, True)
-    return any(
-        (np.isnan(array).any(axis=-1) & unmasked).any()
-        for name, array in arrays.items()
-        if name in v.SIGNALS
-    )
-
-
-@contextlib.contextmanager
-def ragged_explained(inputs: Any, argument: str) -> Iterator[None]:
-    """Says of a model that fails on ragged inputs that they may be the reason."""
-    try:
-        yield
-    except Exception as error:
-        kinds = {type(leaf).__name__ for leaf in _given(inputs)}
-        if "RaggedTensor" not in kinds:
-            raise
-        raise ValueError(
-            f"The model failed on the ragged tensor in `{argument}`, as it does in "
-            "`predict`: no recurrent layer of Keras takes one. Give "
-            "`ragged.to_tensor()`, and mask the padding, with a `Masking` layer or an "
-            "`Embedding(..., mask_zero=True)`."
-        ) from error
-
-
 class SoFar:
     """Counts the batches of data of unknown length, and warns if there is no end.
 
@@ -221,12 +167,8 @@ class SoFar:
 def _is_arrays(x) -> bool:
     if isinstance(x, keras.utils.PyDataset):
         return False
-    given = _given(x)
-    return bool(given) and all(map(is_array, given))
-
-
-def _given(x) -> list:
-    return [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+    leaves = given(x)
+    return bool(leaves) and all(map(is_array, leaves))
 
 
 def _batches(x, batch_size, argument):
@@ -259,7 +201,7 @@ def _advice(x) -> str:
 
 
 def _slices(x, batch_size, argument):
-    sizes = sorted({samples(leaf) for leaf in _given(x)})
+    sizes = sorted({samples(leaf) for leaf in given(x)})
     if len(sizes) != 1:
         raise ValueError(
             f"The arrays in `{argument}` must have the same number of samples; "
@@ -306,7 +248,7 @@ def _has_no_end(x) -> bool:
         return int(number) == -1
     if isinstance(x, itertools.repeat):
         try:
-            return operator.length_hint(x) is None
+            x.__length_hint__()
         except TypeError:
             return True
     return isinstance(x, (itertools.cycle, itertools.count))
@@ -331,7 +273,7 @@ def _inputs_of(batch, argument):
             "of their own."
         )
     inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
-    for leaf in _given(inputs):
+    for leaf in given(inputs):
         if not (is_array(leaf) or type(leaf).__name__ == "PerReplica"):
             raise ValueError(
                 f"A batch of `{argument}` must be an array, or a list or dict of "

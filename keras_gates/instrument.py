@@ -51,15 +51,15 @@ def instrument(model: keras.Model) -> Instrumented:
     meanwhile is saved as the model it was.
 
     Args:
-        model: A built `keras.Model`, of any style, with an LSTM or a GRU in it.
+        model: A `keras.Model`, of any style, with an LSTM or a GRU in it that is built.
 
     Returns:
         A context manager that turns the layers back at the end of a `with` block.
         Without one, call `restore(model)`.
 
     Raises:
-        ValueError: If the model is not built, holds no LSTM or GRU, or holds a
-            recurrent layer whose equations are not known.
+        ValueError: If the recurrent layers are not built, if there is no LSTM or GRU,
+            or if there is a recurrent layer whose equations are not known.
 
     Example:
         >>> import keras, keras_gates

@@ -195,21 +195,28 @@ def require_model(model) -> None:
             repr(os.fspath(model)),
             ("Load the file first, with `keras.saving.load_model`."),
         )
+    elif isinstance(model, keras.layers.Layer):
+        got = type(model).__name__
+        way_out = "Put a single layer into a `keras.Sequential` first."
     else:
         got = type(model).__name__
-        way_out = _from_elsewhere(model) or (
-            "Put a single layer into a `keras.Sequential` first."
-        )
+        way_out = _from_elsewhere(model) or "Give a model made of `keras.layers`."
     raise ValueError(f"`model` must be a `keras.Model`; got {got}. {way_out}")
+
+
+_KERAS_2 = (
+    "tf_keras.",
+    "keras.engine.",
+    "keras.src.engine.",
+    "tensorflow.python.keras.",
+)
 
 
 def _from_elsewhere(model) -> str | None:
     """Returns what to do with a model of another library, which is known by module."""
     for cls in type(model).__mro__:
         module = f"{cls.__module__}."
-        if module.startswith(("tf_keras.", "tensorflow.python.keras.")) or (
-            module.startswith("keras.") and cls.__name__ == "Model"
-        ):
+        if module.startswith(_KERAS_2):
             return (
                 "This is a model of Keras 2. Build it anew with Keras 3, from the same "
                 "code with `import keras` and without TF_USE_LEGACY_KERAS=1 in the "
@@ -248,8 +255,8 @@ def require_call(
     if has_call(model):
         return
     inside = [
-        f"`model.{name}`"
-        for name, part in vars(model).items()
+        f"`model.get_layer('{part.name}')`"
+        for part in model.layers
         if isinstance(part, keras.Model) and has_call(part) and find_nodes(part)
     ]
     names = f", such as {' or '.join(inside)}" if inside else ""

@@ -61,8 +61,9 @@ class GateRecorder(keras.callbacks.Callback):
     `on_epoch_end`, `on_train_end`, around `train_on_batch`; or see `watch`.
 
     Args:
-        probe: Inputs of the model, as for `model.predict`: an array, or a list or
-            dict of arrays. A few samples are enough. Default: no traces.
+        probe: Inputs of the model, as for `capture`, but for a generator. A few
+            samples are enough. A data set is read once, before training, so that
+            every step sees the same samples. Default: no traces.
         layers: Names, paths or glob patterns of the layers to record. Default: all.
         signals: Names of the signals to record. Default: all.
         units: The numbers of the units whose traces to keep. Default: all.
@@ -103,7 +104,8 @@ class GateRecorder(keras.callbacks.Callback):
     Raises:
         ValueError: At once, for an argument out of range. Before the first batch: if
             the model has no LSTM or GRU; if `layers`, `signals` or `units` name what
-            is not there; if the probe does not fit the model, is empty, or holds NaN;
+            is not there; if the probe does not fit the model, is empty, or holds NaN
+            that the model does not mask; if the model has no `call` to run a probe;
             if the traces would exceed the budget; if `store` is no store, or one of
             another model or another recorder.
         FileExistsError: Before the first batch, if `store` exists and `mode` is "w-".
