@@ -113,7 +113,7 @@ def find_units(
     permutations = whole_number("permutations", permutations, at_least=1)
     if measure is not None:
         one_of("measure", measure, (AUC, CORRELATION))
-    layers = layers_of(as_tree(gates), v.SIGNALS)
+    layers = layers_of(as_tree(gates), v.SIGNALS, (v.SAMPLE, v.TIME, v.UNIT))
     for layer in layers.values():
         one_moment(layer, "gates")
         distinct(layer, v.UNIT, "gates")

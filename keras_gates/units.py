@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import of_each_layer, reduced
+from keras_gates.layerwise import check_dimensions, of_each_layer, reduced
 
 if TYPE_CHECKING:
     import xarray
@@ -162,6 +162,7 @@ def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
         raise ValueError(f"`share` must lie between 0 and 1; got {share!r}.")
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
+        check_dimensions(layer, "gates", wanted=(v.TIME,))
         if v.UPDATE in layer:
             keep, write = layer[v.UPDATE], 1 - layer[v.UPDATE]
         elif v.INPUT in layer and v.FORGET in layer:
