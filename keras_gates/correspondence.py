@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.labels import distinct, labelled, same_labels
-from keras_gates.layerwise import blocks, needed, one_layer, only_dimensions
+from keras_gates.layerwise import blocks, check_dimensions, needed, one_layer
 from keras_gates.units import pearson
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
     needed(gru, "gru", (v.UPDATE,))
     lstm, gru = lstm[[v.FORGET, v.INPUT]], gru[[v.UPDATE]]
     for layer, argument in ((lstm, "lstm"), (gru, "gru")):
-        only_dimensions(layer, argument)
+        check_dimensions(layer, argument, wanted=(v.UNIT,))
         distinct(layer, v.UNIT, argument)
     update = _counts(gru, v.UPDATE)
     pairs = {

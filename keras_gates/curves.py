@@ -11,11 +11,11 @@ from keras_gates import vocabulary as v
 from keras_gates.checks import one_of, real_numbers
 from keras_gates.labels import labels_of, places_of, words
 from keras_gates.layerwise import (
+    check_dimensions,
     name_of,
     needed,
     one_layer,
     one_sample,
-    only_dimensions,
     sample_of,
 )
 
@@ -143,7 +143,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             f"{', '.join(map(repr, known))}; got {gate!r}."
         )
     histogram = layer["histogram"].sel({v.GATE: gate})
-    only_dimensions(histogram, "layer", (v.STEP, v.UNIT, v.BIN))
+    check_dimensions(histogram, "layer", (v.STEP, v.UNIT, v.BIN))
     counts = histogram.sum(v.UNIT).compute()
     stride = -(-counts.sizes[v.STEP] // RIDGES)
     chosen = np.arange(counts.sizes[v.STEP])[::-stride][::-1]  # With the last one.
@@ -277,7 +277,7 @@ def _check_trace(gate: Any) -> None:
             "`model.fit(..., callbacks=[GateRecorder(...)])` and take "
             "`recorder.traces['lstm/forget']`."
         )
-    only_dimensions(gate, "gate")
+    check_dimensions(gate, "gate")
 
 
 def _quantiles(gate: xarray.DataArray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from keras_gates import canvas, stats
 from keras_gates import vocabulary as v
 from keras_gates.layerwise import (
+    check_dimensions,
     longest_sequence,
     name_of,
     needed,
@@ -109,6 +110,7 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     ax = canvas.axes_of(ax)
     keep = v.KINDS[layer.attrs["kind"]].keep
     needed(layer, "layer", (keep,))
+    check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.timescale(layer)[keep].values
     # A state that is gone at once, or grows, has no place on a logarithmic axis.
     axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax)
@@ -147,6 +149,7 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     ax = canvas.axes_of(ax)
     kind = v.KINDS[layer.attrs["kind"]]
     needed(layer, "layer", (v.INPUT, v.FORGET) if kind is v.LSTM else (v.UPDATE,))
+    check_dimensions(layer[[kind.keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.memory_horizon(layer)["memory_horizon"].values
     axes = _steps(layer, values, kind.keep, ax)
     _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)

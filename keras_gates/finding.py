@@ -114,7 +114,7 @@ def find_units(
     if measure is not None:
         one_of("measure", measure, (AUC, CORRELATION))
     seed = seed_of("seed", seed)
-    layers = layers_of(as_tree(gates), v.SIGNALS)
+    layers = layers_of(as_tree(gates), v.SIGNALS, (v.SAMPLE, v.TIME, v.UNIT))
     for layer in layers.values():
         one_moment(layer, "gates")
         distinct(layer, v.UNIT, "gates")

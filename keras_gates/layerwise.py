@@ -27,32 +27,48 @@ def reduced(signal: xarray.DataArray) -> list[str]:
     return [dim for dim in signal.dims if dim not in (STEP, UNIT)]
 
 
-def only_dimensions(
-    data: Any, argument: str, allowed: Sequence[str] = DIMENSIONS, name: str = ""
+def check_dimensions(
+    data: Any,
+    argument: str,
+    allowed: Sequence[str] = DIMENSIONS,
+    *,
+    wanted: Sequence[str] = (),
+    name: str = "",
 ) -> None:
-    """Raises an error if data have other dimensions, which nobody named.
+    """Raises an error if data have other dimensions, lack one, or have an empty one.
 
     Args:
         data: A DataArray or a Dataset.
         argument: The name of the argument that it was given as.
-        allowed: The dimensions that it may have.
+        allowed: The dimensions that it may have. What nobody named must not be
+            averaged over.
+        wanted: Those of them that it must have.
         name: Which layer of the argument it is.
     """
-    others = [str(dim) for dim in data.dims if dim not in allowed]
-    if not others:
-        return
-    ways = [
-        f"`.sel({dim}={labels_of(data, dim)[0].item()!r})`"
-        if dim in data.coords and data.sizes[dim]
-        else f"`.isel({dim}=0)`"
-        for dim in others
-    ]
     where = f"'{name}' of `{argument}`" if name else f"`{argument}`"
-    raise ValueError(
-        f"{where} must have no dimensions but {', '.join(allowed)}; it has "
-        f"{', '.join(map(repr, others))}. Choose one place along it, such as "
-        f"{' and '.join(ways)}."
-    )
+    others = [str(dim) for dim in data.dims if dim not in allowed]
+    if others:
+        ways = [
+            f"`.sel({dim}={labels_of(data, dim)[0].item()!r})`"
+            if labelled(data, dim) and data.sizes[dim]
+            else f"`.isel({dim}=0)`"
+            for dim in others
+        ]
+        raise ValueError(
+            f"{where} must have no dimensions but {', '.join(allowed)}; it has "
+            f"{', '.join(map(repr, others))}. Choose one place along it, such as "
+            f"{' and '.join(ways)}."
+        )
+    missing = [dim for dim in wanted if dim not in data.dims]
+    if missing:
+        raise ValueError(
+            f"{where} must have the dimensions {', '.join(wanted)}; it lacks "
+            f"{', '.join(map(repr, missing))}. A dimension is kept where one place is "
+            f"chosen by a list, such as `.isel({missing[0]}=[0])`."
+        )
+    empty = [str(dim) for dim, size in data.sizes.items() if not size]
+    if empty:
+        raise ValueError(f"{where} has no {empty[0]}: its length is 0.")
 
 
 def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any:
@@ -60,7 +76,7 @@ def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> An
     import xarray
 
     if isinstance(gates, xarray.DataArray):
-        only_dimensions(gates, "gates")
+        check_dimensions(gates, "gates")
         real_signal(gates, "gates")
         return measure(gates)
     return of_each_layer(
@@ -104,8 +120,16 @@ def as_tree(gates: Any) -> xarray.DataTree:
     return gates
 
 
-def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
-    """Returns path and wanted signals of every layer that has one, as a dataset."""
+def layers_of(
+    tree: xarray.DataTree, wanted: tuple[str, ...], dims: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Returns path and wanted signals of every layer that has one, as a dataset.
+
+    Args:
+        tree: A tree of layers.
+        wanted: The names of the signals.
+        dims: The dimensions that they must have.
+    """
     layers = {}
     for node in depth_first(tree):
         kind = KINDS.get(node.attrs.get("kind"))
@@ -116,7 +140,7 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
             path = "/" if node is tree else node.relative_to(tree)
             layers[path] = node.to_dataset()[names]
             name = called(path, layers[path]) if path != "/" else ""
-            only_dimensions(layers[path], "gates", name=name)
+            check_dimensions(layers[path], "gates", wanted=dims, name=name)
             for signal in layers[path].values():
                 real_signal(signal, "gates")
     if not layers:
@@ -244,9 +268,8 @@ def one_sample(
             + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
             + "".join(f" Keep one `{dim}` with a list: `[0]`." for dim in missing)
         )
+    check_dimensions(layer, "layer", name=layer.attrs.get("layer", ""))
     samples = layer.sizes[SAMPLE]
-    if not samples:
-        raise ValueError(f"{name_of(layer)} has no sample: nothing can be drawn.")
     try:
         place = 0 if sample is None else place_of("sample", sample, layer, SAMPLE)
     except IndexError:

@@ -17,7 +17,7 @@ from keras_gates.labels import (
     places_of,
     word,
 )
-from keras_gates.layerwise import blocks, in_order, needed, only_dimensions
+from keras_gates.layerwise import blocks, check_dimensions, in_order, needed
 from keras_gates.tree import recurrent
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
         raise ValueError(
             f"'{layer}' has frames. Choose one with `gates.isel(frame=0)`."
         )
-    only_dimensions(dataset[signal], "gates", (v.SAMPLE, v.TIME, v.UNIT), name=layer)
+    dims = (v.SAMPLE, v.TIME, v.UNIT)
+    check_dimensions(dataset[signal], "gates", dims, wanted=dims, name=layer)
     return dataset[signal]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras_gates import dead
 from keras_gates import vocabulary as v
 from keras_gates.checks import real_number, share_of, threshold
-from keras_gates.layerwise import of_each_layer, reduced
+from keras_gates.layerwise import check_dimensions, of_each_layer, reduced
 
 if TYPE_CHECKING:
     import xarray
@@ -165,6 +165,7 @@ def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
     share = share_of("share", share)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
+        check_dimensions(layer, "gates", wanted=(v.TIME,))
         if v.UPDATE in layer:
             keep, write = layer[v.UPDATE], 1 - layer[v.UPDATE]
         elif v.INPUT in layer and v.FORGET in layer:

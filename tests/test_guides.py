@@ -6,8 +6,8 @@ In the order of the page, in one namespace and an empty folder:
   written to that file.
 - `bash` is run command by command: `keras-gates` in this process, a script in one of
   its own. What would install or open something is only checked.
-- `text` is what the block before it printed. Numbers, spaces and the order of lines may
-  differ, as they do from backend to backend, and there may be more lines.
+- `text` is what the block before it printed, line by line. Numbers and spaces may
+  differ, as they do from backend to backend. A line `...` stands for any lines.
 
 A section that is called TensorFlow, JAX or PyTorch is for that backend alone.
 """
@@ -103,10 +103,18 @@ def check_installs(words):
             assert wanted in known, wanted
 
 
-def same_form(text):
+def form(text):
     """Returns the lines of a text without what may differ from run to run."""
     lines = re.sub(r"-?\d[\d.,e+-]*", "#", text).splitlines()
-    return {"".join(line.split()) for line in lines}
+    return ["".join(line.split()) + "\n" for line in lines if line.strip()]
+
+
+def shows(block, printed):
+    """Returns whether a block of a page is what was printed."""
+    lines = [
+        "(?:.*\n)*" if line == "...\n" else re.escape(line) for line in form(block)
+    ]
+    return re.fullmatch("".join(lines), "".join(form(printed))) is not None
 
 
 def before(page):
@@ -145,11 +153,22 @@ def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
             for line in block.replace("\\\n", "").splitlines():
                 command(line)
         elif language == "text":
-            assert same_form(block) <= same_form(printed), f"printed:\n{printed}"
+            assert shows(block, printed), f"printed:\n{printed}"
             continue
         else:
             raise AssertionError(f"a block of {language!r} is not run by anything")
         printed = capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_a_page_shows_each_line_that_is_printed():
+    printed = "a  0.25\n\nb -1e-7, c\nd\n"
+    assert shows("a 3.5\nb 2, c\nd\n", printed)
+    assert shows("a 1\n...\nd\n", printed) and shows("...\n", printed)
+    assert not shows("a 1\nd\n", printed)  # A line is left out,
+    assert not shows("a 1\nb 2, c\n", printed)  # also at the end,
+    assert not shows("b 2, c\na 1\nd\n", printed)  # or in another place,
+    assert not shows("a 1\nb 2, c\nd\ne\n", printed)  # or made up.
 
 
 @pytest.mark.once
