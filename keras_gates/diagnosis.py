@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import real_number, threshold, thresholds
+from keras_gates.checks import real_number, thresholds
 from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
@@ -133,10 +133,10 @@ def diagnose(
     limits = Limits(
         open,
         shut,
-        threshold("share", share),
+        real_number("share", share, at_least=0),
         real_number("reach", reach, at_least=0),
-        threshold("correlation", correlation),
-        threshold("entropy", entropy),
+        real_number("correlation", correlation, at_least=0),
+        real_number("entropy", entropy, at_least=0),
     )
     found: list[Symptom] = []
     names = []

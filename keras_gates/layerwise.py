@@ -203,7 +203,14 @@ def one_sample(
             f"others; the layer has {dims}."
             + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
         )
-    sample = position("sample", sample, layer.sizes[SAMPLE])
+    samples = layer.sizes[SAMPLE]
+    try:
+        sample = position("sample", sample, samples)
+    except IndexError:
+        raise IndexError(
+            f"`sample` must be from 0 to {samples - 1}: {name_of(layer)} has {samples} "
+            f"samples; got {sample}."
+        ) from None
     return layer.isel({SAMPLE: sample}).transpose(TIME, UNIT).compute()
 
 
