@@ -1,15 +1,15 @@
 """Checks of arguments: one for each kind, used by every public function.
 
 Each takes the name of the argument and what was given, returns it in one form, and
-raises a TypeError for a wrong type and a ValueError for a wrong value. True and False
-are not numbers, and neither are strings that look like one.
+raises a TypeError for a wrong type, a ValueError for a wrong value. True and False are
+not numbers, and neither are strings that look like one.
 """
 
 import math
 import numbers
 import operator
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,7 @@ def position(name: str, value: Any, size: int) -> int:
 
 
 def positions(name: str, values, size: int, *, most: int | None = None) -> list[int]:
-    """Returns one position or several as a list of ints.
-
-    Args:
-        name: The name of the argument.
-        values: What was given.
-        size: How many there are.
-        most: How many may be chosen. Default: all.
-    """
+    """Returns one position or several, `most` of them at most, as a list of ints."""
     # An array without dimensions has `__iter__`, too.
     several = values if np.iterable(values) else [values]
     chosen = [position(name, value, size) for value in several]
@@ -120,50 +113,37 @@ def real_number(
         infinite: Whether it may be infinite.
         or_else: What else is allowed; the caller has looked for it.
     """
-    wanted = "number" if infinite else "finite number"
+    wanted = "be a number" if infinite else "be a finite number"
     wanted += f" of {at_least:g} or more" if at_least > -math.inf else ""
     wanted += f", or {or_else}" if or_else else ""
-    if not _is_real(value):
-        raise TypeError(f"`{name}` must be a {wanted}; got {_shown(value)}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    outside = math.isnan(number) or number < at_least
-    if outside or (math.isinf(number) and not infinite):
-        raise ValueError(f"`{name}` must be a {wanted}; got {_shown(value)}.")
-    return number
+    return _number(
+        name,
+        value,
+        wanted,
+        lambda number: at_least <= number and (infinite or math.isfinite(number)),
+    )
 
 
 def share_of(name: str, value: Any) -> float:
     """Returns a share between 0 and 1, both left out, as a float."""
-    number = real_number(name, value)
-    if not 0 < number < 1:
-        raise ValueError(
-            f"`{name}` must lie between 0 and 1, both left out; got {_shown(value)}. "
-            "Use 0.8 for 80 %."
-        )
-    return number
+    wanted = "lie between 0 and 1, both left out, such as 0.8 for 80 %"
+    return _number(name, value, wanted, lambda number: 0 < number < 1)
 
 
 def threshold(name: str, value: Any) -> float:
     """Returns a threshold from 0 to 1 as a float."""
-    number = real_number(name, value)
-    if not 0 <= number <= 1:
-        raise ValueError(
-            f"`{name}` must be a threshold from 0 to 1; got {_shown(value)}."
-        )
-    return number
+    wanted = "be a threshold, a number from 0 to 1"
+    return _number(name, value, wanted, lambda number: 0 <= number <= 1)
 
 
 def thresholds(**pair: Any) -> tuple[float, float]:
     """Returns two thresholds from 0 to 1, given by name, the lower one first."""
     low, high = (threshold(name, value) for name, value in pair.items())
     if not low < high:
-        names = list(pair)
+        first, second = pair
         raise ValueError(
-            f"`{names[0]}` and `{names[1]}` must be thresholds with 0 <= {names[0]} < "
-            f"{names[1]} <= 1; got {names[0]}={low!r} and {names[1]}={high!r}."
+            f"`{first}` and `{second}` must be thresholds with 0 <= {first} < {second} "
+            f"<= 1; got {first}={low!r} and {second}={high!r}."
         )
     return low, high
 
@@ -290,6 +270,18 @@ def _index(value: Any) -> int:
     if isinstance(value, bool):
         raise TypeError("True and False are not numbers.")
     return operator.index(value)
+
+
+def _number(name: str, value: Any, wanted: str, fits: Callable[[float], bool]) -> float:
+    """Returns a number that fits as a float, or says what is wanted."""
+    try:
+        number = float(value) if _is_real(value) else None
+    except OverflowError:
+        number = math.inf
+    if number is None or not fits(number):
+        error = TypeError if number is None else ValueError
+        raise error(f"`{name}` must {wanted}; got {_shown(value)}.")
+    return number
 
 
 def _is_real(value: Any) -> bool:

@@ -39,10 +39,10 @@ def checked_data(x: Any, y: Any, validation_data: Any) -> Data:
         part = [_arrays(*named) for named in zip(names, pair, strict=True)]
         shapes = [leaf.shape for leaf in keras.tree.flatten(part)]
         if len({shape[0] for shape in shapes}) > 1:
+            both = " and ".join(names).replace(" of `validation_data`", "", 1)
             raise ValueError(
-                f"{names[0]} and {names[1]} must have one row for each sample; got "
-                f"the shapes {', '.join(map(str, shapes))}. Cut them to the same "
-                "samples."
+                f"{both} must have one row for each sample; got the shapes "
+                f"{', '.join(map(str, shapes))}. Cut them to the same samples."
             )
         arrays += part
     data = Data(*arrays)

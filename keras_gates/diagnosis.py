@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_gates import dead
 from keras_gates import vocabulary as v
-from keras_gates.checks import real_number, threshold, thresholds
+from keras_gates.checks import real_number, thresholds
 from keras_gates.labels import distinct, labels_of, words
 from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
@@ -138,10 +138,10 @@ def diagnose(
     limits = Limits(
         open,
         shut,
-        threshold("share", share),
+        real_number("share", share, at_least=0),
         real_number("reach", reach, at_least=0),
-        threshold("correlation", correlation),
-        threshold("entropy", entropy),
+        real_number("correlation", correlation, at_least=0),
+        real_number("entropy", entropy, at_least=0),
     )
     found: list[Symptom] = []
     names = []

@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from keras_gates.data import Data
 from keras_gates.training import Order, Run
 
 STUDY, RUN, PREDICTIONS, GATES = "study.json", "run.json", "predictions.npy", "gates"
-FORMAT = 1
+FORMAT = 2
+"""Since 2, each run says which study it belongs to."""
 
 # What Keras numbers or draws anew for every object, and what says nothing of it.
 _CHANGING = re.compile(r'_\d+(?=["/])|0x[0-9a-f]+|"shared_object_id": \d+')
@@ -39,17 +42,26 @@ class Ledger:
         import filelock
 
         self._path = path
-        path.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(path / ".lock")
         try:
+            path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise BlockingIOError(
                 f"Another process writes the study '{path}'. Wait for it, or choose "
                 "another `folder`."
             ) from None
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"`folder` cannot be written ({error.strerror}). Choose another path",
+                str(path),
+            ) from None
         try:
-            self._begin(json.loads(json.dumps(description)))
+            description = json.loads(json.dumps(description))
+            text = json.dumps(description, sort_keys=True)
+            self._study = hashlib.sha256(text.encode()).hexdigest()[:16]
+            self._begin(description)
         except BaseException:
             self.close()
             raise
@@ -59,19 +71,29 @@ class Ledger:
         self._lock.release()
 
     def read(self, order: Order) -> Run | None:
-        """Returns a run that was finished before, or `None`."""
+        """Returns a run that was finished before, or `None`.
+
+        Raises:
+            ValueError: If it is damaged, or of another study.
+        """
         import xarray
 
         folder = self._folder(order)
         if not folder.exists():
             return None
-        run = Run(**json.loads((folder / RUN).read_text()))
-        if (folder / PREDICTIONS).exists():
-            run = run._replace(predictions=np.load(folder / PREDICTIONS))
-        if (folder / GATES).exists():
-            gates = xarray.open_datatree(
-                folder / GATES, engine="zarr", consolidated=False
-            )
+        with _damage_in_words(folder / RUN):
+            run = _checked(json.loads((folder / RUN).read_text()), order, self._study)
+        if run.predictions is not None:
+            with _damage_in_words(folder / PREDICTIONS):
+                predictions = np.load(folder / PREDICTIONS)
+                if list(predictions.shape) != run.predictions:
+                    raise ValueError(f"its shape is not {run.predictions}")
+            run = run._replace(predictions=predictions)
+        if run.gates is not None:
+            with _damage_in_words(folder / GATES):
+                gates = xarray.open_datatree(
+                    folder / GATES, engine="zarr", consolidated=False
+                )
             run = run._replace(gates=gates)
         return run
 
@@ -80,7 +102,13 @@ class Ledger:
         # Beside its place, so that the last step is one renaming.
         unfinished = Path(tempfile.mkdtemp(dir=self._path, prefix=".unfinished-"))
         try:
-            fields = run._replace(predictions=None, gates=None)._asdict()
+            # What is in files of its own: that it is there, and its shape.
+            fields = run._asdict() | {
+                "predictions": run.predictions is not None
+                and list(np.shape(run.predictions)),
+                "gates": run.gates is not None,
+                "study": self._study,
+            }
             (unfinished / RUN).write_text(json.dumps(fields, indent=1))
             if run.predictions is not None:
                 np.save(unfinished / PREDICTIONS, run.predictions)
@@ -100,6 +128,7 @@ class Ledger:
 
     def _begin(self, description: dict[str, Any]) -> None:
         about = self._path / STUDY
+        found = _described(about) if about.exists() else None
         # Hidden are the lock, and what is left where a writer was killed.
         shown = {path.name for path in self._path.iterdir() if path.name[0] != "."}
         if shown <= {STUDY}:  # No run was finished yet: nothing can be mixed.
@@ -107,12 +136,11 @@ class Ledger:
             unfinished.write_text(json.dumps(description, indent=1))
             os.replace(unfinished, about)
             return
-        if not about.exists():
+        if found is None:
             raise ValueError(
                 f"`folder` must be new, empty or that of a study; '{self._path}' has "
                 "other files in it. Choose another."
             )
-        found = json.loads(about.read_text())
         names = [*description, *(name for name in found if name not in description)]
         other = [name for name in names if found.get(name) != description.get(name)]
         if other:
@@ -123,6 +151,59 @@ class Ledger:
             )
         for unfinished in self._path.glob(".unfinished-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _described(about: Path) -> dict[str, Any]:
+    """Reads the description of a study, and refuses what is none."""
+    try:
+        found = json.loads(about.read_text())
+        if not {"format", "architectures"} <= set(found):
+            raise ValueError("it does not describe a study")
+    except (ValueError, TypeError, OSError, RecursionError) as error:
+        raise ValueError(
+            f"`folder` must be new, empty or that of a study; '{about}' is not the "
+            f"description of a study, or it is damaged: {error}. Choose another "
+            "`folder`."
+        ) from None
+    return found
+
+
+@contextlib.contextmanager
+def _damage_in_words(file: Path) -> Iterator[None]:
+    """Names the file of a run that cannot be read, and the way out."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"`folder` holds a run that cannot be used: '{file}' is damaged, or not "
+            f"what it should be: {error}. Remove '{file.parent}', and this run is "
+            "trained again."
+        ) from error
+
+
+def _checked(fields: Any, order: Order, study: str) -> Run:
+    """Returns what a file says of a run, if that is what was ordered."""
+    wanted = {*Run._fields, "study"}
+    if not isinstance(fields, dict) or set(fields) != wanted:
+        raise ValueError(f"it must hold {', '.join(sorted(wanted))}, and nothing else")
+    if fields.pop("study") != study:
+        raise ValueError("it belongs to another study")
+    run = Run(**fields)
+    ordered = order.learning_rate in (None, run.learning_rate)
+    if (run.architecture, run.seed) != (order.architecture, order.seed) or not ordered:
+        raise ValueError(f"it is not the run of {order}")
+    whole = (run.parameters, run.updates, run.peak_memory)
+    series = [run.seconds, *run.history.values()]
+    numbers = [run.learning_rate, run.inference_seconds, *itertools.chain(*series)]
+    if not all(type(number) is int for number in whole) or not all(
+        type(number) in (int, float) for number in numbers
+    ):
+        raise ValueError("a number in it is none")
+    if not run.seconds or {len(values) for values in series} != {len(run.seconds)}:
+        raise ValueError("it must hold a number for each epoch")
+    if "val_loss" not in run.history:
+        raise ValueError("it has no val_loss")
+    return run._replace(predictions=run.predictions or None, gates=run.gates or None)
 
 
 def _in_words(name: str, found: dict, wanted: dict) -> str:

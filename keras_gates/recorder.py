@@ -25,7 +25,7 @@ from keras_gates.checks import (
     whole_number,
 )
 from keras_gates.events import Events
-from keras_gates.nodes import Node, require_call, select
+from keras_gates.nodes import Node, require_call, require_model, select
 from keras_gates.places import local_path
 from keras_gates.record import Records
 from keras_gates.tree import recurrent, tree_attributes
@@ -39,6 +39,9 @@ FEW_ROWS, FEW_BATCHES = 8, 16
 """By default, so many rows of every so manieth batch are looked at."""
 OFTEN_ENOUGH = 1000
 """After so many batches the counts, which are 32 bits long in a step, are fetched."""
+
+NOTHING, TRAINING, EPOCH = range(3)
+"""What has begun, when a method is called."""
 
 
 class GateRecorder(keras.callbacks.Callback):
@@ -193,7 +196,7 @@ class GateRecorder(keras.callbacks.Callback):
             local_path(store), one_of("mode", mode, ("w-", "w", "a")), budget
         )
         self._places: dict[str, str] | None = None
-        self._batches = 0
+        self._batches, self._stage = 0, NOTHING
         self._bound: keras.Model | None = None
         self._reader: Reader | None = None
         self._watcher: watch.Watcher | None = None
@@ -203,7 +206,7 @@ class GateRecorder(keras.callbacks.Callback):
     def __getstate__(self):
         """Copies and pickles the records without the model, which Keras saves."""
         held = ("_model", "_bound", "_reader", "_watcher", "_events")
-        return {**vars(self), **dict.fromkeys(held)}
+        return {**vars(self), **dict.fromkeys(held), "_stage": NOTHING}
 
     @property
     def traces(self) -> "xarray.DataTree":
@@ -254,7 +257,10 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Checks everything that can be checked before training."""
+        if self._model is None:
+            raise _too_early("on_train_begin", "set_model")
         model = self.model
+        require_model(model)
         if self._bound not in (None, model):
             raise ValueError(
                 f"The recorder holds the steps of another model, '{self._bound.name}'. "
@@ -272,7 +278,7 @@ class GateRecorder(keras.callbacks.Callback):
         self._places = places
         if self._tensorboard is not None and self._events is None and backend.writes():
             self._events = Events(self._tensorboard)
-        self._bound, self._begun = model, False
+        self._bound, self._begun, self._stage = model, False, TRAINING
         if self._watcher is not None:
             self._watcher.reset()
             if model.compiled:
@@ -280,6 +286,8 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Records the state before training, and begins an epoch."""
+        self._must_have_begun("on_epoch_begin", TRAINING)
+        epoch = whole_number("epoch", epoch, at_least=0)
         if not self._begun:
             try:
                 self._begin(epoch)
@@ -290,9 +298,11 @@ class GateRecorder(keras.callbacks.Callback):
         self._calls = self._recorded = 0
         self._ended.clear()
         self._whole: dict[str, dict] = {}
+        self._stage = EPOCH
 
     def on_train_batch_begin(self, batch, logs=None):
         """Records a step if it is time, and decides whether to look at this batch."""
+        self._must_have_begun("on_train_batch_begin", EPOCH)
         # Here and not at the end of the batch before, which may run in another thread.
         if self._every != "epoch" and batch - self._recorded >= self._every:
             self._record(batch)
@@ -309,6 +319,8 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Records the state after an epoch."""
+        self._must_have_begun("on_epoch_end", EPOCH)
+        self._stage = TRAINING
         batches = max(self._ended, default=-1) + 1
         # With `steps_per_execution`, the last execution may have been a shorter one.
         batches = min(batches, (self.params or {}).get("steps") or batches)
@@ -320,6 +332,7 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Lets go of the model and the store."""
+        self._stage = NOTHING
         if self._watcher is not None:
             watch.detach(self._watcher)
         self._close()
@@ -333,7 +346,7 @@ class GateRecorder(keras.callbacks.Callback):
 
         Raises:
             ValueError: On JAX, where the values of a compiled step cannot be seen
-                from outside of it.
+                from outside of it; or before `on_epoch_begin`.
 
         Example:
             Around the forward pass of every batch::
@@ -354,6 +367,7 @@ class GateRecorder(keras.callbacks.Callback):
                 "On JAX, a training loop by hand cannot be watched. Train with "
                 "`model.fit` or `model.train_on_batch`."
             )
+        self._must_have_begun("watch", EPOCH)
         batch = max(self._ended, default=-1) + 1
         self.on_train_batch_begin(batch)
         watcher = self._watcher
@@ -366,6 +380,12 @@ class GateRecorder(keras.callbacks.Callback):
         self.on_train_batch_end(batch)
 
     # What it does.
+
+    def _must_have_begun(self, method: str, stage: int) -> None:
+        """Refuses a method that a custom training loop calls too early."""
+        if self._stage < stage:
+            missing = ("on_train_begin", "on_epoch_begin")[self._stage]
+            raise _too_early(method, missing)
 
     def _prepare(self, model) -> list[Node]:
         """Makes what reads the probe, and what looks on in training."""
@@ -517,6 +537,15 @@ class GateRecorder(keras.callbacks.Callback):
         epoch, batch = place
         step = epoch if self._every == "epoch" else batch
         self._events.write(statistics, trace, step)
+
+
+def _too_early(method: str, missing: str) -> ValueError:
+    return ValueError(
+        f"`{method}` was called before `{missing}`. Keras's `fit` calls the methods of "
+        "a recorder by itself; in a custom training loop, call `set_model(model)`, "
+        "`on_train_begin()`, and for each epoch `on_epoch_begin(epoch)`, "
+        "`on_train_batch_begin(batch)` and `on_epoch_end(epoch)`."
+    )
 
 
 def _rows(samples_per_batch) -> tuple[float, int]:

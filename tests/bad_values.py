@@ -419,10 +419,10 @@ CALLS: dict[str, Call] = {
             "gates": MOMENT,
             "open": HIGH,
             "shut": LOW,
-            "share": LOW.and_takes("1"),
+            "share": SIZE,
             "reach": SIZE,
-            "correlation": LOW.and_takes("1"),
-            "entropy": LOW.and_takes("1"),
+            "correlation": SIZE,
+            "entropy": SIZE,
         },
     ),
     "stats.correspondence": (

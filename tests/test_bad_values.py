@@ -5,12 +5,16 @@ signatures: a public function, or a parameter, that `bad_values` says nothing of
 """
 
 import inspect
+import math
 
 import bad_values
 import keras
 import numpy as np
 import pytest
+import xarray
 from bad_values import CALLS
+from hypothesis import given
+from hypothesis import strategies as st
 
 import keras_gates
 from keras_gates import plots, stats, tasks
@@ -125,3 +129,75 @@ def test_the_table_knows_every_parameter(name):
     wanted = set(inspect.signature(function).parameters) - FREE
     assert set(kinds) == wanted
     assert set(rightly()) <= wanted | {"self"}
+
+
+EDGE = st.sampled_from([0.0, 1.0, -0.0, 0.1, 0.9, 5e-324, 1 - 2**-53, 1 + 2**-52])
+NUMBER = st.one_of(st.floats(), EDGE, EDGE, st.integers(-1, 2))
+VALUES = np.linspace(0, 1, 12).reshape(2, 3, 2)
+GATE = xarray.DataArray(VALUES, dims=("sample", "time", "unit"), name="forget")
+UNITS = xarray.Dataset({name: GATE for name in ("input", "forget", "output", "hidden")})
+
+
+def call_or_refuse(allowed, names, call):
+    """Returns what came of a call with allowed numbers; others must be refused."""
+    if allowed:
+        return call()
+    with pytest.raises(ValueError, match="|".join(f"`{name}`" for name in names)):
+        call()
+    return None
+
+
+@pytest.mark.once
+@given(low=NUMBER, high=NUMBER)
+def test_saturation_takes_thresholds_in_order_and_no_others(low, high):
+    found = call_or_refuse(
+        0 <= low < high <= 1,
+        ("low", "high"),
+        lambda: stats.saturation(GATE, low=low, high=high),
+    )
+    if found is not None:
+        both = [low > VALUES, high < VALUES]
+        np.testing.assert_array_equal(found, [side.mean((0, 1)) for side in both])
+
+
+@pytest.mark.once
+@given(shut=NUMBER, wide=NUMBER)
+def test_diagnose_takes_thresholds_in_order_and_no_others(shut, wide):
+    call_or_refuse(
+        0 <= shut < wide <= 1,
+        ("shut", "open"),
+        lambda: stats.diagnose(UNITS, shut=shut, open=wide),
+    )
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["share", "reach", "correlation", "entropy"])
+@given(number=NUMBER)
+def test_diagnose_takes_limits_of_0_or_more(name, number):
+    call_or_refuse(
+        0 <= number < math.inf, (name,), lambda: stats.diagnose(UNITS, **{name: number})
+    )
+
+
+@pytest.mark.once
+@given(share=NUMBER)
+def test_a_share_lies_between_0_and_1(share):
+    for name, call in {
+        "share": lambda: stats.memory_horizon(UNITS, share=share),
+        "level": lambda: stats.mean_interval(GATE, "sample", level=share),
+    }.items():
+        call_or_refuse(0 < share < 1, (name,), call)
+
+
+@pytest.mark.once
+@given(deviation=NUMBER, shut=NUMBER)
+def test_dead_units_takes_a_deviation_and_a_threshold(deviation, shut):
+    found = call_or_refuse(
+        0 <= deviation < math.inf and 0 <= shut <= 1,
+        ("deviation", "shut"),
+        lambda: stats.dead_units(UNITS, deviation=deviation, shut=shut),
+    )
+    if found is not None:
+        spread = VALUES.std((0, 1)) < deviation
+        np.testing.assert_array_equal(found["constant"], spread)
+        np.testing.assert_array_equal(found["never_shown"], VALUES.max((0, 1)) < shut)

@@ -581,12 +581,12 @@ def test_an_error_inside_a_builder_names_the_architecture():
         ({"seeds": 0}, ValueError, "`seeds` must be at least 1; got 0"),
         ({"seeds": []}, ValueError, "`seeds` must hold at least one seed"),
         ({"seeds": [1, 1]}, ValueError, r"each only once; got \[1, 1\]"),
-        ({"seeds": [-1, 1]}, ValueError, "`seeds` must lie between 0 and 2"),
+        ({"seeds": [-1, 1]}, ValueError, "`seeds` must be at least 0; got -1"),
         ({"seeds": "ab"}, TypeError, "`seeds` must be a number of seeds or a sequence"),
         ({"seeds": 1.5}, TypeError, "`seeds` must be a number of seeds or a sequence"),
         ({"epochs": 0}, ValueError, "`epochs` must be at least 1; got 0"),
         ({"batch_size": 0}, ValueError, "`batch_size` must be at least 1; got 0"),
-        ({"verbose": 2}, ValueError, "`verbose` must be 0 .* got 2"),
+        ({"verbose": 2}, ValueError, "`verbose` must be one of 0, 1; got 2"),
         ({"on_run_end": 3}, TypeError, "`on_run_end` must be a function of"),
         (
             {"validation_data": None},
@@ -601,7 +601,7 @@ def test_an_error_inside_a_builder_names_the_architecture():
         (
             {"validation_data": (X_VAL, Y_VAL[:-1])},
             ValueError,
-            r"`x_val` and `y_val` must have one row .* \(6, 5, 1\), \(5, 1\)",
+            r"`x_val` and `y_val` of .* must have one row .* \(6, 5, 1\), \(5, 1\)",
         ),
         (
             {"validation_data": (X_VAL[..., 0], Y_VAL)},

@@ -283,7 +283,7 @@ def test_what_cannot_be_drawn_is_refused_with_a_way_out():
     node = layer(LSTM)
     with pytest.raises(ValueError, match="'lstm': 'input', .* got 'update'"):
         plots.gates(node, signals=["forget", "update"])
-    with pytest.raises(ValueError, match="got none"):
+    with pytest.raises(ValueError, match="`signals` is empty"):
         plots.gates(node, signals=[])
     for sample in (3, -1):
         with pytest.raises(IndexError, match=f"from 0 to 2: 'lstm' .* got {sample}"):

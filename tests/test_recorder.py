@@ -53,6 +53,67 @@ def test_traces_are_what_capture_sees_after_each_epoch(recurrent_layer, data):
     assert not np.allclose(*(recorder.traces["r/hidden"][step] for step in (0, 1)))
 
 
+@pytest.mark.parametrize(
+    ("calls", "sentence"),
+    [
+        ("on_train_begin", "`on_train_begin` was called before `set_model`"),
+        ("on_epoch_begin", "`on_epoch_begin` was called before `on_train_begin`"),
+        ("on_train_batch_begin", "`on_train_batch_begin` .* before `on_train_begin`"),
+        ("on_epoch_end", "`on_epoch_end` was called before `on_train_begin`"),
+        ("watch", "`watch` was called before `on_train_begin`"),
+        ("set_model on_epoch_end", "`on_epoch_end` .* before `on_train_begin`"),
+        ("set_model on_train_begin on_epoch_end", "before `on_epoch_begin`"),
+        ("set_model on_train_begin on_train_batch_begin", "before `on_epoch_begin`"),
+        ("set_model on_train_begin watch", "before `on_epoch_begin`"),
+        (
+            "set_model on_train_begin on_epoch_begin on_epoch_end on_epoch_end",
+            "`on_epoch_end` was called before `on_epoch_begin`",
+        ),
+        (
+            "set_model on_train_begin on_train_end on_epoch_begin",
+            "`on_epoch_begin` was called before `on_train_begin`",
+        ),
+    ],
+)
+def test_a_method_called_too_early_is_refused(calls, sentence, data):
+    if "watch" in calls and keras.backend.backend() == "jax":
+        pytest.skip("On JAX, `watch` refuses every loop.")
+    model = build()
+    recorder = keras_gates.GateRecorder(data[0][:2])
+    arguments = {
+        "set_model": [model],
+        "on_epoch_begin": [0],
+        "on_epoch_end": [0],
+        "on_train_batch_begin": [0],
+    }
+
+    def call(name):
+        result = getattr(recorder, name)(*arguments.get(name, []))
+        if name == "watch":
+            result.__enter__()
+
+    *rightly, last = calls.split()
+    for name in rightly:
+        call(name)
+    with pytest.raises(ValueError, match=sentence):
+        call(last)
+    recorder.on_train_end()
+    assert type(model.layers[0]) is layers.LSTM
+
+
+def test_what_is_no_model_and_no_epoch_is_refused(data):
+    recorder = keras_gates.GateRecorder(data[0][:2])
+    recorder.set_model(3)
+    with pytest.raises(ValueError, match="`model` must be a `keras.Model`; got int"):
+        recorder.on_train_begin()
+    recorder.set_model(build())
+    recorder.on_train_begin()
+    for epoch in ("a", None, -1, 0.5, True):
+        with pytest.raises((TypeError, ValueError), match="`epoch` must be"):
+            recorder.on_epoch_begin(epoch)
+    recorder.on_train_end()
+
+
 def test_training_is_the_same_to_the_bit_with_and_without(data):
     models = [build(), build()]
     fit(models[0], data, epochs=3, callbacks=[keras_gates.GateRecorder(data[0][:3])])

@@ -270,7 +270,7 @@ def test_summary_of_a_layer_that_is_masked_throughout_is_silent(lazy):
     "thresholds", [{"low": 0.9, "high": 0.1}, {"low": -0.1}, {"high": 1.1}]
 )
 def test_thresholds_out_of_order_are_refused(thresholds):
-    with pytest.raises(ValueError, match="0 <= low < high <= 1; got low="):
+    with pytest.raises(ValueError, match="must be .*threshold.*; got"):
         stats.saturation(layer(LSTM), **thresholds)
 
 
@@ -334,7 +334,7 @@ def test_mean_interval_says_what_is_wrong():
     data = xarray.DataArray([1.0, 2.0], dims="seed")
     with pytest.raises(ValueError, match="`dim` must .* got 'run', and .*'seed': 2"):
         stats.mean_interval(data, "run")
-    with pytest.raises(ValueError, match="`level` must lie between 0 and 1; got 95"):
+    with pytest.raises(ValueError, match="`level` must lie between 0 and 1, .* 95"):
         stats.mean_interval(data, "seed", level=95)
 
 

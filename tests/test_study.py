@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import joblib
@@ -370,6 +371,105 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="`folder` must be new, empty or that of a"):
         run({"a": build_dense}, folder=tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_file_of_the_users_that_is_called_study_json_is_left_alone(tmp_path):
+    (tmp_path / "study.json").write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match="'.*study.json' is not the .* of a study"):
+        run({"a": build_dense}, folder=tmp_path)
+    assert (tmp_path / "study.json").read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\xff", "[" * 99_999])
+@pytest.mark.parametrize("with_runs", [True, False])
+def test_a_damaged_study_is_named(text, with_runs, tmp_path):
+    if with_runs:
+        (tmp_path / "a-0-12345678").mkdir()
+    (tmp_path / "study.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="'.*study.json' is not the .* of a study"):
+        run({"a": build_dense}, folder=tmp_path)
+    assert (tmp_path / "study.json").read_bytes() == text.encode("latin-1")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a study with two runs, and its predictions."""
+    folder = tmp_path_factory.mktemp("study") / "kept"
+    run({"a": build_dense}, folder=folder, seeds=2, predict=True)
+    return folder
+
+
+DAMAGES = {
+    "truncated": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a list": lambda text: "[]",
+    "not UTF-8": lambda text: b"\xff",
+    "a key less": lambda text: changed(text, seconds=None),
+    "a key more": lambda text: changed(text, more=1),
+    "another seed": lambda text: changed(text, seed=7),
+    "another architecture": lambda text: changed(text, architecture="b"),
+    "seed of text": lambda text: changed(text, seed="0"),
+    "seconds of text": lambda text: changed(text, seconds=["a"]),
+    "no seconds": lambda text: changed(text, seconds=[]),
+    "a number for the history": lambda text: changed(text, history=3),
+    "text in the history": lambda text: changed(text, history={"loss": ["a"]}),
+    "no val_loss": lambda text: changed(text, history={"loss": [1.0]}),
+    "epochs too many": lambda text: changed(text, history={"val_loss": [1.0] * 3}),
+    "parameters of text": lambda text: changed(text, parameters="many"),
+    "true updates": lambda text: changed(text, updates=True),
+    "memory of text": lambda text: changed(text, peak_memory="all"),
+    "inference of None": lambda text: changed(text, inference_seconds=[]),
+}
+
+
+def changed(text, **changes):
+    fields = json.loads(text) | changes
+    return json.dumps({k: value for k, value in fields.items() if value is not None})
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_run_is_named(damage, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    file = next(folder.glob("a-0-*")) / "run.json"
+    text = damage(file.read_text())
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"'.*a-0-.*run.json' .*[Rr]emove .*a-0-"):
+        run({"a": build_dense}, folder=folder, seeds=2, predict=True)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "of objects", "no rows"])
+def test_damaged_predictions_are_named(damage, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    file = next(folder.glob("a-0-*")) / "predictions.npy"
+    if damage == "missing":
+        file.unlink()
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-7])
+    elif damage == "of objects":
+        np.save(file, np.array([{}], object), allow_pickle=True)
+    else:
+        np.save(file, np.zeros((0, 1)))
+    with pytest.raises(ValueError, match=r"'.*predictions.npy' .*[Rr]emove .*a-0-"):
+        run({"a": build_dense}, folder=folder, seeds=2, predict=True)
+
+
+def test_the_runs_of_another_study_are_refused(finished, tmp_path):
+    """Of the same architecture, seed and learning rate, so of the same name."""
+    other = {"epochs": 2, "seeds": 2, "predict": True}
+    run({"a": build_dense}, folder=tmp_path, **other)
+    for place in finished.glob("a-0-*"):
+        shutil.rmtree(tmp_path / place.name)
+        shutil.copytree(place, tmp_path / place.name)
+    with pytest.raises(ValueError, match=r"run.json' .* another study.*[Rr]emove"):
+        run({"a": build_dense}, folder=tmp_path, **other)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "link"])
+def test_a_folder_that_cannot_be_one_is_refused(place, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match="`folder` must be a folder"):
+        run({"a": build_dense}, folder=tmp_path / place)
 
 
 def test_recorded_gates_are_kept(tmp_path):

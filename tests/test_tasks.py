@@ -147,11 +147,15 @@ def test_the_documented_gap_is_the_smallest_that_leaks_no_point(length, horizon)
     [
         (lambda: tasks.sine_waves(0), ValueError, "`points` must be at least 1; got 0"),
         (lambda: tasks.sine_waves(2.5), TypeError, "`points` must be a whole number"),
-        (lambda: tasks.sine_waves(noise=-1), ValueError, "`noise` must be a standard"),
+        (
+            lambda: tasks.sine_waves(noise=-1),
+            ValueError,
+            "`noise` must be a finite",
+        ),
         (
             lambda: tasks.sine_waves(noise=np.nan),
             ValueError,
-            "`noise` must be a standard deviation, .* got nan",
+            "`noise` must be a finite number of 0 or more; got nan",
         ),
         (
             lambda: tasks.sliding_windows(np.zeros(50), 50),
@@ -374,7 +378,7 @@ def test_a_split_by_class_keeps_the_shares_and_every_sample():
         (
             lambda: tasks.anbn(smallest=4, largest=3),
             ValueError,
-            "`largest` must be at least 4",
+            "`largest` must be at least `smallest`, 4",
         ),
         (
             lambda: tasks.characters(text="abc", length=3),

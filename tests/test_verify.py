@@ -179,7 +179,7 @@ def test_a_gru_needs_no_activation_to_be_verified(rng):
 
 
 def test_missing_signals_and_foreign_trees_get_a_sentence(gates):
-    with pytest.raises(ValueError, match=r"every signal of 'lstm'; \['cell'\] were"):
+    with pytest.raises(ValueError, match=r"every signal of 'lstm'; \['cell'\]"):
         keras_gates.verify(gates["lstm"].to_dataset().drop_vars("cell"))
     with pytest.raises(ValueError, match="no recurrent layer"):
         keras_gates.verify(type(gates)())
