@@ -172,6 +172,7 @@ class GateRecurrence:
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
         layer = view(self, cell=view_of_cell(self.cell), return_sequences=keep)
         masks = super(GateRecurrence, layer)
+        masks._maybe_reset_dropout_masks(layer.cell)  # Of a run in another thread.
         masks._maybe_config_dropout_masks(layer.cell, sequences[:, 0, :], initial_state)
         result = _stock_loop(layer, sequences, initial_state, mask, training)
         # So Keras marks a layer that ran on cuDNN.
