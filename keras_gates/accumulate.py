@@ -160,6 +160,7 @@ def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
         The same, of everything together: what a single device would have counted.
         Moments are float64, counts int64.
     """
+    parts = parts or [plan.start()]
     count = sum(int(part["count"]) for part in parts)
     weights = [int(part["count"]) / max(count, 1) for part in parts]
     means = [part["mean"].astype("float64") for part in parts]

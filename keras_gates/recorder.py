@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import math
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -270,13 +271,16 @@ class GateRecorder(keras.callbacks.Callback):
         if self._tensorboard is not None and self._events is None and backend.writes():
             self._events = Events(self._tensorboard)
         self._bound, self._begun = model, False
+        self._end_dead_fits()
         if self._watcher is not None:
             self._watcher.reset()
-            if model.compiled:
-                watch.attach(self._watcher)
+        self._attach()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Records the state before training, and begins an epoch."""
+        if self not in _at_work(self._model):
+            self._attach()  # Let go of, though its `fit` was not at its end.
+            self._begun = False
         if not self._begun:
             try:
                 self._begin(epoch)
@@ -317,9 +321,7 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Lets go of the model and the store."""
-        if self._watcher is not None:
-            watch.detach(self._watcher)
-        self._close()
+        self._let_go()
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
@@ -351,6 +353,12 @@ class GateRecorder(keras.callbacks.Callback):
                 "On JAX, a training loop by hand cannot be watched. Train with "
                 "`model.fit` or `model.train_on_batch`."
             )
+        if backend.trace() is not None:
+            raise ValueError(
+                "`watch` was called inside a function that the backend compiles, where "
+                "it would run once, and not at every batch. Put `with "
+                "recorder.watch():` around the call of that function."
+            )
         batch = max(self._ended, default=-1) + 1
         self.on_train_batch_begin(batch)
         watcher = self._watcher
@@ -358,11 +366,34 @@ class GateRecorder(keras.callbacks.Callback):
             yield
         else:
             watcher.due = False
-            with watcher.looking():
+            with watcher.looking(), backend.opened(), watcher.step_begun():
                 yield
+            watcher.report()
         self.on_train_batch_end(batch)
 
     # What it does.
+
+    def _attach(self) -> None:
+        """Begins to look on in the training step of the model."""
+        _at_work(self._model).add(self)
+        if self._watcher is not None and self._model.compiled:
+            watch.attach(self._watcher)
+
+    def _end_dead_fits(self) -> None:
+        """Lets go of the model in place of the recorders that an exception kept.
+
+        Keras calls no `on_train_end` after one. All callbacks of one `fit` get the
+        same `params`; in a custom training loop there are none.
+        """
+        for other in _at_work(self._model) - {self}:
+            if self.params and other.params and other.params is not self.params:
+                other._let_go(forget=True)
+
+    def _let_go(self, forget: bool = False) -> None:
+        _at_work(self._model).discard(self)
+        if self._watcher is not None:
+            watch.detach(self._watcher, forget)
+        self._close()
 
     def _prepare(self, model) -> list[Node]:
         """Makes what reads the probe, and what looks on in training."""
@@ -391,6 +422,8 @@ class GateRecorder(keras.callbacks.Callback):
                     )
             planned = [node for node in nodes if node.path in plans]
             self._watcher = watch.Watcher(model, planned, plans, self._rows)
+            # For a custom training loop that ended by an exception.
+            weakref.finalize(self, watch.detach, self._watcher, True).atexit = False
         return nodes
 
     def _check_probe(self, model) -> None:
@@ -511,6 +544,14 @@ class GateRecorder(keras.callbacks.Callback):
         epoch, batch = place
         step = epoch if self._every == "epoch" else batch
         self._events.write(statistics, trace, step)
+
+
+_working: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _at_work(model) -> weakref.WeakSet:
+    """Returns the recorders that record in the training of a model."""
+    return _working.setdefault(model, weakref.WeakSet())
 
 
 def _rows(samples_per_batch) -> tuple[float, int]:

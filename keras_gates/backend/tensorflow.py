@@ -1,15 +1,99 @@
 """TensorFlow, alone or under a `tf.distribute` strategy."""
 
+import contextlib
+import sys
+import threading
+
+import tensorflow as tf
+
 from keras_gates.backend.common import (  # noqa: F401
+    ASSIGNS_INSIDE,
+    Switch,
     gather,
     outside_gradient,
     random_state_kept,
     run_step,
+    state_of,
     writes,
 )
 
 # The loop's `TensorArray` would enter the gradient: up to 1.4 times the training step.
 KEEPS_OUTPUTS = False
+
+
+_anew = threading.local()
+
+
+@contextlib.contextmanager
+def opened():
+    """Lets each `tf.function` run its Python code, or be traced anew in a graph."""
+    if tf.executing_eagerly():
+        with uncompiled():
+            yield
+        return
+    outer = getattr(_anew, "copies", None)
+    with _copying.on():
+        _anew.copies = {}
+        try:
+            yield
+        finally:
+            _anew.copies = outer
+
+
+def _call_copies():
+    # What a `tf.function` traced belongs to the object, and TensorFlow has no way to
+    # choose among the traces of one. So in this thread a copy is called in its place.
+    # Private: that calls pass through the class, and the method that copies.
+    function_class = type(tf.function(lambda: None))
+    stock = function_class.__call__
+
+    def call(self, *args, **kwargs):
+        copies = getattr(_anew, "copies", None)
+        if copies is None:
+            return stock(self, *args, **kwargs)
+        _, copy = copies.setdefault(id(self), (self, self._clone(None)))
+        return stock(copy, *args, **kwargs)
+
+    function_class.__call__ = call
+    return lambda: setattr(function_class, "__call__", stock)
+
+
+_copying = Switch(_call_copies)
+
+
+def uncompiled():
+    """Opens a context in which each `tf.function` runs its Python code."""
+    return _eagerly.on()
+
+
+def _run_eagerly():
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    return lambda: tf.config.run_functions_eagerly(before)
+
+
+_eagerly = Switch(_run_eagerly)
+
+
+def trace():
+    """Returns the graph that is built at the moment, or `None`."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def leads_to(outer) -> bool:
+    """Tells whether the graph that is built is still the same."""
+    return trace() is outer
+
+
+def recomputing() -> bool:
+    """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    # TensorFlow has no sign of it other than the function in which it does so.
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "inner_recompute_grad":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def scope(model):
