@@ -156,8 +156,9 @@ class Reader:
         silent = [node.path for node in self.nodes if node.path not in result]
         if len(silent) == len(self.nodes):
             raise ValueError(
-                f"None of the layers {silent} ran when the model was called, so there "
-                "are no gates to read."
+                f"None of the layers {silent} ran when the model was called, or they "
+                "ran inside a function that was compiled before, so there are no gates "
+                "to read."
             )
         if silent:
             warnings.warn(
@@ -185,11 +186,26 @@ class _Program(keras.Model):
         self._paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
         self._chosen = chosen
         self._training = training
+        self._missed: set[str] = set()
+        self._uncompiled = False
         self.built = True
 
     def run(self, batch) -> dict:
         """Runs one batch, and returns path to name to array."""
-        result = self.predict_on_batch(batch)
+        result = self._run(batch)
+        if self._missed and not self._uncompiled:
+            # Step by step, without any function that the backend compiles on its own.
+            self._missed, self._uncompiled = set(), True
+            self.run_eagerly, self.predict_function = True, None
+            result = self._run(batch)
+        if self._missed:
+            raise ValueError(
+                f"The gates of {sorted(self._missed)} cannot be read: the model runs "
+                "them inside a function that the backend differentiates or compiles on "
+                "its own (`keras.remat`, `jax.checkpoint` and the like), which their "
+                "values cannot leave. Call these layers outside of that function, or "
+                "name other ones in `layers`."
+            )
         # In the scope of a `tf.distribute` strategy, which only TensorFlow's models
         # have, every replica runs the whole batch, and the results are joined.
         strategy = getattr(self, "distribute_strategy", None)
@@ -198,9 +214,16 @@ class _Program(keras.Model):
             return result
         return keras.tree.map_structure(lambda a: a[: len(a) // replicas], result)
 
+    def _run(self, batch) -> dict:
+        with backend.uncompiled() if self._uncompiled else contextlib.nullcontext():
+            return self.predict_on_batch(batch)
+
     def call(self, inputs):
-        with Collector(self._places).active() as collector:
+        with backend.opened(), Collector(self._places).active() as collector:
             self.model(inputs, training=self._training)
+        self._missed |= {
+            self._paths[id(layer), id(cell)] for layer, cell in collector.missed
+        }
         results = {}
         for emission in collector.emissions:
             key = path = self._paths[id(emission.layer), id(emission.cell)]

@@ -32,7 +32,7 @@ FORMAT = 1
 FEW_ROWS, FEW_BATCHES = 8, 16
 """By default, so many rows of every so manieth batch are looked at."""
 OFTEN_ENOUGH = 1000
-"""After so many batches the counts, which are 32 bits long in a step, are fetched."""
+"""After this number of batches the means, which have 32 bits in a step, are fetched."""
 
 
 class GateRecorder(keras.callbacks.Callback):

@@ -51,8 +51,9 @@ def _call_copies():
         copies = getattr(_anew, "copies", None)
         if copies is None:
             return stock(self, *args, **kwargs)
-        _, copy = copies.setdefault(id(self), (self, self._clone(None)))
-        return stock(copy, *args, **kwargs)
+        if id(self) not in copies:
+            copies[id(self)] = self, self._clone(None)
+        return stock(copies[id(self)][1], *args, **kwargs)
 
     function_class.__call__ = call
     return lambda: setattr(function_class, "__call__", stock)
