@@ -70,7 +70,8 @@ def capture(
     Raises:
         ValueError: If the model is not built, has no LSTM or GRU, or one whose
             equations are not known; if `layers` or `signals` name what is not there;
-            if `x` is empty, does not fit the model, or holds NaN.
+            if `x` is empty, does not fit the model, or holds NaN; on JAX, if a layer
+            runs inside `keras.remat`.
         FileExistsError: If `store` exists.
 
     Example:
@@ -187,14 +188,17 @@ class _Program(keras.Model):
         self._chosen = chosen
         self._training = training
         self._missed: set[str] = set()
-        self._uncompiled = False
+        self._uncompiled = self._ran = False
         self.built = True
 
     def run(self, batch) -> dict:
         """Runs one batch, and returns path to name to array."""
+        before = None if self._ran else _state_of(self.model)
         result = self._run(batch)
-        if self._missed and not self._uncompiled:
-            # Step by step, without any function that the backend compiles on its own.
+        self._ran = True
+        if before and self._missed:
+            # Once more, step by step, without any function that is compiled on its own.
+            _put_back(before)
             self._missed, self._uncompiled = set(), True
             self.run_eagerly, self.predict_function = True, None
             result = self._run(batch)
@@ -277,14 +281,23 @@ def choose(nodes: list[Node], signals) -> set[str]:
 @contextlib.contextmanager
 def _state_kept(model):
     """Puts back whatever running the model changes: states, statistics, seeds."""
+    kept = _state_of(model)
+    try:
+        yield
+    finally:
+        _put_back(kept)
+
+
+def _state_of(model) -> list[tuple]:
+    """Returns whatever running the model changes, with its values."""
     # Trainable weights too: in training mode a layer may rewrite its own.
     changing = [*model.variables, *model.metrics_variables]
     for _, layer in walk(model):
         if isinstance(layer, keras.layers.RNN) and layer.states is not None:
             changing += keras.tree.flatten(layer.states)
-    kept = [(var, ops.convert_to_numpy(var).copy()) for var in changing]
-    try:
-        yield
-    finally:
-        for variable, value in kept:
-            variable.assign(value)
+    return [(var, ops.convert_to_numpy(var).copy()) for var in changing]
+
+
+def _put_back(kept: list[tuple]) -> None:
+    for variable, value in kept:
+        variable.assign(value)

@@ -77,6 +77,10 @@ class Collector:
         """Receives, from now on, what is emitted in the function that runs now."""
         self._trace, self._recomputes = backend.trace(), backend.recomputing()
 
+    def end_trace(self) -> None:
+        """Lets go of that function, which may hold all of its tensors."""
+        self._trace = None
+
     def listens(self) -> bool:
         """Tells whether what runs now runs in its first pass, not for the gradient."""
         return self._recomputes or not backend.recomputing()
@@ -102,6 +106,7 @@ class Collector:
             yield self
         finally:
             _stack().remove(self)
+            self.end_trace()
 
 
 def active() -> bool:

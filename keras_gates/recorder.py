@@ -49,6 +49,11 @@ class GateRecorder(keras.callbacks.Callback):
     The model trains to the same weights as without the recorder (on JAX, up to a
     rounding), and its layers stay what they are.
 
+    A layer inside a function that the backend compiles or differentiates on its own is
+    counted like any other, except on JAX, where no value can leave such a function
+    (`jax.jit`, `jax.lax.scan`, `keras.remat`): the recorder warns after the first
+    batch that it watched, and the statistics of the layer have the count 0.
+
     One recorder may go through several calls of `fit`: its steps go on counting, as
     long as it is given to the same model. In a training loop by hand, call its
     methods as Keras does, `on_train_begin`, `on_epoch_begin`, `on_train_batch_begin`,
@@ -298,6 +303,7 @@ class GateRecorder(keras.callbacks.Callback):
         if self._every != "epoch" and batch - self._recorded >= self._every:
             self._record(batch)
         if self._watcher is not None:
+            self._watcher.report()
             self._watcher.due = self._calls % self._stride == 0
             if self._calls % OFTEN_ENOUGH == OFTEN_ENOUGH - 1:
                 self._watcher.fetch()
@@ -328,11 +334,13 @@ class GateRecorder(keras.callbacks.Callback):
         """Looks at one batch of a training loop that does not use Keras's own steps.
 
         For loops with gradients by hand, on TensorFlow and PyTorch, also under
-        `DistributedDataParallel`, with the recorder in every process.
+        `DistributedDataParallel`, with the recorder in every process. What was compiled
+        with `tf.function` or `torch.compile` runs as Python in a batch that is looked
+        at, in every thread: the same values, more slowly.
 
         Raises:
             ValueError: On JAX, where the values of a compiled step cannot be seen
-                from outside of it.
+                from outside of it; and inside of a compiled function.
 
         Example:
             Around the forward pass of every batch::
@@ -503,6 +511,7 @@ class GateRecorder(keras.callbacks.Callback):
         if self._watcher is not None:
             watcher = self._watcher
             read = watcher.read()
+            watcher.report()
             if self._logs:
                 self._add_to_epoch(read)
             tree = accumulate.to_tree(

@@ -94,7 +94,7 @@ class Watcher(Collector):
 
     def reaches(self) -> bool:
         """Tells whether what is emitted now can be counted."""
-        return backend.ASSIGNS_INSIDE or super().reaches()
+        return backend.assigns(self._trace)
 
     def variables(self, layer=None) -> list[keras.Variable]:
         """Returns the variables that hold the statistics, of one layer or of all."""
@@ -116,7 +116,10 @@ class Watcher(Collector):
         """Takes note of what is heard in one batch, or while its step is compiled."""
         self.begin_trace()
         before = self._heard.copy()
-        yield
+        try:
+            yield
+        finally:
+            self.end_trace()
         heard = {path for path in self.plans if self._heard[path] > before[path]}
         if backend.trace() is not None:
             # What is compiled now runs in every batch.
@@ -128,7 +131,11 @@ class Watcher(Collector):
             self._silent = set(self.plans)
 
     def report(self) -> None:
-        """Warns, once, of every place of which too little is counted."""
+        """Warns, once, of every place of which too little is counted.
+
+        Not to be called inside of a step: where warnings are errors, its results, which
+        on JAX are all that is left of the model, would be lost.
+        """
         for paths, sentence in ((self._inside, INSIDE), (self._silent, SILENT)):
             new = sorted(paths - self._reported)
             if new:
@@ -153,7 +160,6 @@ class Watcher(Collector):
         if self._uncompiled is not None:
             self._silent = set(self.plans) - set(self._uncompiled)
             self._uncompiled = None
-            self.report()
         gathered = backend.gather([self._fetched])
         self._fetched = {path: [] for path in self.plans}
         read = {
@@ -210,12 +216,9 @@ class WatchedStep:
                 self._compiled[watchers] = _compile(self.model, watchers)
         variables = [v for watcher in watchers for v in watcher.variables()]
         with _looking(watchers):
-            result = backend.run_step(
+            return backend.run_step(
                 self.model, self._compiled[watchers], variables, arguments
             )
-        for watcher in watchers:
-            watcher.report()
-        return result
 
     def forget(self, watcher: Watcher) -> None:
         """Drops the steps that were compiled with a watcher in them."""

@@ -8,9 +8,6 @@ from keras import ops
 KEEPS_OUTPUTS = True
 """Whether a training step costs the same if a loop returns the output of every step."""
 
-ASSIGNS_INSIDE = True
-"""Whether what is assigned to a variable inside of an inner trace is assigned."""
-
 
 def opened():
     """Opens a context in which no function that was compiled earlier is run as it was.
@@ -37,6 +34,11 @@ def trace():
 
 def leads_to(outer) -> bool:
     """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    return True
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
     return True
 
 

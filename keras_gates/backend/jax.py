@@ -19,7 +19,6 @@ from keras_gates.backend.common import (  # noqa: F401
     writes,
 )
 
-ASSIGNS_INSIDE = False
 _numbers = itertools.count()
 
 
@@ -59,6 +58,11 @@ def leads_to(outer) -> bool:
     while now is not outer and type(now).__name__ in _OF_GRADIENTS:
         now = _kept(now.parent_trace)
     return now is outer
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    return leads_to(outer)
 
 
 _OF_GRADIENTS = ("JVPTrace", "LinearizeTrace", "JaxprTrace")

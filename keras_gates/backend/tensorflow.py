@@ -7,7 +7,6 @@ import threading
 import tensorflow as tf
 
 from keras_gates.backend.common import (  # noqa: F401
-    ASSIGNS_INSIDE,
     Switch,
     gather,
     outside_gradient,
@@ -82,19 +81,26 @@ def trace():
 
 
 def leads_to(outer) -> bool:
-    """Tells whether the graph that is built is still the same."""
-    return trace() is outer
+    """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    return trace() is outer and assigns(outer)
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    return not _runs_in("_pfor_impl")  # `vectorized_map` converts what is built there.
 
 
 def recomputing() -> bool:
     """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
-    # TensorFlow has no sign of it other than the function in which it does so.
+    return _runs_in("inner_recompute_grad")
+
+
+def _runs_in(function: str) -> bool:
+    # Private names of TensorFlow, which gives no other sign.
     frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "inner_recompute_grad":
-            return True
+    while frame is not None and frame.f_code.co_name != function:
         frame = frame.f_back
-    return False
+    return frame is not None
 
 
 def scope(model):

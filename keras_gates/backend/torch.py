@@ -3,7 +3,6 @@
 import torch
 
 from keras_gates.backend.common import (  # noqa: F401
-    ASSIGNS_INSIDE,
     KEEPS_OUTPUTS,
     Switch,
     read,
@@ -48,6 +47,11 @@ def run_step(model, function, variables: list, arguments: tuple):
     """Runs a training step, also where Keras compiled it, as Python."""
     with uncompiled():
         return function(*arguments)
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    return leads_to(outer)
 
 
 def recomputing() -> bool:
