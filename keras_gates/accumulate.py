@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Tensor = Any
 
+CARRY, CARRIED = 2**30, "_carried"
+"""Backends count in 32 bits: from this number on, a count is carried to another one."""
+
 
 class Plan(NamedTuple):
     """What is counted of the signals of one place.
@@ -46,15 +49,19 @@ class Plan(NamedTuple):
     def start(self) -> dict[str, np.ndarray]:
         """Returns the statistics of no values at all, by name."""
         every, gates = len(self.signals) * self.units, self.gates * self.units
-        return {
+        counts = {
             "count": np.zeros((), "int32"),
+            "left": np.zeros(gates, "int32"),
+            "right": np.zeros(gates, "int32"),
+            "histogram": np.zeros(gates * self.bins, "int32"),
+        }
+        return {
+            **counts,
+            **{f"{name}{CARRIED}": zeros for name, zeros in counts.items()},
             "mean": np.zeros(every, "float32"),
             "squares": np.zeros(every, "float32"),
             "minimum": np.full(every, np.inf, "float32"),
             "maximum": np.full(every, -np.inf, "float32"),
-            "left": np.zeros(gates, "int32"),
-            "right": np.zeros(gates, "int32"),
-            "histogram": np.zeros(gates * self.bins, "int32"),
         }
 
     @property
@@ -96,47 +103,65 @@ def update(variables: dict, plan: Plan, signals: dict, mask: Tensor | None) -> N
         [ops.cast(signals[name], "float32") for name in plan.signals], axis=-1
     )
     width = len(plan.signals) * plan.units
-    values = ops.reshape(values, (-1, width))
-    real = None if mask is None else ops.reshape(mask, (-1, 1))
+    time = ops.shape(values)[-2]
+    values = ops.reshape(values, (-1, time, width))
+    real = None if mask is None else ops.reshape(mask, (-1, time, 1))
 
     def where_real(array, other):
         return array if real is None else ops.where(real, array, other)
 
-    number = ops.shape(values)[0] if real is None else ops.sum(ops.cast(real, "int32"))
-    number = ops.cast(number, "int32")
+    def total(array):
+        # One axis after the other: TensorFlow adds up a long one number by number, and
+        # loses, in float32, what is much smaller than the sum so far.
+        return ops.sum(ops.sum(array, axis=1), axis=0)
+
+    number = (
+        ops.cast(ops.shape(values)[0], "int32") * ops.cast(time, "int32")
+        if real is None
+        else ops.sum(ops.cast(real, "int32"))
+    )
     divisor = ops.cast(ops.maximum(number, 1), "float32")
-    mean = ops.sum(where_real(values, 0.0), axis=0) / divisor
-    squares = ops.sum(where_real(ops.square(values - mean), 0.0), axis=0)
+    mean = total(where_real(values, 0.0)) / divisor
+    squares = total(where_real(ops.square(values - mean), 0.0))
 
     before = {name: variable.value for name, variable in variables.items()}
-    count = before["count"] + number
-    share = ops.cast(number, "float32") / ops.cast(ops.maximum(count, 1), "float32")
+    seen = ops.cast(before["count"], "float32")
+    seen = seen + ops.cast(before[f"count{CARRIED}"], "float32") * float(CARRY)
+    new = ops.cast(number, "float32")
+    share = new / ops.maximum(seen + new, 1.0)
     shift = mean - before["mean"]
-    spread = ops.square(shift) * ops.cast(before["count"], "float32") * share
+    spread = ops.square(shift) * seen * share
 
-    gates = values[:, : plan.gates * plan.units]
+    gates = values[..., : plan.gates * plan.units]
     # A NaN is in no bin, and neither is a masked step.
     known = ops.equal(gates, gates)
     known = known if real is None else ops.logical_and(known, real)
 
     def how_often(condition):
         condition = ops.logical_and(condition, known)
-        return ops.sum(ops.cast(condition, "int32"), axis=0)
+        return total(ops.cast(condition, "int32"))
 
     after = {
-        "count": count,
         "mean": before["mean"] + shift * share,
         "squares": before["squares"] + squares + spread,
         "minimum": ops.minimum(
-            before["minimum"], ops.min(where_real(values, np.inf), axis=0)
+            before["minimum"], ops.min(where_real(values, np.inf), axis=(0, 1))
         ),
         "maximum": ops.maximum(
-            before["maximum"], ops.max(where_real(values, -np.inf), axis=0)
+            before["maximum"], ops.max(where_real(values, -np.inf), axis=(0, 1))
         ),
-        "left": before["left"] + how_often(gates < plan.low),
-        "right": before["right"] + how_often(gates > plan.high),
-        "histogram": before["histogram"] + _histogram(gates, known, plan),
     }
+    counted = {
+        "count": number,
+        "left": how_often(gates < plan.low),
+        "right": how_often(gates > plan.high),
+        "histogram": _histogram(gates, known, plan),
+    }
+    for name, more in counted.items():
+        now = before[name] + more
+        carried = now // CARRY
+        after[name] = now - carried * CARRY
+        after[f"{name}{CARRIED}"] = before[f"{name}{CARRIED}"] + carried
     for name, variable in variables.items():
         variable.assign(after[name])
 
@@ -166,13 +191,15 @@ def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
         The same, of everything together: what a single device would have counted.
         Moments are float64, counts int64.
     """
-    count = sum(int(part["count"]) for part in parts)
-    weights = [int(part["count"]) / max(count, 1) for part in parts]
+    parts = parts or [plan.start()]
+    counts = [int(_count(part, "count")) for part in parts]
+    count = sum(counts)
+    weights = [number / max(count, 1) for number in counts]
     means = [part["mean"].astype("float64") for part in parts]
     mean = sum(w * m for w, m in zip(weights, means, strict=True))
     squares = sum(
-        part["squares"].astype("float64") + int(part["count"]) * (m - mean) ** 2
-        for part, m in zip(parts, means, strict=True)
+        part["squares"].astype("float64") + number * (m - mean) ** 2
+        for part, number, m in zip(parts, counts, means, strict=True)
     )
     return {
         "count": np.asarray(count),
@@ -181,10 +208,16 @@ def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
         "minimum": np.min([part["minimum"] for part in parts], axis=0),
         "maximum": np.max([part["maximum"] for part in parts], axis=0),
         **{
-            name: np.sum([part[name] for part in parts], axis=0, dtype="int64")
+            name: np.sum([_count(part, name) for part in parts], axis=0)
             for name in ("left", "right", "histogram")
         },
     }
+
+
+def _count(part: dict, name: str) -> np.ndarray:
+    """Returns a count of 64 bits, of a part that was read or of one that was joined."""
+    carried = np.asarray(part.get(f"{name}{CARRIED}", 0), dtype="int64")
+    return np.asarray(part[name], dtype="int64") + carried * CARRY
 
 
 def to_tree(

@@ -85,7 +85,8 @@ def capture(
         ValueError: If the model has no `call`, no LSTM or GRU, or one whose equations
             are not known; if `layers` or `signals` name what is not there; if `x` is
             empty or endless, does not fit the model, or holds NaN that reaches a
-            recurrent layer at a step that is not masked.
+            recurrent layer at a step that is not masked; on JAX, if a layer runs
+            inside `keras.remat`.
         TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists.
         OSError: Before the model runs, if `store` cannot be written.
@@ -191,8 +192,9 @@ class Reader:
         silent = [node.path for node in self.nodes if node.path not in result]
         if len(silent) == len(self.nodes):
             raise ValueError(
-                f"None of the layers {silent} ran when the model was called, so there "
-                "are no gates to read."
+                f"None of the layers {silent} ran when the model was called, or they "
+                "ran inside a function that was compiled before, so there are no gates "
+                "to read."
             )
         if silent:
             warnings.warn(
@@ -217,14 +219,34 @@ class _Program(keras.Model):
         super().__init__(autocast=False, name="keras_gates")
         self.copies = Copies(model)
         self._variables = self.copies.variables
+        self._missed: set[str] = set()
+        self._uncompiled = self._ran = False
         # In a function, where Keras does not find the model: it would write on it.
-        self._signals = functools.partial(_signals, model, nodes, chosen, training)
+        self._signals = functools.partial(
+            _signals, model, nodes, chosen, training, self._missed
+        )
         self.run_eagerly = bool(getattr(model, "run_eagerly", False))
         self.built = True
 
     def run(self, batch) -> dict:
         """Runs one batch, and returns path to name to array."""
-        result = self.predict_on_batch(batch)
+        result = self._run(batch)
+        if self._missed and not self._ran:
+            # Once more, step by step, without any function that is compiled on its own.
+            self.copies.take()
+            self._missed.clear()
+            self._uncompiled = self.run_eagerly = True
+            self.predict_function = None
+            result = self._run(batch)
+        self._ran = True
+        if self._missed:
+            raise ValueError(
+                f"The gates of {sorted(self._missed)} cannot be read: the model runs "
+                "them inside a function that the backend differentiates or compiles on "
+                "its own (`keras.remat`, `jax.checkpoint` and the like), which their "
+                "values cannot leave. Call these layers outside of that function, or "
+                "name other ones in `layers`."
+            )
         # In the scope of a `tf.distribute` strategy, which only TensorFlow's models
         # have, every replica runs the whole batch, and the results are joined.
         strategy = getattr(self, "distribute_strategy", None)
@@ -233,16 +255,27 @@ class _Program(keras.Model):
             return result
         return keras.tree.map_structure(lambda a: a[: len(a) // replicas], result)
 
+    def _run(self, batch) -> dict:
+        with backend.uncompiled() if self._uncompiled else contextlib.nullcontext():
+            return self.predict_on_batch(batch)
+
     def call(self, inputs):
         with self.copies.in_place():
             return self._signals(inputs)
 
 
-def _signals(model, nodes: list[Node], chosen: set[str], training, inputs) -> dict:
-    """Runs a model, and returns what its nodes emit: path to name to tensor."""
+def _signals(
+    model, nodes: list[Node], chosen: set[str], training, missed: set[str], inputs
+) -> dict:
+    """Runs a model, and returns what its nodes emit: path to name to tensor.
+
+    The paths of the nodes whose signals cannot be returned are added to `missed`.
+    """
     paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
-    with Collector([(node.layer, node.cell) for node in nodes]).active() as collector:
+    collector = Collector([(node.layer, node.cell) for node in nodes])
+    with backend.opened(), collector.active():
         model(inputs, training=training)
+    missed.update(paths[id(layer), id(cell)] for layer, cell in collector.missed)
     results = {}
     for emission in collector.emissions:
         key = path = paths[id(emission.layer), id(emission.cell)]

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_gates.backend import backend
+
 Tensor = Any
 _local = threading.local()
 
@@ -45,12 +47,19 @@ class Collector:
         places: Pairs of a layer and a cell of it, whose signals are wanted.
         rows: How many rows of each batch are wanted, outside the gradient; `None`
             for all of them, in the gradient.
+
+    Attributes:
+        missed: Pairs of a layer and a cell of it, whose signals were emitted in a
+            function that the backend compiles on its own, which they cannot leave.
     """
 
     def __init__(self, places, rows: float | None = None):
         self._wanted = {(id(layer), id(cell)) for layer, cell in places}
         self.rows = rows
         self.emissions: list[Emission] = []
+        self.missed: list[tuple[Any, Any]] = []
+        self._trace = None
+        self._recomputes = False
 
     def wants(self, layer, cell) -> bool:
         """Tells whether the signals of a cell in a layer are wanted."""
@@ -59,6 +68,26 @@ class Collector:
     def receive(self, emission: Emission) -> None:
         """Takes what a wanted cell emitted."""
         self.emissions.append(emission)
+
+    def miss(self, emission: Emission) -> None:
+        """Takes note of an emission that cannot be received."""
+        self.missed.append((emission.layer, emission.cell))
+
+    def begin_trace(self) -> None:
+        """Receives, from now on, what is emitted in the function that runs now."""
+        self._trace, self._recomputes = backend.trace(), backend.recomputing()
+
+    def end_trace(self) -> None:
+        """Lets go of that function, which may hold all of its tensors."""
+        self._trace = None
+
+    def listens(self) -> bool:
+        """Tells whether what runs now runs in its first pass, not for the gradient."""
+        return self._recomputes or not backend.recomputing()
+
+    def reaches(self) -> bool:
+        """Tells whether what is emitted now can be received."""
+        return backend.leads_to(self._trace)
 
     def variables(self, layer) -> list:
         """Returns the variables that receiving from a layer changes."""
@@ -71,11 +100,13 @@ class Collector:
     @contextlib.contextmanager
     def active(self):
         """Collects within the `with` block, in this thread."""
+        self.begin_trace()
         _stack().append(self)
         try:
             yield self
         finally:
             _stack().remove(self)
+            self.end_trace()
 
 
 def active() -> bool:
@@ -88,7 +119,7 @@ def looks(layer, cells) -> set[float | None]:
     return {
         collector.rows
         for collector in _stack()
-        if any(collector.wants(layer, cell) for cell in cells)
+        if collector.listens() and any(collector.wants(layer, cell) for cell in cells)
     }
 
 
@@ -112,25 +143,35 @@ def emit(emission: Emission) -> None:
         _deliver(emission, _stack())
         return
     # A collector inside the frame works on it; the others get all frames at once.
-    _deliver(emission, _stack()[frames.depth :])
-    frames.emissions.append(emission)
+    outside, inside = _stack()[: frames.depth], _stack()[frames.depth :]
+    _deliver(emission, inside)
+    if backend.leads_to(frames.trace):
+        frames.emissions.append(emission)
+    else:
+        _deliver(emission, outside, missed=True)
 
 
-def _deliver(emission: Emission, collectors: list[Collector]) -> None:
+def _deliver(emission: Emission, collectors: list[Collector], missed=False) -> None:
     for collector in collectors:
         wanted = collector.wants(emission.layer, emission.cell)
-        if wanted and collector.rows == emission.rows:
-            collector.receive(emission)
+        if wanted and collector.listens() and collector.rows == emission.rows:
+            if missed or not collector.reaches():
+                collector.miss(emission)
+            else:
+                collector.receive(emission)
 
 
 class _Frames(NamedTuple):
     """What was emitted inside a `TimeDistributed`, and how many collect outside.
+
+    The frames are joined in the function that the backend traces as `trace`.
 
     Where the frames are folded into the batch, `folded` is their number.
     """
 
     depth: int
     emissions: list[Emission]
+    trace: Any
     folded: Any = None
 
 
@@ -158,7 +199,7 @@ def frames(join, folded=None):
             "A recurrent layer inside two `TimeDistributed` wrappers cannot be "
             "captured. Leave it out: name the other layers in `layers`."
         )
-    _local.frames = gathered = _Frames(len(_stack()), [], folded)
+    _local.frames = gathered = _Frames(len(_stack()), [], backend.trace(), folded)
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ FORMAT = 2
 FEW_ROWS, FEW_BATCHES = 8, 16
 """By default, so many rows of every so manieth batch are looked at."""
 OFTEN_ENOUGH = 1000
-"""After so many batches the counts, which are 32 bits long in a step, are fetched."""
+"""After this number of batches the means, which have 32 bits in a step, are fetched."""
 
 NOTHING, TRAINING, EPOCH = range(3)
 """What has begun, when a method is called."""
@@ -57,6 +58,11 @@ class GateRecorder(keras.callbacks.Callback):
 
     The model trains to the same weights as without the recorder (on JAX, up to a
     rounding), and its layers stay what they are.
+
+    A layer inside a function that the backend compiles or differentiates on its own is
+    counted like any other, except on JAX, where no value can leave such a function
+    (`jax.jit`, `jax.lax.scan`, `keras.remat`): the recorder warns after the first
+    batch that it watched, and the statistics of the layer have the count 0.
 
     One recorder may go through several calls of `fit`: its steps go on counting, as
     long as it is given to the same model. In a training loop by hand, call its
@@ -279,15 +285,18 @@ class GateRecorder(keras.callbacks.Callback):
         if self._tensorboard is not None and self._events is None and backend.writes():
             self._events = Events(self._tensorboard)
         self._bound, self._begun, self._stage = model, False, TRAINING
+        self._end_dead_fits()
         if self._watcher is not None:
             self._watcher.reset()
-            if model.compiled:
-                watch.attach(self._watcher)
+        self._attach()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Records the state before training, and begins an epoch."""
         self._must_have_begun("on_epoch_begin", TRAINING)
         epoch = whole_number("epoch", epoch, at_least=0)
+        if self not in _at_work(self._model):
+            self._attach()  # Let go of, though its `fit` was not at its end.
+            self._begun = False
         if not self._begun:
             try:
                 self._begin(epoch)
@@ -307,6 +316,7 @@ class GateRecorder(keras.callbacks.Callback):
         if self._every != "epoch" and batch - self._recorded >= self._every:
             self._record(batch)
         if self._watcher is not None:
+            self._watcher.report()
             self._watcher.due = self._calls % self._stride == 0
             if self._calls % OFTEN_ENOUGH == OFTEN_ENOUGH - 1:
                 self._watcher.fetch()
@@ -333,20 +343,21 @@ class GateRecorder(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Lets go of the model and the store."""
         self._stage = NOTHING
-        if self._watcher is not None:
-            watch.detach(self._watcher)
-        self._close()
+        self._let_go()
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
         """Looks at one batch of a training loop that does not use Keras's own steps.
 
         For loops with gradients by hand, on TensorFlow and PyTorch, also under
-        `DistributedDataParallel`, with the recorder in every process.
+        `DistributedDataParallel`, with the recorder in every process. What was compiled
+        with `tf.function` or `torch.compile` runs as Python in a batch that is looked
+        at, in every thread: the same values, more slowly.
 
         Raises:
             ValueError: On JAX, where the values of a compiled step cannot be seen
-                from outside of it; or before `on_epoch_begin`.
+                from outside of it; before `on_epoch_begin`; and inside of a compiled
+                function.
 
         Example:
             Around the forward pass of every batch::
@@ -368,6 +379,12 @@ class GateRecorder(keras.callbacks.Callback):
                 "`model.fit` or `model.train_on_batch`."
             )
         self._must_have_begun("watch", EPOCH)
+        if backend.trace() is not None:
+            raise ValueError(
+                "`watch` was called inside a function that the backend compiles, where "
+                "it would run once, and not at every batch. Put `with "
+                "recorder.watch():` around the call of that function."
+            )
         batch = max(self._ended, default=-1) + 1
         self.on_train_batch_begin(batch)
         watcher = self._watcher
@@ -375,8 +392,9 @@ class GateRecorder(keras.callbacks.Callback):
             yield
         else:
             watcher.due = False
-            with watcher.looking():
+            with watcher.looking(), backend.opened(), watcher.step_begun():
                 yield
+            watcher.report()
         self.on_train_batch_end(batch)
 
     # What it does.
@@ -386,6 +404,29 @@ class GateRecorder(keras.callbacks.Callback):
         if self._stage < stage:
             missing = ("on_train_begin", "on_epoch_begin")[self._stage]
             raise _too_early(method, missing)
+
+    def _attach(self) -> None:
+        """Begins to look on in the training step of the model."""
+        _at_work(self._model).add(self)
+        if self._watcher is not None and self._model.compiled:
+            watch.attach(self._watcher)
+
+    def _end_dead_fits(self) -> None:
+        """Lets go of the model in place of the recorders that an exception kept.
+
+        Keras calls no `on_train_end` after one. All callbacks of one `fit` get the
+        same `params`; in a custom training loop there are none.
+        """
+        for other in _at_work(self._model) - {self}:
+            if self.params and other.params and other.params is not self.params:
+                other._let_go(forget=True)
+
+    def _let_go(self, forget: bool = False) -> None:
+        if self._bound is not None:
+            _at_work(self._bound).discard(self)
+        if self._watcher is not None:
+            watch.detach(self._watcher, forget)
+        self._close()
 
     def _prepare(self, model) -> list[Node]:
         """Makes what reads the probe, and what looks on in training."""
@@ -414,6 +455,8 @@ class GateRecorder(keras.callbacks.Callback):
                     )
             planned = [node for node in nodes if node.path in plans]
             self._watcher = watch.Watcher(model, planned, plans, self._rows)
+            # For a custom training loop that ended by an exception.
+            weakref.finalize(self, watch.detach, self._watcher, True).atexit = False
         return nodes
 
     def _check_probe(self, model) -> None:
@@ -497,6 +540,7 @@ class GateRecorder(keras.callbacks.Callback):
         if self._watcher is not None:
             watcher = self._watcher
             read = watcher.read()
+            watcher.report()
             if self._logs:
                 self._add_to_epoch(read)
             tree = accumulate.to_tree(
@@ -546,6 +590,14 @@ def _too_early(method: str, missing: str) -> ValueError:
         "`on_train_begin()`, and for each epoch `on_epoch_begin(epoch)`, "
         "`on_train_batch_begin(batch)` and `on_epoch_end(epoch)`."
     )
+
+
+_working: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _at_work(model) -> weakref.WeakSet:
+    """Returns the recorders that record in the training of a model."""
+    return _working.setdefault(model, weakref.WeakSet())
 
 
 def _rows(samples_per_batch) -> tuple[float, int]:

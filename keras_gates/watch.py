@@ -1,8 +1,9 @@
 """Looking on while a model trains, inside its own compiled training step."""
 
 import contextlib
-import itertools
 import math
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,21 @@ from keras_gates.backend import backend
 from keras_gates.collect import Collector, Emission
 from keras_gates.instrument import instrument_layers, layers_of
 from keras_gates.nodes import Node
+
+COMPILED = "`tf.function`, `keras.remat`, `jax.jit`, `torch.compile` and the like"
+
+INSIDE = (
+    "The recorder cannot count the gates of {layers}: in the training step, they run "
+    "inside a function that the backend compiles or differentiates on its own "
+    f"({COMPILED}), which their values cannot leave. Their statistics have the count "
+    "0. Call the layers outside of that function, or train without it."
+)
+SILENT = (
+    "The recorder counted no gates of {layers} in the training step that it watched: "
+    "the step does not run them, or it runs them inside a function that was compiled "
+    f"before ({COMPILED}). Their statistics have the count 0. If the step runs them, "
+    "call them outside of that function; if not, leave them out by `layers`."
+)
 
 
 class Watcher(Collector):
@@ -43,6 +59,14 @@ class Watcher(Collector):
         self.plans = plans
         self.due = False
         self.step: WatchedStep | None = None
+        # The places whose signals were emitted where nothing can be counted, those
+        # that were not heard of in a batch that was watched, and those reported.
+        self._inside: set[str] = set()
+        self._silent: set[str] = set()
+        self._reported: set[str] = set()
+        self._heard: Counter[str] = Counter()
+        # The same in this step of the record, of batches that were not compiled.
+        self._uncompiled: Counter[str] | None = None
         self._layers = layers_of(model, nodes)
         self._fetched: dict[str, list[dict]] = {path: [] for path in plans}
         with backend.scope(model):
@@ -57,9 +81,20 @@ class Watcher(Collector):
     def receive(self, emission: Emission) -> None:
         """Counts in what a cell emitted."""
         node, variables = self._kept[id(emission.layer), id(emission.cell)]
+        self._heard[node.path] += 1
         accumulate.update(
             variables, self.plans[node.path], emission.signals, emission.mask
         )
+
+    def miss(self, emission: Emission) -> None:
+        """Takes note of a place where nothing can be counted."""
+        node, _ = self._kept[id(emission.layer), id(emission.cell)]
+        self._heard[node.path] += 1
+        self._inside.add(node.path)
+
+    def reaches(self) -> bool:
+        """Tells whether what is emitted now can be counted."""
+        return backend.assigns(self._trace)
 
     def variables(self, layer=None) -> list[keras.Variable]:
         """Returns the variables that hold the statistics, of one layer or of all."""
@@ -76,6 +111,37 @@ class Watcher(Collector):
         with instrument_layers(self.model, self._layers), self.active():
             yield
 
+    @contextlib.contextmanager
+    def step_begun(self) -> Iterator[None]:
+        """Takes note of what is heard in one batch, or while its step is compiled."""
+        self.begin_trace()
+        before = self._heard.copy()
+        try:
+            yield
+        finally:
+            self.end_trace()
+        heard = {path for path in self.plans if self._heard[path] > before[path]}
+        if backend.trace() is not None:
+            # What is compiled now runs in every batch.
+            self._silent = set(self.plans) - heard
+            return
+        # A loop may train one layer in one batch and another one in the next.
+        self._uncompiled = (self._uncompiled or Counter()) + Counter(heard)
+        if not self._uncompiled:
+            self._silent = set(self.plans)
+
+    def report(self) -> None:
+        """Warns, once, of every place of which too little is counted.
+
+        Not to be called inside of a step: where warnings are errors, its results, which
+        on JAX are all that is left of the model, would be lost.
+        """
+        for paths, sentence in ((self._inside, INSIDE), (self._silent, SILENT)):
+            new = sorted(paths - self._reported)
+            if new:
+                self._reported |= set(new)
+                warnings.warn(sentence.format(layers=_list_of(new)), stacklevel=3)
+
     def fetch(self) -> None:
         """Brings what was counted on the devices here, and begins anew there."""
         for node, variables in self._kept.values():
@@ -91,16 +157,27 @@ class Watcher(Collector):
             Node path to statistics by name, over all devices and processes.
         """
         self.fetch()
+        if self._uncompiled is not None:
+            self._silent = set(self.plans) - set(self._uncompiled)
+            self._uncompiled = None
         gathered = backend.gather([self._fetched])
         self._fetched = {path: [] for path in self.plans}
-        return {
+        read = {
             path: accumulate.join([p for each in gathered for p in each[path]], plan)
             for path, plan in self.plans.items()
+        }
+        # Of a place that was heard in part, the rest would pass for everything.
+        return {
+            path: accumulate.join([], self.plans[path])
+            if path in self._inside
+            else part
+            for path, part in read.items()
         }
 
     def reset(self) -> None:
         """Forgets what was counted."""
         self._fetched = {path: [] for path in self.plans}
+        self._uncompiled = None
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -133,22 +210,21 @@ class WatchedStep:
             return self.plain(*arguments)
         for watcher in watchers:
             watcher.due = False
+        if watchers not in self._compiled:
+            # In the middle of training, on JAX, the model does not have its variables.
+            with backend.state_of(self.model, arguments):
+                self._compiled[watchers] = _compile(self.model, watchers)
         variables = [v for watcher in watchers for v in watcher.variables()]
         with _looking(watchers):
             return backend.run_step(
                 self.model, self._compiled[watchers], variables, arguments
             )
 
-    def add(self, watcher: Watcher) -> None:
-        """Lets one more watcher look on."""
-        if watcher not in self.watchers:
-            self.watchers.append(watcher)
-        # For whichever of them are due together. All at once, before training: in the
-        # middle of it, on JAX, the model does not have its variables.
-        for number in range(1, len(self.watchers) + 1):
-            for together in itertools.combinations(self.watchers, number):
-                if together not in self._compiled:
-                    self._compiled[together] = _compile(self.model, together)
+    def forget(self, watcher: Watcher) -> None:
+        """Drops the steps that were compiled with a watcher in them."""
+        for watchers in [*self._compiled]:
+            if watcher in watchers:
+                del self._compiled[watchers]
 
 
 def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
@@ -158,7 +234,11 @@ def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
     # A function of its own, so that no cache takes it for the step without watchers.
     # It begins to look by itself: TensorFlow may call it in a thread of its own.
     def train_step(*arguments):
-        with _looking(watchers):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_looking(watchers))
+            stack.enter_context(backend.opened())
+            for watcher in watchers:
+                stack.enter_context(watcher.step_begun())
             return stock(*arguments)
 
     attributes = vars(model)
@@ -200,14 +280,26 @@ def attach(watcher: Watcher) -> None:
         )
         model.train_function = step
     watcher.step = step
-    step.add(watcher)
+    if watcher not in step.watchers:
+        step.watchers.append(watcher)
 
 
-def detach(watcher: Watcher) -> None:
-    """Gives the model its own training step back, if nobody else looks on."""
+def detach(watcher: Watcher, forget: bool = False) -> None:
+    """Gives the model its own training step back, if nobody else looks on.
+
+    Args:
+        watcher: The watcher.
+        forget: Whether to drop what was compiled for it, since it will hardly return.
+    """
     step = watcher.step
     if step is None or watcher not in step.watchers:
         return
     step.watchers.remove(watcher)
+    if forget:
+        step.forget(watcher)
     if not step.watchers and watcher.model.train_function is step:
         watcher.model.train_function = step.plain
+
+
+def _list_of(paths: list[str]) -> str:
+    return ", ".join(f"'{path}'" for path in paths)

@@ -183,7 +183,7 @@ def test_rows_of_frames_whose_number_is_unknown(rows, rng):
     np.testing.assert_allclose(statistics["std"], values.std(0), atol=2e-6)
 
 
-def test_counts_are_fetched_before_they_grow_too_large(data, monkeypatch):
+def test_means_are_fetched_and_joined(data, monkeypatch):
     whole = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, whole)
     monkeypatch.setattr("keras_gates.recorder.OFTEN_ENOUGH", 2)
@@ -191,6 +191,39 @@ def test_counts_are_fetched_before_they_grow_too_large(data, monkeypatch):
     fit(build(), data, parts)
     for name in whole.statistics["r"].data_vars:
         found = parts.statistics[f"r/{name}"]
+        np.testing.assert_allclose(found, whole.statistics[f"r/{name}"], atol=1e-6)
+
+
+def test_counts_do_not_overflow(data):
+    """As if 999 batches of 2.2 million values had been counted before."""
+    before = 999 * 2_200_000
+    recorder = keras_gates.GateRecorder(samples_per_batch="all", bins=1)
+
+    class Begin(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            ((_, variables),) = recorder._watcher._kept.values()
+            for name in ("count", "histogram", "right"):
+                low, high = variables[name], variables[f"{name}_carried"]
+                low.assign(np.full(low.shape, before % 2**30, "int32"))
+                high.assign(np.full(high.shape, before // 2**30, "int32"))
+
+    fit(build(), data, [recorder, Begin()])
+    statistics = recorder.statistics["r"].isel(step=0)
+    assert before + 120 > 2**31
+    assert (statistics["count"] == before + 120).all()
+    gates = statistics.sel(gate="forget")
+    assert (gates["histogram"] == before + 120).all()
+    assert (gates["right"] >= before / (before + 120)).all()
+
+
+def test_counts_are_carried(data, monkeypatch):
+    whole = keras_gates.GateRecorder(samples_per_batch="all")
+    fit(build(), data, whole)
+    monkeypatch.setattr("keras_gates.accumulate.CARRY", 7)
+    carried = keras_gates.GateRecorder(samples_per_batch="all")
+    fit(build(), data, carried)
+    for name in whole.statistics["r"].data_vars:
+        found = carried.statistics[f"r/{name}"]
         np.testing.assert_allclose(found, whole.statistics[f"r/{name}"], atol=1e-6)
 
 

@@ -1,12 +1,79 @@
 """What holds where a backend needs nothing special."""
 
 import contextlib
+import threading
 
 import numpy as np
 from keras import ops
 
 KEEPS_OUTPUTS = True
 """Whether a training step costs the same if a loop returns the output of every step."""
+
+
+def opened():
+    """Opens a context in which no function that was compiled earlier is run as it was.
+
+    Functions that the backend compiles on their own (`tf.function`, `jax.jit`,
+    `torch.compile`) run their Python code within the context, step by step where the
+    caller runs so, else to be compiled anew, apart from what they were.
+    """
+    return contextlib.nullcontext()
+
+
+def uncompiled():
+    """Opens a context in which such functions are not compiled at all.
+
+    For code that runs step by step itself.
+    """
+    return contextlib.nullcontext()
+
+
+def trace():
+    """Returns what the backend traces at the moment, to be compared later."""
+    return None
+
+
+def leads_to(outer) -> bool:
+    """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    return True
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    return True
+
+
+def recomputing() -> bool:
+    """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    return False
+
+
+class Switch:
+    """A setting of a backend that holds for all threads, on while anybody needs it.
+
+    Args:
+        turn_on: Turns it on, and returns what turns it back.
+    """
+
+    def __init__(self, turn_on):
+        self._turn_on = turn_on
+        self._lock = threading.Lock()
+        self._blocks = 0
+
+    @contextlib.contextmanager
+    def on(self):
+        """Opens a context in which it is on; the last one to end turns it back."""
+        with self._lock:
+            if not self._blocks:
+                self._turn_back = self._turn_on()
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                if not self._blocks:
+                    self._turn_back()
 
 
 def outside_gradient():
@@ -63,6 +130,16 @@ def gather(parts: list) -> list:
 def writes() -> bool:
     """Tells whether this process is the one, of all of these, that writes files."""
     return True
+
+
+def state_of(model, arguments: tuple):
+    """Opens a context in which the model has its variables.
+
+    Args:
+        model: The model.
+        arguments: What Keras calls the training step with.
+    """
+    return contextlib.nullcontext()
 
 
 def run_step(model, function, variables: list, arguments: tuple):

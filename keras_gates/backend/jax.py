@@ -1,7 +1,10 @@
 """JAX, whose training step takes every variable and returns it."""
 
+import contextlib
+import itertools
 import time
 
+import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ from keras_gates.backend.common import (  # noqa: F401
     outside_gradient,
     ragged,
     read,
+    recomputing,
     replicas,
     reset,
     scope,
@@ -53,6 +57,77 @@ def copy_values(model, variables: list, copies: list) -> None:
             time.sleep(0.001)
     for copy, value in zip(copies, values, strict=True):
         copy.assign(value)
+
+
+_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def opened():
+    """Lets functions that were compiled earlier be traced anew."""
+    # JAX keeps the traces of a function apart by the metadata of its operations, which
+    # change nothing that is computed. What runs step by step would have to be compiled
+    # anew, operation by operation.
+    if trace() is not None:
+        from jax.experimental import xla_metadata
+
+        metadata = xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers)))
+        with metadata:
+            yield
+    else:
+        yield
+
+
+def uncompiled():
+    """Opens a context in which functions are not compiled at all."""
+    return jax.disable_jit()
+
+
+def trace():
+    """Returns what JAX traces at the moment, or `None` where it runs step by step."""
+    # Private to JAX; the public `get_opaque_trace_state` does not tell what a trace of
+    # a gradient, out of which Keras returns the state, lies in. Without it, JAX itself
+    # raises an error about a leaked tracer.
+    context = getattr(jax._src.core, "trace_ctx", None)
+    return _kept(getattr(context, "trace", None))
+
+
+def leads_to(outer) -> bool:
+    """Tells whether only gradients lie between what is traced now and `outer`."""
+    now = trace()
+    while now is not outer and type(now).__name__ in _OF_GRADIENTS:
+        now = _kept(now.parent_trace)
+    return now is outer
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    return leads_to(outer)
+
+
+_OF_GRADIENTS = ("JVPTrace", "LinearizeTrace", "JaxprTrace")
+
+
+def _kept(trace):
+    return None if type(trace).__name__ == "EvalTrace" else trace
+
+
+def state_of(model, arguments: tuple):
+    """Opens a context in which the model has its variables, which Keras took out."""
+    if keras.distribution.distribution() is None:  # Nobody asks for them.
+        return contextlib.nullcontext()
+    (trainable, others, optimizer, metrics), _ = arguments
+    values = zip(
+        [
+            *model.trainable_variables,
+            *model.non_trainable_variables,
+            *model.optimizer.variables,
+            *model.metrics_variables,
+        ],
+        [*trainable, *others, *optimizer, *metrics],
+        strict=True,
+    )
+    return keras.StatelessScope(state_mapping=list(values))
 
 
 def run_step(model, function, variables: list, arguments: tuple):

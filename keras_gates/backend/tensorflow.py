@@ -1,20 +1,109 @@
 """TensorFlow, alone or under a `tf.distribute` strategy."""
 
+import contextlib
+import sys
+import threading
+
 import numpy as np
 import tensorflow as tf
 
 from keras_gates.backend.common import (  # noqa: F401
     RandomNumbers,
+    Switch,
     copy_values,
     gather,
     layout,
     outside_gradient,
     run_step,
+    state_of,
     writes,
 )
 
 # The loop's `TensorArray` would enter the gradient: up to 1.4 times the training step.
 KEEPS_OUTPUTS = False
+
+
+_anew = threading.local()
+
+
+@contextlib.contextmanager
+def opened():
+    """Lets each `tf.function` run its Python code, or be traced anew in a graph."""
+    if tf.executing_eagerly():
+        with uncompiled():
+            yield
+        return
+    outer = getattr(_anew, "copies", None)
+    with _copying.on():
+        _anew.copies = {}
+        try:
+            yield
+        finally:
+            _anew.copies = outer
+
+
+def _call_copies():
+    # What a `tf.function` traced belongs to the object, and TensorFlow has no way to
+    # choose among the traces of one. So in this thread a copy is called in its place.
+    # Private: that calls pass through the class, and the method that copies.
+    function_class = type(tf.function(lambda: None))
+    stock = function_class.__call__
+
+    def call(self, *args, **kwargs):
+        copies = getattr(_anew, "copies", None)
+        if copies is None:
+            return stock(self, *args, **kwargs)
+        if id(self) not in copies:
+            copies[id(self)] = self, self._clone(None)
+        return stock(copies[id(self)][1], *args, **kwargs)
+
+    function_class.__call__ = call
+    return lambda: setattr(function_class, "__call__", stock)
+
+
+_copying = Switch(_call_copies)
+
+
+def uncompiled():
+    """Opens a context in which each `tf.function` runs its Python code."""
+    return _eagerly.on()
+
+
+def _run_eagerly():
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    return lambda: tf.config.run_functions_eagerly(before)
+
+
+_eagerly = Switch(_run_eagerly)
+
+
+def trace():
+    """Returns the graph that is built at the moment, or `None`."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def leads_to(outer) -> bool:
+    """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    return trace() is outer and assigns(outer)
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    return not _runs_in("_pfor_impl")  # `vectorized_map` converts what is built there.
+
+
+def recomputing() -> bool:
+    """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    return _runs_in("inner_recompute_grad")
+
+
+def _runs_in(function: str) -> bool:
+    # Private names of TensorFlow, which gives no other sign.
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None
 
 
 def scope(model):

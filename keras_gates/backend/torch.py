@@ -5,15 +5,65 @@ from torch.overrides import TorchFunctionMode
 
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
+    Switch,
     copy_values,
     layout,
     ragged,
     read,
     reset,
-    run_step,
     scope,
     sparse,
+    state_of,
 )
+
+
+def uncompiled():
+    """Opens a context in which nothing that `torch.compile` made is run."""
+    return _eagerly.on()
+
+
+opened = uncompiled
+
+
+def trace():
+    """Returns what PyTorch traces at the moment, or `None`."""
+    if torch.compiler.is_compiling():
+        return "torch.compile"
+    return "torch.jit.trace" if torch.jit.is_tracing() else None
+
+
+def leads_to(outer) -> bool:
+    """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    return trace() == outer
+
+
+def _run_eagerly():
+    set_stance = getattr(torch.compiler, "set_stance", None)  # since PyTorch 2.6
+    if set_stance is None:
+        return lambda: None
+    stance = set_stance("force_eager")
+    return lambda: stance.__exit__(None, None, None)
+
+
+_eagerly = Switch(_run_eagerly)
+
+
+def run_step(model, function, variables: list, arguments: tuple):
+    """Runs a training step, also where Keras compiled it, as Python."""
+    with uncompiled():
+        return function(*arguments)
+
+
+def assigns(outer) -> bool:
+    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    return leads_to(outer)
+
+
+def recomputing() -> bool:
+    """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    # Private to PyTorch, which has no other sign that a backward pass runs. Without
+    # it, the forward pass counts double.
+    return torch._C._current_graph_task_id() != -1
 
 
 def outside_gradient():
