@@ -130,6 +130,10 @@ class Watcher(Collector):
         if not self._uncompiled:
             self._silent = set(self.plans)
 
+    def begin_anew(self) -> None:
+        """Forgets what a step that was compiled earlier could not count."""
+        self._inside, self._silent = set(), set()
+
     def report(self) -> None:
         """Warns, once, of every place of which too little is counted.
 
@@ -230,6 +234,8 @@ class WatchedStep:
 def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
     """Lets Keras compile the training step once more, with watchers in it."""
     stock = model.train_step
+    for watcher in watchers:
+        watcher.begin_anew()
 
     # A function of its own, so that no cache takes it for the step without watchers.
     # It begins to look by itself: TensorFlow may call it in a thread of its own.

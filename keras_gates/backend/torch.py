@@ -24,7 +24,11 @@ def trace():
     """Returns what PyTorch traces at the moment, or `None`."""
     if torch.compiler.is_compiling():
         return "torch.compile"
-    return "torch.jit.trace" if torch.jit.is_tracing() else None
+    if torch.jit.is_tracing():
+        return "torch.jit.trace"
+    # Private to PyTorch, which refuses to change a variable inside of `torch.func`.
+    transform = torch._C._functorch.peek_interpreter_stack()
+    return transform and ("torch.func", transform.level())
 
 
 def leads_to(outer) -> bool:
