@@ -187,6 +187,7 @@ class _Program(keras.Model):
         self._paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
         self._chosen = chosen
         self._training = training
+        self._number = backend.new_number()
         self._missed: set[str] = set()
         self._uncompiled = self._ran = False
         self.built = True
@@ -223,7 +224,8 @@ class _Program(keras.Model):
             return self.predict_on_batch(batch)
 
     def call(self, inputs):
-        with backend.opened(), Collector(self._places).active() as collector:
+        collector = Collector(self._places)
+        with backend.opened(self._number), collector.active():
             self.model(inputs, training=self._training)
         self._missed |= {
             self._paths[id(layer), id(cell)] for layer, cell in collector.missed
