@@ -219,11 +219,12 @@ class _Program(keras.Model):
         super().__init__(autocast=False, name="keras_gates")
         self.copies = Copies(model)
         self._variables = self.copies.variables
+        number = backend.new_number()
         self._missed: set[str] = set()
         self._uncompiled = self._ran = False
         # In a function, where Keras does not find the model: it would write on it.
         self._signals = functools.partial(
-            _signals, model, nodes, chosen, training, self._missed
+            _signals, model, nodes, chosen, training, number, self._missed
         )
         self.run_eagerly = bool(getattr(model, "run_eagerly", False))
         self.built = True
@@ -265,7 +266,13 @@ class _Program(keras.Model):
 
 
 def _signals(
-    model, nodes: list[Node], chosen: set[str], training, missed: set[str], inputs
+    model,
+    nodes: list[Node],
+    chosen: set[str],
+    training,
+    number: int,
+    missed: set[str],
+    inputs,
 ) -> dict:
     """Runs a model, and returns what its nodes emit: path to name to tensor.
 
@@ -273,7 +280,7 @@ def _signals(
     """
     paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
     collector = Collector([(node.layer, node.cell) for node in nodes])
-    with backend.opened(), collector.active():
+    with backend.opened(number), collector.active():
         model(inputs, training=training)
     missed.update(paths[id(layer), id(cell)] for layer, cell in collector.missed)
     results = {}

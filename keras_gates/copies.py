@@ -65,9 +65,15 @@ class Copies:
 
 
 def finish_building(model: keras.Model, batch) -> None:
-    """Lets the layers of a model make their weights that have not run yet."""
+    """Lets a model, or those of its layers that have not run yet, make their weights."""
     with _building:
-        if not (model.built and all(layer.built for _, layer in walk(model))):
+        if not model.built:
+            # As `predict` does. In a scope, a stateful layer could not make its states.
+            model(batch)
+            for _, layer in walk(model):
+                if isinstance(layer, keras.layers.RNN) and layer.stateful:
+                    layer.reset_state()
+        elif not all(layer.built for _, layer in walk(model)):
             # Keras makes the weights at the end of the scope, and changes no others.
             with keras.StatelessScope():
                 model(batch, training=False)

@@ -392,7 +392,8 @@ class GateRecorder(keras.callbacks.Callback):
             yield
         else:
             watcher.due = False
-            with watcher.looking(), backend.opened(), watcher.step_begun():
+            number = backend.new_number()
+            with watcher.looking(), backend.opened(number), watcher.step_begun():
                 yield
             watcher.report()
         self.on_train_batch_end(batch)

@@ -130,6 +130,10 @@ class Watcher(Collector):
         if not self._uncompiled:
             self._silent = set(self.plans)
 
+    def begin_anew(self) -> None:
+        """Forgets what a step that was compiled earlier could not count."""
+        self._inside, self._silent = set(), set()
+
     def report(self) -> None:
         """Warns, once, of every place of which too little is counted.
 
@@ -229,14 +233,16 @@ class WatchedStep:
 
 def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
     """Lets Keras compile the training step once more, with watchers in it."""
-    stock = model.train_step
+    stock, number = model.train_step, backend.new_number()
+    for watcher in watchers:
+        watcher.begin_anew()
 
     # A function of its own, so that no cache takes it for the step without watchers.
     # It begins to look by itself: TensorFlow may call it in a thread of its own.
     def train_step(*arguments):
         with contextlib.ExitStack() as stack:
             stack.enter_context(_looking(watchers))
-            stack.enter_context(backend.opened())
+            stack.enter_context(backend.opened(number))
             for watcher in watchers:
                 stack.enter_context(watcher.step_begun())
             return stock(*arguments)

@@ -130,7 +130,10 @@ def test_statistics_are_right_or_a_sentence_says_that_they_are_not(where, before
     few = keras_gates.GateRecorder(samples_per_batch=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(model, data, every, few, epochs=2)
+        watching = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda *_: model.predict(data[0], verbose=0)
+        )
+        fit(model, data, every, watching, few, epochs=2, validation_data=data)
         said = [str(w.message) for w in caught if SENTENCE in str(w.message)]
     if where in BY_A_SENTENCE:
         assert len(said) == 2  # Each recorder, once.
@@ -210,6 +213,22 @@ def test_a_custom_loop_with_a_compiled_step(where, before, data):
     model.predict(data[0], verbose=0)
     for recorder in (every, some):
         assert recorder._watcher.read()["r"]["count"] == 0
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="It is PyTorch's.")
+def test_transforms_of_functions_are_named(data):
+    import torch
+
+    model = build(Inside())
+
+    def step(x):
+        torch.func.grad(lambda x: model(x, training=True).sum())(torch.as_tensor(x))
+
+    recorder = keras_gates.GateRecorder(samples_per_batch="all")
+    recorder.set_model(model)
+    said = said_in(loop_over, step, recorder, data, epochs=2)
+    assert len([one for one in said if SENTENCE in one]) == 1
+    assert (recorder.statistics["r/count"] == 0).all()
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="It compiles the whole loop.")

@@ -1,6 +1,7 @@
 """What holds where a backend needs nothing special."""
 
 import contextlib
+import itertools
 import threading
 
 import numpy as np
@@ -10,12 +11,19 @@ KEEPS_OUTPUTS = True
 """Whether a training step costs the same if a loop returns the output of every step."""
 
 
-def opened():
+new_number = itertools.count().__next__
+"""Returns a number that was not returned before."""
+
+
+def opened(number: int):
     """Opens a context in which no function that was compiled earlier is run as it was.
 
     Functions that the backend compiles on their own (`tf.function`, `jax.jit`,
     `torch.compile`) run their Python code within the context, step by step where the
     caller runs so, else to be compiled anew, apart from what they were.
+
+    Args:
+        number: What was compiled in this context under the same number may run again.
     """
     return contextlib.nullcontext()
 

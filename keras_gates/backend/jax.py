@@ -1,7 +1,6 @@
 """JAX, whose training step takes every variable and returns it."""
 
 import contextlib
-import itertools
 import time
 
 import jax
@@ -14,6 +13,7 @@ from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     RandomNumbers,
     gather,
+    new_number,
     outside_gradient,
     ragged,
     read,
@@ -59,23 +59,15 @@ def copy_values(model, variables: list, copies: list) -> None:
         copy.assign(value)
 
 
-_numbers = itertools.count()
-
-
-@contextlib.contextmanager
-def opened():
+def opened(number: int):
     """Lets functions that were compiled earlier be traced anew."""
     # JAX keeps the traces of a function apart by the metadata of its operations, which
-    # change nothing that is computed. What runs step by step would have to be compiled
-    # anew, operation by operation.
-    if trace() is not None:
+    # change nothing that is computed.
+    try:
         from jax.experimental import xla_metadata
-
-        metadata = xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers)))
-        with metadata:
-            yield
-    else:
-        yield
+    except ImportError:  # before JAX 0.4.36
+        return contextlib.nullcontext()
+    return xla_metadata.set_xla_metadata(keras_gates=str(number))
 
 
 def uncompiled():

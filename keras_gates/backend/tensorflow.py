@@ -13,6 +13,7 @@ from keras_gates.backend.common import (  # noqa: F401
     copy_values,
     gather,
     layout,
+    new_number,
     outside_gradient,
     run_step,
     state_of,
@@ -27,7 +28,7 @@ _anew = threading.local()
 
 
 @contextlib.contextmanager
-def opened():
+def opened(number: int):
     """Lets each `tf.function` run its Python code, or be traced anew in a graph."""
     if tf.executing_eagerly():
         with uncompiled():

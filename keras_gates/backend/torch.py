@@ -8,6 +8,7 @@ from keras_gates.backend.common import (  # noqa: F401
     Switch,
     copy_values,
     layout,
+    new_number,
     ragged,
     read,
     reset,
@@ -22,14 +23,20 @@ def uncompiled():
     return _eagerly.on()
 
 
-opened = uncompiled
+def opened(number: int):
+    """Opens a context in which nothing that `torch.compile` made is run."""
+    return uncompiled()
 
 
 def trace():
     """Returns what PyTorch traces at the moment, or `None`."""
     if torch.compiler.is_compiling():
         return "torch.compile"
-    return "torch.jit.trace" if torch.jit.is_tracing() else None
+    if torch.jit.is_tracing():
+        return "torch.jit.trace"
+    # Private to PyTorch, which refuses to change a variable inside of `torch.func`.
+    transform = torch._C._functorch.peek_interpreter_stack()
+    return transform and ("torch.func", transform.level())
 
 
 def leads_to(outer) -> bool:
