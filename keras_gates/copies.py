@@ -65,7 +65,7 @@ class Copies:
 
 
 def finish_building(model: keras.Model, batch) -> None:
-    """Lets a model, or those of its layers that have not run yet, make their weights."""
+    """Lets a model make its weights, or those of its layers that have not run yet."""
     with _building:
         if not model.built:
             # As `predict` does. In a scope, a stateful layer could not make its states.

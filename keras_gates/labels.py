@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gates.checks import position
+from keras_gates.checks import array_of, kind_of, position
 
 LISTED = 8
 """Of more labels than this only the first ones are listed in an error."""
@@ -90,7 +90,13 @@ def places_of(
     several = list(labels) if isinstance(labels, (set, range)) else labels
     several = [several] if isinstance(several, (str, bytes)) else several
     if not isinstance(several, (list, tuple)):
-        several = list(np.ravel(several))
+        array = array_of(argument, several)
+        if array.ndim > 1:
+            raise TypeError(
+                f"`{argument}` must be a label or a list of labels; got "
+                f"{kind_of(labels)} of {array.ndim} dimensions."
+            )
+        several = list(array.ravel())
     chosen = [place_of(argument, label, data, dim) for label in several]
     most = most or data.sizes[dim]
     if not 0 < len(chosen) <= most:
