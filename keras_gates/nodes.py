@@ -125,6 +125,11 @@ def select(model: keras.Model, patterns) -> list[Node]:
                     f"matches none of {_list_of(node.path for node in nodes)}."
                 )
     for node in chosen:
+        if {"", ".", ".."} & set(node.path.split("/")):
+            raise ValueError(
+                f"A layer on the path {node.path!r} has a name that means another "
+                "place, so it can have none in a tree. Rename the layer."
+            )
         if node.kind is None:
             known = [other.path for other in nodes if other.kind is not None]
             way_out = (
