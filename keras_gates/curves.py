@@ -30,7 +30,8 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     Args:
         gate: A signal of `GateRecorder.traces`, with dimensions
             `(step, sample, time, unit)` and the coordinate `epoch` along `step`:
-            finished epochs, 0 before training.
+            finished epochs, 0 before training. Where an epoch has several steps, they
+            are drawn against `batch`.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
@@ -53,11 +54,8 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     _check_trace(gate)
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
-    axes.set_xlabel("recorded step")
-    at = np.arange(gate.sizes[v.STEP])
-    if EPOCH in gate.coords:
-        axes.set_xlabel("finished epochs")
-        at = gate[EPOCH].values
+    at, what = _moments(gate)
+    axes.set_xlabel("finished epochs" if what == EPOCH else what)
     label = f"{gate.attrs.get('long_name', gate.name or 'signal')}, median"
     colour = canvas.SIGNAL_COLOURS.get(gate.name, "black")
     axes.plot(at, median, color=colour, marker="o", markersize=3, label=label)
@@ -129,7 +127,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     counts = layer["histogram"].sel({v.GATE: gate}).sum(v.UNIT).compute()
     stride = -(-counts.sizes[v.STEP] // RIDGES)
     chosen = np.arange(counts.sizes[v.STEP])[::-stride][::-1]  # With the last one.
-    counts = counts.isel({v.STEP: chosen})
+    counts = counts.assign_coords({v.STEP: _steps(counts)}).isel({v.STEP: chosen})
     # Of an empty step nothing is drawn.
     total = counts.sum(v.BIN)
     heights = (counts / total.where(total > 0)).values
@@ -141,9 +139,8 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
         axes.axhline(row, color="0.85", linewidth=0.6, zorder=row)
         ridge = {"baseline": row, "fill": True, "linewidth": 0.6, "zorder": row}
         axes.stairs(row - height, edges, **ridge, **style)
-    names, at = [str(i) for i in chosen], "recorded step"
-    if EPOCH in counts.coords:
-        names, at = [str(epoch) for epoch in counts[EPOCH].values], EPOCH
+    labels, at = _moments(counts)
+    names = [str(label) for label in labels]
     every = max(len(chosen) // 8, 1)
     axes.set_yticks(range(0, len(chosen), every), names[::every])
     axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
@@ -238,6 +235,20 @@ def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
     drawn[masked] = np.nan  # Padding was not read.
     axes.plot(drawn, color="0.35", linewidth=1)
     axes.set_ylabel("what was read")
+
+
+def _moments(data: xarray.DataArray) -> tuple[np.ndarray, str]:
+    """Returns a label for each step, and what it is: an epoch, if each has one."""
+    for name, what in ((EPOCH, EPOCH), ("batch", "batches so far")):
+        labels = data[name].values if name in data.coords else []
+        if len(labels) and len(np.unique(labels)) == len(labels):
+            return labels, what
+    return _steps(data), "recorded step"
+
+
+def _steps(data: xarray.DataArray) -> np.ndarray:
+    known = v.STEP in data.coords
+    return data[v.STEP].values if known else np.arange(data.sizes[v.STEP])
 
 
 def _check_trace(gate: Any) -> None:

@@ -463,17 +463,6 @@ def test_names_in_a_store_cannot_reach_outside(data, path):
     refused(data, path, ValueError, "lies outside of it")
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch refuses such a name itself.")
-def test_a_layer_whose_name_means_another_folder_is_refused(data, path):
-    stack = [layers.LSTM(2, name=".."), layers.Dense(1)]
-    model = sequential(*stack, shape=(5, 2))
-    model.compile("sgd", "mse")
-    refused(data, path, ValueError, "Rename the layer", model=model)
-    assert sorted(path.parent.iterdir()) == sorted(
-        [path, path.with_name(f".{path.name}.lock")]
-    )
-
-
 def test_a_place_that_cannot_be_written_is_refused(data, path):
     # Inside a file, where not even root can make a folder.
     path.write_text("mine")

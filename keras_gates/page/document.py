@@ -216,7 +216,9 @@ def _moments(data: xarray.Dataset, part: Part) -> list[str]:
     if v.STEP not in data.dims:
         return ["as captured"]
     if "epoch" not in data.coords:
-        return [f"step {moment}" for moment in part.moments]
+        known = v.STEP in data.coords
+        labels = data[v.STEP].values if known else part.moments
+        return [f"step {label}" for label in labels]
     epochs = data["epoch"].values.tolist()
     words = [f"epoch {epoch}" for epoch in epochs]
     if "batch" in data.coords:
