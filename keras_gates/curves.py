@@ -38,8 +38,9 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     Args:
         gate: A signal of `GateRecorder.traces`, with dimensions
             `(step, sample, time, unit)` and the coordinate `epoch` along `step`:
-            finished epochs, 0 before training. Or one of `GateRecorder.statistics`,
-            of one signal: `statistics["lstm/mean"].sel(gate="forget")`.
+            finished epochs, 0 before training. Where an epoch has several steps, they
+            are drawn against `batch`. Or one of `GateRecorder.statistics`, of one
+            signal: `statistics["lstm/mean"].sel(gate="forget")`.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
@@ -64,11 +65,8 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     ax = canvas.axes_of(ax)
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
-    axes.set_xlabel("recorded step")
-    at = labels_of(gate, v.STEP)
-    if EPOCH in gate.coords:
-        axes.set_xlabel("finished epochs")
-        at = gate[EPOCH].values
+    at, what = _moments(gate)
+    axes.set_xlabel("finished epochs" if what == EPOCH else what)
     signal, name = gate.name, gate.attrs.get("long_name", gate.name or "signal")
     if v.GATE in gate.coords:  # A statistic, of one signal.
         signal = str(gate[v.GATE].values)
@@ -147,6 +145,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     counts = histogram.sum(v.UNIT).compute()
     stride = -(-counts.sizes[v.STEP] // RIDGES)
     chosen = np.arange(counts.sizes[v.STEP])[::-stride][::-1]  # With the last one.
+    counts = counts.assign_coords({v.STEP: labels_of(counts, v.STEP)})
     counts = counts.isel({v.STEP: chosen})
     # Of an empty step nothing is drawn.
     total = counts.sum(v.BIN)
@@ -159,9 +158,8 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
         axes.axhline(row, color="0.85", linewidth=0.6, zorder=row)
         ridge = {"baseline": row, "fill": True, "linewidth": 0.6, "zorder": row}
         axes.stairs(row - height, edges, **ridge, **style)
-    names, at = words(labels_of(counts, v.STEP)), "recorded step"
-    if EPOCH in counts.coords:
-        names, at = [str(epoch) for epoch in counts[EPOCH].values], EPOCH
+    labels, at = _moments(counts)
+    names = words(labels)
     every = max(len(chosen) // 8, 1)
     axes.set_yticks(range(0, len(chosen), every), names[::every])
     axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
@@ -260,6 +258,15 @@ def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
     drawn[masked] = np.nan  # Padding was not read.
     axes.plot(drawn, color="0.35", linewidth=1)
     axes.set_ylabel("what was read")
+
+
+def _moments(data: xarray.DataArray) -> tuple[np.ndarray, str]:
+    """Returns a label for each step, and what it is: an epoch, if each has one."""
+    for name, what in ((EPOCH, EPOCH), ("batch", "batches so far")):
+        labels = data[name].values if name in data.coords else []
+        if len(labels) and len(np.unique(labels)) == len(labels):
+            return labels, what
+    return labels_of(data, v.STEP), "recorded step"
 
 
 def _check_trace(gate: Any) -> None:

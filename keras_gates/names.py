@@ -29,18 +29,20 @@ def keys(nodes: Mapping[str, Iterable[str]]) -> dict[str, str]:
         >>> keys({"encoder/LSTM": ["forget"], "encoder/lstm": ["forget"], "..": []})
         {'encoder/LSTM': 'encoder/LSTM', 'encoder/lstm': 'encoder/lstm~2', '..': '.%2E'}
     """
-    found = {"": ""}
+    parts = {path: tuple(path.split("/")) if path else () for path in nodes}
     # What lies in a node besides the nodes below it.
-    taken = {path: {*_ZARR, *map(_fold, names)} for path, names in nodes.items()}
-    for path in nodes:
-        parent = ""
-        for name in path.split("/") if path else ():
-            here = f"{parent}/{name}" if parent or name == "" else name
+    taken = {
+        parts[path]: {*_ZARR, *map(_fold, variables)}
+        for path, variables in nodes.items()
+    }
+    found = {(): ""}
+    for place in parts.values():
+        for end in range(len(place)):
+            above, here = place[:end], place[: end + 1]
             if here not in found:
-                name = _free(_escape(name), taken.setdefault(parent, set(_ZARR)))
-                found[here] = f"{found[parent]}/{name}".strip("/")
-            parent = here
-    return {path: found[path] for path in nodes}
+                name = _free(_escape(here[-1]), taken.setdefault(above, set(_ZARR)))
+                found[here] = f"{found[above]}/{name}".strip("/")
+    return {path: found[place] for path, place in parts.items()}
 
 
 def _escape(name: str) -> str:

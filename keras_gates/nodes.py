@@ -128,6 +128,11 @@ def select(model: keras.Model, patterns) -> list[Node]:
                 f"matches none of {_list_of(node.path for node in nodes)}."
             )
     for node in chosen:
+        if {"", ".", ".."} & set(node.path.split("/")):
+            raise ValueError(
+                f"A layer on the path {node.path!r} has a name that means another "
+                "place, so it can have none in a tree. Rename the layer."
+            )
         if node.kind is None:
             raise _unknown(node, nodes, model)
     return chosen

@@ -78,6 +78,10 @@ def settle(path: Path) -> Path:
             f"`store` must not be a link; '{path}' is a link to '{os.readlink(path)}'. "
             "Give the path that it leads to, or choose another."
         )
+    for folder in path.parents:
+        if folder.is_symlink() and not folder.exists():
+            reason = f"'{folder}' is a link that leads nowhere"
+            raise cannot_write(path, FileNotFoundError(errno.ENOENT, reason))
     try:
         path = path.parent.resolve() / path.name
     except (OSError, RuntimeError) as error:  # A circle of links.

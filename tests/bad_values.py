@@ -511,12 +511,22 @@ CALLS: dict[str, Call] = {
     "plots.gates": (
         plots.gates,
         lambda: {"node": layer()},
-        {"node": LAYER, "sample": POSITION.and_takes("None"), "signals": NAMES, "figure": FIGURE},
+        {
+            "node": LAYER,
+            "sample": POSITION.and_takes("None"),
+            "signals": NAMES,
+            "figure": FIGURE,
+        },
     ),
     "plots.pair": (
         plots.pair,
         lambda: {"lstm": layer(), "gru": layer("gru")},
-        {"lstm": LSTM, "gru": GRU, "sample": POSITION.and_takes("None"), "figure": FIGURE},
+        {
+            "lstm": LSTM,
+            "gru": GRU,
+            "sample": POSITION.and_takes("None"),
+            "figure": FIGURE,
+        },
     ),
     "plots.study": (
         plots.study,

@@ -15,7 +15,6 @@ import pytest
 import store_writer
 import xarray
 from keras import layers
-from test_capture import sequential
 
 import keras_gates
 from keras_gates.record import Record
@@ -461,17 +460,6 @@ def test_names_in_a_store_cannot_reach_outside(data, path):
     nodes["../outside"] = nodes["traces/r/forget"]
     (path / "zarr.json").write_text(json.dumps(metadata))
     refused(data, path, ValueError, "lies outside of it")
-
-
-@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch refuses such a name itself.")
-def test_a_layer_whose_name_means_another_folder_is_refused(data, path):
-    stack = [layers.LSTM(2, name=".."), layers.Dense(1)]
-    model = sequential(*stack, shape=(5, 2))
-    model.compile("sgd", "mse")
-    refused(data, path, ValueError, "Rename the layer", model=model)
-    assert sorted(path.parent.iterdir()) == sorted(
-        [path, path.with_name(f".{path.name}.lock")]
-    )
 
 
 def test_a_place_that_cannot_be_written_is_refused(data, path):
