@@ -234,6 +234,18 @@ def test_what_cannot_be_verified_does_not_look_verified(gap, gates):
     assert deviations[other] < 1e-6
 
 
+def test_an_infinite_input_does_not_look_verified(rng):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    x[1, 2] = np.inf
+    model = sequential(layers.LSTM(4, name="lstm"), shape=(6, 2))
+    distinct_weights(model, 0)
+    gates = keras_gates.capture(model, x)
+    with pytest.warns(UserWarning, match="is NaN or infinite at 4 of 18 unmasked st"):
+        assert not keras_gates.verify(gates).max() < 1e-5
+    first, *_ = keras_gates.stats.diagnose(gates).symptoms
+    assert "NaN or infinite: the model has diverged, its input has" in first.sentence
+
+
 def test_two_captures_in_one_tree_are_both_verified(gates):
     wrong = gates.copy()
     wrong["lstm"] = type(gates)(shift("forget")(gates["lstm"].to_dataset()))
