@@ -11,12 +11,12 @@ import numpy as np
 from keras_gates import dead
 from keras_gates import vocabulary as v
 from keras_gates.checks import real_number, thresholds
+from keras_gates.gaps import causes_of_gaps, damage_named, mask_of
 from keras_gates.labels import distinct, labels_of, words
 from keras_gates.layerwise import as_tree, called, layers_of, longest_sequence
 from keras_gates.measures import KEEP
 from keras_gates.measures import entropy as entropy_of
 from keras_gates.tally import COUPLED, Sums, tally
-from keras_gates.tree import causes_of_gaps
 
 if TYPE_CHECKING:
     import xarray
@@ -123,6 +123,7 @@ def diagnose(
         ValueError: If there is no signal in `gates`, or they have more than one `step`,
             or a threshold is out of its range.
         TypeError: If `gates` is neither a tree nor a dataset.
+        OSError: If they are read from a store that is damaged.
 
     Example:
         >>> import numpy as np
@@ -154,8 +155,9 @@ def diagnose(
             )
         names.append(name)
         node = gates if path == "/" else gates[path]
-        mask = _mask_of(node)
-        sums = tally(layer, mask, limits.shut, limits.open)
+        mask = mask_of(node)
+        with damage_named(name, node):
+            sums = tally(layer, mask, limits.shut, limits.open)
         if not any(signal.count for signal in sums.values()):
             sentence = f"Every step of '{name}' is masked: there is nothing to measure."
             found.append(Symptom(name, sentence, 1.0, 1.0))
@@ -166,19 +168,6 @@ def diagnose(
                 found += look(patient, limits)
     found.sort(key=lambda symptom: -symptom.severity)
     return Diagnosis(tuple(found), tuple(names))
-
-
-def _mask_of(node: xarray.DataTree) -> xarray.DataArray | None:
-    """Returns where the steps of a layer are unmasked, or `None` if NaN says so.
-
-    What `capture` returned has the states before the first step. Without a `mask`,
-    every step of it was unmasked, and NaN is no padding there.
-    """
-    import xarray
-
-    if v.MASK in node.data_vars or v.initial(v.HIDDEN) not in node.coords:
-        return node.data_vars.get(v.MASK)
-    return xarray.DataArray(True)
 
 
 STILL = 0.05

@@ -112,24 +112,6 @@ def recurrent(tree: "xarray.DataTree") -> "list[xarray.DataTree]":
     return [node for node in depth_first(tree) if "kind" in node.attrs]
 
 
-def source_of(node: "xarray.DataTree") -> str | None:
-    """Returns the path of the store from which a node is read, or `None`."""
-    for encoding in (node.to_dataset().encoding, node.root.encoding):
-        if "source" in encoding:
-            return encoding["source"]
-    return None
-
-
-def causes_of_gaps(node: "xarray.DataTree") -> str:
-    """Returns in words why values of a layer may be NaN or infinite."""
-    causes = ["the model has diverged", "its input has such values"]
-    if source := source_of(node):
-        causes.append(f"values are missing from the store '{source}'")
-    if v.MASK not in node.data_vars:
-        causes.append("a `mask` was left out")
-    return f"{', '.join(causes[:-1])}, or {causes[-1]}"
-
-
 def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
     """Joins the arrays of one node along the samples, and labels them."""
     import xarray

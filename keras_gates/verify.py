@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.gaps import causes_of_gaps, damage_named
 from keras_gates.layerwise import as_tree
 from keras_gates.rederive import Arrays, Unverified, deviation_of
-from keras_gates.tree import causes_of_gaps, depth_first, source_of
+from keras_gates.tree import depth_first
 
 if TYPE_CHECKING:
     import pandas
@@ -136,15 +137,21 @@ def _check(name: str, node: "xarray.DataTree") -> Check:
             "Call `capture` without `signals`."
         )
     try:
-        arrays = _read(name, layer, kind, source_of(node))
+        with damage_named(name, node):
+            layer = layer.compute()
+        arrays = _read(name, layer, kind)
         _refuse_gaps(name, arrays, causes_of_gaps(node))
         deviation = deviation_of(name, arrays, layer.attrs, kind)
     except Unverified as problem:
         return Check(problem.deviation, reason=str(problem))
+    # Whatever is wrong with one layer, the others are verified.
+    except Exception as error:
+        reason = f"'{name}' could not be verified ({type(error).__name__}): {error}"
+        return Check(np.inf, reason=reason)
     return Check(deviation, _tolerance(arrays, layer.attrs, kind))
 
 
-def _read(name, layer, kind, source) -> Arrays:
+def _read(name: str, layer: "xarray.Dataset", kind: v.Kind) -> Arrays:
     hidden = layer[v.HIDDEN]
     others = [dim for dim in hidden.dims if dim not in (v.TIME, v.UNIT)]
     dims = (v.TIME, *others, v.UNIT)
@@ -157,27 +164,19 @@ def _read(name, layer, kind, source) -> Arrays:
             )
     if layer.attrs["direction"] == "backward":
         layer = layer.isel({v.TIME: slice(None, None, -1)})
-    try:
-        signals = {
-            signal: _values(layer[signal].transpose(*dims), "float64")
-            for signal in kind.signals
-        }
-        first = layer[v.HIDDEN].isel({v.TIME: 0}, drop=True)
-        initial = {
-            state: _values(_like(layer[v.initial(state)], first, dims[1:]), "float64")
-            for state in kind.states
-        }
-        unmasked = np.ones(signals[v.HIDDEN].shape[:-1], bool)
-        if v.MASK in layer:
-            steps = layer[v.HIDDEN].isel({v.UNIT: 0}, drop=True)
-            unmasked = _values(_like(layer[v.MASK], steps, dims[:-1]), "bool")
-    # Zarr has no error of its own: each of its codecs raises another one.
-    except Exception as error:
-        where = f"the store '{source}', which is damaged" if source else "`gates`"
-        raise Unverified(
-            f"'{name}' could not be verified: its values cannot be read from {where} "
-            f"({type(error).__name__}: {error})."
-        ) from error
+    signals = {
+        signal: _values(layer[signal].transpose(*dims), "float64")
+        for signal in kind.signals
+    }
+    first = layer[v.HIDDEN].isel({v.TIME: 0}, drop=True)
+    initial = {
+        state: _values(_like(layer[v.initial(state)], first, dims[1:]), "float64")
+        for state in kind.states
+    }
+    unmasked = np.ones(signals[v.HIDDEN].shape[:-1], bool)
+    if v.MASK in layer:
+        steps = layer[v.HIDDEN].isel({v.UNIT: 0}, drop=True)
+        unmasked = _values(_like(layer[v.MASK], steps, dims[:-1]), "bool")
     return Arrays(signals, initial, unmasked)
 
 

@@ -226,12 +226,24 @@ def test_what_cannot_be_verified_does_not_look_verified(gap, gates):
     damaged = change(node)
     gates = gates.copy()
     gates[layer] = type(gates)(damaged)
-    with pytest.warns(UserWarning, match=f"'{layer}' could not be verified: ") as said:
+    with pytest.warns(UserWarning, match=f"'{layer}' could not be verified") as said:
         deviations = keras_gates.verify(gates)
     assert len(said) == 1
     assert deviations[layer] == np.inf and not deviations.max() < 1e-5
     other = "gru" if layer == "lstm" else "lstm"
     assert deviations[other] < 1e-6
+
+
+def test_an_infinite_input_does_not_look_verified(rng):
+    x = rng.normal(size=(3, 6, 2)).astype("float32")
+    x[1, 2] = np.inf
+    model = sequential(layers.LSTM(4, name="lstm"), shape=(6, 2))
+    distinct_weights(model, 0)
+    gates = keras_gates.capture(model, x)
+    with pytest.warns(UserWarning, match="is NaN or infinite at 4 of 18 unmasked st"):
+        assert not keras_gates.verify(gates).max() < 1e-5
+    first, *_ = keras_gates.stats.diagnose(gates).symptoms
+    assert "NaN or infinite: the model has diverged, its input has" in first.sentence
 
 
 def test_two_captures_in_one_tree_are_both_verified(gates):
@@ -300,6 +312,10 @@ def test_a_store_with_missing_chunks_is_named(which, stored):
         ):
             chunk.unlink()
     assert_named_as_damaged(stored)
+    first, *_ = keras_gates.stats.diagnose(read(stored)).symptoms
+    assert (
+        first.layer == "lstm" and f"missing from the store '{stored}" in first.sentence
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no chunk", "cut"])
@@ -307,6 +323,10 @@ def test_a_store_with_broken_chunks_is_named(content, stored):
     chunk = next(c for c in chunks_of(stored, "lstm") if "hidden" in c.parts)
     chunk.write_bytes(chunk.read_bytes()[:-9] if content == "cut" else content)
     assert_named_as_damaged(stored)
+    with pytest.raises(
+        OSError, match=f"'lstm' cannot be read from the store '{stored}"
+    ):
+        keras_gates.stats.diagnose(read(stored))
 
 
 # Activations. Two of them have names of Keras's own functions, and are others.
@@ -434,5 +454,5 @@ def test_the_tolerance_is_that_of_the_precision_of_the_layer(dtype, rng):
     (check,) = checks_of(gates).values()
     assert check.passed and check.deviation < check.tolerance
     node = gates["lstm"].to_dataset()
-    (check,) = checks_of(shift("forget")(node)).values()
+    (check,) = checks_of(node.assign(forget=1 - node["forget"])).values()
     assert not check.passed and check.deviation > check.tolerance
