@@ -116,8 +116,9 @@ class Reader:
 
     def __init__(self, model, *, layers=None, signals=None, training=False):
         self.model = model
-        self.nodes = select(model, layers)
-        chosen = choose(self.nodes, signals)
+        nodes = select(model, layers)
+        chosen = choose(nodes, signals)
+        self.nodes = [node for node in nodes if chosen & set(node.kind.signals)]
         self._program = _Program(model, self.nodes, chosen, training)
         self._program.run_eagerly = bool(getattr(model, "run_eagerly", False))
 
@@ -146,7 +147,7 @@ class Reader:
             for batch in inputs.iterate(x, self.model, batch_size, argument):
                 with fitting.ragged_explained(batch, argument):
                     result = self._program.run(batch)
-                fitting.refuse_missing(batch, result, argument)
+                fitting.refuse_missing(batch, result, self.model, argument)
                 so_far.add(result)
                 if not found:
                     self._check_complete(result)

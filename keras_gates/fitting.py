@@ -52,12 +52,15 @@ def check(inputs: Any, model: keras.Model, argument: str) -> None:
             _check_type(leaf, spec, argument)
 
 
-def refuse_missing(inputs: Any, signals: dict[str, dict], argument: str) -> None:
+def refuse_missing(
+    inputs: Any, signals: dict[str, dict], model: keras.Model, argument: str
+) -> None:
     """Refuses a batch with NaN that reached a recurrent layer at an unmasked step.
 
     Args:
         inputs: A batch that `iterate` yielded.
         signals: Node path to what was read there.
+        model: The model that read it. If its weights hold NaN, they may be the reason.
         argument: The name of `x` in the error message.
     """
     for leaf in given(inputs):
@@ -65,7 +68,8 @@ def refuse_missing(inputs: Any, signals: dict[str, dict], argument: str) -> None
         if held.dtype.kind != "f" or not np.isnan(held).any():
             continue
         reached = [path for path, arrays in signals.items() if _has_nan(arrays)]
-        if not reached:
+        weights = map(keras.ops.convert_to_numpy, model.weights if reached else [])
+        if not reached or any(np.isnan(w).any() for w in weights):
             return
         missing = np.isnan(np.asarray(keras.ops.convert_to_numpy(leaf)))
         first = tuple(int(index) for index in np.argwhere(missing)[0])
