@@ -365,8 +365,28 @@ def test_nan_that_reaches_no_recurrent_layer_is_taken():
     assert gates["r/hidden"].notnull().all()
 
 
+def with_tokens():
+    tokens, rates = keras.Input((TIME,), name="tokens"), keras.Input((2,), name="rates")
+    series = layers.LSTM(2, name="r")(layers.Embedding(5, 3)(tokens))
+    return keras.Model([tokens, rates], [series, layers.Dense(1)(rates)])
+
+
+def test_nan_that_an_embedding_would_hide_is_refused():
+    """It makes a whole number of it, and nothing of it shows in the gates."""
+    model = with_tokens()
+    tokens, rates = np.ones((2, TIME)), np.ones((2, 2))
+    gaps = [np.where(np.arange(a.shape[1]) == 1, np.nan, a) for a in (tokens, rates)]
+    with pytest.raises(ValueError, match="`x` holds NaN in 2 .* an `Embedding` takes"):
+        next(inputs.iterate([gaps[0], rates], model, 2, "x"))
+    next(inputs.iterate([tokens, gaps[1]], model, 2, "x"))
+    alone = sequential(layers.Embedding(5, 3), layers.LSTM(2), shape=(TIME,))
+    for nested in (alone, sequential(alone, shape=(TIME,))):
+        with pytest.raises(ValueError, match="an `Embedding` takes"):
+            next(inputs.iterate(gaps[0], nested, 2, "x"))
+
+
 def test_nan_in_training_is_not_said_to_be_the_probes():
-    """Keras's gradient of a masked step that holds NaN is NaN, and so is each weight."""
+    """A loss of NaN makes every weight NaN."""
     model = sequential(KnownOnly(False), layers.GRU(2, name="r"), shape=X.shape[1:])
     model.compile("sgd", "mse")
     recorder = keras_gates.GateRecorder(with_gaps(), samples_per_batch=0)
