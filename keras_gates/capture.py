@@ -131,8 +131,9 @@ class Reader:
 
     def __init__(self, model, *, layers=None, signals=None, training=False):
         self.model = model
-        self.nodes = select(model, layers)
-        self._chosen = choose(self.nodes, signals)
+        nodes = select(model, layers)
+        self._chosen = choose(nodes, signals)
+        self.nodes = [node for node in nodes if self._chosen & set(node.kind.signals)]
         self._training = training
         self._layers = layers_of(model, self.nodes)
         self._program: _Program | None = None
@@ -164,7 +165,7 @@ class Reader:
                 fitting.ragged_explained(batch, argument),
             ):
                 result = program.run(batch)
-            fitting.refuse_missing(batch, result, argument)
+            fitting.refuse_missing(batch, result, self.model, argument)
             so_far.add(result)
             if not found:
                 self._check_complete(result)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.leaves import is_text, values
+from keras_gates.nodes import walk
 
 _TO_NUMBERS = (
     "Make numbers of them first, with a `keras.layers.StringLookup` or "
@@ -48,33 +49,66 @@ def check(inputs: Any, model: keras.Model, argument: str) -> None:
         if leaf is not None and not _fits(tuple(leaf.shape), spec.shape):
             raise _misfit(tuple(leaf.shape), spec, model, argument)
     for spec, leaf, _ in pairs or [(None, leaf, None) for leaf in arrays]:
-        if leaf is not None:
-            _check_type(leaf, spec, argument)
+        if leaf is None:
+            continue
+        _check_type(leaf, spec, argument)
+        if len(leaf.shape) <= 2 and _is_missing(leaf) and _is_embedded(spec, model):
+            raise _missing(leaf, "an `Embedding` takes them for numbers", argument)
 
 
-def refuse_missing(inputs: Any, signals: dict[str, dict], argument: str) -> None:
+def refuse_missing(
+    inputs: Any, signals: dict[str, dict], model: keras.Model, argument: str
+) -> None:
     """Refuses a batch with NaN that reached a recurrent layer at an unmasked step.
 
     Args:
         inputs: A batch that `iterate` yielded.
         signals: Node path to what was read there.
+        model: The model that read it. If its weights hold NaN, they may be the reason.
         argument: The name of `x` in the error message.
     """
-    for leaf in given(inputs):
-        held = values(leaf)
-        if held.dtype.kind != "f" or not np.isnan(held).any():
-            continue
-        reached = [path for path, arrays in signals.items() if _has_nan(arrays)]
-        if not reached:
-            return
-        missing = np.isnan(np.asarray(keras.ops.convert_to_numpy(leaf)))
-        first = tuple(int(index) for index in np.argwhere(missing)[0])
-        raise ValueError(
-            f"`{argument}` holds NaN in {missing.sum()} places, the first at index "
-            f"{first} of its batch, and it reaches the layer '{reached[0]}' at a step "
-            "that is not masked. Fill them in, or mark the steps with a value that a "
-            "`Masking` layer leaves out."
+    missing = [leaf for leaf in given(inputs) if _is_missing(leaf)]
+    if not missing:
+        return
+    reached = [path for path, arrays in signals.items() if _has_nan(arrays)]
+    if not reached:
+        return
+    if not any(np.isnan(keras.ops.convert_to_numpy(w)).any() for w in model.weights):
+        raise _missing(
+            missing[0],
+            f"it reaches the layer '{reached[0]}' at a step that is not masked",
+            argument,
         )
+
+
+def _missing(leaf, what: str, argument: str) -> ValueError:
+    places = np.isnan(np.asarray(keras.ops.convert_to_numpy(leaf)))
+    first = tuple(int(index) for index in np.argwhere(places)[0])
+    return ValueError(
+        f"`{argument}` holds NaN in {places.sum()} places, the first at index {first} "
+        f"of its batch, and {what}. Fill them in, or mark the steps with a value that "
+        "a `Masking` layer leaves out."
+    )
+
+
+def _is_missing(leaf) -> bool:
+    held = values(leaf)
+    return held.dtype.kind == "f" and bool(np.isnan(held).any())
+
+
+def _is_embedded(spec, model) -> bool:
+    """Tells whether an input may go to an `Embedding`, which hides a NaN."""
+    known = [] if spec is None else model.inputs
+    others = [tensor for tensor in known if tensor is not spec]
+    for _, layer in walk(model):
+        if isinstance(layer, keras.layers.Embedding):
+            try:
+                read = layer.input
+            except (AttributeError, ValueError):  # Called never, or more than once.
+                return True
+            if not any(read is other for other in others):
+                return True
+    return False
 
 
 def _has_nan(arrays: dict[str, np.ndarray]) -> bool:

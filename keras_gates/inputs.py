@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_gates.checks import whole_number
 from keras_gates.copies import finish_building
 from keras_gates.fitting import check, given
 from keras_gates.leaves import is_array, rows, samples, sliceable, to_model
@@ -86,6 +87,7 @@ def build(model: keras.Model, x: Any, batch_size: int, argument: str) -> Any:
     Returns:
         `x`, with that batch in it again.
     """
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
     first = x
     if isinstance(x, Iterator):
         taken = list(itertools.islice(x, 1))

@@ -365,6 +365,49 @@ def test_nan_that_reaches_no_recurrent_layer_is_taken():
     assert gates["r/hidden"].notnull().all()
 
 
+def with_tokens():
+    tokens, rates = keras.Input((TIME,), name="tokens"), keras.Input((2,), name="rates")
+    series = layers.LSTM(2, name="r")(layers.Embedding(5, 3)(tokens))
+    return keras.Model([tokens, rates], [series, layers.Dense(1)(rates)])
+
+
+def test_nan_that_an_embedding_would_hide_is_refused():
+    """It makes a whole number of it, and nothing of it shows in the gates."""
+    model = with_tokens()
+    tokens, rates = np.ones((2, TIME)), np.ones((2, 2))
+    gaps = [np.where(np.arange(a.shape[1]) == 1, np.nan, a) for a in (tokens, rates)]
+    with pytest.raises(ValueError, match="`x` holds NaN in 2 .* an `Embedding` takes"):
+        next(inputs.iterate([gaps[0], rates], model, 2, "x"))
+    next(inputs.iterate([tokens, gaps[1]], model, 2, "x"))
+    alone = sequential(layers.Embedding(5, 3), layers.LSTM(2), shape=(TIME,))
+    for nested in (alone, sequential(alone, shape=(TIME,))):
+        with pytest.raises(ValueError, match="an `Embedding` takes"):
+            next(inputs.iterate(gaps[0], nested, 2, "x"))
+
+
+def test_nan_in_training_is_not_said_to_be_the_probes():
+    """A loss of NaN makes every weight NaN."""
+    model = sequential(KnownOnly(False), layers.GRU(2, name="r"), shape=X.shape[1:])
+    model.compile("sgd", "mse")
+    recorder = keras_gates.GateRecorder(with_gaps(), samples_per_batch=0)
+    model.fit(X, np.full((SAMPLES, 2), np.nan), verbose=0, callbacks=[recorder])
+    assert recorder.traces["r/update"].notnull().any(("sample", "time", "unit"))[0]
+    assert recorder.traces["r/update"][1].isnull().all()
+
+
+def test_statistics_of_training_leave_masked_nan_out():
+    recurrent_layer = layers.GRU(2, name="r", trainable=False)
+    model = sequential(
+        KnownOnly(False), recurrent_layer, layers.Dense(1), shape=X.shape[1:]
+    )
+    model.compile("sgd", "mse")
+    recorder = keras_gates.GateRecorder(with_gaps(), samples_per_batch="all")
+    model.fit(with_gaps(), np.zeros(SAMPLES), verbose=0, callbacks=[recorder])
+    means = recorder.statistics["r/mean"].sel(gate="update").isel(step=0)
+    wanted = recorder.traces["r/update"][0].mean(("sample", "time"))
+    np.testing.assert_allclose(means, wanted, atol=1e-6)
+
+
 # Models in unusual states.
 
 
@@ -705,6 +748,14 @@ def test_a_layer_inside_the_loop_of_another_is_refused():
     with pytest.raises(ValueError, match="'rnn/cell/inner'.*cell of 'rnn' runs"):
         keras_gates.capture(model, X, layers="inner")
     assert list(keras_gates.capture(model, X, layers="first").children) == ["first"]
+
+
+def test_a_layer_without_the_chosen_signals_is_left_out():
+    first = keras.Input(X.shape[1:])
+    series = layers.LSTM(3, return_sequences=True, name="lstm")(first)
+    model = keras.Model(first, layers.GRU(2, name="gru")(series))
+    gates = keras_gates.capture(model, X, signals="update")
+    assert list(gates.children) == ["gru"]
 
 
 # Advice that can be followed where it is given.
