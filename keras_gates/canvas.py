@@ -148,7 +148,8 @@ def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
     names = words(labels_of(data, dim))
     few = 6
     if axis.axis_name == "x":  # Long ones would overlap: the hour goes under the day.
-        names = [name.replace(" ", "\n") for name in names]
+        if data.coords[dim].dtype.kind == "M":
+            names = [name.replace(" ", "\n") for name in names]
         longest = max(len(line) for name in names for line in [*name.split("\n"), " "])
         few = max(1, min(few, 28 // longest))
     nice = MaxNLocator(few, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
@@ -156,8 +157,18 @@ def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
     ticks = [at for at in nice.tick_values(0, len(names) - 1) if at in places]
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(
-        FuncFormatter(lambda at, _: names[int(at)] if at in places else "")
+        FuncFormatter(lambda at, _: plain(names[int(at)]) if at in places else "")
     )
+
+
+def plain(text: str) -> str:
+    r"""Returns a text that is drawn as it is, and not as mathematics.
+
+    Example:
+        >>> plain("$x")
+        '\\$x'
+    """
+    return text.replace("$", r"\$")
 
 
 def time_label(data: Any) -> str:

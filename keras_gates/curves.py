@@ -228,7 +228,7 @@ def trajectories(
     if values is not None:
         _draw_input(panels[0], values, course)
     axes = panels[-1]
-    names = words(labels_of(course, v.UNIT))
+    names = list(map(canvas.plain, words(labels_of(course, v.UNIT))))
     for place, style in canvas.line_styles(places).items():
         line = course.isel({v.UNIT: place})
         axes.plot(line.values, label=f"unit {names[place]}", linewidth=1.3, **style)

@@ -62,9 +62,8 @@ def place_of(argument: str, label: Any, data: Any, dim: str) -> int:
     if not labelled(data, dim):
         return position(argument, label, data.sizes[dim])
     index = _index(data, dim)
-    truth = isinstance(label, (bool, np.bool_)) and index.dtype != bool
-    # `True` would otherwise be found as 1.
-    found = [] if truth else index.get_indexer_for([_plain(label)])
+    label = _plain(label)
+    found = _found(index, label)
     if len(found) != 1 or found[0] < 0:
         if len(found) > 1:
             distinct(data, dim, "data")
@@ -73,6 +72,16 @@ def place_of(argument: str, label: Any, data: Any, dim: str) -> int:
             f"{_shown(label)}."
         )
     return int(found[0])
+
+
+def _found(index: Any, label: Any) -> Any:
+    """Returns where a label is: -1, or nothing, if it is nowhere."""
+    if isinstance(label, (bool, np.bool_)) and index.dtype != bool:
+        return []  # `True` would be found as 1.
+    try:
+        return index.get_indexer_for([label])
+    except TypeError:  # It cannot be hashed, and so is no label.
+        return []
 
 
 def places_of(
@@ -161,9 +170,9 @@ def _plain(label: Any) -> Any:
 
 
 def _shown(label: Any) -> str:
-    plain = _plain(label)
-    date = isinstance(plain, (np.datetime64, np.timedelta64))  # Else a whole number.
-    return repr(plain.item() if isinstance(plain, np.generic) and not date else plain)
+    date = isinstance(label, (np.datetime64, np.timedelta64))
+    # The item of a date would be a number of nanoseconds.
+    return repr(label.item() if isinstance(label, np.generic) and not date else label)
 
 
 def _listed(index: Any) -> str:

@@ -279,14 +279,14 @@ def one_sample(
             f"`sample` must be from 0 to {samples - 1}: {name_of(layer)} has {samples} "
             f"samples; got {sample}."
         ) from None
-    label = labels_of(layer, SAMPLE)[place]
+    label = labels_of(layer, SAMPLE)[place : place + 1].reshape(())
     picture = layer.isel({SAMPLE: place}, drop=True).transpose(TIME, UNIT)
     return picture.compute().assign_coords({SAMPLE: label})
 
 
 def sample_of(picture: Any) -> str:
     """Returns which sample `one_sample` returned, in words."""
-    return words(np.atleast_1d(picture[SAMPLE].values))[0]
+    return words(picture[SAMPLE].values.reshape(1))[0]
 
 
 def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:

@@ -475,6 +475,42 @@ def test_dates_may_be_written():
     assert (found["stop"] - found["start"] == np.timedelta64(1, "D")).all()
 
 
+def test_units_may_be_given_in_any_collection():
+    node = named()["lstm"].to_dataset()
+    for some in (
+        [9, 2],
+        (9, 2),
+        {9: 0, 2: 0},
+        {9: 0, 2: 0}.keys(),
+        pandas.Series([9, 2]),
+        node["unit"][1:],
+        (unit for unit in (9, 2)),
+    ):
+        figure = plots.trajectories(node, units=some)
+        np.testing.assert_array_equal(lines(figure), node["hidden"][0, :, 1:].T)
+    for one in (9, np.int64(9), np.array(9), node["unit"][1]):
+        figure = plots.trajectories(node, units=one)
+        np.testing.assert_array_equal(lines(figure), node["hidden"][0, :, 1:2].T)
+
+
+def test_labels_may_be_pairs_signs_or_without_an_index():
+    pairs = pandas.MultiIndex.from_product([["a", "b"], [1, 2]], names=["who", "visit"])
+    pairs = xarray.Coordinates.from_pandas_multiindex(pairs, "sample")
+    node = layer(LSTM).assign_coords(pairs).assign_coords(unit=["$x$", r"$\y$", "_"])
+    node = node.drop_indexes("unit")
+    figure = plots.trajectories(node, units=[r"$\y$", "_"], sample=("b", 1))
+    np.testing.assert_array_equal(lines(figure), node["hidden"][2, :, 1:].T)
+    assert "sample ('b', 1)" in said(figure)
+    said(plots.gates(node, sample=("a", 2)))  # Nothing is read as mathematics.
+    gates = xarray.DataTree(children={"lstm": xarray.DataTree(node)})
+    found = stats.match(
+        gates, layer="lstm", units="_", span=(5, 9), sample=("a", 2), count=4
+    )
+    assert set(found["sample"]) <= {("a", 1), ("a", 2), ("b", 1), ("b", 2)}
+    with pytest.raises(IndexError, match=r"\('a', 1\), .*; got \('b', 3\)"):
+        plots.gates(node, sample=("b", 3))
+
+
 # The page
 
 
