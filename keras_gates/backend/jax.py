@@ -39,13 +39,14 @@ def copy_values(model, variables: list, copies: list) -> None:
             # Copied on the device: Keras's steps use up what they are given.
             values = [jnp.copy(variable.value) for variable in variables]
             break
-        except (RuntimeError, TypeError) as error:  # Deleted, or none.
+        except (RuntimeError, TypeError, ValueError) as error:  # Used up, or none.
             if time.monotonic() > end:
                 raise RuntimeError(
-                    f"The variables of the model '{model.name}' are in use: another "
-                    "thread trains or runs it, and on JAX, Keras takes them from the "
-                    "model meanwhile. Capture when it has ended, or train with a "
-                    "`GateRecorder`, which reads a `probe` in between."
+                    f"The model '{model.name}' trains or runs at this moment, and on "
+                    "JAX, Keras takes the variables from a model meanwhile. Capture it "
+                    "when that has ended. During training, give a `probe` to a "
+                    "`GateRecorder`; or in a callback of your own, capture "
+                    "`self.model`, which brings the variables back."
                 ) from error
             time.sleep(0.001)
     for copy, value in zip(copies, values, strict=True):
