@@ -59,18 +59,16 @@ class GateRecurrence:
         stock = beneath(GateRecurrence, self).variables
         return [*stock, *collect.variables(self)]
 
-    # Keras draws the masks of a run before `inner_loop` and forgets them behind it,
-    # on the cell, for every thread. A run that somebody looks at has its own (see
-    # `inner_loop`). Both are private to Keras: if they are renamed, runs in several
-    # threads share masks again, as they do in Keras.
+    # Keras draws the dropout of a run before `inner_loop` and forgets it behind it, on
+    # the cell, for every thread. A run that somebody looks at has its own.
 
     def _maybe_config_dropout_masks(self, *arguments):
         if not _looks(self):
-            beneath(GateRecurrence, self)._maybe_config_dropout_masks(*arguments)
+            _dropout(self, "config", *arguments)
 
     def _maybe_reset_dropout_masks(self, *arguments):
         if not _looks(self):
-            beneath(GateRecurrence, self)._maybe_reset_dropout_masks(*arguments)
+            _dropout(self, "reset", *arguments)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Runs the stock loop, and emits the gates to whoever wants them."""
@@ -83,9 +81,8 @@ class GateRecurrence:
         few = looks - {None, math.inf}
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
         layer = view(self, cell=view_of_cell(self.cell), return_sequences=keep)
-        masks = super(GateRecurrence, layer)
-        masks._maybe_reset_dropout_masks(layer.cell)  # Of a run in another thread.
-        masks._maybe_config_dropout_masks(layer.cell, sequences[:, 0, :], initial_state)
+        _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
+        _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
         result = layer.stock_loop(sequences, initial_state, mask, training)
         # So Keras marks a layer that ran on cuDNN.
         if self.supports_jit and not layer.supports_jit:
@@ -99,7 +96,7 @@ class GateRecurrence:
                 replay(self, layer, run, rows)
             else:
                 look(self, layer, run, rows)
-        masks._maybe_reset_dropout_masks(layer.cell)
+        _dropout(layer, "reset", layer.cell)
         return result
 
     def stock_loop(self, sequences, initial_state, mask, training):
@@ -155,6 +152,16 @@ class GateRecurrence:
 def _looks(layer) -> set[float | None]:
     """Returns how many rows of a layer's batch are wanted, each number once."""
     return collect.looks(layer, [cell for _, cell in cells_of(layer)])
+
+
+def _dropout(layer, what: str, *arguments) -> None:
+    """Lets Keras draw the dropout of a run (`"config"`), or forget it (`"reset"`)."""
+    # Private to Keras. If the methods are renamed, runs in several threads disturb
+    # each other's dropout, as they do in Keras.
+    stock = beneath(GateRecurrence, layer)
+    method = getattr(stock, f"_maybe_{what}_dropout_masks", None)
+    if method is not None:
+        method(*arguments)
 
 
 def named_as_stock(cls):

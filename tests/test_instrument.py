@@ -119,7 +119,7 @@ def test_restore_leaves_a_layer_that_a_run_needs(model, data):
         """Does what another thread might do at that moment."""
 
         def call(self, x):
-            keras_gates.restore(whole)
+            keras_gates.restore(model)
             return x
 
     inputs = keras.Input((5, 2))

@@ -21,14 +21,23 @@ PATIENCE = 10.0
 """For how many seconds a copy waits for a thread that has the variables."""
 
 
-def layout(variable):
-    """Returns how a variable is spread over devices, as Keras's `layout` takes it."""
-    # Without a distribution, Keras takes none.
-    return variable.value.sharding if keras.distribution.distribution() else None
+def placing(model, variable) -> dict:
+    """Returns the arguments that place a new variable where a model's one is."""
+    if keras.distribution.distribution() is None:
+        return {}
+    return {"layout": _read(model, lambda: variable.value.sharding)}
 
 
 def copy_values(model, variables: list, copies: list) -> None:
-    """Gives the copies of a model's variables the values that they have now.
+    """Gives the copies of a model's variables the values that they have now."""
+    # Copied on the device: Keras's steps use up what they are given.
+    values = _read(model, lambda: [jnp.copy(variable.value) for variable in variables])
+    for copy, value in zip(copies, values, strict=True):
+        copy.assign(value)
+
+
+def _read(model, function):
+    """Returns what a function reads of a model's variables.
 
     While Keras runs `fit` or `predict` on JAX, a model has no values: they are in the
     compiled step, which uses them up. Then this waits for the thread that runs it.
@@ -36,9 +45,7 @@ def copy_values(model, variables: list, copies: list) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            # Copied on the device: Keras's steps use up what they are given.
-            values = [jnp.copy(variable.value) for variable in variables]
-            break
+            return function()
         except (RuntimeError, TypeError, ValueError) as error:  # Used up, or none.
             if time.monotonic() > end:
                 raise RuntimeError(
@@ -49,8 +56,6 @@ def copy_values(model, variables: list, copies: list) -> None:
                     "`self.model`, which brings the variables back."
                 ) from error
             time.sleep(0.001)
-    for copy, value in zip(copies, values, strict=True):
-        copy.assign(value)
 
 
 def run_step(model, function, variables: list, arguments: tuple):

@@ -4,8 +4,8 @@ from keras_gates.backend.common import (  # noqa: F401
     RandomNumbers,
     copy_values,
     gather,
-    layout,
     outside_gradient,
+    placing,
     run_step,
     writes,
 )

@@ -6,7 +6,7 @@ from torch.overrides import TorchFunctionMode
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     copy_values,
-    layout,
+    placing,
     read,
     reset,
     run_step,
