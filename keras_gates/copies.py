@@ -12,7 +12,7 @@ import keras
 from keras_gates.backend import backend
 from keras_gates.nodes import walk
 
-_building = threading.Lock()
+_building = threading.RLock()
 
 
 class Copies:

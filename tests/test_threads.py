@@ -287,6 +287,18 @@ def test_a_capture_during_training_on_jax_gets_a_sentence(model, x, monkeypatch)
     assert caught
 
 
+def test_a_layer_that_returns_its_gates_runs_in_several_threads(x):
+    inputs = keras.Input((5, 3))
+    output, gates = keras_gates.GateLSTM(4, return_gates=True, name="r")(inputs)
+    model = keras.Model(inputs, [output, gates["forget"]])
+
+    def run(x):
+        return expecting(lambda: keras.ops.convert_to_numpy(model(x)[1]))
+
+    with unchanged(model):
+        at_once(run(x), run(x[:3]), capturing(model, x))
+
+
 def test_training_between_the_batches_of_a_capture_stays_and_is_not_seen(model, x):
     model.compile("sgd", "mse")
     plain = keras_gates.capture(model, x, batch_size=4, training=True)
