@@ -12,7 +12,7 @@ import keras
 from keras_gates.backend import backend
 from keras_gates.nodes import walk
 
-_building = threading.Lock()
+_building = threading.RLock()
 
 
 class Copies:
@@ -41,9 +41,9 @@ class Copies:
                 dtype=one.dtype,
                 trainable=False,
                 aggregation=one.aggregation,
-                layout=backend.layout(one),
                 # Without a name, Keras would count it among the user's.
                 name=f"copy_{number}",
+                **backend.placing(model, one),
             )
             for number, one in enumerate(self._originals)
         ]

@@ -10,7 +10,7 @@ from keras_gates.nodes import Node, require_model, select, walk
 from keras_gates.recurrence import GateRecurrence
 from keras_gates.wrappers import GATE_CLASSES, added
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _holders: dict[int, dict[object, bool]] = {}
 """Of each turned layer, by its `id`: who needs it, and whether `restore` ends that.
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import cells_of, kind_of
 from keras_gates.checks import names_of
-from keras_gates.recurrence import cells_of, kind_of
 from keras_gates.wrappers import added
 
 

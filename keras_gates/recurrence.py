@@ -1,111 +1,25 @@
 """What turns a stock recurrent layer or cell into one that can tell its gates.
 
 The output of a gate layer is computed by the stock Keras code. The gates are computed
-beside it, from the sequence of hidden states it produced (see `equations`), and only
+beside it, from the sequence of hidden states it produced (see `replay`), and only
 when somebody wants them: the layer itself with `return_gates=True`, or a collector
 that is active while a model runs (see `capture`).
 """
 
 import math
-from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from keras_gates import collect, equations
-from keras_gates import vocabulary as v
+from keras_gates import collect
 from keras_gates.backend import backend
+from keras_gates.cells import StockEquations, cells_of, kind_of
 from keras_gates.checks import flag
-from keras_gates.views import beneath, changes, plain_stack, view, view_of_cell
-
-Tensor = Any
-
-
-def kind_of(cell) -> v.Kind | None:
-    """Tells the kind of a cell whose equations are known, else `None`.
-
-    A subclass of a stock cell counts if it leaves the stock equations alone.
-    """
-    for stock, kind in ((keras.layers.LSTMCell, v.LSTM), (keras.layers.GRUCell, v.GRU)):
-        if isinstance(cell, stock):
-            return None if changes(cell, stock, _EQUATIONS, (GateCell,)) else kind
-    return None
+from keras_gates.replay import Run, blocks, look, replay
+from keras_gates.views import beneath, view, view_of_cell
 
 
-_EQUATIONS = {
-    "__call__",
-    "call",
-    "_compute_carry_and_output",
-    "_compute_carry_and_output_fused",
-    "get_dropout_mask",
-    "get_recurrent_dropout_mask",
-    "_create_dropout_mask",
-}
-"""The methods of Keras's cells that hold equations, or what enters them."""
-
-
-def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
-    """Lists the cells of a recurrent layer, with their paths inside it.
-
-    A layer around a single cell has one, at the path "". The cells of a stack have
-    their names, behind the names of the stacks that a stack may hold in turn. A stack
-    of the user's own, which calls its cells in its own way, counts as one cell.
-    """
-
-    def visit(cell, path):
-        if not plain_stack(cell):
-            return [(path, cell)]
-        inner = [(f"{path}/{part.name}", part) for part in cell.cells]
-        return [leaf for place, part in inner for leaf in visit(part, place)]
-
-    return [(path.removeprefix("/"), cell) for path, cell in visit(layer.cell, "")]
-
-
-def _blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
-    """Computes gates and candidate of a cell, with the dropout that Keras drew."""
-    dtype = cell.compute_dtype
-    inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
-    if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
-        raise ValueError(
-            f"The gates of '{cell.name}' cannot be told in training: it drops out "
-            "everything, which Keras's kernels take in different ways. Use a rate "
-            "below 1."
-        )
-    if training and 0.0 < cell.dropout < 1.0:
-        step = inputs if len(inputs.shape) == 2 else inputs[:, 0, :]
-        inputs = _drop(inputs, cell.get_dropout_mask(step))
-    if training and 0.0 < cell.recurrent_dropout < 1.0:
-        step = hidden if len(hidden.shape) == 2 else hidden[:, 0, :]
-        hidden = _drop(hidden, cell.get_recurrent_dropout_mask(step))
-    weights = equations.Weights(
-        kernel=ops.cast(cell.kernel, dtype),
-        recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
-        bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
-        activation=_step_wise(cell.activation),
-        recurrent_activation=_step_wise(cell.recurrent_activation),
-        reset_after=getattr(cell, "reset_after", True),
-    )
-    return equations.BLOCKS[kind_of(cell).name](inputs, hidden, weights)
-
-
-def _step_wise(function):
-    """Lets an activation see `(batch, units)`, as in Keras, also for a sequence."""
-
-    def apply(values):
-        steps = ops.reshape(values, (-1, values.shape[-1]))
-        return ops.reshape(function(steps), ops.shape(values))
-
-    return apply
-
-
-def _drop(values: Tensor, masks):
-    """Applies a dropout mask, or one for each block, the same at every step."""
-    if isinstance(masks, (list, tuple)):
-        return [_drop(values, mask) for mask in masks]
-    return values * (masks if len(values.shape) == 2 else masks[:, None, :])
-
-
-class GateCell:
+class GateCell(StockEquations):
     """What the gate cells share: the stock step, and its gates when asked for."""
 
     def call(self, inputs, states, training=False, return_gates=False):
@@ -114,7 +28,7 @@ class GateCell:
         if not return_gates:
             return output, new_states
         hidden = keras.tree.flatten(states)[0]
-        gates = _blocks(self, inputs, hidden, training)
+        gates = blocks(self, inputs, hidden, training)
         kind = kind_of(self)
         # Keras carries the hidden state first; the vocabulary names it last.
         after = reversed(keras.tree.flatten(new_states))
@@ -147,18 +61,16 @@ class GateRecurrence:
         stock = beneath(GateRecurrence, self).variables
         return [*stock, *collect.variables(self)]
 
-    # Keras draws the masks of a run before `inner_loop` and forgets them behind it,
-    # on the cell, for every thread. A run that somebody looks at has its own (see
-    # `inner_loop`). Both are private to Keras: if they are renamed, runs in several
-    # threads share masks again, as they do in Keras.
+    # Keras draws the dropout of a run before `inner_loop` and forgets it behind it, on
+    # the cell, for every thread. A run that somebody looks at has its own.
 
     def _maybe_config_dropout_masks(self, *arguments):
         if not _looks(self):
-            beneath(GateRecurrence, self)._maybe_config_dropout_masks(*arguments)
+            _dropout(self, "config", *arguments)
 
     def _maybe_reset_dropout_masks(self, *arguments):
         if not _looks(self):
-            beneath(GateRecurrence, self)._maybe_reset_dropout_masks(*arguments)
+            _dropout(self, "reset", *arguments)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Runs the stock loop, and emits the gates to whoever wants them."""
@@ -171,26 +83,29 @@ class GateRecurrence:
         few = looks - {None, math.inf}
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
         layer = view(self, cell=view_of_cell(self.cell), return_sequences=keep)
-        masks = super(GateRecurrence, layer)
-        masks._maybe_reset_dropout_masks(layer.cell)  # Of a run in another thread.
-        masks._maybe_config_dropout_masks(layer.cell, sequences[:, 0, :], initial_state)
-        result = _stock_loop(layer, sequences, initial_state, mask, training)
+        _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
+        _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
+        result = layer.stock_loop(sequences, initial_state, mask, training)
         # So Keras marks a layer that ran on cuDNN.
         if self.supports_jit and not layer.supports_jit:
             self.supports_jit = False
         # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
         # (seen in 3.15.1), so its outputs do not tell the states.
         told = keep and not (self.unroll and self.zero_output_for_mask)
-        run = _Run(
-            sequences, initial_state, mask, training, result[1] if told else None
-        )
+        run = Run(sequences, initial_state, mask, training, result[1] if told else None)
         for rows in looks:
             if rows is None:
-                _replay(self, layer, run, rows)
+                replay(self, layer, run, rows)
             else:
-                _look(self, layer, run, rows)
-        masks._maybe_reset_dropout_masks(layer.cell)
+                look(self, layer, run, rows)
+        _dropout(layer, "reset", layer.cell)
         return result
+
+    def stock_loop(self, sequences, initial_state, mask, training):
+        """Runs Keras's own loop, on a view of a layer."""
+        return super().inner_loop(
+            sequences, initial_state, mask=mask, training=training
+        )
 
     def call(self, sequences, initial_state=None, mask=None, training=False, **others):
         """Runs the layer on a sequence."""
@@ -236,131 +151,19 @@ class GateRecurrence:
         return {**config, "return_gates": True} if self.return_gates else config
 
 
-class _Run(NamedTuple):
-    """What a layer ran on, and its outputs at every step, where these are known."""
-
-    sequences: Tensor
-    initial_state: Any
-    mask: Any
-    training: Any
-    outputs: Tensor | None
-
-
 def _looks(layer) -> set[float | None]:
     """Returns how many rows of a layer's batch are wanted, each number once."""
     return collect.looks(layer, [cell for _, cell in cells_of(layer)])
 
 
-def _stock_loop(layer, sequences, initial_state, mask, training):
-    """Runs Keras's loop on a view of a gate layer."""
-    return super(GateRecurrence, layer).inner_loop(
-        sequences, initial_state, mask=mask, training=training
-    )
-
-
-def _look(owner, layer, run: _Run, rows: float) -> None:
-    """Replays some rows of a batch, outside the gradient."""
-
-    def pick(values):
-        return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
-
-    with backend.outside_gradient():
-        few = [pick(part) for part in (run.sequences, run.initial_state, run.mask)]
-        few = _Run(*few, run.training, pick(run.outputs))
-        _replay(owner, view(layer, cell=view_of_cell(layer.cell, pick)), few, rows)
-
-
-def _replay(owner, layer, run: _Run, rows: float | None) -> None:
-    """Emits the signals of a sequence; runs it again if its outputs are lacking.
-
-    Args:
-        owner: The layer that ran, and whose signals they are.
-        layer: The view of it that runs here.
-        run: What it ran on.
-        rows: How many rows of the batch these are; `None` for all of them.
-    """
-    sequences, initial_state, mask, training, outputs = run
-    if outputs is None:
-        every = view(layer, return_sequences=True, zero_output_for_mask=False)
-        _, outputs, _ = _stock_loop(every, sequences, initial_state, mask, training)
-    mask = _mask_of_steps(mask)
-    if layer.go_backwards:
-        sequences = ops.flip(sequences, axis=1)
-        mask = None if mask is None else ops.flip(mask, axis=1)
-    cells = list(zip(cells_of(owner), cells_of(layer), strict=True))
-    states = iter(keras.tree.flatten(initial_state))
-    for number, ((_, own), (_, cell)) in enumerate(cells, start=1):
-        # Copied, as a stateful layer overwrites its states in place on PyTorch.
-        first = [
-            ops.copy(ops.cast(next(states), cell.compute_dtype))
-            for _ in keras.tree.flatten(cell.state_size)
-        ]
-        last = number == len(cells)
-        hidden = (
-            outputs
-            if last
-            else _run_cell(layer, cell, sequences, first, mask, training)
-        )
-        hidden = ops.cast(hidden, cell.compute_dtype)
-        if mask is not None:
-            hidden = equations.hold(hidden, first[0], mask)
-        kind = kind_of(cell)
-        if kind is not None:
-            initial = dict(zip(kind.states, reversed(first), strict=True))
-            started_from = equations.before(hidden, first[0])
-            blocks = _blocks(cell, sequences, started_from, training)
-            signals = equations.replay(kind, blocks, hidden, initial, mask)
-            collect.emit(
-                collect.Emission(
-                    owner, own, signals, initial, mask, layer.go_backwards, rows
-                )
-            )
-        sequences = hidden
-
-
-def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
-    """Takes some rows of a batch, spread evenly over it, outside the gradient.
-
-    Spread evenly, the rows are the same where a batch is parted among devices.
-    """
-    if values is None:
-        return None
-    if rows != math.inf:
-        frames = collect.folded()
-        if frames is not None:  # A row is a sample, with all of its frames.
-            shape = ops.shape(values)[1:]
-            values = ops.reshape(values, (-1, frames, *shape))
-        batch = ops.shape(values)[0]
-        known = isinstance(batch, int)
-        number = min(rows, batch) if known else ops.minimum(rows, batch)
-        chosen = ops.arange(number, dtype="int32") * batch // number
-        values = ops.take(values, chosen, axis=0)
-        if frames is not None:
-            values = ops.reshape(values, (-1, *shape))
-    return ops.stop_gradient(values)
-
-
-def _mask_of_steps(mask: Tensor | None) -> Tensor | None:
-    """Brings a mask to `(batch, time)` booleans."""
-    mask = keras.tree.flatten(mask)[0]
-    if mask is None:
-        return None
-    mask = ops.cast(mask, "bool")
-    return mask if len(mask.shape) == 2 else ops.any(mask, axis=-1)
-
-
-def _run_cell(layer, cell, sequences, initial_state, mask, training) -> Tensor:
-    """Runs one cell of a stack on its own, and returns its output at every step."""
-    alone = view(
-        layer,
-        cell=cell,
-        return_sequences=True,
-        go_backwards=False,
-        unroll=False,
-        zero_output_for_mask=False,
-    )
-    _, outputs, _ = _stock_loop(alone, sequences, initial_state, mask, training)
-    return outputs
+def _dropout(layer, what: str, *arguments) -> None:
+    """Lets Keras draw the dropout of a run (`"config"`), or forget it (`"reset"`)."""
+    # Private to Keras. If the methods are renamed, runs in several threads disturb
+    # each other's dropout, as they do in Keras.
+    stock = beneath(GateRecurrence, layer)
+    method = getattr(stock, f"_maybe_{what}_dropout_masks", None)
+    if method is not None:
+        method(*arguments)
 
 
 def named_as_stock(cls):

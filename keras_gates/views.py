@@ -6,7 +6,7 @@ time of a run: the run gets a view, a second object with the same weights.
 
 from typing import Any
 
-import keras
+from keras_gates.cells import is_plain_stack
 
 
 def view(layer, **changes) -> Any:
@@ -36,7 +36,7 @@ def view_of_cell(cell, pick=None) -> Any:
         pick: Applied to the masks of the cell, so that some rows of a batch get the
             dropout that they were given.
     """
-    if plain_stack(cell):
+    if is_plain_stack(cell):
         return view(cell, cells=[view_of_cell(part, pick) for part in cell.cells])
     drawn = [getattr(cell, name, None) for name in _MASKS]
     if None in drawn:
@@ -55,18 +55,6 @@ def view_of_cell(cell, pick=None) -> Any:
 
 
 _MASKS = "get_dropout_mask", "get_recurrent_dropout_mask"
-
-
-def plain_stack(cell) -> bool:
-    """Returns whether a cell is a stack that calls its cells in Keras's way."""
-    stack = keras.layers.StackedRNNCells
-    return isinstance(cell, stack) and not changes(cell, stack, {"call", "__call__"})
-
-
-def changes(cell, stock: type, methods: set[str], known: tuple = ()) -> bool:
-    """Returns whether the class of a cell has its own version of a stock method."""
-    added = set(type(cell).__mro__) - set(stock.__mro__) - set(known)
-    return any(methods & set(vars(cls)) for cls in added)
 
 
 def beneath(gate_class: type, layer) -> Any:

@@ -18,7 +18,7 @@ import pytest
 
 import keras_gates
 from keras_gates import collect
-from keras_gates.recurrence import kind_of
+from keras_gates.cells import kind_of
 from keras_gates.wrappers import GATE_CLASSES
 
 FILES = [

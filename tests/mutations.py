@@ -82,17 +82,17 @@ MUTATIONS = {
         "pass",
     ),
     "initial state forgotten": (
-        "recurrence.py",
+        "replay.py",
         "equations.before(hidden, first[0])",
         "equations.before(hidden, ops.zeros_like(first[0]))",
     ),
     "dropout forgotten": (
-        "recurrence.py",
+        "replay.py",
         "if training and 0.0 < cell.dropout < 1.0:",
         "if False:",
     ),
     "recurrent dropout forgotten": (
-        "recurrence.py",
+        "replay.py",
         "if training and 0.0 < cell.recurrent_dropout < 1.0:",
         "if False:",
     ),
@@ -102,14 +102,14 @@ MUTATIONS = {
         "if False else tensor",
     ),
     "output of every step taken for the state, also where it is zeroed": (
-        "recurrence.py",
-        "            if mask is not None:\n                hidden = ",
-        "            if False:\n                hidden = ",
+        "replay.py",
+        "        if mask is not None:\n            hidden = ",
+        "        if False:\n            hidden = ",
     ),
     "wrong cell of a stack": (
-        "recurrence.py",
-        "            sequences = hidden\n",
-        "            pass\n",
+        "replay.py",
+        "        sequences = hidden\n",
+        "        pass\n",
     ),
     "padded steps counted in training": (
         "accumulate.py",
@@ -137,14 +137,14 @@ MUTATIONS = {
         'ops.flip(ops.arange(columns, dtype="int32")) * plan.bins',
     ),
     "first rows in place of spread ones": (
-        "recurrence.py",
+        "replay.py",
         'ops.arange(number, dtype="int32") * batch // number',
         'ops.arange(number, dtype="int32")',
     ),
     "dropout of other rows": (
-        "recurrence.py",
+        "views.py",
         "name: lambda step, stock=stock: pick(stock(step))",
-        "name: lambda step, stock=stock: pick(ops.flip(stock(step), 0))",
+        "name: lambda step, stock=stock: pick(stock(step)[::-1])",
     ),
     "steps counted into the next": (
         "watch.py",
@@ -154,14 +154,14 @@ MUTATIONS = {
     "fused GRU kernel swallows the gates": (
         "wrappers.py",
         "        if collect.active():\n            raise NotImplementedError\n"
-        "        return super()._call_fused_gru",
-        "        return super()._call_fused_gru",
+        "        return beneath(GateBidirectional, self)._call_fused_gru",
+        "        return beneath(GateBidirectional, self)._call_fused_gru",
     ),
     "fused LSTM kernel swallows the gates": (
         "wrappers.py",
         "        if collect.active():\n            raise NotImplementedError\n"
-        "        return super()._call_fused_lstm",
-        "        return super()._call_fused_lstm",
+        "        return beneath(GateBidirectional, self)._call_fused_lstm",
+        "        return beneath(GateBidirectional, self)._call_fused_lstm",
     ),
     "what is written taken for what is kept": (
         "correspondence.py",

@@ -96,3 +96,33 @@ def test_an_error_inside_the_block_restores(model):
     with pytest.raises(RuntimeError), keras_gates.instrument(model):
         raise RuntimeError
     assert type(model.get_layer("gru")) is layers.GRU
+
+
+def test_of_two_overlapping_blocks_the_last_one_turns_back(model):
+    first, second = keras_gates.instrument(model), keras_gates.instrument(model)
+    with first:
+        second.__enter__()
+    assert isinstance(model.get_layer("gru"), keras_gates.GateGRU)
+    second.__exit__()
+    assert type(model.get_layer("gru")) is layers.GRU
+
+
+def test_one_restore_ends_every_call_of_instrument_that_was_forgotten(model):
+    keras_gates.instrument(model)
+    keras_gates.instrument(model)
+    keras_gates.restore(model)
+    assert type(model.get_layer("gru")) is layers.GRU
+
+
+def test_restore_leaves_a_layer_that_a_run_needs(model, data):
+    class Restoring(layers.Layer):
+        """Does what another thread might do at that moment."""
+
+        def call(self, x):
+            keras_gates.restore(model)
+            return x
+
+    inputs = keras.Input((5, 2))
+    whole = keras.Model(inputs, model(Restoring()(inputs)))
+    assert "sequential/gru" in str(keras_gates.capture(whole, data[0]).groups)
+    assert type(model.get_layer("gru")) is layers.GRU

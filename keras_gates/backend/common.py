@@ -98,9 +98,9 @@ class RandomNumbers:
         return contextlib.nullcontext()
 
 
-def layout(variable):
-    """Returns how a variable is spread over devices, as Keras's `layout` takes it."""
-    return None
+def placing(model, variable) -> dict:
+    """Returns the arguments that place a new variable where a model's one is."""
+    return {}
 
 
 def copy_values(model, variables: list, copies: list) -> None:

@@ -28,14 +28,23 @@ PATIENCE = 10.0
 """For how many seconds a copy waits for a thread that has the variables."""
 
 
-def layout(variable):
-    """Returns how a variable is spread over devices, as Keras's `layout` takes it."""
-    # Without a distribution, Keras takes none.
-    return variable.value.sharding if keras.distribution.distribution() else None
+def placing(model, variable) -> dict:
+    """Returns the arguments that place a new variable where a model's one is."""
+    if keras.distribution.distribution() is None:
+        return {}
+    return {"layout": _read(model, lambda: variable.value.sharding)}
 
 
 def copy_values(model, variables: list, copies: list) -> None:
-    """Gives the copies of a model's variables the values that they have now.
+    """Gives the copies of a model's variables the values that they have now."""
+    # Copied on the device: Keras's steps use up what they are given.
+    values = _read(model, lambda: [jnp.copy(variable.value) for variable in variables])
+    for copy, value in zip(copies, values, strict=True):
+        copy.assign(value)
+
+
+def _read(model, function):
+    """Returns what a function reads of a model's variables.
 
     While Keras runs `fit` or `predict` on JAX, a model has no values: they are in the
     compiled step, which uses them up. Then this waits for the thread that runs it.
@@ -43,20 +52,17 @@ def copy_values(model, variables: list, copies: list) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            # Copied on the device: Keras's steps use up what they are given.
-            values = [jnp.copy(variable.value) for variable in variables]
-            break
-        except (RuntimeError, TypeError) as error:  # Deleted, or none.
+            return function()
+        except (RuntimeError, TypeError, ValueError) as error:  # Used up, or none.
             if time.monotonic() > end:
                 raise RuntimeError(
-                    f"The variables of the model '{model.name}' are in use: another "
-                    "thread trains or runs it, and on JAX, Keras takes them from the "
-                    "model meanwhile. Capture when it has ended, or train with a "
-                    "`GateRecorder`, which reads a `probe` in between."
+                    f"The model '{model.name}' trains or runs at this moment, and on "
+                    "JAX, Keras takes the variables from a model meanwhile. Capture it "
+                    "when that has ended. During training, give a `probe` to a "
+                    "`GateRecorder`; or in a callback of your own, capture "
+                    "`self.model`, which brings the variables back."
                 ) from error
             time.sleep(0.001)
-    for copy, value in zip(copies, values, strict=True):
-        copy.assign(value)
 
 
 def opened(number: int):

@@ -7,8 +7,8 @@ from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     Switch,
     copy_values,
-    layout,
     new_number,
+    placing,
     ragged,
     read,
     reset,
@@ -93,10 +93,10 @@ class RandomNumbers:
 
 
 class _Drawing(TorchFunctionMode):
-    """Draws the dropout of this thread from generators of its own.
+    """Lets this thread draw from generators of its own, not from PyTorch's.
 
-    Keras draws from PyTorch's generator for every `dropout` without a seed, and for
-    recurrent layers even in inference; for all else it has generators of its own.
+    Keras draws from PyTorch's for every `dropout` without a seed, and for recurrent
+    layers even in inference; so may a layer of the user's.
     """
 
     def __init__(self, generators):
@@ -104,26 +104,49 @@ class _Drawing(TorchFunctionMode):
         self._generators = generators
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is not torch.nn.functional.dropout:
-            return function(*args, **kwargs)
-        return self._dropout(*args, **kwargs)
+        kwargs = dict(kwargs or {})
+        if function is torch.nn.functional.dropout:
+            return self._dropout(*args, **kwargs)
+        draws = getattr(function, "__name__", "") in _DRAWING
+        if draws and kwargs.get("generator") is None:
+            tensors = [one for one in args if isinstance(one, torch.Tensor)]
+            where = tensors[0].device if tensors else kwargs.get("device")
+            device = torch.device(where or torch.get_default_device())
+            if device.type != "meta":
+                kwargs["generator"] = self._generator(device)
+        return function(*args, **kwargs)
 
     def _dropout(self, values, p=0.5, training=True, inplace=False):
+        # It takes no generator.
         if not training or p in (0.0, 1.0) or values.device.type == "meta":
-            return torch.nn.functional.dropout(values, p, training)
-        kept = torch.empty_like(values)
-        kept.bernoulli_(1 - p, generator=self._generator(values.device))
+            return torch.nn.functional.dropout(values, p, training, inplace)
+        generator = self._generator(values.device)
+        kept = torch.empty_like(values).bernoulli_(1 - p, generator=generator)
         return values * kept.div_(1 - p)
 
     def _generator(self, device):
         if device not in self._generators:
-            generator = torch.Generator(device)
             on_cpu = device.type == "cpu"
-            module = torch if on_cpu else torch.get_device_module(device)
-            generator.set_state(module.get_rng_state(*([] if on_cpu else [device])))
-            self._generators[device] = generator
+            state = (
+                torch.get_rng_state()
+                if on_cpu
+                else torch.get_device_module(device).get_rng_state(device)
+            )
+            self._generators[device] = torch.Generator(device).set_state(state)
         return self._generators[device]
+
+
+_DRAWING = {
+    *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"),
+    *("poisson", "bernoulli_", "uniform_", "normal_", "exponential_", "random_"),
+    *("log_normal_", "cauchy_", "geometric_"),
+    *(
+        name
+        for name in ("rand_like", "randn_like", "randint_like")
+        if "generator" in getattr(torch, name).__doc__  # Not in older versions.
+    ),
+}
+"""The names of PyTorch's functions that take a generator."""
 
 
 def replicas(model) -> int:
