@@ -187,7 +187,6 @@ class _Program(keras.Model):
         self._paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
         self._chosen = chosen
         self._training = training
-        self._number = backend.new_number()
         self._missed: set[str] = set()
         self._uncompiled = self._ran = False
         self.built = True
@@ -224,8 +223,7 @@ class _Program(keras.Model):
             return self.predict_on_batch(batch)
 
     def call(self, inputs):
-        collector = Collector(self._places)
-        with backend.opened(self._number), collector.active():
+        with backend.opened(), Collector(self._places).active() as collector:
             self.model(inputs, training=self._training)
         self._missed |= {
             self._paths[id(layer), id(cell)] for layer, cell in collector.missed

@@ -1,6 +1,7 @@
 """JAX, whose training step takes every variable and returns it."""
 
 import contextlib
+import itertools
 
 import jax
 import keras
@@ -8,7 +9,6 @@ import keras
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     gather,
-    new_number,
     outside_gradient,
     random_state_kept,
     read,
@@ -19,16 +19,23 @@ from keras_gates.backend.common import (  # noqa: F401
     writes,
 )
 
+_numbers = itertools.count()
 
-def opened(number: int):
+
+@contextlib.contextmanager
+def opened():
     """Lets functions that were compiled earlier be traced anew."""
     # JAX keeps the traces of a function apart by the metadata of its operations, which
-    # change nothing that is computed.
-    try:
+    # change nothing that is computed. What runs step by step would have to be compiled
+    # anew, operation by operation.
+    if trace() is not None:
         from jax.experimental import xla_metadata
-    except ImportError:  # before JAX 0.4.36
-        return contextlib.nullcontext()
-    return xla_metadata.set_xla_metadata(keras_gates=str(number))
+
+        metadata = xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers)))
+        with metadata:
+            yield
+    else:
+        yield
 
 
 def uncompiled():

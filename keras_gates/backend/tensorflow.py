@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras_gates.backend.common import (  # noqa: F401
     Switch,
     gather,
-    new_number,
     outside_gradient,
     random_state_kept,
     run_step,
@@ -25,7 +24,7 @@ _anew = threading.local()
 
 
 @contextlib.contextmanager
-def opened(number: int):
+def opened():
     """Lets each `tf.function` run its Python code, or be traced anew in a graph."""
     if tf.executing_eagerly():
         with uncompiled():

@@ -5,7 +5,6 @@ import torch
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     Switch,
-    new_number,
     read,
     reset,
     scope,
@@ -18,9 +17,7 @@ def uncompiled():
     return _eagerly.on()
 
 
-def opened(number: int):
-    """Opens a context in which nothing that `torch.compile` made is run."""
-    return uncompiled()
+opened = uncompiled
 
 
 def trace():
