@@ -220,12 +220,11 @@ class _Program(keras.Model):
         super().__init__(autocast=False, name="keras_gates")
         self.copies = Copies(model)
         self._variables = self.copies.variables
-        number = backend.new_number()
         self._missed: set[str] = set()
         self._uncompiled = self._ran = False
         # In a function, where Keras does not find the model: it would write on it.
         self._signals = functools.partial(
-            _signals, model, nodes, chosen, training, number, self._missed
+            _signals, model, nodes, chosen, training, self._missed
         )
         self.run_eagerly = bool(getattr(model, "run_eagerly", False))
         self.built = True
@@ -271,7 +270,6 @@ def _signals(
     nodes: list[Node],
     chosen: set[str],
     training,
-    number: int,
     missed: set[str],
     inputs,
 ) -> dict:
@@ -281,7 +279,7 @@ def _signals(
     """
     paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
     collector = Collector([(node.layer, node.cell) for node in nodes])
-    with backend.opened(number), collector.active():
+    with backend.opened(), collector.active():
         model(inputs, training=training)
     missed.update(paths[id(layer), id(cell)] for layer, cell in collector.missed)
     results = {}

@@ -392,8 +392,7 @@ class GateRecorder(keras.callbacks.Callback):
             yield
         else:
             watcher.due = False
-            number = backend.new_number()
-            with watcher.looking(), backend.opened(number), watcher.step_begun():
+            with watcher.looking(), backend.opened(), watcher.step_begun():
                 yield
             watcher.report()
         self.on_train_batch_end(batch)

@@ -233,7 +233,7 @@ class WatchedStep:
 
 def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
     """Lets Keras compile the training step once more, with watchers in it."""
-    stock, number = model.train_step, backend.new_number()
+    stock = model.train_step
     for watcher in watchers:
         watcher.begin_anew()
 
@@ -242,7 +242,7 @@ def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
     def train_step(*arguments):
         with contextlib.ExitStack() as stack:
             stack.enter_context(_looking(watchers))
-            stack.enter_context(backend.opened(number))
+            stack.enter_context(backend.opened())
             for watcher in watchers:
                 stack.enter_context(watcher.step_begun())
             return stock(*arguments)

@@ -130,10 +130,13 @@ def test_statistics_are_right_or_a_sentence_says_that_they_are_not(where, before
     few = keras_gates.GateRecorder(samples_per_batch=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        watching = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda *_: model.predict(data[0], verbose=0)
-        )
-        fit(model, data, every, watching, few, epochs=2, validation_data=data)
+        others, more = [], {}
+        if BACKEND != "jax":  # There, such a function keeps the weights it began with.
+            predicting = keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda *_: model.predict(data[0], verbose=0)
+            )
+            others, more = [predicting], {"validation_data": data}
+        fit(model, data, every, few, *others, epochs=2, **more)
         said = [str(w.message) for w in caught if SENTENCE in str(w.message)]
     if where in BY_A_SENTENCE:
         assert len(said) == 2  # Each recorder, once.
@@ -286,23 +289,22 @@ def test_control_flow_of_keras_around_a_layer(how, data):
         def call(self, x):
             return self.head(around(x, self.r, how))
 
-    if (how, BACKEND) in (("loop", "jax"), ("map", "tensorflow")):
-        pytest.skip("It cannot be trained, with or without a recorder.")
-    recorder = keras_gates.GateRecorder(samples_per_batch="all")
     model = build(Flow())
-    said = said_in(fit, model, data, recorder)
-    wrong = [one for one in said if SENTENCE in one]
-    if wrong:
-        assert BACKEND == "jax" or how == "map"
-        assert (recorder.statistics["r/count"] == 0).all()
+    # These two cannot be trained, with or without a recorder.
+    if (how, BACKEND) not in (("loop", "jax"), ("map", "tensorflow")):
+        recorder = keras_gates.GateRecorder(samples_per_batch="all")
+        said = said_in(fit, model, data, recorder)
+        wrong = [one for one in said if SENTENCE in one]
+        assert bool(wrong) == (BACKEND == "jax" or how == "map")
+        if wrong:
+            assert (recorder.statistics["r/count"] == 0).all()
+        else:
+            assert_right(recorder, data)
+    if how == "map":
+        with pytest.raises(ValueError, match="cannot be read"):
+            keras_gates.capture(model, data[0])
     else:
-        assert BACKEND != "jax"
-        assert_right(recorder, data)
-    try:
         gates = keras_gates.capture(model, data[0])["r/forget"]
-    except ValueError as error:
-        assert how == "map" and "cannot be read" in str(error)
-    else:
         np.testing.assert_allclose(gates, expected(data)["forget"], atol=1e-6)
 
 
@@ -376,7 +378,7 @@ def watchers_of(model):
 
 def test_recorders_of_dead_fits_are_let_go(data, tmp_path):
     model, recorders = build(Inside()), []
-    for number in range(6):
+    for number in range(3):
         pair = [
             keras_gates.GateRecorder(
                 data[0][:2], samples_per_batch="all", store=tmp_path / f"{number}.zarr"

@@ -1,7 +1,6 @@
 """What holds where a backend needs nothing special."""
 
 import contextlib
-import itertools
 import threading
 
 import numpy as np
@@ -11,19 +10,12 @@ KEEPS_OUTPUTS = True
 """Whether a training step costs the same if a loop returns the output of every step."""
 
 
-new_number = itertools.count().__next__
-"""Returns a number that was not returned before."""
-
-
-def opened(number: int):
+def opened():
     """Opens a context in which no function that was compiled earlier is run as it was.
 
     Functions that the backend compiles on their own (`tf.function`, `jax.jit`,
     `torch.compile`) run their Python code within the context, step by step where the
     caller runs so, else to be compiled anew, apart from what they were.
-
-    Args:
-        number: What was compiled in this context under the same number may run again.
     """
     return contextlib.nullcontext()
 

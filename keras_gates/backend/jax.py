@@ -1,6 +1,7 @@
 """JAX, whose training step takes every variable and returns it."""
 
 import contextlib
+import itertools
 import time
 
 import jax
@@ -13,7 +14,6 @@ from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     RandomNumbers,
     gather,
-    new_number,
     outside_gradient,
     ragged,
     read,
@@ -65,15 +65,23 @@ def _read(model, function):
             time.sleep(0.001)
 
 
-def opened(number: int):
+_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def opened():
     """Lets functions that were compiled earlier be traced anew."""
     # JAX keeps the traces of a function apart by the metadata of its operations, which
-    # change nothing that is computed.
-    try:
+    # change nothing that is computed. What runs step by step would have to be compiled
+    # anew, operation by operation.
+    if trace() is not None:
         from jax.experimental import xla_metadata
-    except ImportError:  # before JAX 0.4.36
-        return contextlib.nullcontext()
-    return xla_metadata.set_xla_metadata(keras_gates=str(number))
+
+        metadata = xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers)))
+        with metadata:
+            yield
+    else:
+        yield
 
 
 def uncompiled():

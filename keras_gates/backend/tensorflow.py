@@ -12,7 +12,6 @@ from keras_gates.backend.common import (  # noqa: F401
     Switch,
     copy_values,
     gather,
-    new_number,
     outside_gradient,
     placing,
     run_step,
@@ -28,7 +27,7 @@ _anew = threading.local()
 
 
 @contextlib.contextmanager
-def opened(number: int):
+def opened():
     """Lets each `tf.function` run its Python code, or be traced anew in a graph."""
     if tf.executing_eagerly():
         with uncompiled():

@@ -7,7 +7,6 @@ from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     Switch,
     copy_values,
-    new_number,
     placing,
     ragged,
     read,
@@ -23,9 +22,7 @@ def uncompiled():
     return _eagerly.on()
 
 
-def opened(number: int):
-    """Opens a context in which nothing that `torch.compile` made is run."""
-    return uncompiled()
+opened = uncompiled
 
 
 def trace():
