@@ -15,7 +15,6 @@ import pytest
 import store_writer
 import xarray
 from keras import layers
-from test_capture import sequential
 
 import keras_gates
 from keras_gates.record import Record
