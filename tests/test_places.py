@@ -77,7 +77,7 @@ def refused(path, error, sentence, mode="a"):
 @pytest.mark.parametrize("mode", ["w-", "a", "w"])
 def test_killed_while_it_is_made_a_store_is_never_refused_after(mode, tmp_path):
     killer = pathlib.Path(__file__).with_name("store_killer.py")
-    arguments = [tmp_path / "here", mode, "29", "3"]
+    arguments = [tmp_path / "here", mode, "41", "3"]
     done = subprocess.run(
         [sys.executable, killer, *map(str, arguments)], capture_output=True, text=True
     )
