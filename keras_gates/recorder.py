@@ -28,7 +28,7 @@ from keras_gates.checks import (
 from keras_gates.events import Events
 from keras_gates.nodes import Node, require_call, require_model, select
 from keras_gates.places import local_path
-from keras_gates.record import Records
+from keras_gates.records import Records
 from keras_gates.tree import recurrent, tree_attributes
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_gates import names, places
+from keras_gates import contents, metadata, names, places
 from keras_gates import vocabulary as v
 from keras_gates.places import METADATA
 from keras_gates.tree import grow, recurrent
@@ -23,10 +23,6 @@ from keras_gates.tree import grow, recurrent
 if TYPE_CHECKING:
     import xarray
 
-CHUNK = 2**18
-"""Bytes of a chunk of a small array: few enough to be written again at each step."""
-OLDER = (1,)
-"""Older values of the attribute `format` that are continued, without labels `step`."""
 GROUPS = ("statistics", "traces")
 """What a recorder writes."""
 KEYS = "keys"
@@ -116,18 +112,18 @@ class Store:
         self.path = places.settle(Path(path))
         self._arrays: dict[str, Any] = {}
         self._lock = places.lock(self.path)
-        self._opened = places.Opened()
+        self._opened = contents.Opened()
         try:
-            self._shown = _load(self.path)
-            begun = bool(self._shown and _nodes(self._shown))
+            self._shown = metadata.load(self.path)
+            begun = bool(self._shown and metadata.nodes(self._shown))
             if begun and mode == "a":
-                _check_same(self.path, self._shown["attributes"], attributes)
+                metadata.check_same(self.path, self._shown["attributes"], attributes)
             leftover = self._survey(begun, mode)
             self._opened.make(self.path, room)
             if not begun or mode != "a":
                 # In one step, so that there is no moment without a store.
-                self._write(_empty(attributes))
-            places.remove(self.path, leftover)
+                self._write(metadata.empty(attributes))
+            contents.remove(self.path, leftover)
             self._cut_off_unfinished()
         except BaseException:
             self.close()
@@ -142,9 +138,9 @@ class Store:
         """Returns the groups that are to be removed, after a look at what is there."""
         if not self.path.exists():
             return []
-        keys = set(_nodes(self._shown)) if self._shown else set()
+        keys = set(metadata.nodes(self._shown)) if self._shown else set()
         groups = GROUPS if self._shown else ()
-        foreign = places.survey(self.path, keys, groups)
+        foreign = contents.survey(self.path, keys, groups)
         if mode == "w-" and (begun or foreign):
             raise FileExistsError(
                 f"`store` must be a new path; '{self.path}' exists already. Choose "
@@ -197,7 +193,9 @@ class Store:
     def cut(self, group: str, dim: str, length: int) -> None:
         """Drops what lies behind a length along a dimension."""
         along = [
-            key for key, entry in self._entries(group).items() if dim in _dims(entry)
+            key
+            for key, entry in self._entries(group).items()
+            if dim in metadata.dims(entry)
         ]
         self._show(dict.fromkeys(along, length))
         self._cut_off_unfinished()
@@ -222,16 +220,16 @@ class Store:
                 self.path,
                 group="/".join(filter(None, (group, keys[path]))),
                 mode="a",
-                encoding=_encoding(dataset, dim),
+                encoding=metadata.encoding(dataset, dim),
                 consolidated=False,
             )
         self._opened.check()
         self._consolidate()
-        self._shown = _load(self.path)
+        self._shown = metadata.load(self.path)
 
     def _keys(self, group: str) -> dict[str, str]:
         """Returns the keys of the layers that have another one than their path."""
-        entry = _nodes(self._shown)[group] if group else self._shown
+        entry = metadata.nodes(self._shown)[group] if group else self._shown
         return entry["attributes"].get(KEYS, {})
 
     def _consolidate(self) -> None:
@@ -251,7 +249,7 @@ class Store:
         prefix = f"{group}/" if group else ""
         return {
             key: entry
-            for key, entry in _nodes(self._shown).items()
+            for key, entry in metadata.nodes(self._shown).items()
             if key.startswith(prefix) and entry["node_type"] == "array"
         }
 
@@ -274,102 +272,19 @@ class Store:
         """Shows arrays at new lengths, all in one step of the file system."""
         shown = copy.deepcopy(self._shown)
         for key, length in lengths.items():
-            _nodes(shown)[key]["shape"][0] = length
+            metadata.nodes(shown)[key]["shape"][0] = length
         self._write(shown)
 
-    def _write(self, metadata: dict) -> None:
+    def _write(self, shown: dict) -> None:
         """Puts new metadata in the place of the old ones."""
-        file = places.new_file(self.path)
+        file = contents.new_file(self.path)
         try:
             with file:
-                file.write(json.dumps(metadata).encode())
+                file.write(json.dumps(shown).encode())
             self._opened.check()
             os.replace(file.name, self.path / METADATA)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(file.name)
             raise
-        self._shown = metadata
-
-
-def _empty(attributes: dict) -> dict:
-    """Returns the metadata of a store without a tree."""
-    shown = {"kind": "inline", "must_understand": False, "metadata": {}}
-    return {
-        "attributes": json.loads(json.dumps(attributes)),
-        "zarr_format": 3,
-        "consolidated_metadata": shown,
-        "node_type": "group",
-    }
-
-
-def _nodes(metadata: dict) -> dict[str, dict]:
-    return metadata["consolidated_metadata"]["metadata"]
-
-
-def _dims(entry: dict) -> tuple[str, ...]:
-    return tuple(entry.get("dimension_names") or ())
-
-
-def _load(path: Path) -> dict | None:
-    """Reads the metadata of a store, and checks that it is one of ours.
-
-    Returns:
-        The metadata, or `None` where there is nothing, or nothing complete.
-    """
-    file = path / METADATA
-    if not os.path.lexists(file):
-        if os.path.lexists(path) and not path.is_dir():
-            raise places.no_store(path)
-        return None
-    try:
-        metadata = json.loads(file.read_text())
-        metadata["attributes"]["keras_gates"]
-        if not metadata.get("consolidated_metadata") and len(os.listdir(path)) == 1:
-            return None  # Killed while it was made, by an older version.
-        keys = list(_nodes(metadata))
-    except (ValueError, KeyError, TypeError, IsADirectoryError, FileNotFoundError):
-        raise places.no_store(path) from None
-    for key in keys:
-        if key.startswith("/") or {"", ".", ".."} & set(key.split("/")):
-            raise ValueError(
-                f"The store '{path}' names {key!r}, which lies outside of it. It was "
-                "not written by keras_gates; do not trust it."
-            )
-    return metadata
-
-
-def _check_same(path: Path, found: dict, wanted: dict) -> None:
-    """Refuses to go on with a store that holds something else."""
-    for name, value in json.loads(json.dumps(wanted)).items():
-        # Versions of the package share a format, unless `format` says otherwise.
-        older = name == "format" and found.get(name) in OLDER
-        if name != "keras_gates" and found.get(name) != value and not older:
-            raise ValueError(
-                f"The store '{path}' cannot be continued: its {name} is "
-                f"{found.get(name)!r}, and now it would be {value!r}. Choose another "
-                "path, or begin it anew."
-            )
-
-
-def _encoding(dataset: "xarray.Dataset", dim: str) -> dict:
-    """Lays out the arrays of a first tree, so that appending rewrites little."""
-
-    def chunks(variable):
-        if dim not in variable.dims:
-            return variable.shape
-        # Large entries have a chunk of their own; small ones share one.
-        entries = max(1, min(1024, CHUNK // max(1, variable[:1].nbytes)))
-        if variable.shape[0] > 1:
-            entries = variable.shape[0]
-        return (entries, *variable.shape[1:])
-
-    encoding = {
-        name: {"chunks": chunks(variable)}
-        for name, variable in dataset.variables.items()
-    }
-    if v.MASK in encoding:
-        # A chunk that is missing must not read as steps that are rightly masked: with
-        # signals that read as NaN, nothing would be missed.
-        encoding[v.MASK]["fill_value"] = True
-    return encoding
+        self._shown = shown

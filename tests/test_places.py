@@ -19,7 +19,8 @@ from test_capture import sequential
 
 import keras_gates
 from keras_gates import names, places
-from keras_gates.record import Record, Records
+from keras_gates.record import Record
+from keras_gates.records import Records
 from keras_gates.store import Store
 
 once = pytest.mark.once
@@ -76,7 +77,7 @@ def refused(path, error, sentence, mode="a"):
 @pytest.mark.parametrize("mode", ["w-", "a", "w"])
 def test_killed_while_it_is_made_a_store_is_never_refused_after(mode, tmp_path):
     killer = pathlib.Path(__file__).with_name("store_killer.py")
-    arguments = [tmp_path / "here", mode, "29", "3"]
+    arguments = [tmp_path / "here", mode, "41", "3"]
     done = subprocess.run(
         [sys.executable, killer, *map(str, arguments)], capture_output=True, text=True
     )
@@ -480,10 +481,9 @@ def test_ordinary_names_are_their_own_keys():
 
 @once
 def test_no_two_paths_have_one_key():
-    parts = ["a", "A", "a~2", "a.", "a%2E", "", ".", "..", "é", "e\u0301", "zarr.json"]
+    parts = ["a", "A", "a~2", "a.", "a%2E", ".", "..", "é", "e\u0301", "zarr.json"]
     parts += ["NUL", "nul.txt", "x" * 201, "x" * 202, "x" * 200, "forget", "Forget"]
     paths = [*parts, *(f"{one}/{two}" for one in parts for two in parts)]
-    paths = [path for path in dict.fromkeys(paths) if path]
     keys = names.keys({path: ["forget"] for path in paths})
     folded = {names._fold(key) for key in keys.values()}
     assert len(folded) == len(paths)
@@ -497,7 +497,6 @@ def test_no_two_paths_have_one_key():
         assert not above or names._fold(last) != "forget"
 
 
-@once
 @pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="PyTorch refuses such a name itself."
 )

@@ -536,7 +536,7 @@ def stuck(bias):
 def test_a_stuck_gate_is_told_once_it_has_been_so_for_long(bias, what, data):
     recorder, said, epochs = alarmed(stuck(bias), data, alarms="warn", alarm_after=2)
     assert epochs == 5
-    assert said == [f"'r': `forget` is {what} in unit 1, since epoch 1 (step 0)."]
+    assert said == [f"'r': `forget` is {what} in unit 1, since epoch 1 (step 1)."]
     (alarm,) = recorder.alarms
     assert alarm == ("r", "forget", what, (1,), 0, 1)
 
@@ -552,7 +552,7 @@ def test_dead_units_are_told(data):
     model.layers[0].set_weights([w * 0 for w in model.layers[0].get_weights()])
     _, said, _ = alarmed(model, data, alarms="warn", alarm_after=1)
     assert said == [
-        "'r': `hidden` is dead in units 0, 1, 2, 3, since epoch 1 (step 0)."
+        "'r': `hidden` is dead in units 0, 1, 2, 3, since epoch 1 (step 1)."
     ]
 
 
@@ -578,7 +578,7 @@ def test_nan_is_told_at_once(data):
     model.layers[0].set_weights(weights)
     recorder, said, _ = alarmed(model, data, alarms="stop")
     (of_forget,) = (a for a in recorder.alarms if a.signal == "forget")
-    assert (of_forget.what, of_forget.step, of_forget.epoch) == ("NaN", 0, 1)
+    assert (of_forget.what, of_forget.step, of_forget.epoch) == ("NaN", 1, 1)
     assert 2 in of_forget.units and len(said) == len(SIGNALS)
     assert recorder.statistics["r"].sizes["step"] == 1
     # At the first time step the other units were still sound; a NaN is in no bin.

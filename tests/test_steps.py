@@ -10,7 +10,8 @@ from test_capture import sequential
 
 import keras_gates
 from keras_gates.alarms import Alarms
-from keras_gates.record import Record, Records
+from keras_gates.record import Record
+from keras_gates.records import Records
 from keras_gates.store import Store
 
 pytestmark = pytest.mark.once
