@@ -10,7 +10,7 @@ import numpy as np
 from keras_gates import canvas
 from keras_gates import vocabulary as v
 from keras_gates.checks import one_of, positions, real_numbers
-from keras_gates.layerwise import name_of, needed, one_layer, one_sample
+from keras_gates.layerwise import PICTURE, name_of, needed, one_layer, one_sample
 
 if TYPE_CHECKING:
     import xarray
@@ -193,7 +193,7 @@ def trajectories(
         >>> figure.axes[1].lines[0].get_ydata()
         array([0.5, 0.4])
     """
-    layer = one_layer(layer, "layer")
+    layer = one_layer(layer, "layer", dims=PICTURE)
     figure = canvas.figure_of(figure)
     one_of("signal", signal, v.SIGNALS)
     needed(layer, "layer", (signal,))

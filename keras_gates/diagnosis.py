@@ -140,7 +140,7 @@ def diagnose(
     )
     found: list[Symptom] = []
     names = []
-    for path, layer in layers_of(gates, v.SIGNALS).items():
+    for path, layer in layers_of(gates, v.SIGNALS, (v.UNIT,)).items():
         name = called(path, layer)
         if layer.sizes.get(v.STEP, 1) > 1:
             raise ValueError(

@@ -95,7 +95,7 @@ def find_units(
 
     permutations = whole_number("permutations", permutations, at_least=1)
     seed = seed_of("seed", seed)
-    layers = layers_of(as_tree(gates), v.SIGNALS)
+    layers = layers_of(as_tree(gates), v.SIGNALS, (v.UNIT,))
     for layer in layers.values():
         one_moment(layer, "gates")
     known = [

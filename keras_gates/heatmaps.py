@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.layerwise import name_of, one_layer, one_sample
+from keras_gates.layerwise import PICTURE, name_of, one_layer, one_sample
 
 if TYPE_CHECKING:
     import xarray
@@ -77,7 +77,7 @@ def gates(
         'update gate (1 keeps the old state)'
     """
     figure = canvas.figure_of(figure)
-    picture = one_sample(one_layer(node, "node"), sample, signals)
+    picture = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
     left = [name for name in picture.data_vars if name in v.GATES]
     right = [name for name in picture.data_vars if name not in v.GATES]
     columns = [names for names in (left, right) if names]
@@ -134,8 +134,8 @@ def pair(
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
     figure = canvas.figure_of(figure)
-    left = one_sample(one_layer(lstm, "lstm", (v.LSTM.name,)), sample)
-    right = one_sample(one_layer(gru, "gru", (v.GRU.name,)), sample)
+    left = one_sample(one_layer(lstm, "lstm", (v.LSTM.name,), dims=PICTURE), sample)
+    right = one_sample(one_layer(gru, "gru", (v.GRU.name,), dims=PICTURE), sample)
     if left.sizes[v.TIME] != right.sizes[v.TIME]:
         raise ValueError(
             f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "

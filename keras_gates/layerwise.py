@@ -18,6 +18,10 @@ BLOCK_BYTES = 2**26
 """How much of data that may lie on disk is read at a time."""
 
 
+PICTURE = (SAMPLE, TIME, UNIT)
+"""The dimensions of what is drawn sample by sample."""
+
+
 def reduced(signal: xarray.DataArray) -> list[str]:
     """Returns the dimensions that a measure takes together: all but step and unit."""
     return [dim for dim in signal.dims if dim not in (STEP, UNIT)]
@@ -37,7 +41,9 @@ def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> An
     )
 
 
-def of_each_layer(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any:
+def of_each_layer(
+    gates: Any, wanted: tuple[str, ...], measure: Callable, dims: Sequence[str] = ()
+) -> Any:
     """Applies a measure to the wanted signals of each layer together.
 
     Args:
@@ -45,13 +51,14 @@ def of_each_layer(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any
         wanted: Names of signals. Layers without any are left out.
         measure: Takes a dataset of those that are there and returns a mapping from
             names to arrays.
+        dims: The dimensions that the signals must have.
     """
     import xarray
 
     tree = as_tree(gates)
     measured = {
         path: xarray.Dataset(measure(layer), attrs=layer.attrs)
-        for path, layer in layers_of(tree, wanted).items()
+        for path, layer in layers_of(tree, wanted, dims).items()
     }
     result = grow(measured, tree.attrs)
     return result.to_dataset() if isinstance(gates, xarray.Dataset) else result
@@ -71,11 +78,19 @@ def as_tree(gates: Any) -> xarray.DataTree:
     return gates
 
 
-def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
-    """Returns path and wanted signals of every layer that has one, as a dataset."""
+def layers_of(
+    tree: xarray.DataTree, wanted: tuple[str, ...], dims: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Returns path and wanted signals of every layer that has one, as a dataset.
+
+    Args:
+        tree: The tree, given as `gates`.
+        wanted: Names of signals.
+        dims: The dimensions that they must have.
+    """
     layers = {}
     for node in depth_first(tree):
-        kind = KINDS.get(node.attrs.get("kind"))
+        kind = KINDS.get(str(node.attrs.get("kind")))
         # A store lists its signals in the order of the file system.
         order = kind.signals if kind else SIGNALS
         names = [name for name in order if name in wanted and name in node.data_vars]
@@ -83,7 +98,7 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
             path = "/" if node is tree else node.relative_to(tree)
             layers[path] = node.to_dataset()[names]
             for signal in layers[path].values():
-                real_signal(signal, "gates")
+                real_signal(signal, "gates", dims)
     if not layers:
         have = [repr(name) for node in depth_first(tree) for name in node.data_vars]
         if "'histogram'" in have:
@@ -99,12 +114,32 @@ def layers_of(tree: xarray.DataTree, wanted: tuple[str, ...]) -> dict[str, Any]:
     return layers
 
 
-def real_signal(signal: xarray.DataArray, argument: str) -> None:
-    """Raises an error unless a signal holds real numbers."""
+def real_signal(
+    signal: xarray.DataArray, argument: str, dims: Sequence[str] = ()
+) -> None:
+    """Raises an error unless a signal holds real numbers, and some of them.
+
+    Args:
+        signal: The signal.
+        argument: The name of the argument that it was given as, or is a part of.
+        dims: The dimensions that it must have, whatever others there are.
+    """
+    name = repr(signal.name or "the array")
     if signal.dtype.kind not in "biuf":
         raise TypeError(
-            f"`{argument}` must hold real numbers; "
-            f"{signal.name or 'the array'!r} is of {signal.dtype}."
+            f"`{argument}` must hold real numbers; {name} is of {signal.dtype}."
+        )
+    missing = [dim for dim in dims if dim not in signal.dims]
+    if missing:
+        raise ValueError(
+            f"`{argument}` must have the dimensions {', '.join(dims)}; {name} has "
+            f"{signal.dims}. To choose one place of a dimension and keep it, pass a "
+            f"list: `.isel({missing[0]}=[0])`."
+        )
+    empty = [str(dim) for dim, size in signal.sizes.items() if not size]
+    if empty:
+        raise ValueError(
+            f"`{argument}` must hold at least one value; {name} has no {empty[0]}."
         )
 
 
@@ -118,6 +153,7 @@ def one_layer(
     argument: str,
     kinds: tuple[str, ...] = tuple(KINDS),
     *,
+    dims: Sequence[str] = (),
     of_signals: bool = True,
 ) -> xarray.Dataset:
     """Returns the dataset of one layer, or says what was given instead.
@@ -126,6 +162,7 @@ def one_layer(
         node: A DataTree node or a Dataset.
         argument: The name of the argument it was given as.
         kinds: The kinds of layers that are wanted.
+        dims: The dimensions that its signals must have.
         of_signals: Whether it must hold signals, and not the statistics of training.
     """
     import xarray
@@ -154,7 +191,7 @@ def one_layer(
             "layer of what `capture` returns, or of a recorder's `traces`."
         )
     for signal in signals:
-        real_signal(signal, argument)
+        real_signal(signal, argument, dims)
     return node
 
 
@@ -195,7 +232,7 @@ def one_sample(
         signals: The names of the signals. Default: every one that is there.
     """
     layer = layer[_chosen(layer, signals)]
-    wanted, dims = (SAMPLE, TIME, UNIT), tuple(layer.sizes)
+    wanted, dims = PICTURE, tuple(layer.sizes)
     if set(dims) != set(wanted):
         others = [dim for dim in dims if dim not in wanted]
         raise ValueError(

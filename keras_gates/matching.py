@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.checks import kind_of, one_of, position, positions, whole_number
-from keras_gates.layerwise import blocks, in_order, needed
+from keras_gates.layerwise import blocks, in_order, needed, real_signal
 from keras_gates.tree import recurrent
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
         below = ", ".join(repr(f"{layer}/{name}") for name in gates[layer].children)
         raise ValueError(f"`layer` must be a layer; '{layer}' holds {below}.")
     needed(dataset, "gates", (signal,))
+    real_signal(dataset[signal], "gates", (v.SAMPLE, v.TIME, v.UNIT))
     if v.FRAME in dataset.dims:
         raise ValueError(
             f"'{layer}' has frames. Choose one with `gates.isel(frame=0)`."

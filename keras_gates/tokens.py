@@ -12,7 +12,7 @@ import numpy as np
 from keras_gates import canvas
 from keras_gates import vocabulary as v
 from keras_gates.checks import kind_of, one_of, position
-from keras_gates.layerwise import name_of, needed, one_layer, one_sample
+from keras_gates.layerwise import PICTURE, name_of, needed, one_layer, one_sample
 
 if TYPE_CHECKING:
     import xarray
@@ -77,7 +77,7 @@ def text(
         Karpathy, Johnson and Li (2015), Visualizing and Understanding Recurrent
         Networks, arXiv:1506.02078, figure 2.
     """
-    layer = one_layer(layer, "layer")
+    layer = one_layer(layer, "layer", dims=PICTURE)
     figure = canvas.figure_of(figure)
     one_of("signal", signal, v.SIGNALS)
     needed(layer, "layer", (signal,))
