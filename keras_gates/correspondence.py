@@ -77,8 +77,8 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
-    lstm = one_layer(lstm, "lstm", (v.LSTM.name,))
-    gru = one_layer(gru, "gru", (v.GRU.name,))
+    lstm = one_layer(lstm, "lstm", (v.LSTM.name,), dims=(v.UNIT,))
+    gru = one_layer(gru, "gru", (v.GRU.name,), dims=(v.UNIT,))
     needed(lstm, "lstm", (v.FORGET, v.INPUT))
     needed(gru, "gru", (v.UPDATE,))
     lstm, gru = lstm[[v.FORGET, v.INPUT]], gru[[v.UPDATE]]

@@ -106,7 +106,7 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
         >>> timescales(layer).lines[1].get_ydata().round(1)
         array([1.4, 9.5])
     """
-    layer = one_layer(layer, "layer")
+    layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
     keep = v.KINDS[layer.attrs["kind"]].keep
     needed(layer, "layer", (keep,))
@@ -145,7 +145,7 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
         >>> horizon(layer).lines[1].get_ydata()
         array([3., 3.])
     """
-    layer = one_layer(layer, "layer")
+    layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
     kind = v.KINDS[layer.attrs["kind"]]
     needed(layer, "layer", (v.INPUT, v.FORGET) if kind is v.LSTM else (v.UPDATE,))

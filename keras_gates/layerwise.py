@@ -22,6 +22,10 @@ BLOCK_BYTES = 2**26
 """How much of data that may lie on disk is read at a time."""
 
 
+PICTURE = (SAMPLE, TIME, UNIT)
+"""The dimensions of what is drawn sample by sample."""
+
+
 def reduced(signal: xarray.DataArray) -> list[str]:
     """Returns the dimensions that a measure takes together: all but step and unit."""
     return [dim for dim in signal.dims if dim not in (STEP, UNIT)]
@@ -86,7 +90,9 @@ def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> An
     )
 
 
-def of_each_layer(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any:
+def of_each_layer(
+    gates: Any, wanted: tuple[str, ...], measure: Callable, dims: Sequence[str] = ()
+) -> Any:
     """Applies a measure to the wanted signals of each layer together.
 
     Args:
@@ -94,13 +100,14 @@ def of_each_layer(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any
         wanted: Names of signals. Layers without any are left out.
         measure: Takes a dataset of those that are there and returns a mapping from
             names to arrays.
+        dims: The dimensions that the signals must have.
     """
     import xarray
 
     tree = as_tree(gates)
     measured = {
         path: xarray.Dataset(measure(layer), attrs=layer.attrs)
-        for path, layer in layers_of(tree, wanted).items()
+        for path, layer in layers_of(tree, wanted, dims).items()
     }
     result = grow(measured, tree.attrs)
     return result.to_dataset() if isinstance(gates, xarray.Dataset) else result
@@ -132,7 +139,7 @@ def layers_of(
     """
     layers = {}
     for node in depth_first(tree):
-        kind = KINDS.get(node.attrs.get("kind"))
+        kind = KINDS.get(str(node.attrs.get("kind")))
         # A store lists its signals in the order of the file system.
         order = kind.signals if kind else SIGNALS
         names = [name for name in order if name in wanted and name in node.data_vars]
@@ -159,11 +166,21 @@ def layers_of(
 
 
 def real_signal(signal: xarray.DataArray, argument: str) -> None:
-    """Raises an error unless a signal holds real numbers."""
+    """Raises an error unless a signal holds real numbers, and some of them.
+
+    Args:
+        signal: The signal.
+        argument: The name of the argument that it was given as, or is a part of.
+    """
+    name = repr(signal.name or "the array")
     if signal.dtype.kind not in "biuf":
         raise TypeError(
-            f"`{argument}` must hold real numbers; "
-            f"{signal.name or 'the array'!r} is of {signal.dtype}."
+            f"`{argument}` must hold real numbers; {name} is of {signal.dtype}."
+        )
+    empty = [str(dim) for dim, size in signal.sizes.items() if not size]
+    if empty:
+        raise ValueError(
+            f"`{argument}` must hold at least one value; {name} has no {empty[0]}."
         )
 
 
@@ -258,7 +275,7 @@ def one_sample(
         A dataset in memory, whose coordinate `sample` says which one it is.
     """
     layer = layer[_chosen(layer, signals)]
-    wanted, dims = (SAMPLE, TIME, UNIT), tuple(layer.sizes)
+    wanted, dims = PICTURE, tuple(layer.sizes)
     if set(dims) != set(wanted):
         others = [dim for dim in dims if dim not in wanted]
         missing = [dim for dim in wanted if dim not in dims]

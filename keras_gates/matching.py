@@ -17,7 +17,13 @@ from keras_gates.labels import (
     places_of,
     word,
 )
-from keras_gates.layerwise import blocks, check_dimensions, in_order, needed
+from keras_gates.layerwise import (
+    blocks,
+    check_dimensions,
+    in_order,
+    needed,
+    real_signal,
+)
 from keras_gates.tree import recurrent
 
 if TYPE_CHECKING:
@@ -163,6 +169,7 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
         below = ", ".join(repr(f"{layer}/{name}") for name in gates[layer].children)
         raise ValueError(f"`layer` must be a layer; '{layer}' holds {below}.")
     needed(dataset, "gates", (signal,))
+    real_signal(dataset[signal], "gates")
     if v.FRAME in dataset.dims:
         raise ValueError(
             f"'{layer}' has frames. Choose one with `gates.isel(frame=0)`."

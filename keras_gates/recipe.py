@@ -97,8 +97,9 @@ _NEW_LAYERS = (
 
 
 def _metric(name: str) -> Any:
-    # `model.compile` takes two words more, and decides by the loss what they mean.
-    return name if name in ("accuracy", "acc") else keras.metrics.get(name)
+    # `model.compile` takes these words too, and the loss decides what they mean.
+    words = ("accuracy", "acc", "crossentropy", "ce")
+    return name if name in words else keras.metrics.get(name)
 
 
 def _known_to_keras(argument: str, given: Sequence[Any], get: Callable) -> None:
@@ -109,13 +110,11 @@ def _known_to_keras(argument: str, given: Sequence[Any], get: Callable) -> None:
                 get(one)
             except ValueError:
                 raise ValueError(
-                    f"`{argument}` must be known to Keras; got {one!r}. Use another "
-                    "name, or a function."
+                    f"`{argument}` must be a name that Keras knows; got {one!r}."
                 ) from None
         elif not callable(one) or isinstance(one, keras.Layer):
             raise TypeError(
-                f"`{argument}` must be known to Keras by name, or be a function; got "
-                f"{kind_of(one)}."
+                f"`{argument}` must be a name or a function; got {kind_of(one)}."
             )
 
 
@@ -153,12 +152,18 @@ class Builder:
             name = self.name.lower() + (f"_{place}" if place else "")
             stack.append(make(self.units, return_sequences=returns, name=name))
         model = keras.Sequential([*stack, *self._head()])
-        make_optimizer = recipe.optimizer
-        named = isinstance(make_optimizer, str)
+        optimizer = recipe.optimizer
+        if not isinstance(optimizer, str):
+            optimizer = optimizer()
+            if not isinstance(optimizer, keras.optimizers.Optimizer):
+                raise TypeError(
+                    "`optimizer` must be a function that returns an optimizer; it "
+                    f"returned {kind_of(optimizer)}."
+                )
         loss = "sparse_categorical_crossentropy" if self.classes else "mse"
         metrics = ["accuracy"] if self.classes else None
         model.compile(
-            optimizer=make_optimizer if named else make_optimizer(),
+            optimizer=optimizer,
             loss=loss if recipe.loss is None else recipe.loss,
             metrics=metrics if recipe.metrics is None else list(recipe.metrics),
         )

@@ -158,7 +158,13 @@ def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
     clock = _Clock(batches)
     callbacks: list[keras.callbacks.Callback] = [clock]
     if settings.recorder is not None:
-        callbacks.append(settings.recorder(order.architecture, order.seed))
+        recorder = settings.recorder(order.architecture, order.seed)
+        if not isinstance(recorder, keras.callbacks.Callback):
+            raise TypeError(
+                "`recorder` must be a function that returns a `GateRecorder`; it "
+                f"returned {kind_of(recorder)}."
+            )
+        callbacks.append(recorder)
     with _peak_memory() as peak:
         fitted = model.fit(
             batches,

@@ -109,7 +109,9 @@ def depth_first(tree: "xarray.DataTree") -> "Iterator[xarray.DataTree]":
 
 def recurrent(tree: "xarray.DataTree") -> "list[xarray.DataTree]":
     """Lists the nodes of a tree that hold the signals of a recurrent layer."""
-    return [node for node in depth_first(tree) if "kind" in node.attrs]
+    return [
+        node for node in depth_first(tree) if str(node.attrs.get("kind")) in v.KINDS
+    ]
 
 
 def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":

@@ -200,7 +200,7 @@ def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
         label = {"long_name": "memory horizon", "units": "steps"}
         return {"memory_horizon": horizon.assign_attrs(label)}
 
-    return of_each_layer(gates, (v.INPUT, v.FORGET, v.UPDATE), measure)
+    return of_each_layer(gates, (v.INPUT, v.FORGET, v.UPDATE), measure, (v.TIME,))
 
 
 def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:

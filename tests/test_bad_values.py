@@ -201,3 +201,47 @@ def test_dead_units_takes_a_deviation_and_a_threshold(deviation, shut):
         spread = VALUES.std((0, 1)) < deviation
         np.testing.assert_array_equal(found["constant"], spread)
         np.testing.assert_array_equal(found["never_shown"], VALUES.max((0, 1)) < shut)
+
+
+LAYERS_OF_CALLS = ("gates", "layer", "node", "lstm")
+"""What parameters are called that take a layer."""
+
+OF_LAYERS = [
+    name
+    for name in OTHERS
+    if set(LAYERS_OF_CALLS) & set(CALLS[name][2])
+    and name not in ("stats.match", "stats.summary", "plots.ridges")
+]
+
+
+def cut(**places):
+    return lambda layer: layer.isel(places)
+
+
+CUTS = {
+    "no time": cut(time=0),
+    "no sample": cut(sample=0),
+    "no unit": cut(unit=0),
+    "empty time": cut(time=slice(0)),
+    "empty sample": cut(sample=slice(0)),
+    "empty unit": cut(unit=slice(0)),
+    "renamed": lambda layer: layer.rename(unit="neuron"),
+    "objects": lambda layer: layer.astype(object),
+    "a kind that is a list": lambda layer: layer.assign_attrs(kind=["LSTM"]),
+    "an unknown kind": lambda layer: layer.assign_attrs(kind="x"),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("change", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_a_layer_that_is_not_whole_is_measured_or_refused(name, change, nothing_runs):
+    function, rightly, _ = CALLS[name]
+    arguments = rightly()
+    parameter = next(name for name in LAYERS_OF_CALLS if name in arguments)
+    layer = change(bad_values.layer().assign_attrs(bad_values.layer().attrs))
+    try:
+        function(**{**arguments, parameter: layer})
+    except (ValueError, TypeError) as error:
+        said = str(error)
+        assert f"`{parameter}`" in said or "`labels`" in said, said

@@ -373,6 +373,52 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        (
+            {"head": lambda: 3},
+            TypeError,
+            "`head` must be a function .* returned an int",
+        ),
+        ({"front": lambda: [None]}, TypeError, "`front` must .* returned None"),
+        ({"optimizer": lambda: "adam"}, TypeError, "`optimizer` must .* a str"),
+    ],
+)
+def test_a_recipe_whose_functions_return_something_else(options, error, sentence):
+    with pytest.raises(error, match=sentence):
+        run(["LSTM"], recipe=Recipe(units=2, **options))
+
+
+def test_a_recorder_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="`recorder` must .* returned an int"):
+        run({"LSTM": build_lstm}, recorder=lambda name, seed: 3)
+
+
+def test_data_that_do_not_fit_the_model_are_refused():
+    with pytest.raises(ValueError, match=r"`x` must fit the model of `builders\['a'"):
+        run({"a": lambda: build_lstm_of(3)})
+    wide = np.repeat(VALIDATION[0], 2, -1)
+    with pytest.raises(ValueError, match="`x_val` of `validation_data` must fit"):
+        run({"a": lambda: build_lstm_of(1)}, validation_data=(wide, VALIDATION[1]))
+    two = np.repeat(VALIDATION[1].reshape(-1, 1), 2, -1)
+    with pytest.raises(ValueError, match="`y_val` of `validation_data` must have"):
+        y = Y.reshape(-1, 1)
+        run({"a": build_lstm}, y=y, validation_data=(VALIDATION[0], two))
+
+
+def build_lstm_of(features):
+    model = keras.Sequential(
+        [
+            keras.Input((None, features)),
+            keras.layers.LSTM(2),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile("sgd", "mse")
+    return model
+
+
 def test_a_file_of_the_users_that_is_called_study_json_is_left_alone(tmp_path):
     (tmp_path / "study.json").write_text('{"mine": 1}')
     with pytest.raises(ValueError, match="'.*study.json' is not the .* of a study"):

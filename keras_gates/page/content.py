@@ -100,7 +100,7 @@ def _layers(tree: xarray.DataTree, model: str) -> Iterator[Layer]:
         name = f"{model}/{name}" if model else name
         data = node.to_dataset()
         names = [*signals.data_vars, *([v.MASK] if v.MASK in data else [])]
-        kind = v.KINDS.get(data.attrs.get("kind")) or _guess(signals.data_vars)
+        kind = v.KINDS.get(str(data.attrs.get("kind"))) or _guess(signals.data_vars)
         backward = data.attrs.get("direction") == "backward"
         yield Layer(name, model, kind, backward, _in_order(data[names], name))
 
