@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import xarray
 
 FORMAT = 2
-"""Of the stores; to be raised when an older one can no longer be continued."""
+"""Of the stores. An older one is continued if `metadata.OLDER` names it."""
 FEW_ROWS, FEW_BATCHES = 8, 16
 """By default, so many rows of every so manieth batch are looked at."""
 OFTEN_ENOUGH = 1000
