@@ -30,8 +30,8 @@ def name_of(function: Callable) -> str:
                 return name
     described = type(function) if plain is None else function
     module = getattr(described, "__module__", None) or type(function).__name__
-    if module.startswith("keras.src.layers"):
-        return described.__name__  # A layer, such as LeakyReLU.
+    if getattr(keras.layers, type(function).__name__, None) is described:
+        return described.__name__  # Such as LeakyReLU.
     return f"{module}.{getattr(described, '__qualname__', plain)}"
 
 
