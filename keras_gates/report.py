@@ -43,9 +43,9 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
         The path of the file.
 
     Raises:
-        ValueError: If there is no signal in `gates`, a dimension that is not known, or
-            two places along one with the same label,
-            or if `inputs` do not line up with any layer.
+        ValueError: If there is no signal in `gates`, a dimension that is not known, two
+            places along one with the same label, or if `inputs` do not line up with any
+            layer.
         TypeError: If `gates` or `inputs` are of another type.
         OSError: If the file cannot be written.
 
