@@ -32,6 +32,8 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
             `(sample, time, unit)` and, for a slider over training, `step`. Or a mapping
             from names to those, for models side by side.
         path: The file to write. What is there is written over. Its folder must exist.
+            Units, samples and time steps are called by their labels, where they have
+            some.
         inputs: What the model read, to stand under the time axis: an array of numbers,
             `(sample, time)` or `(sample, time, feature)`, or for each sample a string
             (its characters are the steps) or a list of tokens. With fewer tokens than
@@ -41,8 +43,9 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
         The path of the file.
 
     Raises:
-        ValueError: If there is no signal in `gates`, or a dimension that is not known,
-            or if `inputs` do not line up with any layer.
+        ValueError: If there is no signal in `gates`, a dimension that is not known, two
+            places along one with the same label, or if `inputs` do not line up with any
+            layer.
         TypeError: If `gates` or `inputs` are of another type.
         OSError: If the file cannot be written.
 

@@ -21,6 +21,7 @@ TESTS = [
         "stats",
         "units",
         "finding",
+        "labels",
         "diagnosis",
         "pictures",
         "layers",
@@ -30,6 +31,11 @@ TESTS = [
 ]
 
 MUTATIONS = {
+    "labels taken for positions": (
+        "labels.py",
+        "    return dim in data.coords and data.coords[dim].dims == (dim,)",
+        "    return False",
+    ),
     "input and forget gate swapped": (
         "vocabulary.py",
         "blocks=(INPUT, FORGET, CANDIDATE, OUTPUT)",
