@@ -99,7 +99,7 @@ class Difference:
 
         size, power = real_number("size", size), share_of("power", power)
         if not size:
-            raise ValueError("`size` must be a number, and not 0; got 0.")
+            raise ValueError("`size` must be a finite number, not 0; got 0.")
         if not math.isfinite(self.deviation):
             raise ValueError(
                 "The differences vary by an unknown amount, for a value is not finite."

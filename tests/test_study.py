@@ -801,9 +801,21 @@ def test_markdown_tells_differences_as_a_list():
             "codes from 0 on; the smallest is -1",
         ),
         (X, np.eye(2, dtype=int)[np.arange(SAMPLES) % 2], None, ValueError, "one-hot"),
-        (X, np.full(SAMPLES, "cat"), None, TypeError, "must hold numbers; got <U3"),
+        (
+            X,
+            np.full(SAMPLES, "cat"),
+            None,
+            TypeError,
+            "must hold real numbers; got <U3",
+        ),
         (X, Y, (draw(6, 5, 2), draw(6, 1)), ValueError, "`x` and its part"),
-        (X, Y, (draw(6, 5, 1), draw(6, 2)), ValueError, "`y` and its part"),
+        (
+            X,
+            Y,
+            (draw(6, 5, 1), draw(6, 2)),
+            ValueError,
+            "`y_val` of `validation_data` must have the shape of `y`",
+        ),
     ],
 )
 def test_data_that_do_not_suit_a_recipe_get_a_sentence(
