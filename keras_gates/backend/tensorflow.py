@@ -1,6 +1,7 @@
 """TensorFlow, alone or under a `tf.distribute` strategy."""
 
 from keras_gates.backend.common import (  # noqa: F401
+    CARRIES_STATES,
     RandomNumbers,
     copy_values,
     gather,
