@@ -27,13 +27,17 @@ class Copies:
     """
 
     def __init__(self, model: keras.Model):
-        # States of stateful layers are not listed by Keras, metrics separately.
         originals = [*model.variables, *model.metrics_variables]
+        listed = {id(one) for one in originals}
+        # Keras does not list the states of stateful layers.
         for _, layer in walk(model):
             if isinstance(layer, keras.layers.RNN) and layer.states is not None:
                 originals += keras.tree.flatten(layer.states)
         self._model = model
         self._originals = list({id(one): one for one in originals}.values())
+        self._carried = [
+            backend.CARRIES_STATES or id(one) in listed for one in self._originals
+        ]
         self.variables = [
             keras.Variable(
                 "zeros",
@@ -59,8 +63,9 @@ class Copies:
         with keras.StatelessScope(pairs) as scope:
             before = [scope.get_current_value(one) for one in self._originals]
             yield
-        for (one, copy), value in zip(pairs, before, strict=True):
-            if scope.get_current_value(one) is not value:
+        everything = zip(pairs, before, self._carried, strict=True)
+        for (one, copy), value, carried in everything:
+            if carried and scope.get_current_value(one) is not value:
                 copy.assign(scope.get_current_value(one))
 
 

@@ -270,6 +270,15 @@ def test_stateful_model_goes_on_from_where_it_was(rng):
         np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
 
 
+def test_states_go_from_batch_to_batch_as_in_predict(rng):
+    x = rng.normal(size=(6, 5, 3)).astype("float32")
+    recurrent = layers.LSTM(4, stateful=True, return_sequences=True, name="r")
+    model = keras.Sequential([keras.Input(batch_shape=(2, 5, 3)), recurrent])
+    gates = keras_gates.capture(model, x, batch_size=2)
+    predicted = model.predict(x, batch_size=2, verbose=0)
+    np.testing.assert_allclose(gates["r/hidden"], predicted, atol=TOLERANCE)
+
+
 def test_training_mode_drops_out_and_leaves_seeds_and_statistics(rng):
     x = rng.normal(size=(4, 5, 3)).astype("float32")
     model = sequential(

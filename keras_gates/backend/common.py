@@ -8,6 +8,8 @@ from keras import ops
 
 KEEPS_OUTPUTS = True
 """Whether a training step costs the same if a loop returns the output of every step."""
+CARRIES_STATES = True
+"""Whether `predict` carries the states of stateful layers from batch to batch."""
 
 
 def opened():

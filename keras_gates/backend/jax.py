@@ -24,6 +24,9 @@ from keras_gates.backend.common import (  # noqa: F401
     writes,
 )
 
+# Keras loses them in a compiled step, as the model does not list them (seen in 3.15.1).
+CARRIES_STATES = False
+
 PATIENCE = 10.0
 """For how many seconds a copy waits for a thread that has the variables."""
 

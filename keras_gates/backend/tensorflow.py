@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gates.backend.common import (  # noqa: F401
+    CARRIES_STATES,
     RandomNumbers,
     Switch,
     copy_values,

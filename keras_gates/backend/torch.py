@@ -4,6 +4,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from keras_gates.backend.common import (  # noqa: F401
+    CARRIES_STATES,
     KEEPS_OUTPUTS,
     Switch,
     copy_values,
