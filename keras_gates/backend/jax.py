@@ -19,6 +19,11 @@ from keras_gates.backend.common import (  # noqa: F401
     writes,
 )
 
+try:
+    from jax.experimental import xla_metadata
+except ImportError:  # in early versions
+    xla_metadata = None
+
 _numbers = itertools.count()
 
 
@@ -28,13 +33,10 @@ def opened():
     # JAX keeps the traces of a function apart by the metadata of its operations, which
     # change nothing that is computed. What runs step by step would have to be compiled
     # anew, operation by operation.
-    if trace() is not None:
-        from jax.experimental import xla_metadata
-
-        metadata = xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers)))
-        with metadata:
-            yield
-    else:
+    if trace() is None or xla_metadata is None:
+        yield
+        return
+    with xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers))):
         yield
 
 
