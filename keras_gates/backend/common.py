@@ -8,6 +8,12 @@ from keras import ops
 KEEPS_OUTPUTS = True
 """Whether a training step costs the same if a loop returns the output of every step."""
 
+KEEPS_STEP = True
+"""Whether what Keras compiles as a training step keeps the `train_step` of the model.
+
+If not, it is asked for at every batch, and everything runs as Python.
+"""
+
 
 def opened():
     """Opens a context in which no function that was compiled earlier is run as it was.

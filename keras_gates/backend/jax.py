@@ -8,6 +8,7 @@ import keras
 
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
+    KEEPS_STEP,
     gather,
     outside_gradient,
     random_state_kept,

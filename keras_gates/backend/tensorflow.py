@@ -7,6 +7,7 @@ import threading
 import tensorflow as tf
 
 from keras_gates.backend.common import (  # noqa: F401
+    KEEPS_STEP,
     Switch,
     gather,
     outside_gradient,
