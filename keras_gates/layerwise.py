@@ -194,6 +194,7 @@ def one_layer(
     argument: str,
     kinds: tuple[str, ...] = tuple(KINDS),
     *,
+    dims: Sequence[str] = (),
     of_signals: bool = True,
 ) -> xarray.Dataset:
     """Returns the dataset of one layer, or says what was given instead.
@@ -202,6 +203,7 @@ def one_layer(
         node: A DataTree node or a Dataset.
         argument: The name of the argument it was given as.
         kinds: The kinds of layers that are wanted.
+        dims: The dimensions that its signals must have.
         of_signals: Whether it must hold signals, and not the statistics of training.
     """
     import xarray
@@ -231,6 +233,9 @@ def one_layer(
         )
     for signal in signals:
         real_signal(signal, argument)
+        check_dimensions(
+            signal, argument, wanted=dims, name=node.attrs.get("layer", "")
+        )
     return node
 
 

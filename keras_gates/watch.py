@@ -219,7 +219,11 @@ class WatchedStep:
             with backend.state_of(self.model, arguments):
                 self._compiled[watchers] = _compile(self.model, watchers)
         variables = [v for watcher in watchers for v in watcher.variables()]
-        with _looking(watchers):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_looking(watchers))
+            if not backend.KEEPS_STEP:
+                for watcher in watchers:
+                    stack.enter_context(watcher.step_begun())
             return backend.run_step(
                 self.model, self._compiled[watchers], variables, arguments
             )

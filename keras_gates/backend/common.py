@@ -11,6 +11,12 @@ KEEPS_OUTPUTS = True
 CARRIES_STATES = True
 """Whether `predict` carries the states of stateful layers from batch to batch."""
 
+KEEPS_STEP = True
+"""Whether what Keras compiles as a training step keeps the `train_step` of the model.
+
+If not, it is asked for at every batch, and everything runs as Python.
+"""
+
 
 def opened():
     """Opens a context in which no function that was compiled earlier is run as it was.

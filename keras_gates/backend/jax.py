@@ -12,6 +12,7 @@ from jax.experimental.sparse import BCOO
 
 from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
+    KEEPS_STEP,
     RandomNumbers,
     gather,
     outside_gradient,
@@ -23,6 +24,11 @@ from keras_gates.backend.common import (  # noqa: F401
     scope,
     writes,
 )
+
+try:
+    from jax.experimental import xla_metadata
+except ImportError:  # in early versions
+    xla_metadata = None
 
 # Keras loses them in a compiled step, as the model does not list them (seen in 3.15.1).
 CARRIES_STATES = False
@@ -77,13 +83,10 @@ def opened():
     # JAX keeps the traces of a function apart by the metadata of its operations, which
     # change nothing that is computed. What runs step by step would have to be compiled
     # anew, operation by operation.
-    if trace() is not None:
-        from jax.experimental import xla_metadata
-
-        metadata = xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers)))
-        with metadata:
-            yield
-    else:
+    if trace() is None or xla_metadata is None:
+        yield
+        return
+    with xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers))):
         yield
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
+    KEEPS_STEP,
     RandomNumbers,
     Switch,
     copy_values,

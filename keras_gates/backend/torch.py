@@ -17,6 +17,8 @@ from keras_gates.backend.common import (  # noqa: F401
     state_of,
 )
 
+KEEPS_STEP = False
+
 
 def uncompiled():
     """Opens a context in which nothing that `torch.compile` made is run."""
