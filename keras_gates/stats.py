@@ -3,8 +3,9 @@
 Measures take what `capture` and `GateRecorder` return, a tree, the dataset of one layer
 or, where one gate is enough, its array, and give back the same kind of object. They
 reduce over samples, frames and time, refuse a dimension that signals do not have, and
-are xarray operations throughout, so data that lie on disk stay lazy. The other functions
-answer at once, and read such data a block at a time. Masked steps are NaN and are left out of everything.
+are xarray operations throughout, so data that lie on disk stay lazy. The other
+functions answer at once, and read such data a block at a time. Masked steps are NaN and
+are left out of everything.
 """
 
 from keras_gates.correspondence import correspondence
