@@ -11,6 +11,7 @@ from keras_gates import vocabulary as v
 from keras_gates.checks import one_of, real_numbers
 from keras_gates.labels import labels_of, places_of, words
 from keras_gates.layerwise import (
+    PICTURE,
     check_dimensions,
     name_of,
     needed,
@@ -208,7 +209,7 @@ def trajectories(
         >>> figure.axes[1].lines[0].get_ydata()
         array([0.5, 0.4])
     """
-    layer = one_layer(layer, "layer")
+    layer = one_layer(layer, "layer", dims=PICTURE)
     figure = canvas.figure_of(figure)
     one_of("signal", signal, v.SIGNALS)
     needed(layer, "layer", (signal,))

@@ -10,7 +10,7 @@ import numpy as np
 from keras_gates import canvas
 from keras_gates import vocabulary as v
 from keras_gates.labels import labelled, same_labels
-from keras_gates.layerwise import name_of, one_layer, one_sample, sample_of
+from keras_gates.layerwise import PICTURE, name_of, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray
@@ -79,7 +79,7 @@ def gates(
         'update gate (1 keeps the old state)'
     """
     figure = canvas.figure_of(figure)
-    picture = one_sample(one_layer(node, "node"), sample, signals)
+    picture = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
     left = [name for name in picture.data_vars if name in v.GATES]
     right = [name for name in picture.data_vars if name not in v.GATES]
     columns = [names for names in (left, right) if names]
@@ -137,8 +137,8 @@ def pair(
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
     figure = canvas.figure_of(figure)
-    lstm = one_layer(lstm, "lstm", (v.LSTM.name,))
-    gru = one_layer(gru, "gru", (v.GRU.name,))
+    lstm = one_layer(lstm, "lstm", (v.LSTM.name,), dims=PICTURE)
+    gru = one_layer(gru, "gru", (v.GRU.name,), dims=PICTURE)
     left = one_sample(lstm, sample)
     if sample is None and labelled(lstm, v.SAMPLE) and labelled(gru, v.SAMPLE):
         sample = left[v.SAMPLE].values[()]

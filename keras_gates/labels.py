@@ -96,16 +96,18 @@ def places_of(
         dim: The dimension.
         most: How many may be chosen. Default: all.
     """
-    several = list(labels) if isinstance(labels, (set, range)) else labels
-    several = [several] if isinstance(several, (str, bytes)) else several
-    if not isinstance(several, (list, tuple)):
-        array = array_of(argument, several)
+    if hasattr(labels, "ndim"):
+        array = array_of(argument, labels)
         if array.ndim > 1:
             raise TypeError(
                 f"`{argument}` must be a label or a list of labels; got "
                 f"{kind_of(labels)} of {array.ndim} dimensions."
             )
         several = list(array.ravel())
+    elif np.iterable(labels) and not isinstance(labels, (str, bytes)):
+        several = list(labels)
+    else:
+        several = [labels]
     chosen = [place_of(argument, label, data, dim) for label in several]
     most = most or data.sizes[dim]
     if not 0 < len(chosen) <= most:

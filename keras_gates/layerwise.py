@@ -53,7 +53,7 @@ def check_dimensions(
     others = [str(dim) for dim in data.dims if dim not in allowed]
     if others:
         ways = [
-            f"`.sel({dim}={labels_of(data, dim)[0].item()!r})`"
+            f"`.sel({dim}={labels_of(data, dim)[:1].tolist()[0]!r})`"
             if labelled(data, dim) and data.sizes[dim]
             else f"`.isel({dim}=0)`"
             for dim in others

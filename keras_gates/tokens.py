@@ -14,6 +14,7 @@ from keras_gates import vocabulary as v
 from keras_gates.checks import kind_of, one_of
 from keras_gates.labels import labels_of, place_of, word, words
 from keras_gates.layerwise import (
+    PICTURE,
     name_of,
     needed,
     one_layer,
@@ -84,7 +85,7 @@ def text(
         Karpathy, Johnson and Li (2015), Visualizing and Understanding Recurrent
         Networks, arXiv:1506.02078, figure 2.
     """
-    layer = one_layer(layer, "layer")
+    layer = one_layer(layer, "layer", dims=PICTURE)
     figure = canvas.figure_of(figure)
     one_of("signal", signal, v.SIGNALS)
     needed(layer, "layer", (signal,))
