@@ -60,11 +60,6 @@ def settle(path: Path) -> Path:
             os.lstat(path / ("x" * 200) / ("x" * 200))
     except NotADirectoryError:
         pass  # A file is at the path, which its reader tells; or is one above it.
-    except ValueError:
-        raise ValueError(
-            f"`store` must be a path; {str(path)!r} holds a character that no path can "
-            "have. Choose another."
-        ) from None
     except OSError as error:
         raise cannot_write(path, error) from None
     if path.is_symlink():
@@ -101,11 +96,7 @@ def new_path(value) -> Path | None:
     path = local_path(value)
     if path is None:
         return None
-    try:
-        exists = os.path.lexists(path)
-    except ValueError:  # Which `settle` explains.
-        exists = False
-    if exists and path.name:
+    if os.path.lexists(path) and path.name:
         what = "is a link" if path.is_symlink() else "exists already"
         raise FileExistsError(
             f"`store` must be a new path; '{path}' {what}. Remove it, or choose "

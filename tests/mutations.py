@@ -119,7 +119,7 @@ MUTATIONS = {
     ),
     "padded steps counted in training": (
         "accumulate.py",
-        "    real = None if mask is None else ops.reshape(mask, (-1, 1))",
+        "    real = None if mask is None else ops.reshape(mask, (-1, time, 1))",
         "    real = None",
     ),
     "shut and open swapped": (

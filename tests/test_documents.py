@@ -163,4 +163,5 @@ def test_import_brings_in_nothing_heavy():
 
 def test_no_private_names_of_keras_are_imported():
     for path in (ROOT / "keras_gates").glob("*.py"):
-        assert "keras.src" not in path.read_text(), path.name
+        lines = re.findall(r"(?:from|import) keras\.src.*", path.read_text())
+        assert not lines, path.name

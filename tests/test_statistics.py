@@ -538,7 +538,7 @@ def test_a_stuck_gate_is_told_once_it_has_been_so_for_long(bias, what, data):
     assert epochs == 5
     assert said == [f"'r': `forget` is {what} in unit 1, since epoch 1 (step 1)."]
     (alarm,) = recorder.alarms
-    assert alarm == ("r", "forget", what, (1,), 0, 1)
+    assert alarm == ("r", "forget", what, (1,), 1, 1)
 
 
 def test_an_alarm_can_stop_training(data):
@@ -568,7 +568,7 @@ def test_a_unit_that_is_never_written_or_never_shown_is_dead(gate, number, data)
         (gate, "stuck shut", (1,)),
         ("hidden", "dead", (1,)),
     }
-    assert "'r': `hidden` is dead in unit 1, since epoch 1 (step 0)." in said
+    assert "'r': `hidden` is dead in unit 1, since epoch 1 (step 1)." in said
 
 
 def test_nan_is_told_at_once(data):

@@ -279,7 +279,7 @@ def test_killed_at_any_moment_the_complete_steps_are_there(path):
         assert steps["traces"] in (steps["statistics"], steps["statistics"] + 1)
         assert_complete(path, steps)
         begun = steps["statistics"]
-    assert begun > 30
+    assert begun > 16  # Two steps for each writer, also on a busy machine.
 
 
 class Cut(BaseException):
