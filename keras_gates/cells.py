@@ -12,7 +12,7 @@ class StockEquations:
 
 
 def kind_of(cell) -> v.Kind | None:
-    """Tells the kind of a cell whose equations are known, else `None`.
+    """Returns the kind of a cell whose equations are known, else `None`.
 
     A subclass of a stock cell counts if it leaves the stock equations alone.
     """

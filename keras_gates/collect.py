@@ -62,7 +62,7 @@ class Collector:
         self._recomputes = False
 
     def wants(self, layer, cell) -> bool:
-        """Tells whether the signals of a cell in a layer are wanted."""
+        """Returns whether the signals of a cell in a layer are wanted."""
         return (id(layer), id(cell)) in self._wanted
 
     def receive(self, emission: Emission) -> None:
@@ -82,11 +82,11 @@ class Collector:
         self._trace = None
 
     def listens(self) -> bool:
-        """Tells whether what runs now runs in its first pass, not for the gradient."""
+        """Returns whether what runs now runs in its first pass, not for the gradient."""
         return self._recomputes or not backend.recomputing()
 
     def reaches(self) -> bool:
-        """Tells whether what is emitted now can be received."""
+        """Returns whether what is emitted now can be received."""
         return backend.leads_to(self._trace)
 
     def variables(self, layer) -> list:
@@ -94,7 +94,7 @@ class Collector:
         return []
 
     def is_active(self) -> bool:
-        """Tells whether it collects in this thread at the moment."""
+        """Returns whether it collects in this thread at the moment."""
         return self in _stack()
 
     @contextlib.contextmanager
@@ -110,7 +110,7 @@ class Collector:
 
 
 def active() -> bool:
-    """Tells whether anybody collects in this thread."""
+    """Returns whether anybody collects in this thread."""
     return bool(_stack())
 
 

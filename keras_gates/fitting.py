@@ -97,7 +97,7 @@ def _is_missing(leaf) -> bool:
 
 
 def _is_embedded(spec, model) -> bool:
-    """Tells whether an input may go to an `Embedding`, which hides a NaN."""
+    """Returns whether an input may go to an `Embedding`, which hides a NaN."""
     known = [] if spec is None else model.inputs
     others = [tensor for tensor in known if tensor is not spec]
     for _, layer in walk(model):

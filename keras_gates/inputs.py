@@ -77,7 +77,7 @@ def number_of_batches(x: Any, batch_size: int) -> int | None:
 
 
 def is_readable_again(x: Any) -> bool:
-    """Tells whether `x` can be read more than once."""
+    """Returns whether `x` can be read more than once."""
     return not isinstance(x, Iterator)
 
 
@@ -243,7 +243,7 @@ def _is_tf(x) -> bool:
 
 
 def _has_no_end(x) -> bool:
-    """Tells whether a data set is known to go on for ever."""
+    """Returns whether a data set is known to go on for ever."""
     if _is_tf(x):
         # Of a distributed data set of TensorFlow it is a number.
         number = x.cardinality() if callable(x.cardinality) else x.cardinality

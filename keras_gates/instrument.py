@@ -12,9 +12,9 @@ from keras_gates.wrappers import GATE_CLASSES, added
 
 _lock = threading.RLock()
 _holders: dict[int, dict[object, bool]] = {}
-"""Of each turned layer, by its `id`: who needs it, and whether `restore` ends that.
+"""For each converted layer, by its `id`: who needs it, and whether `restore` ends that.
 
-Several threads may use one model. A layer is turned back when nobody needs it turned.
+Several threads may use one model. A layer is restored when nobody needs it any more.
 """
 
 
@@ -106,7 +106,7 @@ def restore(model: keras.Model) -> keras.Model:
     """Turns every layer that `instrument` turned back into what it was.
 
     A layer that a capture or a recorder in another thread runs at this moment is
-    turned back when the run ends.
+    restored when that run ends.
 
     Args:
         model: The model; one that was never instrumented is left as it is.

@@ -36,7 +36,7 @@ class Sparse:
 
 
 def is_array(leaf: Any) -> bool:
-    """Tells whether a leaf of the inputs is an array with an axis of samples."""
+    """Returns whether a leaf of the inputs is an array with an axis of samples."""
     shape = getattr(leaf, "shape", None)
     try:
         return shape is not None and len(shape) > 0
@@ -122,7 +122,7 @@ def _standard(array: np.ndarray) -> np.ndarray:
 
 
 def is_text(leaf: Any) -> bool:
-    """Tells whether an array holds strings."""
+    """Returns whether an array holds strings."""
     if getattr(leaf, "dtype", None) is None or not isinstance(leaf, np.ndarray):
         return False
     return leaf.dtype.kind == "S" or (

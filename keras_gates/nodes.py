@@ -173,7 +173,7 @@ def _not_built(model) -> ValueError:
 
 
 def _matches(node: Node, pattern: str) -> bool:
-    """Tells whether a pattern names a node, or a layer around it, by path or name."""
+    """Returns whether a pattern names a node, or a layer around it, by path or name."""
     parts = node.path.split("/")
     paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     return any(
@@ -243,7 +243,7 @@ def _from_elsewhere(model) -> str | None:
 
 
 def has_call(model: keras.Model) -> bool:
-    """Tells whether a model can be run as a whole."""
+    """Returns whether a model can be run as a whole."""
     return getattr(model.call, "__func__", None) is not keras.Model.call
 
 

@@ -100,7 +100,7 @@ class GateRecorder(keras.callbacks.Callback):
             a local folder, and copy it.
         mode: `"w-"` if the store must not exist yet; `"w"` to replace one, if
             nothing else is in its folder; `"a"` to
-            go on with one after a crash, or to begin one. Then the epochs are taken
+            resume one after a crash, or to begin one. Then the epochs are taken
             as `fit` numbers them, and the steps of an epoch that was not finished are
             recorded again. Put the recorder before `BackupAndRestore` in the list.
         budget: The most bytes that the traces may take up, told before training.

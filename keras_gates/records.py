@@ -117,7 +117,7 @@ class Records:
             record.steps.append(Step(*place, number))
             warnings.warn(
                 f"The store '{self._path}' cannot be written any more "
-                f"({error.strerror}). Training goes on; what was recorded before epoch "
+                f"({error.strerror}). Training continues; what was recorded before epoch "
                 f"{place[0]}, batch {place[1]}, is in the store, and nothing after it.",
                 stacklevel=2,
             )
@@ -181,7 +181,7 @@ class Records:
         if ends < epoch and (ends or not self.traces.steps):
             warnings.warn(
                 f"The statistics in '{self._path}' end at epoch {ends}, and training "
-                f"goes on after {epoch}. Put the recorder before `BackupAndRestore` in "
+                f"resumes after {epoch}. Put the recorder before `BackupAndRestore` in "
                 "the list of callbacks, so that it comes first at the end of an epoch.",
                 stacklevel=2,
             )

@@ -135,9 +135,8 @@ def blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
     inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
     if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
         raise ValueError(
-            f"The gates of '{cell.name}' cannot be told in training: it drops out "
-            "everything, which Keras's kernels take in different ways. Use a rate "
-            "below 1."
+            f"The gates of '{cell.name}' cannot be computed in training with a "
+            "dropout rate of 1, on which Keras's kernels disagree. Use a rate below 1."
         )
     if training and 0.0 < cell.dropout < 1.0:
         step = inputs if len(inputs.shape) == 2 else inputs[:, 0, :]

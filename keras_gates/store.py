@@ -144,7 +144,7 @@ class Store:
         if mode == "w-" and (begun or foreign):
             raise FileExistsError(
                 f"`store` must be a new path; '{self.path}' exists already. Choose "
-                "another, or go on with it by `mode='a'`, or replace it by `mode='w'`."
+                "another, or resume it with `mode='a'`, or replace it with `mode='w'`."
             )
         if not self._shown and foreign:
             raise places.no_store(self.path)

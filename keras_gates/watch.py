@@ -93,7 +93,7 @@ class Watcher(Collector):
         self._inside.add(node.path)
 
     def reaches(self) -> bool:
-        """Tells whether what is emitted now can be counted."""
+        """Returns whether what is emitted now can be counted."""
         return backend.assigns(self._trace)
 
     def variables(self, layer=None) -> list[keras.Variable]:

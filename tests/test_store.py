@@ -132,7 +132,7 @@ def test_names_and_attributes_survive(data, path):
 
 def test_an_existing_store_is_not_overwritten_unless_asked(data, path):
     fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
-    with pytest.raises(FileExistsError, match="`mode='a'`, or replace it by"):
+    with pytest.raises(FileExistsError, match="`mode='a'`, or replace it with"):
         fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
     assert opened(path)["traces/r"].sizes["step"] == 3
     again = keras_gates.GateRecorder(data[0][:2], store=path, mode="w")
@@ -347,7 +347,7 @@ def test_a_full_disk_leaves_the_complete_steps_and_the_training(
     most = room * len(writes)
     writes.clear()
     recorder = keras_gates.GateRecorder(data[0][:2], store=path)
-    with pytest.warns(UserWarning, match="No space left on device.*Training goes on"):
+    with pytest.warns(UserWarning, match="No space left on device.*Training continues"):
         history = fit(build(), data, [recorder], epochs=6)
     monkeypatch.undo()
     assert len(history.epoch) == 6

@@ -42,17 +42,17 @@ def trace():
 
 
 def leads_to(outer) -> bool:
-    """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    """Returns whether tensors made now may be returned where `trace` gave `outer`."""
     return True
 
 
 def assigns(outer) -> bool:
-    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
     return True
 
 
 def recomputing() -> bool:
-    """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    """Returns whether a forward pass runs once more for the gradient (`keras.remat`)."""
     return False
 
 
@@ -136,7 +136,7 @@ def gather(parts: list) -> list:
 
 
 def writes() -> bool:
-    """Tells whether this process is the one, of all of these, that writes files."""
+    """Returns whether this process is the one, of all of these, that writes files."""
     return True
 
 

@@ -69,7 +69,8 @@ def _read(model, function):
                     "JAX, Keras takes the variables from a model meanwhile. Capture it "
                     "when that has ended. During training, give a `probe` to a "
                     "`GateRecorder`; or in a callback of your own, capture "
-                    "`self.model`, which brings the variables back."
+                    "`self.model`, which brings the variables back. A `fit` that ended "
+                    "by an error may have lost them: then load the model again."
                 ) from error
             time.sleep(0.001)
 
@@ -105,7 +106,7 @@ def trace():
 
 
 def leads_to(outer) -> bool:
-    """Tells whether only gradients lie between what is traced now and `outer`."""
+    """Returns whether only gradients lie between what is traced now and `outer`."""
     now = trace()
     while now is not outer and type(now).__name__ in _OF_GRADIENTS:
         now = _kept(now.parent_trace)
@@ -113,7 +114,7 @@ def leads_to(outer) -> bool:
 
 
 def assigns(outer) -> bool:
-    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
     return leads_to(outer)
 
 

@@ -86,17 +86,17 @@ def trace():
 
 
 def leads_to(outer) -> bool:
-    """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    """Returns whether tensors made now may be returned where `trace` gave `outer`."""
     return trace() is outer and assigns(outer)
 
 
 def assigns(outer) -> bool:
-    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
     return not _runs_in("_pfor_impl")  # `vectorized_map` converts what is built there.
 
 
 def recomputing() -> bool:
-    """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    """Returns whether a forward pass runs once more for the gradient (`keras.remat`)."""
     return _runs_in("inner_recompute_grad")
 
 

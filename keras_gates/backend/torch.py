@@ -40,7 +40,7 @@ def trace():
 
 
 def leads_to(outer) -> bool:
-    """Tells whether tensors made now may be returned where `trace` gave `outer`."""
+    """Returns whether tensors made now may be returned where `trace` gave `outer`."""
     return trace() == outer
 
 
@@ -62,12 +62,12 @@ def run_step(model, function, variables: list, arguments: tuple):
 
 
 def assigns(outer) -> bool:
-    """Tells whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
     return leads_to(outer)
 
 
 def recomputing() -> bool:
-    """Tells whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    """Returns whether a forward pass runs once more for the gradient (`keras.remat`)."""
     # Private to PyTorch, which has no other sign that a backward pass runs. Without
     # it, the forward pass counts double.
     return torch._C._current_graph_task_id() != -1
@@ -164,7 +164,7 @@ def gather(parts: list) -> list:
 
 
 def writes() -> bool:
-    """Tells whether this process is the one, of all of these, that writes files."""
+    """Returns whether this process is the one, of all of these, that writes files."""
     return not _in_group() or torch.distributed.get_rank() == 0
 
 

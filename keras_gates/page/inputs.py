@@ -74,7 +74,7 @@ class _OtherSteps(Exception):
 
 
 def _is_text(inputs: Any) -> bool:
-    """Tells whether there are text in a list, or an array, of samples."""
+    """Returns whether there are text in a list, or an array, of samples."""
     if isinstance(inputs, str):
         raise TypeError(
             "`inputs` must be a list with a text for each sample; got one text. Put it "

@@ -3,7 +3,7 @@
 
 const MOST_PLACES = 40;
 
-/** Tells whether a value is on the wanted side. NaN is on neither. */
+/** Returns whether a value is on the wanted side. NaN is on neither. */
 function passes(value, { side, threshold }) {
   return side === "above" ? value > threshold : value < threshold;
 }
