@@ -82,7 +82,7 @@ class Collector:
         self._trace = None
 
     def listens(self) -> bool:
-        """Returns whether what runs now runs in its first pass, not for the gradient."""
+        """Returns whether this is a first pass, and none for the gradient."""
         return self._recomputes or not backend.recomputing()
 
     def reaches(self) -> bool:

@@ -117,8 +117,9 @@ class Records:
             record.steps.append(Step(*place, number))
             warnings.warn(
                 f"The store '{self._path}' cannot be written any more "
-                f"({error.strerror}). Training continues; what was recorded before epoch "
-                f"{place[0]}, batch {place[1]}, is in the store, and nothing after it.",
+                f"({error.strerror}). Training continues; what was recorded before "
+                f"epoch {place[0]}, batch {place[1]}, is in the store, and nothing "
+                "after it.",
                 stacklevel=2,
             )
         return number

@@ -52,7 +52,7 @@ def assigns(outer) -> bool:
 
 
 def recomputing() -> bool:
-    """Returns whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    """Returns whether a forward pass runs again for the gradient (`keras.remat`)."""
     return False
 
 

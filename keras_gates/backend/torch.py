@@ -67,7 +67,7 @@ def assigns(outer) -> bool:
 
 
 def recomputing() -> bool:
-    """Returns whether a forward pass runs once more for the gradient (`keras.remat`)."""
+    """Returns whether a forward pass runs again for the gradient (`keras.remat`)."""
     # Private to PyTorch, which has no other sign that a backward pass runs. Without
     # it, the forward pass counts double.
     return torch._C._current_graph_task_id() != -1
