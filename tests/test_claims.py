@@ -74,8 +74,8 @@ def test_bad_words_get_a_sentence(file, tmp_path, monkeypatch, capsys):
     for number in ("-1", "0"):
         words = f"must be at least 1; got {number}"
         assert f"--units {words}" in said(str(file), "--units", number)
-        assert f"`epochs` {words}" in said(str(file), "--epochs", number)
-    assert "--jobs must be 1 or more" in said(str(file), "--jobs", "0")
+        assert f"--epochs {words}" in said(str(file), "--epochs", number)
+    assert "--jobs must be from 1 to" in said(str(file), "--jobs", "0")
     assert "each one once" in said(str(file), "--architectures", "GRU", "GRU")
     assert "'letter.txt' is a file" in said(str(file), "--out", "letter.txt")
     assert "leave 'digits' out" in said("digits", "--claims")

@@ -24,6 +24,7 @@ from keras_gates.records import Records
 from keras_gates.store import Store
 
 once = pytest.mark.once
+TENSORFLOW = keras.backend.backend() == "tensorflow"
 ATTRIBUTES = {"keras_gates": "test", "format": 2}
 
 
@@ -453,13 +454,14 @@ def test_the_next_capture_removes_what_killed_ones_left(model, tmp_path):
 # Names of layers.
 
 
-@once
 def test_layers_whose_names_are_one_file_name_have_two(tmp_path):
     inputs = keras.Input((3, 1))
     x = layers.LSTM(2, name="LSTM", return_sequences=True)(inputs)
     x = layers.LSTM(2, name="lstm", return_sequences=True)(x)
     x = layers.LSTM(2, name="x" * 300, return_sequences=True)(x)
-    x = layers.LSTM(2, name="a\0:b", return_sequences=True)(x)
+    # TensorFlow takes no name with such characters.
+    odd, key = ("a>b", "a%3Eb") if TENSORFLOW else ("a\0:b", "a%00%3Ab")
+    x = layers.LSTM(2, name=odd, return_sequences=True)(x)
     x = layers.LSTM(2, name="con")(x)
     model = keras.Model(inputs, x)
     plain = keras_gates.capture(model, np.ones((2, 3, 1)))
@@ -469,7 +471,7 @@ def test_layers_whose_names_are_one_file_name_have_two(tmp_path):
     for name, node in plain.children.items():
         xarray.testing.assert_equal(node.to_dataset(), stored[name].to_dataset())
     keys = list(xarray.open_datatree(tmp_path / "a.zarr", engine="zarr").children)
-    assert {"LSTM", "lstm~2", "a%00%3Ab", "%63on"} < set(keys)
+    assert {"LSTM", "lstm~2", key, "%63on"} < set(keys)
     assert len({key.casefold() for key in keys}) == 5
 
 
