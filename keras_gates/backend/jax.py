@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.experimental import xla_metadata
 from jax.experimental.sparse import BCOO
 
 from keras_gates.backend.common import (  # noqa: F401
@@ -24,11 +25,6 @@ from keras_gates.backend.common import (  # noqa: F401
     scope,
     writes,
 )
-
-try:
-    from jax.experimental import xla_metadata
-except ImportError:  # in early versions
-    xla_metadata = None
 
 # Keras loses them in a compiled step, as the model does not list them (seen in 3.15.1).
 CARRIES_STATES = False
@@ -84,7 +80,7 @@ def opened():
     # JAX keeps the traces of a function apart by the metadata of its operations, which
     # change nothing that is computed. What runs step by step would have to be compiled
     # anew, operation by operation.
-    if trace() is None or xla_metadata is None:
+    if trace() is None:
         yield
         return
     with xla_metadata.set_xla_metadata(keras_gates=str(next(_numbers))):

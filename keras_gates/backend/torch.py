@@ -45,10 +45,7 @@ def leads_to(outer) -> bool:
 
 
 def _run_eagerly():
-    set_stance = getattr(torch.compiler, "set_stance", None)  # since PyTorch 2.6
-    if set_stance is None:
-        return lambda: None
-    stance = set_stance("force_eager")
+    stance = torch.compiler.set_stance("force_eager")
     return lambda: stance.__exit__(None, None, None)
 
 
