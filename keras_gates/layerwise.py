@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ BLOCK_BYTES = 2**26
 
 PICTURE = (SAMPLE, TIME, UNIT)
 """The dimensions of what is drawn sample by sample."""
+
+
+def spread(signal: xarray.DataArray, dims: Sequence[str] | None = None) -> Any:
+    """Returns the standard deviation, NaN where every step is masked."""
+    with warnings.catch_warnings():
+        # Early versions of xarray let NumPy warn of that.
+        warnings.filterwarnings("ignore", "Degrees of freedom", RuntimeWarning)
+        return signal.std(dims, dtype=np.float64)
 
 
 def reduced(signal: xarray.DataArray) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_gates.layerwise import called, layers_of, one_moment
+from keras_gates.layerwise import called, layers_of, one_moment, spread
 from keras_gates.measures import saturation
 from keras_gates.vocabulary import GATES, SIGNALS
 
@@ -68,7 +68,7 @@ def _row(signal: xarray.DataArray) -> dict[str, float]:
         left, right = (side.mean() for side in saturation(signal).drop_vars("side"))
     row = {
         "mean": signal.mean(dtype=np.float64),
-        "standard_deviation": signal.std(dtype=np.float64),
+        "standard_deviation": spread(signal),
         "minimum": signal.min(),
         "maximum": signal.max(),
         "left": left,

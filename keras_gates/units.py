@@ -9,7 +9,7 @@ import numpy as np
 from keras_gates import dead
 from keras_gates import vocabulary as v
 from keras_gates.checks import real_number, share_of, threshold
-from keras_gates.layerwise import check_dimensions, of_each_layer, reduced
+from keras_gates.layerwise import check_dimensions, of_each_layer, reduced, spread
 
 if TYPE_CHECKING:
     import xarray
@@ -52,9 +52,9 @@ def dead_units(
         holds = {}
         for name, signal in layer.items():
             if name == v.HIDDEN:
-                spread = signal.std(reduced(signal), dtype=np.float64)
                 several = signal.count(reduced(signal)) > 1
-                holds[name] = (spread < deviation) & several
+                constant = spread(signal, reduced(signal)) < deviation
+                holds[name] = constant & several
             else:
                 holds[name] = signal.max(reduced(signal)) < shut
         return dead.conditions(holds)
