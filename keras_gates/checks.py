@@ -84,18 +84,6 @@ def position(name: str, value: Any, size: int) -> int:
     return number
 
 
-def positions(name: str, values, size: int, *, most: int | None = None) -> list[int]:
-    """Returns one position or several, `most` of them at most, as a list of ints."""
-    # An array without dimensions has `__iter__`, too.
-    several = values if np.iterable(values) else [values]
-    chosen = [position(name, value, size) for value in several]
-    if not 0 < len(chosen) <= (most or size):
-        raise ValueError(
-            f"`{name}` must name from 1 to {most or size} of them; got {len(chosen)}."
-        )
-    return chosen
-
-
 def real_number(
     name: str,
     value: Any,

@@ -308,6 +308,32 @@ def test_control_flow_of_keras_around_a_layer(how, data):
         np.testing.assert_allclose(gates, expected(data)["forget"], atol=1e-6)
 
 
+@pytest.mark.parametrize("how", ["map", "scan"])
+def test_a_layer_that_keras_calls_row_by_row(how, data):
+    """On TensorFlow, `keras.ops.map` runs the layer once more, to learn its shape."""
+
+    class Rows(Inside):
+        def call(self, x):
+            def row(one):
+                return self.r(one[None])[0]
+
+            if how == "map":
+                return self.head(keras.ops.map(row, x))
+            start = keras.ops.zeros((4,))
+            return self.head(keras.ops.scan(lambda c, one: (c, row(one)), start, x)[1])
+
+    x, y = data[0][:8], data[1][:8]
+    model = Rows()
+    model.r.build((None, *x.shape[1:]))
+    recorder = keras_gates.GateRecorder(samples_per_batch="all")
+    said = said_in(fit, build(model), (x, y), recorder, batch_size=8)
+    inside = BACKEND == "jax"
+    assert bool([one for one in said if SENTENCE in one]) == inside
+    steps = 0 if inside else x.shape[0] * x.shape[1]
+    assert (recorder.statistics["r/count"] == steps).all()
+    assert len(keras_gates.capture(model, x).children) == len(x)
+
+
 def test_a_layer_that_is_called_twice_or_in_another_batch_is_no_false_alarm(data):
     class Twice(Inside):
         def call(self, x):

@@ -97,13 +97,14 @@ def assigns(outer) -> bool:
 
 def recomputing() -> bool:
     """Returns whether a forward pass runs again for the gradient (`keras.remat`)."""
-    return _runs_in("inner_recompute_grad")
+    # `keras.ops.map` runs its function on the first row, to learn the output's shape.
+    return _runs_in("inner_recompute_grad", "get_fn_output_signature")
 
 
-def _runs_in(function: str) -> bool:
-    # Private names of TensorFlow, which gives no other sign.
+def _runs_in(*functions: str) -> bool:
+    # Private names of TensorFlow and Keras, which give no other sign.
     frame = sys._getframe()
-    while frame is not None and frame.f_code.co_name != function:
+    while frame is not None and frame.f_code.co_name not in functions:
         frame = frame.f_back
     return frame is not None
 
