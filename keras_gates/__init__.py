@@ -1,17 +1,18 @@
 """Look inside recurrent Keras models: every gate, every step, every unit."""
 
 from keras_gates import plots, stats, tasks
-from keras_gates.capture import capture
-from keras_gates.compare import compare
-from keras_gates.guide import rule_of_thumb
-from keras_gates.instrument import instrument, restore
-from keras_gates.layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
-from keras_gates.recipe import Recipe
-from keras_gates.recorder import GateRecorder
-from keras_gates.report import report
-from keras_gates.verify import verify
+from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
+from keras_gates.models.instrumenting import instrument, restore
+from keras_gates.page.reporting import report
+from keras_gates.reading.capturing import capture
+from keras_gates.reading.verifying import verify
+from keras_gates.recording.recorder import GateRecorder
+from keras_gates.study.comparing import compare
+from keras_gates.study.guide import rule_of_thumb
+from keras_gates.study.recipe import Recipe
+from keras_gates.vocabulary import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "GateGRU",

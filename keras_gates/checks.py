@@ -180,7 +180,7 @@ def function_of(name: str, value: Any, what: str) -> Any:
     # A layer and a model can be called, but with tensors.
     if isinstance(value, keras.layers.Layer) or not (value is None or callable(value)):
         raise TypeError(
-            f"`{name}` must be a function {what}, or None; got {kind_of(value)}."
+            f"`{name}` must be a function {what}, or None; got {type_of(value)}."
         )
     return value
 
@@ -232,7 +232,7 @@ def array_of(name: str, value: Any) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"`{name}` must be an array, or a list that makes one; got "
-            f"{kind_of(value)}: {error}"
+            f"{type_of(value)}: {error}"
         ) from None
 
 
@@ -241,12 +241,12 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
     array = array_of(name, value)
     if array.dtype.kind not in "biuf":
         raise TypeError(
-            f"`{name}` must hold real numbers; got {kind_of(value)} of {array.dtype}."
+            f"`{name}` must hold real numbers; got {type_of(value)} of {array.dtype}."
         )
     return array
 
 
-def kind_of(value: Any) -> str:
+def type_of(value: Any) -> str:
     """Returns what sort of thing this is, for an error."""
     if value is None:
         return "None"
@@ -281,4 +281,4 @@ def _is_real(value: Any) -> bool:
 def _shown(value: Any) -> str:
     """Returns what was given, for an error: in one short line, or what it is."""
     text = repr(value)
-    return text if len(text) <= 100 and "\n" not in text else kind_of(value)
+    return text if len(text) <= 100 and "\n" not in text else type_of(value)

@@ -10,6 +10,9 @@ of the blocks in Keras's weight matrices.
 
 from typing import NamedTuple
 
+VERSION = "0.1.0"
+"""Of the package: what is kept says by which version it was written."""
+
 INPUT = "input"
 FORGET = "forget"
 CANDIDATE = "candidate"

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 import keras_gates
 from keras_gates import plots, stats, tasks
-from keras_gates.differences import Difference
-from keras_gates.study import Study
+from keras_gates.study.differences import Difference
+from keras_gates.study.result import Study
 
 X = np.random.default_rng(0).normal(size=(4, 6, 2)).astype(np.float32)
 Y = X.sum((1, 2))[:, None]

@@ -25,6 +25,18 @@ def seeded():
 
 
 @pytest.fixture
+def no_global_state():
+    """No figure is left to pyplot, and no setting is changed."""
+    import matplotlib
+    from matplotlib import pyplot
+
+    settings = dict(matplotlib.rcParams)
+    yield
+    assert dict(matplotlib.rcParams) == settings
+    assert pyplot.get_fignums() == []
+
+
+@pytest.fixture
 def double_precision():
     """Lets layers compute in float64, which JAX refuses unless asked."""
     floatx = keras.config.floatx()

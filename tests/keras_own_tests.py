@@ -17,9 +17,9 @@ import keras.src.layers
 import pytest
 
 import keras_gates
-from keras_gates import collect
-from keras_gates.cells import kind_of
-from keras_gates.wrappers import GATE_CLASSES
+from keras_gates.cells.registry import kind_of
+from keras_gates.layers import collect
+from keras_gates.layers.wrappers import GATE_CLASSES
 
 FILES = [
     "lstm_test.py",

@@ -16,9 +16,9 @@ import xarray
 import xarray.backends.zarr
 import zarr  # noqa: F401
 
-from keras_gates.record import Record
-from keras_gates.store import GROUPS, Store
-from keras_gates.tree import grow
+from keras_gates.recording.record import Record
+from keras_gates.stores.store import GROUPS, Store
+from keras_gates.trees.tree import grow
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link"}
 DIED = 77

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import xarray
 
-from keras_gates.record import Record
-from keras_gates.store import Store
-from keras_gates.tree import grow
+from keras_gates.recording.record import Record
+from keras_gates.stores.store import Store
+from keras_gates.trees.tree import grow
 
 SHAPES = {
     "traces": {"forget": ("sample", "time", "unit"), "mask": ("sample", "time")},

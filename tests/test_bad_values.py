@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import keras_gates
 from keras_gates import plots, stats, tasks
-from keras_gates.differences import Difference
-from keras_gates.study import Study
+from keras_gates.study.differences import Difference
+from keras_gates.study.result import Study
 
 FREE = {"args", "kwargs", "self"}
 CELLS = {"GateLSTMCell", "GateGRUCell"}

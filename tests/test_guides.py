@@ -25,7 +25,7 @@ import pytest
 from keras import layers
 
 import keras_gates
-from keras_gates import cli
+from keras_gates.cli.main import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -71,7 +71,7 @@ def command(line):
     if words[:3] == ["keras-gates", "compare", "--claims"]:
         return  # Takes minutes: test_claims.py runs it on less.
     if words[0] == "keras-gates":
-        assert cli.main(words[1:]) == 0, line
+        assert main.main(words[1:]) == 0, line
     elif words[0] in ("python", "torchrun"):
         module = ["-m", "torch.distributed.run"] if words[0] == "torchrun" else []
         result = subprocess.run(

@@ -31,7 +31,7 @@ import numpy as np
 
 import keras_gates
 from keras_gates import plots, stats, tasks
-from keras_gates.canvas import SIGNAL_COLOURS
+from keras_gates.plots.canvas import SIGNAL_COLOURS
 from keras_gates.vocabulary import GATES
 
 STEPS, UNITS, PUSH = 60, 16, 0.1

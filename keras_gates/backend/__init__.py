@@ -1,6 +1,7 @@
 """What differs from backend to backend, behind one seam.
 
 Each module has the same names; `backend` is the one of the backend that Keras uses.
+Nothing else in the package asks which backend it is. May import nothing of it.
 """
 
 import importlib

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
-from keras_gates.labels import distinct, labels_of, word
-from keras_gates.layerwise import DIMENSIONS, layers_of
-from keras_gates.tree import depth_first
+from keras_gates.trees.labels import distinct, labels_of, word
+from keras_gates.trees.layerwise import signals_by_layer
+from keras_gates.trees.selection import DIMENSIONS
+from keras_gates.trees.walk import depth_first
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +95,7 @@ def read(gates: Any) -> tuple[list[Layer], list[str]]:
 
 
 def _layers(tree: xarray.DataTree, model: str) -> Iterator[Layer]:
-    for path, signals in layers_of(tree, v.SIGNALS).items():
+    for path, signals in signals_by_layer(tree, v.SIGNALS).items():
         node = tree if path == "/" else tree[path]
         name = str(node.attrs.get("layer", "layer")) if path == "/" else path
         name = f"{model}/{name}" if model else name

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_gates import canvas, heatmaps
 from keras_gates import vocabulary as v
-from keras_gates.labels import labelled, words
-from keras_gates.layerwise import longest_sequence
 from keras_gates.page import encoding, figures, thinning
 from keras_gates.page.content import Layer
-from keras_gates.page.inputs import Inputs
+from keras_gates.page.input_rows import Inputs
 from keras_gates.page.orders import orders
 from keras_gates.page.overview import Overview, diagnosis
 from keras_gates.page.thinning import Part
+from keras_gates.plots import canvas, heatmaps
+from keras_gates.trees import appearance
+from keras_gates.trees.labels import labelled, words
+from keras_gates.trees.layerwise import longest_sequence
 
 if TYPE_CHECKING:
     import xarray
@@ -116,7 +117,7 @@ def _page(described: list[dict], layers: list[Layer]) -> dict:
         "pairs": heatmaps.PAIRS,
         "titles": v.LONG_NAMES,
         "pairTitles": heatmaps.PAIR_TITLES,
-        "colours": canvas.SIGNAL_COLOURS,
+        "colours": appearance.SIGNAL_COLOURS,
         "inputColours": ["#1b1f24", *canvas.OTHER_COLOURS],
         "palettes": figures.palettes(),
     }

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_gates import canvas
 from keras_gates import vocabulary as v
-from keras_gates.labels import words
-from keras_gates.layerwise import longest_sequence
 from keras_gates.page.content import Layer
 from keras_gates.page.overview import Overview
+from keras_gates.plots import canvas
+from keras_gates.trees import appearance
+from keras_gates.trees.labels import words
+from keras_gates.trees.layerwise import longest_sequence
 
 if TYPE_CHECKING:
     from bokeh.models import Plot
@@ -70,7 +71,10 @@ def palettes() -> dict[str, list[str]]:
 
     return {
         group: [to_hex(colour) for colour in matplotlib.colormaps[name](range(256))]
-        for group, name in (("gates", canvas.GATE_MAP), ("states", canvas.STATE_MAP))
+        for group, name in (
+            ("gates", appearance.GATE_MAP),
+            ("states", appearance.STATE_MAP),
+        )
     }
 
 
@@ -197,7 +201,7 @@ def _saturation(layer: Layer, one: Overview) -> Figure:
             source=ColumnDataSource(data),
             size=7,
             alpha=0.65,
-            color=canvas.SIGNAL_COLOURS[gate],
+            color=appearance.SIGNAL_COLOURS[gate],
             legend_label=gate,
         )
         tips = [("unit", "@unit"), ("left", "@left{0.000}"), ("right", "@right{0.000}")]
@@ -232,7 +236,7 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
         x_range=(-0.7, max(len(units), 1) - 0.3),
         y_range=values_range,
     )
-    colour = canvas.SIGNAL_COLOURS[layer.kind.keep]
+    colour = appearance.SIGNAL_COLOURS[layer.kind.keep]
     made.line([-0.7, len(units)], [length, length], color=SPAN, line_dash="dashed")
     data = {"rank": np.arange(len(units)), "steps": steps[units], "unit": names}
     source = ColumnDataSource(data)

@@ -15,7 +15,7 @@ from keras_gates.page.content import Layer
 if TYPE_CHECKING:
     import pandas
 
-    from keras_gates.diagnosis import Diagnosis
+    from keras_gates.stats.diagnosis import Diagnosis
 
 
 @dataclasses.dataclass(frozen=True)

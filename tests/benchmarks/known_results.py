@@ -26,13 +26,14 @@ import keras
 import numpy as np
 
 import keras_gates
-from keras_gates import problems, tasks
-from keras_gates.evidence import LONGEST_WORD, longest_word
+from keras_gates import tasks
+from keras_gates.claims.measuring import LONGEST_WORD, longest_word
+from keras_gates.study import prepared_tasks
 
 
 def counting():
     """Returns how far a^n b^n goes on, and how well the best cell counts."""
-    problem = problems.anbn(LONGEST_WORD)
+    problem = prepared_tasks.anbn(LONGEST_WORD)
     counts = {}
 
     def look(name, seed, model):

@@ -1,0 +1,127 @@
+"""What is taught of what an LSTM, a GRU and a basic RNN can learn."""
+
+import collections
+
+import numpy as np
+
+from keras_gates.claims.measuring import (
+    BASIC,
+    COUNTING,
+    GRU,
+    LENGTHS,
+    LONGEST_WORD,
+    LSTM,
+    ORDERS,
+    TASKS,
+    Bench,
+    Finding,
+    Row,
+    holds,
+    judged,
+    longest_word,
+    lower_error,
+)
+
+KINDS = BASIC, GRU, LSTM
+REMEMBERS, FORGETS, UNCLEAR = "remembers", "does not remember", "unclear"
+
+ENOUGH = (
+    "How much lower the LSTM's validation loss is than the GRU's, with as many units. "
+    "A GRU is good enough where the LSTM was not shown to be better. Tasks with a loss "
+    "that is not finite are not counted."
+)
+
+
+def forgetting(bench: Bench) -> Finding:
+    """Trains a basic RNN on one thing to remember, longer and longer ago."""
+    rows = []
+    for length in LENGTHS:
+        study = bench.study(ORDERS[length])
+        ago = length - (length * 2) // 10
+        accuracies = study.runs.set_index(["architecture", "seed"])["val_accuracy"]
+        for name in KINDS:
+            of = f"{name}: at least {ago} steps"
+            rows.append(judged(of, 100 * accuracies[name], _remembered))
+    return Finding(
+        "Accuracy in % at telling which of two symbols came first, and how long before "
+        "the end the first of them was. Guessing gives 25 %, and 50 % is what knowing "
+        "only the second symbol gives: to remember is to be above that. Learning rates "
+        "tuned for each. A basic RNN that does not remember says something only where "
+        "another network learned the task in as many epochs.",
+        rows,
+        _forgotten(rows),
+    )
+
+
+def _remembered(low: float, high: float) -> str:
+    if low > 50:
+        return REMEMBERS
+    return FORGETS if high < 50 else UNCLEAR
+
+
+def _forgotten(rows: list[Row]) -> str:
+    """Judges the claim at each length of more than ten steps."""
+    answers = []
+    # A row for each architecture, the basic one first, length by length.
+    for place in range(len(KINDS), len(rows), len(KINDS)):
+        basic, *others = (row.verdict for row in rows[place : place + len(KINDS)])
+        if basic == REMEMBERS:
+            answers.append("refuted")
+        elif basic == FORGETS and REMEMBERS in others:
+            answers.append("holds")
+        else:
+            answers.append("cannot tell")
+    counts = collections.Counter(answers)
+    told = "; ".join(f"{answer}: {number}" for answer, number in counts.items())
+    return f"At the lengths of more than ten steps: {told}."
+
+
+def long_sequences(bench: Bench) -> Finding:
+    """Compares both where sequences are long."""
+    rows = [
+        lower_error(name, bench.study(name))
+        for name in ("sine, 500 points", "adding, 200 steps", ORDERS[200])
+    ]
+    words = bench.study(COUNTING)
+    reached = {
+        name: np.array(
+            [longest_word(run) for run in words.predictions.sel(architecture=name)]
+        )
+        for name in (LSTM, GRU)
+    }
+    further = reached[LSTM] - reached[GRU]
+    rows.append(judged("counting, how much further n goes", further, _better))
+    return Finding(
+        "The LSTM's advantage: how much lower its validation loss is than the GRU's; "
+        "and for a^n b^n, learned up to n = 30, up to which larger n every word "
+        f"is right (mean over seeds: LSTM {reached[LSTM].mean():.0f}, GRU "
+        f"{reached[GRU].mean():.0f}, of at most {LONGEST_WORD}).",
+        rows,
+        f"{holds(rows, 'better')}.",
+    )
+
+
+def _better(low: float, high: float) -> str:
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "no difference shown"
+
+
+def enough(bench: Bench) -> Finding:
+    """Counts the tasks on which a GRU was not shown to be worse than an LSTM."""
+    import scipy.stats
+
+    rows = [lower_error(name, bench.study(name)) for name in TASKS]
+    known = [row for row in rows if row.verdict != "not known"]
+    if not known:
+        return Finding(ENOUGH, rows, "Cannot tell: no task has finite losses.")
+    fine = sum(row.verdict != "better" for row in known)
+    ends = scipy.stats.binomtest(fine, len(known)).proportion_ci(method="exact")
+    return Finding(
+        ENOUGH,
+        rows,
+        f"Good enough on {fine} of {len(known)} tasks, {100 * fine / len(known):.0f} "
+        f"%, and for tasks like these {100 * ends.low:.0f} to {100 * ends.high:.0f} % "
+        "(Clopper and Pearson's interval). So few tasks cannot tell 80 % from much "
+        "less or more; and with more seeds, more differences would show.",
+    )

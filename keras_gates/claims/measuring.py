@@ -1,0 +1,216 @@
+"""The studies by which claims are measured, and what a measurement looks like."""
+
+import collections
+import functools
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_gates import stats
+from keras_gates import vocabulary as v
+from keras_gates.study.comparing import compare
+from keras_gates.study.prepared_tasks import (
+    PROBLEMS,
+    Problem,
+    adding,
+    anbn,
+    sine,
+    temporal_order,
+)
+from keras_gates.study.recipe import Recipe
+from keras_gates.study.result import Study
+
+LSTM, GRU, BASIC = v.LSTM.name, v.GRU.name, "SimpleRNN"
+BATCH_SIZE = 64
+LENGTHS = (12, 25, 50, 100, 200)
+LONGEST_WORD = 200
+
+
+class Question(NamedTuple):
+    """A study that a claim asks for.
+
+    Attributes:
+        make: Makes the problem.
+        architectures: Names of architectures.
+        rates: Learning rates to try for each, or `None` for the optimizer's own.
+        predict: Whether to keep the predictions for the test part.
+    """
+
+    make: Callable[[], Problem]
+    architectures: tuple[str, ...] = (LSTM, GRU)
+    rates: tuple[float, ...] | None = (1e-2, 3e-3)
+    predict: bool = False
+
+
+def noise(batches: int, steps: int, features: int, units: int) -> Problem:
+    """Random numbers: what they cost does not depend on what they are."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(BATCH_SIZE * batches, steps, features)).astype(np.float32)
+    y = rng.normal(size=(len(x), 1)).astype(np.float32)
+    return Problem(
+        "Random numbers",
+        (x, y),
+        (x[:BATCH_SIZE], y[:BATCH_SIZE]),
+        "The cost alone is measured.",
+        epochs=9,
+        recipe=Recipe(units=units),
+    )
+
+
+SIZES = {
+    "50 steps, 1 input, 32 units": functools.partial(noise, 40, 50, 1, 32),
+    "100 steps, 32 inputs, 64 units": functools.partial(noise, 20, 100, 32, 64),
+    "200 steps, 64 inputs, 128 units": functools.partial(noise, 10, 200, 64, 128),
+}
+
+
+COSTS = {f"cost: {size}": Question(make, rates=None) for size, make in SIZES.items()}
+ORDERS = {length: f"temporal order of {length} symbols" for length in LENGTHS}
+COUNTING = "counting"
+TASKS = [
+    *(name for name in PROBLEMS if name not in ("anbn", "temporal-order")),
+    COUNTING,
+    ORDERS[50],
+]
+"""One study for each of the tasks that `keras-gates compare` knows."""
+
+QUESTIONS = {
+    **COSTS,
+    **{name: Question(make) for name, make in PROBLEMS.items() if name in TASKS},
+    **{
+        name: Question(functools.partial(temporal_order, length), (BASIC, GRU, LSTM))
+        for length, name in ORDERS.items()
+    },
+    COUNTING: Question(
+        functools.partial(anbn, LONGEST_WORD), rates=(3e-2, 1e-2), predict=True
+    ),
+    "sine, 500 points": Question(functools.partial(sine, 5000, 500)),
+    "adding, 200 steps": Question(functools.partial(adding, 200)),
+}
+
+
+class Row(NamedTuple):
+    """One measurement: a value with its 95 % interval, and what follows.
+
+    Attributes:
+        of: On what it was measured.
+        value: The mean over the seeds.
+        low: Lower end of its interval; NaN where nothing is left to chance.
+        high: Upper end.
+        verdict: What it says of the claim.
+    """
+
+    of: str
+    value: float
+    low: float
+    high: float
+    verdict: str
+
+
+class Finding(NamedTuple):
+    """What came of one claim.
+
+    Attributes:
+        measured: What was measured, and the unit, in words.
+        rows: The measurements.
+        verdict: What they say together.
+    """
+
+    measured: str
+    rows: list[Row]
+    verdict: str
+
+
+class Bench:
+    """Runs studies that claims ask for, each one once.
+
+    Args:
+        folder: Where finished runs are kept, so that all can be interrupted.
+        seeds: Seeds of each study.
+        show: Is told what comes next.
+    """
+
+    def __init__(self, folder: Path, seeds: int, show: Callable[[str], None]):
+        self.folder, self.seeds, self.show = folder, seeds, show
+        self.study = functools.cache(self._study)
+
+    def _study(self, name: str) -> Study:
+        """Returns the study of one of `QUESTIONS`."""
+        question = QUESTIONS[name]
+        self.show(f"{name}: {', '.join(question.architectures)}")
+        problem = question.make()
+        return compare(
+            question.architectures,
+            *problem.train,
+            validation_data=problem.test,
+            recipe=problem.recipe,
+            seeds=self.seeds,
+            epochs=problem.epochs,
+            batch_size=BATCH_SIZE,
+            learning_rates=question.rates,
+            predict=question.predict,
+            folder=self.folder / re.sub(r"\W+", "-", name),
+            verbose=1,
+        )
+
+
+def judged(of: str, values, judge: Callable[[float, float], str]) -> Row:
+    """Returns the mean of values, one for each seed, with its interval and verdict."""
+    import xarray
+
+    seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
+    mean, low, high = (float(end) for end in stats.mean_interval(seeds, "seed"))
+    verdict = "not known" if math.isnan(mean) else judge(low, high)
+    return Row(of, mean, low, high, verdict)
+
+
+def tally(rows: list[Row]) -> str:
+    """Returns how often each verdict was reached, in words."""
+    counts = collections.Counter(row.verdict for row in rows)
+    return "; ".join(f"{verdict}: {number}" for verdict, number in counts.items())
+
+
+def holds(rows: list[Row], *wanted: str) -> str:
+    """Says in how many of the rows a claim held, and counts the verdicts."""
+    held = sum(row.verdict in wanted for row in rows)
+    if held in (0, len(rows)):
+        answer = "Holds here" if held else "Not shown here"
+    else:
+        answer = f"Holds in {held} of {len(rows)}"
+    return f"{answer} ({tally(rows)})"
+
+
+def lower_error(name: str, study: Study) -> Row:
+    """Compares the validation losses of the LSTM and the GRU, within pairs."""
+    difference = study.difference(GRU, LSTM)
+    means = study.summary()["mean"]
+    of = f"{name}: LSTM {means[LSTM]:.3g}, GRU {means[GRU]:.3g}"
+    verdict = {LSTM: "better", GRU: "worse", None: "no difference shown"}
+    known = not math.isnan(difference.mean)
+    return Row(
+        of,
+        difference.mean,
+        difference.low,
+        difference.high,
+        verdict[difference.better] if known else "not known",
+    )
+
+
+def longest_word(scores: np.ndarray) -> int:
+    """Returns up to which n a model continues every word a^n b^n rightly.
+
+    Args:
+        scores: For each word, the first with n = 1, and each step a score for the
+            boundary, `a` and `b`, of shape `(word, time, 3)`: predictions for the
+            test part of `problems.anbn`.
+    """
+    said = np.asarray(scores).argmax(-1)
+    for n in range(1, len(said) + 1):
+        # From the first b on all is determined: n - 1 more of them, then the boundary.
+        if said[n - 1, n + 1 : 2 * n + 1].tolist() != [2] * (n - 1) + [0]:
+            return n - 1
+    return len(said)

@@ -1,0 +1,161 @@
+"""The command `keras-gates demo`: the whole package in one run."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import keras_gates
+from keras_gates import plots
+from keras_gates import vocabulary as v
+from keras_gates.checks import whole_number
+from keras_gates.cli.comparing import MOST_SEEDS
+from keras_gates.cli.files import free_path, results
+from keras_gates.study.data import checked_data
+from keras_gates.study.prepared_tasks import PROBLEMS
+from keras_gates.study.recipe import builders_of
+
+BATCH_SIZE = 64
+KEEP = {v.LSTM.name: v.LSTM.keep, v.GRU.name: v.GRU.keep}
+TASKS = ("sine", "digits")
+
+
+def run(options) -> int:
+    """Runs the command.
+
+    Args:
+        options: What `keras-gates demo` was called with.
+
+    Returns:
+        0.
+    """
+    seeds = whole_number("seeds", options.seeds, at_least=1, at_most=MOST_SEEDS)
+    if options.epochs is not None:
+        whole_number("epochs", options.epochs, at_least=1)
+    out = options.out or free_path(Path(f"keras-gates-demo-{options.task}"))
+    with results(out):
+        _demonstrate(options.task, seeds, options.epochs, out)
+    return 0
+
+
+def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    task = PROBLEMS[name]()
+    epochs = epochs or task.epochs
+    data = checked_data(*task.train, task.test)
+    builders = builders_of(list(KEEP), task.recipe, data)
+    console.print(f"[bold]{task.title}[/bold]\n{task.split}")
+    console.print(f"Backend: {keras.backend.backend()}\n")
+
+    probe = task.test[0][:: len(task.test[0]) // 16][:16]
+    keras.utils.set_random_seed(0)
+    models = {kind: build() for kind, build in builders.items()}
+    untrained = [
+        keras_gates.capture(models[kind], probe)[kind.lower()] for kind in KEEP
+    ]
+    plots.pair(*untrained, sample=5).savefig(out / "untrained_pair.png", dpi=150)
+
+    for kind, model in models.items():
+        console.print(f"Training {kind}({task.recipe.units}), its gates recorded")
+        recorder = keras_gates.GateRecorder(probe=probe)
+        model.fit(
+            *task.train,
+            epochs=epochs,
+            batch_size=BATCH_SIZE,
+            callbacks=[recorder],
+            verbose=2,
+        )
+        _write_gates(kind, model, recorder, task, out)
+    predictions = {
+        kind: model.predict(task.test[0], verbose=0) for kind, model in models.items()
+    }
+    _print_errors(console, models, task)
+    _SHOW[name](console, predictions, task, out)
+
+    console.print(
+        f"\nComparing over {seeds} seeds: the same data in the same order for both"
+    )
+    study = keras_gates.compare(
+        list(KEEP),
+        *task.train,
+        validation_data=task.test,
+        recipe=task.recipe,
+        seeds=seeds,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        verbose=1,
+    )
+    console.print(str(study), markup=False)
+    if task.metric != "val_loss" and seeds > 1:
+        console.print(
+            f"  {study.difference(*KEEP, task.metric)} in {task.metric}", markup=False
+        )
+    axes = plots.study(study, metric=task.metric)
+    axes.figure.savefig(out / "study.png", dpi=150)
+    study.runs.to_csv(out / "study.csv", index=False)
+
+    console.print(f"\n[bold]Written to {out}:[/bold]")
+    for path in sorted(out.iterdir()):
+        console.print(f"  {path.name}", markup=False)
+
+
+def _write_gates(kind, model, recorder, task, out) -> None:
+    """Draws and stores the gates of one trained model."""
+    layer = kind.lower()
+    store = out / f"{layer}_gates.zarr"
+    gates = keras_gates.capture(model, task.test[0], store=store)
+    figure = plots.gates(gates[layer])
+    figure.savefig(out / f"{layer}_gates.png", dpi=150)
+    axes = plots.evolution(recorder.traces[f"{layer}/{KEEP[kind]}"])
+    axes.figure.savefig(out / f"{layer}_evolution.png", dpi=150)
+
+
+def _print_errors(console, models, task) -> None:
+    name = task.metric.removeprefix("val_")
+    table = Table("architecture", f"test {name}")
+    for kind, model in models.items():
+        result = model.evaluate(*task.test, verbose=0, return_dict=True)
+        table.add_row(kind, f"{result[name]:.4f}")
+    console.print(table)
+
+
+def _show_forecast(console, predictions, task, out) -> None:
+    truth = task.test[1][:, 0]
+    table = Table("test window", "truth", *predictions, title="Sample predictions")
+    for sample in range(0, len(truth), len(truth) // 5):
+        values = (truth, *(values[:, 0] for values in predictions.values()))
+        table.add_row(str(sample), *(f"{value[sample]:.3f}" for value in values))
+    console.print(table)
+    axes = plots.predictions(truth, predictions)
+    axes.figure.savefig(out / "predictions.png", dpi=150)
+
+
+def _show_digits(console, predictions, task, out) -> None:
+    from matplotlib.figure import Figure
+
+    x, y = task.test
+    said = {kind: scores.argmax(axis=1) for kind, scores in predictions.items()}
+    table = Table("test image", "truth", *predictions, title="Sample predictions")
+    for sample in range(5):
+        words = (y[sample], *(digits[sample] for digits in said.values()))
+        table.add_row(str(sample), *map(str, words))
+    console.print(table)
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    # The ones that somebody got wrong first: they are worth a look.
+    wrong = np.any([digits != y for digits in said.values()], axis=0)
+    chosen = np.argsort(~wrong, kind="stable")[:18]
+    for axes, sample in zip(figure.subplots(3, 6).flat, chosen, strict=True):
+        axes.imshow(x[sample], cmap="gray_r")
+        axes.set_axis_off()
+        words = [f"{kind} {digits[sample]}" for kind, digits in said.items()]
+        axes.set_title(f"truth {y[sample]}\n{', '.join(words)}", fontsize=9)
+    figure.suptitle(
+        f"Test images; {wrong.sum()} of {len(y)} were misread by one or both"
+    )
+    figure.savefig(out / "predictions.png", dpi=150)
+
+
+_SHOW = {"sine": _show_forecast, "digits": _show_digits}

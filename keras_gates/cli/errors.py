@@ -1,0 +1,90 @@
+"""Errors become sentences: what the command line prints in place of a traceback."""
+
+import contextlib
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+LENGTH = 400
+"""How many characters of another library's message are shown."""
+
+OPTIONS = {"n_jobs": "--jobs", "folder": "--out"}
+"""Arguments of functions whose options have other names."""
+
+
+def sentence(error: Exception, options: dict) -> str:
+    """Returns one line that states what went wrong.
+
+    Args:
+        error: What was raised: an error of this package, which explains itself, or
+            any other, which is shown with its place.
+        options: The options of the command, whose names replace those of arguments.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {_short(repr(str(error.filename)), 120)}" if error.filename else ""
+        return f"{error.strerror}{place}."
+    if is_ours(error):
+        return _with_options(_one_line(error), options)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected error: {brief(error)} (in {last.filename}, line {last.lineno}). "
+        "--debug shows the traceback."
+    )
+
+
+def is_ours(error: BaseException) -> bool:
+    """Returns whether this package raised an error, so that it explains itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return False
+    # An error that Python raises in a line of this package is a fault of the package.
+    inside = PACKAGE in Path(frames[-1].filename).parents
+    return inside and (frames[-1].line or "").startswith("raise")
+
+
+def brief(error: BaseException) -> str:
+    """Returns the type and the beginning of the message of an error, in one line."""
+    return _short(f"{type(error).__name__}: {_one_line(error)}".strip(": "), LENGTH)
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Puts a sentence before the errors of other libraries.
+
+    Args:
+        what: What could not be done.
+
+    Raises:
+        ValueError: In place of any error that is not one of this package.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_ours(error):
+            raise
+        raise ValueError(f"{what}: {brief(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # Keras's messages have colours.
+    return " ".join(plain.split())
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _with_options(text: str, options: dict) -> str:
+    """Names options where a message names arguments of a function."""
+    flags = {name: f"--{name.replace('_', '-')}" for name in options} | OPTIONS
+
+    def flag(found: re.Match) -> str:
+        name, value = found.groups()
+        if name not in flags:
+            return found[0]
+        words = re.sub(r"[][',]", "", value or "").strip("= ")
+        return f"{flags[name]} {words}".strip()
+
+    return re.sub(r"`(\w+)(=[^`]*)?`", flag, text)

@@ -1,0 +1,140 @@
+"""The command `keras-gates inspect`: the gates of a saved model, without code."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+
+import keras_gates
+from keras_gates import vocabulary as v
+from keras_gates.checks import whole_number
+from keras_gates.cli.errors import explained
+from keras_gates.cli.files import file_names, require_file, require_folder, results
+from keras_gates.cli.saved import import_module, load_model, read_inputs
+from keras_gates.models.batches import iterate
+from keras_gates.models.nodes import select
+from keras_gates.reading.verifying import Check, checks_of
+from keras_gates.trees.walk import recurrent
+
+
+def run(options) -> int:
+    """Runs the command.
+
+    Args:
+        options: What `keras-gates inspect` was called with.
+
+    Returns:
+        0, or 1 if the predictions were not the same before and after, or a layer was
+        not verified.
+    """
+    import pandas
+
+    batch_size = whole_number("batch_size", options.batch_size, at_least=1)
+    for path, what in ((options.model, "model"), (options.data, "data")):
+        require_file(path, what)
+    out = options.out or options.model.with_name(options.model.stem + "-gates")
+    require_folder(out)
+    for module in options.modules:
+        import_module(module)
+    model = load_model(options.model)
+    select(model, options.layers)
+    x = read_inputs(options.data, model)
+    samples = len(keras.tree.flatten(x)[0])
+    if not 0 <= options.sample < samples:
+        raise ValueError(
+            f"--sample must be between 0 and {samples - 1}; got {options.sample}."
+        )
+    # Says what does not fit, where Keras would only fail.
+    batch = next(iterate(x, model, batch_size, str(options.data)))
+    with results(out):
+        with explained(f"The model could not be run on '{options.data}'"):
+            before = keras.tree.flatten(model.predict_on_batch(batch))
+            gates = keras_gates.capture(
+                model,
+                x,
+                layers=options.layers,
+                batch_size=batch_size,
+                store=out / "gates.zarr",
+                verbose=1,
+            )
+            after = keras.tree.flatten(model.predict_on_batch(batch))
+        same = all(
+            np.array_equal(left, right, equal_nan=True)
+            for left, right in zip(before, after, strict=True)
+        )
+        checks = checks_of(gates)
+        statistics = keras_gates.stats.summary(gates)
+        statistics.to_csv(out / "statistics.csv")
+        checked = pandas.DataFrame(
+            {
+                "largest deviation": [check.deviation for check in checks.values()],
+                "tolerance": [check.tolerance for check in checks.values()],
+                "verified": [check.passed for check in checks.values()],
+            },
+            index=pandas.Index(checks, name="layer"),
+        )
+        checked.to_csv(out / "verify.csv", na_rep="NaN")
+        _draw(gates, options.sample, out)
+        keras_gates.report(gates, out / "report.html", inputs=_under_time(x, gates))
+
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print("What stands out")
+    console.print(str(keras_gates.stats.diagnose(gates)))
+    console.print("\nCheck: the states, derived again from the recorded gates")
+    console.print(checked.to_string())
+    for name, check in checks.items():
+        if not check.passed:
+            console.print(f"- {check.reason or _too_far(name, check)}")
+    console.print("\nStatistics (left: below 0.1, right: above 0.9)")
+    console.print(statistics.round(3).to_string())
+    console.print(
+        "\nPredictions before and after: "
+        + ("identical to the bit" if same else "NOT the same; please report this")
+    )
+    verified = checked["verified"].all()
+    if not verified:
+        failed = ", ".join(checked.index[~checked["verified"]])
+        console.print(f"Not verified: {failed}; see the check above.")
+    console.print(f"\nWritten to {out}:")
+    for path in sorted(out.iterdir()):
+        console.print(f"  {path.name}")
+    return 0 if same and verified else 1
+
+
+def _too_far(name: str, check: Check) -> str:
+    return (
+        f"'{name}' deviates by {check.deviation:.1e}, and rounding explains "
+        f"{check.tolerance:.1e} at most: the recorded gates are not those that the "
+        "layer computed. Please report this, unless it ran on a GPU in TensorFloat-32, "
+        "which rounds products to about 1e-3."
+    )
+
+
+def _draw(gates, sample: int, out: Path) -> None:
+    """Draws the gates of one sample: a file for each layer, and for each frame."""
+    figures = {}
+    for node in recurrent(gates):
+        dataset, name = node.to_dataset(), node.path.strip("/")
+        if v.FRAME not in dataset.dims:
+            figures[name] = dataset
+        for n in range(dataset.sizes.get(v.FRAME, 0)):
+            figures[f"{name}/{n}"] = dataset.isel({v.FRAME: n}).assign_attrs(
+                layer=f"{dataset.attrs['layer']}, frame {n}"
+            )
+    for file, dataset in zip(
+        file_names(figures, ".png"), figures.values(), strict=True
+    ):
+        keras_gates.plots.gates(dataset, sample=sample).savefig(out / file, dpi=150)
+
+
+def _under_time(x, gates) -> np.ndarray | None:
+    """Returns the inputs of the model if they line up with the steps of a layer."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
+        return None
+    for node in recurrent(gates):
+        steps = [node.sizes[dim] for dim in (v.FRAME, v.TIME) if dim in node.sizes]
+        axes = 1 + len(steps)
+        if list(x.shape[1:axes]) == steps and x.ndim in (axes, axes + 1):
+            return x
+    return None

@@ -1,0 +1,154 @@
+"""The gate layers and cells: those of Keras, which can also tell their gates."""
+
+import keras
+
+from keras_gates.layers.recurrence import GateCell, GateRecurrence, named_as_stock
+
+
+@named_as_stock
+class GateLSTMCell(GateCell, keras.layers.LSTMCell):
+    """The step of an LSTM, with its gates when asked for.
+
+    Takes every argument of `keras.layers.LSTMCell`, and works wherever that does.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: `[hidden, cell]`, each `(batch, units)`.
+        training: Whether dropout is active.
+        return_gates: Whether to return the signals too.
+
+    Returns:
+        `(output, new_states)`, or `(output, new_states, gates)` with
+        `return_gates=True`, where `gates` holds `input`, `forget`, `candidate`,
+        `output`, `cell` and `hidden`, each `(batch, units)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateLSTMCell
+        >>> cell = GateLSTMCell(4)
+        >>> states = cell.get_initial_state(batch_size=2)
+        >>> output, states, gates = cell(np.ones((2, 3)), states, return_gates=True)
+        >>> tuple(gates["forget"].shape)
+        (2, 4)
+    """
+
+
+@named_as_stock
+class GateGRUCell(GateCell, keras.layers.GRUCell):
+    """The step of a GRU, with its gates when asked for.
+
+    Takes every argument of `keras.layers.GRUCell`, and works wherever that does.
+    An `update` of 1 keeps the old state.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: `[hidden]` or `hidden`, `(batch, units)`.
+        training: Whether dropout is active.
+        return_gates: Whether to return the signals too.
+
+    Returns:
+        `(output, new_states)`, or `(output, new_states, gates)` with
+        `return_gates=True`, where `gates` holds `update`, `reset`, `candidate` and
+        `hidden`, each `(batch, units)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateGRUCell
+        >>> cell = GateGRUCell(4)
+        >>> states = cell.get_initial_state(batch_size=2)
+        >>> output, states, gates = cell(np.ones((2, 3)), states, return_gates=True)
+        >>> tuple(gates["update"].shape)
+        (2, 4)
+    """
+
+
+@named_as_stock
+class GateLSTM(GateRecurrence, keras.layers.LSTM):
+    """`keras.layers.LSTM` that can return its gates.
+
+    Takes every argument of `keras.layers.LSTM`. With `return_gates=False` it is that
+    layer, to the bit, with the same weights, configuration and weights files. It also
+    goes by the stock name, `LSTM`, in `model.summary()`.
+
+    Args:
+        units: Positive integer, the number of units.
+        *args: As for `keras.layers.LSTM`.
+        return_gates: Whether to return every signal at every step too.
+        **kwargs: As for `keras.layers.LSTM`.
+
+    Raises:
+        ValueError: If `activity_regularizer` is given with `return_gates=True`.
+
+    Call arguments:
+        As for `keras.layers.LSTM`; the input is `(batch, time, features)`.
+
+    Returns:
+        What `keras.layers.LSTM` returns, and with `return_gates=True` one item more:
+        `(output, gates)`, or `(output, hidden, cell, gates)` with
+        `return_state=True`. `gates` is a dict: `input`, `forget`, `candidate`,
+        `output`, `cell` and `hidden`, each `(batch, time, units)`, step for step
+        what `return_sequences=True` returns, so in reverse with `go_backwards=True`.
+        At a masked step the states are held and the other signals are zero; the
+        Keras mask goes along with each. Keras's wrappers (`Bidirectional`,
+        `TimeDistributed`) have no place for a dict of gates: see them with `capture`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateLSTM
+        >>> output, gates = GateLSTM(4, return_gates=True)(np.ones((2, 5, 3)))
+        >>> tuple(output.shape), tuple(gates["forget"].shape)
+        ((2, 4), (2, 5, 4))
+    """
+
+    def __init__(self, units, *args, return_gates=False, **kwargs):
+        super().__init__(units, *args, **kwargs)
+        self.ask_for_gates(return_gates)
+
+
+@named_as_stock
+class GateGRU(GateRecurrence, keras.layers.GRU):
+    """`keras.layers.GRU` that can return its gates.
+
+    Takes every argument of `keras.layers.GRU`. With `return_gates=False` it is that
+    layer, to the bit, with the same weights, configuration and weights files. It also
+    goes by the stock name, `GRU`, in `model.summary()`. An `update` of 1 keeps the
+    old state.
+
+    Args:
+        units: Positive integer, the number of units.
+        *args: As for `keras.layers.GRU`.
+        return_gates: Whether to return every signal at every step too.
+        **kwargs: As for `keras.layers.GRU`.
+
+    Raises:
+        ValueError: If `activity_regularizer` is given with `return_gates=True`.
+
+    Call arguments:
+        As for `keras.layers.GRU`; the input is `(batch, time, features)`.
+
+    Returns:
+        What `keras.layers.GRU` returns, and with `return_gates=True` one item more:
+        `(output, gates)`, or `(output, hidden, gates)` with `return_state=True`.
+        `gates` is a dict: `update`, `reset`, `candidate` and `hidden`, each
+        `(batch, time, units)`, step for step what `return_sequences=True` returns, so
+        in reverse with `go_backwards=True`. At a masked step the state is held and
+        the other signals are zero; the Keras mask goes along with each. Keras's
+        wrappers (`Bidirectional`, `TimeDistributed`) have no place for a dict of
+        gates: see them with `capture`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_gates import GateGRU
+        >>> output, gates = GateGRU(4, return_gates=True)(np.ones((2, 5, 3)))
+        >>> tuple(output.shape), tuple(gates["update"].shape)
+        ((2, 4), (2, 5, 4))
+    """
+
+    def __init__(self, units, *args, return_gates=False, **kwargs):
+        super().__init__(units, *args, **kwargs)
+        self.ask_for_gates(return_gates)
+
+
+@named_as_stock
+class GateRNN(GateRecurrence, keras.layers.RNN):
+    """`keras.layers.RNN` around LSTM or GRU cells, made ready for collection."""

@@ -1,0 +1,177 @@
+"""What turns a stock recurrent layer or cell into one that can tell its gates.
+
+The output of a gate layer is computed by the stock Keras code. The gates are computed
+beside it, from the sequence of hidden states it produced (see `replay`), and only
+when somebody wants them: the layer itself with `return_gates=True`, or a collector
+that is active while a model runs (see `capture`).
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_gates.backend import backend
+from keras_gates.cells.registry import StockEquations, cells_of, kind_of
+from keras_gates.checks import flag
+from keras_gates.layers import collect
+from keras_gates.layers.replay import Run, blocks, look, replay
+from keras_gates.layers.views import beneath, view, view_of_cell
+
+
+class GateCell(StockEquations):
+    """What the gate cells share: the stock step, and its gates when asked for."""
+
+    def call(self, inputs, states, training=False, return_gates=False):
+        """Takes one step."""
+        output, new_states = super().call(inputs, states, training=training)
+        if not return_gates:
+            return output, new_states
+        hidden = keras.tree.flatten(states)[0]
+        gates = blocks(self, inputs, hidden, training)
+        kind = kind_of(self)
+        # Keras carries the hidden state first; the vocabulary names it last.
+        after = reversed(keras.tree.flatten(new_states))
+        gates.update(zip(kind.states, after, strict=True))
+        return output, new_states, gates
+
+
+class GateRecurrence:
+    """What the gate layers share: the stock layer, and the replay of its gates."""
+
+    return_gates = False
+
+    def ask_for_gates(self, return_gates):
+        """Sets whether the layer returns its gates."""
+        return_gates = flag("return_gates", return_gates)
+        if return_gates and self.activity_regularizer is not None:
+            raise ValueError(
+                "`activity_regularizer` does not go with `return_gates=True`: Keras "
+                "applies it to everything that a layer returns, so the gates would "
+                "count too. Penalise what you mean with `add_loss` instead."
+            )
+        self.return_gates = return_gates
+
+    @property
+    def variables(self):
+        """Lists the variables of the layer, and those that are changed by collecting.
+
+        In a step that JAX compiles, only listed variables can change.
+        """
+        stock = beneath(GateRecurrence, self).variables
+        return [*stock, *collect.variables(self)]
+
+    # Keras draws the dropout of a run before `inner_loop` and forgets it behind it, on
+    # the cell, for every thread. A run that somebody looks at has its own.
+
+    def _maybe_config_dropout_masks(self, *arguments):
+        if not _looks(self):
+            _dropout(self, "config", *arguments)
+
+    def _maybe_reset_dropout_masks(self, *arguments):
+        if not _looks(self):
+            _dropout(self, "reset", *arguments)
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Runs the stock loop, and emits the gates to whoever wants them."""
+        # Not recorded inside the cell: with cuDNN and other fused kernels the cell
+        # never runs. `inner_loop` is the one place every kernel passes through.
+        looks = _looks(self)
+        if not looks:
+            run = beneath(GateRecurrence, self).inner_loop
+            return run(sequences, initial_state, mask=mask, training=training)
+        few = looks - {None, math.inf}
+        keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
+        layer = view(self, cell=view_of_cell(self.cell), return_sequences=keep)
+        _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
+        _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
+        result = layer.stock_loop(sequences, initial_state, mask, training)
+        # So Keras marks a layer that ran on cuDNN.
+        if self.supports_jit and not layer.supports_jit:
+            self.supports_jit = False
+        # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
+        # (seen in 3.15.1), so its outputs do not tell the states.
+        told = keep and not (self.unroll and self.zero_output_for_mask)
+        run = Run(sequences, initial_state, mask, training, result[1] if told else None)
+        for rows in looks:
+            if rows is None:
+                replay(self, layer, run, rows)
+            else:
+                look(self, layer, run, rows)
+        _dropout(layer, "reset", layer.cell)
+        return result
+
+    def stock_loop(self, sequences, initial_state, mask, training):
+        """Runs Keras's own loop, on a view of a layer."""
+        return super().inner_loop(
+            sequences, initial_state, mask=mask, training=training
+        )
+
+    def call(self, sequences, initial_state=None, mask=None, training=False, **others):
+        """Runs the layer on a sequence."""
+        # `others` are the arguments that a subclass of the user's adds.
+        arguments = {
+            "initial_state": initial_state,
+            "mask": mask,
+            "training": training,
+            **others,
+        }
+        if not self.return_gates:
+            return super().call(sequences, **arguments)
+        with collect.Collector([(self, self.cell)]).active() as own:
+            outputs = super().call(sequences, **arguments)
+        gates = {
+            name: ops.cast(signal, self.compute_dtype)
+            for name, signal in own.emissions[-1].signals.items()
+        }
+        return (*outputs, gates) if self.return_state else (outputs, gates)
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        """Gives the shapes of what `call` returns."""
+        shape = super().compute_output_shape(sequences_shape, initial_state_shape)
+        if not self.return_gates:
+            return shape
+        signal_shape = (*sequences_shape[:2], self.units)
+        gates = {name: signal_shape for name in kind_of(self.cell).signals}
+        return (*shape, gates) if self.return_state else (shape, gates)
+
+    def compute_mask(self, sequences, mask):
+        """Gives each output its mask, and every gate that of the steps."""
+        masks = super().compute_mask(sequences, mask)
+        if not self.return_gates:
+            return masks
+        steps = keras.tree.flatten(mask)[0]
+        gates = {name: steps for name in kind_of(self.cell).signals}
+        return [*masks, gates] if self.return_state else [masks, gates]
+
+    def get_config(self):
+        """Gives the stock configuration, and `return_gates` where it is on."""
+        config = super().get_config()
+        # Left out when it is off, so that the stock class can read the config.
+        return {**config, "return_gates": True} if self.return_gates else config
+
+
+def _looks(layer) -> set[float | None]:
+    """Returns how many rows of a layer's batch are wanted, each number once."""
+    return collect.looks(layer, [cell for _, cell in cells_of(layer)])
+
+
+def _dropout(layer, what: str, *arguments) -> None:
+    """Lets Keras draw the dropout of a run (`"config"`), or forget it (`"reset"`)."""
+    # Private to Keras. If the methods are renamed, runs in several threads disturb
+    # each other's dropout, as they do in Keras.
+    stock = beneath(GateRecurrence, layer)
+    method = getattr(stock, f"_maybe_{what}_dropout_masks", None)
+    if method is not None:
+        method(*arguments)
+
+
+def named_as_stock(cls):
+    """Registers a gate class for saving, and gives it the name of the stock class.
+
+    Keras addresses the layers in a weights file, and names them by default, by the
+    `__name__` of their class. With the stock name, weights files go both ways.
+    """
+    keras.saving.register_keras_serializable("keras_gates", cls.__qualname__)(cls)
+    cls.__name__ = cls.__qualname__.removeprefix("Gate")
+    return cls

@@ -1,0 +1,173 @@
+"""The gates of a run of a recurrent layer, from the hidden states that it produced."""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_gates.backend import backend
+from keras_gates.cells import equations
+from keras_gates.cells.registry import cells_of, kind_of
+from keras_gates.layers import collect
+from keras_gates.layers.views import view, view_of_cell
+
+Tensor = Any
+
+
+class Run(NamedTuple):
+    """What a layer ran on, and its outputs at every step, where these are known."""
+
+    sequences: Tensor
+    initial_state: Any
+    mask: Any
+    training: Any
+    outputs: Tensor | None
+
+
+def look(owner, layer, run: Run, rows: float) -> None:
+    """Replays some rows of a batch, outside the gradient."""
+
+    def pick(values):
+        return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
+
+    with backend.outside_gradient():
+        few = [pick(part) for part in (run.sequences, run.initial_state, run.mask)]
+        few = Run(*few, run.training, pick(run.outputs))
+        replay(owner, view(layer, cell=view_of_cell(layer.cell, pick)), few, rows)
+
+
+def replay(owner, layer, run: Run, rows: float | None) -> None:
+    """Emits the signals of a sequence; runs it again if its outputs are lacking.
+
+    Args:
+        owner: The layer that ran, and whose signals they are.
+        layer: The view of it that runs here.
+        run: What it ran on.
+        rows: How many rows of the batch these are; `None` for all of them.
+    """
+    sequences, initial_state, mask, training, outputs = run
+    if outputs is None:
+        every = view(layer, return_sequences=True, zero_output_for_mask=False)
+        _, outputs, _ = every.stock_loop(sequences, initial_state, mask, training)
+    mask = _mask_of_steps(mask)
+    if layer.go_backwards:
+        sequences = ops.flip(sequences, axis=1)
+        mask = None if mask is None else ops.flip(mask, axis=1)
+    cells = list(zip(cells_of(owner), cells_of(layer), strict=True))
+    states = iter(keras.tree.flatten(initial_state))
+    for number, ((_, own), (_, cell)) in enumerate(cells, start=1):
+        # Copied, as a stateful layer overwrites its states in place on PyTorch.
+        first = [
+            ops.copy(ops.cast(next(states), cell.compute_dtype))
+            for _ in keras.tree.flatten(cell.state_size)
+        ]
+        last = number == len(cells)
+        hidden = (
+            outputs
+            if last
+            else _run_cell(layer, cell, sequences, first, mask, training)
+        )
+        hidden = ops.cast(hidden, cell.compute_dtype)
+        if mask is not None:
+            hidden = equations.hold(hidden, first[0], mask)
+        kind = kind_of(cell)
+        if kind is not None:
+            initial = dict(zip(kind.states, reversed(first), strict=True))
+            started_from = equations.before(hidden, first[0])
+            gates = blocks(cell, sequences, started_from, training)
+            signals = equations.replay(kind, gates, hidden, initial, mask)
+            collect.emit(
+                collect.Emission(
+                    owner, own, signals, initial, mask, layer.go_backwards, rows
+                )
+            )
+        sequences = hidden
+
+
+def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
+    """Takes some rows of a batch, spread evenly over it, outside the gradient.
+
+    Spread evenly, the rows are the same where a batch is parted among devices.
+    """
+    if values is None:
+        return None
+    if rows != math.inf:
+        frames = collect.folded()
+        if frames is not None:  # A row is a sample, with all of its frames.
+            shape = ops.shape(values)[1:]
+            values = ops.reshape(values, (-1, frames, *shape))
+        batch = ops.shape(values)[0]
+        known = isinstance(batch, int)
+        number = min(rows, batch) if known else ops.minimum(rows, batch)
+        chosen = ops.arange(number, dtype="int32") * batch // number
+        values = ops.take(values, chosen, axis=0)
+        if frames is not None:
+            values = ops.reshape(values, (-1, *shape))
+    return ops.stop_gradient(values)
+
+
+def _mask_of_steps(mask: Tensor | None) -> Tensor | None:
+    """Brings a mask to `(batch, time)` booleans."""
+    mask = keras.tree.flatten(mask)[0]
+    if mask is None:
+        return None
+    mask = ops.cast(mask, "bool")
+    return mask if len(mask.shape) == 2 else ops.any(mask, axis=-1)
+
+
+def _run_cell(layer, cell, sequences, initial_state, mask, training) -> Tensor:
+    """Runs one cell of a stack on its own, and returns its output at every step."""
+    alone = view(
+        layer,
+        cell=cell,
+        return_sequences=True,
+        go_backwards=False,
+        unroll=False,
+        zero_output_for_mask=False,
+    )
+    _, outputs, _ = alone.stock_loop(sequences, initial_state, mask, training)
+    return outputs
+
+
+def blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
+    """Computes gates and candidate of a cell, with the dropout that Keras drew."""
+    dtype = cell.compute_dtype
+    inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
+    if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
+        raise ValueError(
+            f"The gates of '{cell.name}' cannot be computed in training with a "
+            "dropout rate of 1, on which Keras's kernels disagree. Use a rate below 1."
+        )
+    if training and 0.0 < cell.dropout < 1.0:
+        step = inputs if len(inputs.shape) == 2 else inputs[:, 0, :]
+        inputs = _drop(inputs, cell.get_dropout_mask(step))
+    if training and 0.0 < cell.recurrent_dropout < 1.0:
+        step = hidden if len(hidden.shape) == 2 else hidden[:, 0, :]
+        hidden = _drop(hidden, cell.get_recurrent_dropout_mask(step))
+    weights = equations.Weights(
+        kernel=ops.cast(cell.kernel, dtype),
+        recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
+        bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
+        activation=_step_wise(cell.activation),
+        recurrent_activation=_step_wise(cell.recurrent_activation),
+        reset_after=getattr(cell, "reset_after", True),
+    )
+    return equations.BLOCKS[kind_of(cell).name](inputs, hidden, weights)
+
+
+def _step_wise(function):
+    """Lets an activation see `(batch, units)`, as in Keras, also for a sequence."""
+
+    def apply(values):
+        steps = ops.reshape(values, (-1, values.shape[-1]))
+        return ops.reshape(function(steps), ops.shape(values))
+
+    return apply
+
+
+def _drop(values: Tensor, masks):
+    """Applies a dropout mask, or one for each block, the same at every step."""
+    if isinstance(masks, (list, tuple)):
+        return [_drop(values, mask) for mask in masks]
+    return values * (masks if len(values.shape) == 2 else masks[:, None, :])

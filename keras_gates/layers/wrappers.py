@@ -1,0 +1,78 @@
+"""Keras's wrappers of recurrent layers, made ready for collection."""
+
+import functools
+
+import keras
+from keras import ops
+
+from keras_gates.layers import collect
+from keras_gates.layers.gate_layers import GateGRU, GateLSTM, GateRNN
+from keras_gates.layers.recurrence import named_as_stock
+from keras_gates.layers.views import beneath
+
+
+@named_as_stock
+class GateBidirectional(keras.layers.Bidirectional):
+    """`keras.layers.Bidirectional` that lets its layers speak during collection.
+
+    On a GPU, Keras may compute both directions in one fused kernel that passes by
+    the layers. Where there is no such kernel, the two methods below, private to
+    Keras, raise this error, and Keras calls the layers. If they are renamed, the
+    layers emit nothing, and `capture` says so.
+    """
+
+    def _call_fused_lstm(self, *args, **kwargs):
+        if collect.active():
+            raise NotImplementedError
+        return beneath(GateBidirectional, self)._call_fused_lstm(*args, **kwargs)
+
+    def _call_fused_gru(self, *args, **kwargs):
+        if collect.active():
+            raise NotImplementedError
+        return beneath(GateBidirectional, self)._call_fused_gru(*args, **kwargs)
+
+
+@named_as_stock
+class GateTimeDistributed(keras.layers.TimeDistributed):
+    """`keras.layers.TimeDistributed` that hands out tensors during collection.
+
+    Keras calls the layer in a loop over the frames, or, where their number is not
+    known, in a vectorised map, whose tensors must not leave it. In that case the
+    frames are folded into the batch during collection, and Keras sees a single frame.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Runs the layer on every frame."""
+        options = {"training": training, "mask": mask}
+        if not collect.active():
+            return beneath(GateTimeDistributed, self).call(inputs, **options)
+        if inputs.shape[1] is not None:
+            join = functools.partial(collect.stack_frames, frames=inputs.shape[1])
+            with collect.frames(join):
+                return beneath(GateTimeDistributed, self).call(inputs, **options)
+        batch, frames, *rest = ops.shape(inputs)
+        if mask is not None:
+            options["mask"] = ops.reshape(
+                mask, (batch * frames, 1, *ops.shape(mask)[2:])
+            )
+        join = functools.partial(collect.unfold_frames, frames=frames)
+        with collect.frames(join, folded=frames):
+            folded = ops.reshape(inputs, (batch * frames, 1, *rest))
+            outputs = beneath(GateTimeDistributed, self).call(folded, **options)
+        return ops.reshape(outputs, (batch, frames, *ops.shape(outputs)[2:]))
+
+
+GATE_CLASSES = {
+    keras.layers.LSTM: GateLSTM,
+    keras.layers.GRU: GateGRU,
+    keras.layers.RNN: GateRNN,
+    keras.layers.Bidirectional: GateBidirectional,
+    keras.layers.TimeDistributed: GateTimeDistributed,
+}
+"""Each stock class to the class that an instrumented layer has in its place."""
+
+
+def added(layer) -> set[str]:
+    """Returns the names that a user's subclass adds to Keras's class and to ours."""
+    known = {base for cls in GATE_CLASSES.values() for base in cls.__mro__}
+    return {name for cls in set(type(layer).__mro__) - known for name in vars(cls)}

@@ -1,0 +1,84 @@
+"""Copies of a model's variables, which a run reads and writes in place of the model's.
+
+The variables of a model are shared by all threads that use it. A run on copies sees
+one state of the model from its first batch to its last, and leaves the model alone.
+"""
+
+import contextlib
+import threading
+
+import keras
+
+from keras_gates.backend import backend
+from keras_gates.models.nodes import walk
+
+_building = threading.RLock()
+
+
+class Copies:
+    """Copies of everything that running a model reads and changes.
+
+    Args:
+        model: A model whose layers have their weights.
+
+    Attributes:
+        variables: The copies. In a step that JAX compiles, only variables can change
+            that the model which is compiled lists: it must list these.
+    """
+
+    def __init__(self, model: keras.Model):
+        originals = [*model.variables, *model.metrics_variables]
+        listed = {id(one) for one in originals}
+        # Keras does not list the states of stateful layers.
+        for _, layer in walk(model):
+            if isinstance(layer, keras.layers.RNN) and layer.states is not None:
+                originals += keras.tree.flatten(layer.states)
+        self._model = model
+        self._originals = list({id(one): one for one in originals}.values())
+        self._carried = [
+            backend.CARRIES_STATES or id(one) in listed for one in self._originals
+        ]
+        self.variables = [
+            keras.Variable(
+                "zeros",
+                shape=tuple(one.shape),
+                dtype=one.dtype,
+                trainable=False,
+                aggregation=one.aggregation,
+                # Without a name, Keras would count it among the user's.
+                name=f"copy_{number}",
+                **backend.placing(model, one),
+            )
+            for number, one in enumerate(self._originals)
+        ]
+
+    def take(self) -> None:
+        """Gives the copies the values that the model's variables have now."""
+        backend.copy_values(self._model, self._originals, self.variables)
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """Puts the copies in the place of the model's variables, in this thread."""
+        pairs = list(zip(self._originals, self.variables, strict=True))
+        with keras.StatelessScope(pairs) as scope:
+            before = [scope.get_current_value(one) for one in self._originals]
+            yield
+        everything = zip(pairs, before, self._carried, strict=True)
+        for (one, copy), value, carried in everything:
+            if carried and scope.get_current_value(one) is not value:
+                copy.assign(scope.get_current_value(one))
+
+
+def finish_building(model: keras.Model, batch) -> None:
+    """Lets a model make its weights, or those of its layers that have not run yet."""
+    with _building:
+        if not model.built:
+            # As `predict` does. In a scope, a stateful layer could not make its states.
+            model(batch)
+            for _, layer in walk(model):
+                if isinstance(layer, keras.layers.RNN) and layer.stateful:
+                    layer.reset_state()
+        elif not all(layer.built for _, layer in walk(model)):
+            # Keras makes the weights at the end of the scope, and changes no others.
+            with keras.StatelessScope():
+                model(batch, training=False)

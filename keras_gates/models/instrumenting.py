@@ -1,0 +1,195 @@
+"""Turning the recurrent layers of a model into gate layers, in place, and back."""
+
+import functools
+import threading
+import weakref
+
+import keras
+
+from keras_gates.layers.recurrence import GateRecurrence
+from keras_gates.layers.wrappers import GATE_CLASSES, added
+from keras_gates.models.nodes import Node, require_model, select, walk
+
+_lock = threading.RLock()
+_holders: dict[int, dict[object, bool]] = {}
+"""For each converted layer, by its `id`: who needs it, and whether `restore` ends that.
+
+Several threads may use one model. A layer is restored when nobody needs it any more.
+"""
+
+
+class Instrumented:
+    """Holds the layers that one call of `instrument` turned, to turn them back.
+
+    Use it as a context manager, or forget it and call `restore`.
+    """
+
+    def __init__(self, model, layers, lasting=False):
+        self.model = model
+        self._layers = layers
+        self._token = object()
+        with _lock:
+            for layer in layers:
+                _turn(layer, self._token, lasting)
+
+    def __enter__(self):
+        return self.model
+
+    def __exit__(self, *_):
+        with _lock:
+            for layer in self._layers:
+                _turn_back(layer, lambda token, _: token is self._token)
+
+
+def instrument(model: keras.Model) -> Instrumented:
+    """Turns the recurrent layers of a model into gate layers, in place.
+
+    The layers stay the same objects, with the same weights, the same optimizer state
+    and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
+    `GateGRU`; wrappers and stacks around them are made ready too. Layers that are
+    gate layers already are left alone. A model that is saved, pickled or exported
+    meanwhile is saved as the model it was.
+
+    Args:
+        model: A `keras.Model`, of any style, with an LSTM or a GRU in it that is built.
+
+    Returns:
+        A context manager that turns the layers back at the end of a `with` block.
+        Without one, call `restore(model)`.
+
+    Raises:
+        ValueError: If the recurrent layers are not built, if there is no LSTM or GRU,
+            or if there is a recurrent layer whose equations are not known.
+
+    Example:
+        >>> import keras, keras_gates
+        >>> model = keras.Sequential([keras.Input((5, 1)), keras.layers.LSTM(4)])
+        >>> with keras_gates.instrument(model):
+        ...     isinstance(model.layers[0], keras_gates.GateLSTM)
+        True
+        >>> isinstance(model.layers[0], keras_gates.GateLSTM)
+        False
+    """
+    layers = layers_to_convert(model, select(model, None))
+    return Instrumented(model, layers, lasting=True)
+
+
+def instrument_layers(model: keras.Model, layers: list) -> Instrumented:
+    """Turns the given layers of a model, for a run that `restore` must not disturb."""
+    return Instrumented(model, layers)
+
+
+def layers_to_convert(model: keras.Model, nodes: list[Node]) -> list:
+    """Lists the layers of the given nodes, and the wrappers around them."""
+    chosen = {id(node.layer): node.layer for node in nodes}
+    wrappers = (keras.layers.Bidirectional, keras.layers.TimeDistributed)
+    for path, layer in walk(model):
+        if isinstance(layer, wrappers) and any(
+            id(inner) in chosen for _, inner in walk(layer)
+        ):
+            _require_stock_call(path, layer)
+            chosen[id(layer)] = layer
+    return list(chosen.values())
+
+
+def _require_stock_call(path: str, layer) -> None:
+    """Refuses a `TimeDistributed` of the user's own: its frames cannot be folded."""
+    stock = keras.layers.TimeDistributed
+    if isinstance(layer, stock) and "call" in added(layer):
+        raise ValueError(
+            f"'{path}' is a `{type(layer).__name__}`, which changes the `call` of "
+            "`TimeDistributed`, so the recurrent layer inside cannot be captured. "
+            "`capture` and `GateRecorder` leave it out if `layers` names the others."
+        )
+
+
+def restore(model: keras.Model) -> keras.Model:
+    """Turns every layer that `instrument` turned back into what it was.
+
+    A layer that a capture or a recorder in another thread runs at this moment is
+    restored when that run ends.
+
+    Args:
+        model: The model; one that was never instrumented is left as it is.
+
+    Returns:
+        The same model.
+
+    Example:
+        >>> import keras, keras_gates
+        >>> model = keras.Sequential([keras.Input((5, 1)), keras.layers.GRU(4)])
+        >>> handle = keras_gates.instrument(model)
+        >>> type(keras_gates.restore(model).layers[0]) is keras.layers.GRU
+        True
+    """
+    require_model(model)
+    with _lock:
+        for _, layer in walk(model):
+            _turn_back(layer, lambda _, lasting: lasting)
+    return model
+
+
+def _turn(layer, token: object, lasting: bool) -> None:
+    """Turns one layer into its gate layer, unless it is one, and notes who needs it."""
+    cls = type(layer)
+    if not issubclass(cls, _Turned):
+        if issubclass(cls, tuple(GATE_CLASSES.values())):
+            return
+        layer.__class__ = _turned(cls)
+    if id(layer) not in _holders:
+        _holders[id(layer)] = {}
+        # An `id` is given out again after the layer is gone.
+        weakref.finalize(layer, _holders.pop, id(layer), None).atexit = False
+    _holders[id(layer)][token] = lasting
+
+
+def _turn_back(layer, ends) -> None:
+    """Turns one layer back, if nobody needs it any more."""
+    holders = _holders.get(id(layer), {})
+    for token, lasting in list(holders.items()):
+        if ends(token, lasting):
+            del holders[token]
+    if not holders and issubclass(type(layer), _Turned):
+        layer.__class__ = type(layer).stock_class
+
+
+class _Turned:
+    """Marks the classes of turned layers, which remember what the layer was."""
+
+    stock_class: type
+
+    @classmethod
+    def from_config(cls, *args, **kwargs):
+        """Makes a copy of what the layer was: nobody would turn a copy back."""
+        return cls.stock_class.from_config(*args, **kwargs)
+
+
+@functools.cache
+def _turned(stock: type) -> type:
+    """Makes the gate class of a stock class, or of a user's subclass of one.
+
+    Keras saves a layer under the module, the name and the registered name of its
+    class. They are those of the stock class, so that Keras loads it as what it was.
+    """
+    gate = next(GATE_CLASSES[cls] for cls in stock.__mro__ if cls in GATE_CLASSES)
+    public = getattr(keras.layers, stock.__name__, None) is stock
+    attributes = {
+        "__init__": stock.__init__,
+        "__module__": "keras.layers" if public else stock.__module__,
+        "stock_class": stock,
+    }
+    if issubclass(gate, GateRecurrence):
+        # A turned layer never returns gates. So what a layer of the user's is called
+        # with goes to their own methods as it is, whatever arguments they take.
+        for name in ("call", "compute_output_shape", "compute_mask", "get_config"):
+            attributes[name] = getattr(stock, name)
+    turned = type(stock.__name__, (_Turned, gate, stock), attributes)
+    full_name = keras.saving.get_registered_name(stock)
+    package, _, name = full_name.rpartition(">")
+    if package:
+        # The class that is found under the name now shall be found again: it comes
+        # last. It need not be this one, if the user has defined the class anew.
+        found = keras.saving.get_registered_object(full_name) or stock
+        for cls in (turned, found):
+            keras.saving.register_keras_serializable(package, name)(cls)
+    return turned

@@ -1,0 +1,271 @@
+"""Where in a model gates can be read: recurrent layers, found and chosen by name."""
+
+import fnmatch
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_gates import vocabulary as v
+from keras_gates.cells.registry import cells_of, kind_of
+from keras_gates.checks import names_of
+from keras_gates.layers.wrappers import added
+
+
+class Node(NamedTuple):
+    """A place in a model where gates can be read.
+
+    Attributes:
+        path: The names of the layers that lead to it, joined by "/".
+        layer: The recurrent layer.
+        cell: The cell whose gates they are, the layer's own or one of its stack.
+        kind: The kind of the cell, or `None` if its equations are not known.
+    """
+
+    path: str
+    layer: keras.layers.RNN
+    cell: Any
+    kind: v.Kind | None
+
+
+def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every layer inside a layer or model, with the path that leads to it.
+
+    A layer that is found twice is yielded once, at its first path. Of two layers at
+    one path, the second gets "#2" behind it.
+    """
+    seen, paths = set(), set()
+
+    def visit(parent, prefix):
+        for child in _sublayers(parent):
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            path = own = f"{prefix}{child.name}"
+            twins = 1
+            while path in paths:
+                twins += 1
+                path = f"{own}#{twins}"
+            paths.add(path)
+            yield path, child
+            yield from visit(child, f"{path}/")
+
+    yield from visit(layer, path)
+
+
+def _sublayers(layer) -> list:
+    if not isinstance(layer, keras.layers.Layer):
+        return []  # A cell of the user's own may be any object.
+    # Private to Keras, and the only way to the layers that a custom layer holds. If
+    # it changes, layers inside layers are no longer found, and a test says so.
+    held = layer._flatten_layers(include_self=False, recursive=False)
+    # A model tells its layers in the order of its graph; one that a user derives from
+    # a functional model may hold others besides.
+    known = layer.layers if isinstance(layer, keras.Model) else []
+    return list({id(child): child for child in [*known, *held]}.values())
+
+
+def find_nodes(model: keras.Model) -> list[Node]:
+    """Lists the places in a model where gates are, known or not, in order.
+
+    Layers without gates (`SimpleRNN`) are left out. A layer that the cell of another
+    one holds counts as not known: it runs inside a loop, which no tensor may leave.
+    """
+    nodes, in_loops = [], set()
+    for path, layer in walk(model):
+        if not isinstance(layer, keras.layers.RNN):
+            continue
+        in_loops.update(id(inner) for _, inner in walk(layer.cell))
+        names, seen = Counter(), set()
+        for name, cell in cells_of(layer):
+            if isinstance(cell, keras.layers.SimpleRNNCell) or id(cell) in seen:
+                continue
+            seen.add(id(cell))
+            names[name] += 1
+            twin = f"#{names[name]}" if names[name] > 1 else ""
+            place = f"{path}/{name}{twin}" if name else path
+            unknown = "inner_loop" in added(layer) or id(layer) in in_loops
+            kind = None if unknown else kind_of(cell)
+            nodes.append(Node(place, layer, cell, kind))
+    return nodes
+
+
+def select(model: keras.Model, patterns) -> list[Node]:
+    """Chooses the nodes of a model whose path or name matches a pattern.
+
+    Args:
+        model: A model whose recurrent layers are built.
+        patterns: A name or glob pattern, several of them, or `None` for all.
+
+    Returns:
+        The chosen nodes, at least one, all of a known kind.
+
+    Raises:
+        ValueError: If the model has no gates or no weights yet, if a pattern matches
+            nothing, or if a chosen layer's equations are not known.
+    """
+    require_model(model)
+    nodes = find_nodes(model)
+    if not nodes and model.built:
+        raise ValueError(
+            f"The model '{model.name}' has no LSTM or GRU layer; it has "
+            f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell is "
+            "read where a `keras.layers.RNN` runs it."
+        )
+    chosen = nodes
+    if patterns is not None:
+        patterns = names_of("layers", patterns)
+        chosen = [node for node in nodes if any(_matches(node, p) for p in patterns)]
+    # A model that only trains, with a `train_step` of its own, is never built itself.
+    if not (model.built or (chosen and all(node.layer.built for node in chosen))):
+        raise _not_built(model)
+    for pattern in patterns or []:
+        if not any(_matches(node, pattern) for node in nodes):
+            raise ValueError(
+                f"`layers` must name recurrent layers of the model; {pattern!r} "
+                f"matches none of {_list_of(node.path for node in nodes)}."
+            )
+    for node in chosen:
+        if {"", ".", ".."} & set(node.path.split("/")):
+            raise ValueError(
+                f"A layer on the path {node.path!r} has a name that means another "
+                "place, so it can have none in a tree. Rename the layer."
+            )
+        if node.kind is None:
+            raise _unknown(node, nodes, model)
+    return chosen
+
+
+def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
+    known = [other.path for other in nodes if other.kind is not None]
+    way_out = (
+        f"`capture` and `GateRecorder` leave it out with `layers={known}`."
+        if known
+        else "Build the layer from `LSTMCell` or `GRUCell`."
+    )
+    for path, layer in walk(model):
+        if isinstance(layer, keras.layers.RNN) and any(
+            inner is node.layer for _, inner in walk(layer.cell)
+        ):
+            return ValueError(
+                f"The gates of '{node.path}' cannot be read: the cell of '{path}' "
+                f"runs it anew at each step, inside a loop. {way_out}"
+            )
+    return ValueError(
+        f"The equations of '{node.path}' are not known: it is a "
+        f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, and "
+        "keras_gates reads Keras's `LSTMCell` and `GRUCell` in Keras's own "
+        f"`inner_loop`. {way_out}"
+    )
+
+
+def _not_built(model) -> ValueError:
+    way_out = (
+        "Call it once on a batch, or begin it with a `keras.Input`."
+        if has_call(model)
+        else "Build its layers, or begin the models inside it with a `keras.Input`."
+    )
+    return ValueError(
+        f"The model '{model.name}' is not built yet, so it has no weights. {way_out}"
+    )
+
+
+def _matches(node: Node, pattern: str) -> bool:
+    """Returns whether a pattern names a node, or a layer around it, by path or name."""
+    parts = node.path.split("/")
+    paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    return any(
+        name == pattern or fnmatch.fnmatchcase(name, pattern)
+        for name in (*paths, *parts)
+    )
+
+
+def _list_of(words) -> str:
+    return ", ".join(f"'{word}'" for word in dict.fromkeys(words)) or "no layers"
+
+
+def require_model(model) -> None:
+    """Refuses what is no model."""
+    if isinstance(model, keras.Model):
+        return
+    if isinstance(model, type) and issubclass(model, keras.Model):
+        got, way_out = (
+            f"the class {model.__name__}",
+            "Give an instance of it, with weights.",
+        )
+    elif isinstance(model, (str, os.PathLike)):
+        got, way_out = (
+            repr(os.fspath(model)),
+            ("Load the file first, with `keras.saving.load_model`."),
+        )
+    elif isinstance(model, keras.layers.Layer):
+        got = type(model).__name__
+        way_out = "Put a single layer into a `keras.Sequential` first."
+    else:
+        got = type(model).__name__
+        way_out = _from_elsewhere(model) or "Give a model made of `keras.layers`."
+    raise ValueError(f"`model` must be a `keras.Model`; got {got}. {way_out}")
+
+
+_KERAS_2 = (
+    "tf_keras.",
+    "keras.engine.",
+    "keras.src.engine.",
+    "tensorflow.python.keras.",
+)
+
+
+def _from_elsewhere(model) -> str | None:
+    """Returns what to do with a model of another library, which is known by module."""
+    for cls in type(model).__mro__:
+        module = f"{cls.__module__}."
+        if module.startswith(_KERAS_2):
+            return (
+                "This is a model of Keras 2. Build it anew with Keras 3, from the same "
+                "code with `import keras` and without TF_USE_LEGACY_KERAS=1 in the "
+                "environment, and load its weights."
+            )
+        if module.startswith("torch.nn."):
+            return (
+                "This is a module of PyTorch. keras_gates reads the recurrent layers "
+                "of Keras: build the model from `keras.layers.LSTM` or `GRU`, which "
+                "run on PyTorch too."
+            )
+        if module.startswith(("flax.", "equinox.", "haiku.")):
+            return (
+                f"This is a model of {module.partition('.')[0]}. keras_gates reads the "
+                "recurrent layers of Keras: build the model from `keras.layers.LSTM` "
+                "or `GRU`, which run on JAX too."
+            )
+    return None
+
+
+def has_call(model: keras.Model) -> bool:
+    """Returns whether a model can be run as a whole."""
+    return getattr(model.call, "__func__", None) is not keras.Model.call
+
+
+def require_call(
+    model: keras.Model, way_out: str = "Capture a model inside it{}, or add a `call`."
+) -> None:
+    """Refuses a model that cannot be run, with names of those inside it that can.
+
+    Args:
+        model: The model.
+        way_out: What to do, with braces for the names.
+    """
+    require_model(model)
+    if has_call(model):
+        return
+    inside = [
+        f"`model.get_layer('{part.name}')`"
+        for part in model.layers
+        if isinstance(part, keras.Model) and has_call(part) and find_nodes(part)
+    ]
+    names = f", such as {' or '.join(inside)}" if inside else ""
+    raise ValueError(
+        f"The model '{model.name}' has no `call`, only steps of its own, so nothing "
+        f"can be run through it. {way_out.format(names)}"
+    )

@@ -1,0 +1,218 @@
+"""What all figures share: one size, one set of colours, and no pyplot."""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from keras_gates import vocabulary as v
+from keras_gates.checks import type_of
+from keras_gates.trees import appearance
+from keras_gates.trees.labels import labelled, labels_of, words
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+
+KIND_COLOURS = {v.LSTM.name: "#0072B2", v.GRU.name: "#D55E00"}
+OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+OTHER_LINES = ("-", "--", ":")
+
+
+WIDTH = 7.0
+"""Inches: the text width of a page and, at 100 dots an inch, of a notebook."""
+
+
+def new_figure(height: float) -> Figure:
+    """Returns a figure that pyplot knows nothing of, and a notebook can show.
+
+    Args:
+        height: In inches.
+
+    Example:
+        >>> new_figure(height=2).get_size_inches()
+        array([7., 2.])
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
+    # A notebook asks what it shows for this method.
+    figure._repr_png_ = functools.partial(_png, figure)
+    return figure
+
+
+def new_axes(height: float = 3.2) -> Axes:
+    """Returns Axes for curves, alone on a new figure.
+
+    Args:
+        height: In inches.
+
+    Example:
+        >>> len(new_axes().figure.axes)
+        1
+    """
+    figure = new_figure(height)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes._repr_png_ = figure._repr_png_
+    return axes
+
+
+def axes_of(ax: Any) -> Axes | None:
+    """Returns the Axes of Matplotlib to draw on, or `None` for new ones."""
+    from matplotlib.axes import Axes
+
+    if not (ax is None or isinstance(ax, Axes)):
+        raise TypeError(
+            f"`ax` must be the Axes of Matplotlib to draw on, such as "
+            f"`pyplot.gca()`, or None for new ones; got {type_of(ax)}."
+        )
+    return ax
+
+
+def figure_of(figure: Any) -> Figure | None:
+    """Returns the figure of Matplotlib to draw on, or `None` for a new one."""
+    from matplotlib.figure import FigureBase
+
+    if not (figure is None or isinstance(figure, FigureBase)):
+        raise TypeError(
+            f"`figure` must be the Figure of Matplotlib to draw on, such as "
+            f"`pyplot.figure()`, or None for a new one; got {type_of(figure)}."
+        )
+    return figure
+
+
+def convention(kind: str, *shown: str) -> str:
+    r"""Returns the line that every figure of a GRU has, unless a label says it.
+
+    Args:
+        kind: The name of the kind of layer.
+        shown: The signals whose names in words are on the figure.
+
+    Example:
+        >>> convention("GRU", "hidden")
+        '\nupdate: 1 keeps the old state'
+        >>> convention("GRU", "update")
+        ''
+    """
+    if kind != v.GRU.name or v.UPDATE in shown:
+        return ""
+    return f"\n{v.UPDATE}: {v.KEEP_CONVENTION}"
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Puts ticks at a few whole numbers only: there is no half a unit or epoch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(
+        MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    )
+
+
+def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
+    """Puts ticks at a few places along a dimension: their labels, or their positions.
+
+    Args:
+        axis: Of Axes on which the first place is at 0, the second at 1.
+        data: A DataArray or a Dataset.
+        dim: The dimension.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+    whole_numbers(axis)
+    if not labelled(data, dim):
+        return
+    names = words(labels_of(data, dim))
+    few = 6
+    if axis.axis_name == "x":  # Long ones would overlap: the hour goes under the day.
+        if data.coords[dim].dtype.kind == "M":
+            names = [name.replace(" ", "\n") for name in names]
+        longest = max(len(line) for name in names for line in [*name.split("\n"), " "])
+        few = max(1, min(few, 28 // longest))
+    nice = MaxNLocator(few, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    places = range(len(names))
+    ticks = [at for at in nice.tick_values(0, len(names) - 1) if at in places]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(
+        FuncFormatter(lambda at, _: plain(names[int(at)]) if at in places else "")
+    )
+
+
+def plain(text: str) -> str:
+    r"""Returns a text that is drawn as it is, and not as mathematics.
+
+    Example:
+        >>> plain("$x")
+        '\\$x'
+    """
+    return text.replace("$", r"\$")
+
+
+def time_label(data: Any) -> str:
+    """Returns what stands under a time axis: its steps are counted, or have labels."""
+    return v.TIME if labelled(data, v.TIME) else f"{v.TIME} (step)"
+
+
+def ticks_of_steps(low: float, high: float) -> list[float]:
+    """Returns ticks for a logarithmic axis of steps: 1, 2, 5, 10 or, of many, 1, 10.
+
+    Example:
+        >>> ticks_of_steps(3, 60)
+        [5.0, 10.0, 20.0, 50.0]
+    """
+    many = high > 300 * low
+    ticks = [
+        float(f"{digit}e{power}")
+        for power in range(-3, 9)
+        for digit in ((1,) if many else (1, 2, 5))
+    ]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def shade_masked(axes: Axes, signal: xarray.DataArray) -> None:
+    """Hatches the steps of Axes over time at which a signal is masked.
+
+    Args:
+        axes: Their x axis counts steps.
+        signal: With the dimensions (time, unit).
+    """
+    import numpy as np
+
+    masked = np.isnan(signal.values).all(axis=-1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], masked, [0]])))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        axes.axvspan(start - 0.5, stop - 0.5, zorder=0, **appearance.MASKED)
+
+
+def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, str]]:
+    """Returns the style of each line: of an architecture the same in every figure.
+
+    Args:
+        names: What the lines stand for. LSTM and GRU have colours of their own.
+
+    Example:
+        >>> line_styles(["mine", "GRU"])["GRU"]
+        {'color': '#D55E00'}
+    """
+    others = itertools.cycle(
+        {"color": colour, "linestyle": line}
+        for line in OTHER_LINES
+        for colour in OTHER_COLOURS
+    )
+    return {
+        name: {"color": KIND_COLOURS[name]} if name in KIND_COLOURS else next(others)
+        for name in names
+    }
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()

@@ -1,0 +1,233 @@
+"""A text coloured by what a unit does at each of its characters or words."""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.checks import one_of, type_of
+from keras_gates.plots import canvas
+from keras_gates.trees import appearance
+from keras_gates.trees.labels import labels_of, place_of, word, words
+from keras_gates.trees.selection import (
+    PICTURE,
+    name_of,
+    needed,
+    one_layer,
+    one_sample,
+    sample_of,
+)
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+COLUMNS = 80
+"""Characters in a line."""
+
+SHOWN = {"\n": "↵", "\r": "←", "\t": "→", " ": " "}
+"""What stands for characters that cannot be seen."""
+
+FONT = "DejaVu Sans Mono"
+ADVANCE = 0.602
+"""The width of a character of this font, in font sizes."""
+
+GREY = "0.93"
+
+
+def text(
+    layer: Any,
+    tokens: str | Sequence[str],
+    *,
+    unit: Any,
+    signal: str = v.HIDDEN,
+    sample: Any = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draws a text, the value of a unit as the colour behind each character or word.
+
+    A notebook shows it as HTML, with the value of each token under the pointer.
+
+    Args:
+        layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
+            signals with dimensions `(sample, time, unit)`.
+        tokens: What the layer read in this sample: a string, a character for each
+            step, or the words. Of a padded sample those of the real steps are enough.
+        unit: The label of the unit, or its position where units have no labels.
+        signal: The signal to draw.
+        sample: The label of the sample, or its position. Default: the first one.
+        figure: The figure to draw on. Default: a new one, as high as the text needs.
+
+    Returns:
+        The figure. Words are set apart by spaces; a line feed is drawn as ↵ and ends
+        the line. Masked steps are grey.
+
+    Raises:
+        ValueError: If the signal is not there, or there are more or fewer tokens than
+            steps, or two units or samples have the label that was given.
+        IndexError: If there is no such unit or sample.
+        TypeError: If `layer` is not a layer, or a token is not a string.
+
+    Example:
+        >>> import xarray
+        >>> hidden = (("sample", "time", "unit"), [[[0.1], [0.9], [-0.9]]])
+        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU"})
+        >>> figure = text(layer, "a b", unit=0)
+        >>> [character.get_text() for character in figure.axes[0].texts]
+        ['a', ' ', 'b']
+
+    Reference:
+        Karpathy, Johnson and Li (2015), Visualizing and Understanding Recurrent
+        Networks, arXiv:1506.02078, figure 2.
+    """
+    layer = one_layer(layer, "layer", dims=PICTURE)
+    figure = canvas.figure_of(figure)
+    one_of("signal", signal, v.SIGNALS)
+    needed(layer, "layer", (signal,))
+    course = one_sample(layer, sample, [signal])[signal]
+    place = place_of("unit", unit, course, v.UNIT)
+    tokens, steps = _beside(tokens, course)
+    values = course.isel({v.UNIT: place}).values[steps]
+    scale = _scale(signal, values)
+    label = f"{v.LONG_NAMES[signal]} of unit {word(course, v.UNIT, place)} in "
+    label += f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(course)}"
+    label += canvas.convention(layer.attrs["kind"], signal)
+    figure = _draw(tokens, values, scale, label, figure)
+    # A notebook asks what it shows for this method, and prefers it to a picture.
+    names = words(labels_of(course, v.TIME)[steps])
+    figure._repr_html_ = functools.partial(_html, tokens, names, values, scale, label)
+    return figure
+
+
+def _beside(
+    tokens: str | Sequence[str], course: xarray.DataArray
+) -> tuple[list[str], np.ndarray]:
+    """Returns the tokens and the step of each."""
+    if isinstance(tokens, (Sequence, np.ndarray)) and np.iterable(tokens):
+        wrong = [token for token in tokens if not isinstance(token, str)]
+    else:
+        wrong = [] if isinstance(tokens, str) else [tokens]
+    if wrong:
+        raise TypeError(
+            "`tokens` must be a string, or strings, one for each step; got "
+            f"{type_of(wrong[0])}. Turn codes back into words first."
+        )
+    real = course.notnull().any(v.UNIT).values
+    steps = np.flatnonzero(real) if len(tokens) == real.sum() else np.arange(len(real))
+    if len(tokens) != len(steps):
+        raise ValueError(
+            f"`tokens` must be as many as the sample has steps, {len(real)} of which "
+            f"{real.sum()} are real; got {len(tokens)}."
+        )
+    return list(map(str, tokens)), steps
+
+
+def _scale(signal: str, values: np.ndarray) -> ScalarMappable:
+    """Returns the colours of the values of a signal."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = appearance.scale(signal, values)
+    limits = Normalize(scale["vmin"], scale["vmax"])
+    return ScalarMappable(limits, colormaps[scale["cmap"]])
+
+
+def _colours(scale: ScalarMappable, value: float) -> tuple[str, str]:
+    """Returns the colours of the ground and, so that it can be read, of the letter."""
+    from matplotlib.colors import to_hex
+
+    if np.isnan(value):
+        return to_hex(GREY), "#000000"
+    ground = scale.to_rgba(value)
+    light = np.dot(ground[:3], (0.299, 0.587, 0.114))
+    return to_hex(ground), "#000000" if light > 0.5 else "#ffffff"
+
+
+def _places(tokens: list[str]) -> list[tuple[int, int]]:
+    """Returns the line and the column at which each token begins."""
+    gap = int(any(len(token) > 1 for token in tokens))  # Words are set apart.
+    places, line, column = [], 0, 0
+    for token in tokens:
+        if column and column + len(token) > COLUMNS:
+            line, column = line + 1, 0
+        places.append((line, column))
+        column += len(token) + gap
+        if token.endswith("\n"):
+            line, column = line + 1, 0
+    return places
+
+
+def _draw(
+    tokens: list[str],
+    values: np.ndarray,
+    scale: ScalarMappable,
+    label: str,
+    figure: Figure | None,
+) -> Figure:
+    from matplotlib.patches import Rectangle
+
+    places = _places(tokens)
+    lines = 1 + max((line for line, _ in places), default=0)
+    figure = figure or canvas.new_figure(height=0.19 * lines + 0.75)
+    axes = figure.subplots()
+    width = max(COLUMNS, *map(len, tokens), 0)
+    size = 0.97 * figure.get_figwidth() * 72 / width / ADVANCE
+    for token, value, (line, column) in zip(tokens, values, places, strict=True):
+        ground, ink = _colours(scale, value)
+        corner = (column, line - 0.5)
+        axes.add_patch(Rectangle(corner, len(token), 1, facecolor=ground, linewidth=0))
+        shown = "".join(SHOWN.get(character, character) for character in token)
+        style = {"family": FONT, "fontsize": size, "color": ink, "parse_math": False}
+        axes.text(
+            column + len(token) / 2, line, shown, ha="center", va="center", **style
+        )
+    axes.set(xlim=(0, width), ylim=(lines - 0.5, -0.5))
+    axes.set_axis_off()
+    thick = 0.09 / figure.get_figheight()  # As thick under one line as under many.
+    gap = 0.04 / figure.get_figheight()
+    style = {"orientation": "horizontal", "aspect": 60, "pad": gap}
+    bar = figure.colorbar(scale, ax=axes, fraction=thick, **style)
+    bar.set_label(label, fontsize="small", parse_math=False)
+    bar.ax.tick_params(labelsize="small")
+    return figure
+
+
+def _html(
+    tokens: list[str],
+    names: list[str],
+    values: np.ndarray,
+    scale: ScalarMappable,
+    label: str,
+) -> str:
+    gap = " " if any(len(token) > 1 for token in tokens) else ""
+    spans = []
+    for name, token, value in zip(names, tokens, values, strict=True):
+        ground, ink = _colours(scale, value)
+        shown = html.escape(
+            "".join(SHOWN.get(character, character) for character in token)
+        )
+        shown += "\n" if token.endswith("\n") else ""
+        told = "no value" if np.isnan(value) else f"{value:.4f}"
+        spans.append(
+            f'<span title="step {html.escape(name)}: {told}" '
+            f'style="background:{ground};color:{ink}">{shown}</span>'
+        )
+    low, high = scale.get_clim()
+    ends = [
+        f'<span style="background:{_colours(scale, end)[0]};'
+        f'color:{_colours(scale, end)[1]}">&nbsp;{end:.2g}&nbsp;</span>'
+        for end in (low, high)
+    ]
+    told = html.escape(label).replace("\n", "; ")
+    caption = f"{ends[0]} to {ends[1]}: {told}"
+    return (
+        '<figure style="margin:0"><pre style="white-space:pre-wrap;line-height:1.5">'
+        f"{gap.join(spans)}</pre><figcaption>{caption}</figcaption></figure>"
+    )

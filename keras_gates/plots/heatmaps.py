@@ -1,0 +1,264 @@
+"""Heat maps of one sample, time by unit: of a layer, or of two side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.plots import canvas
+from keras_gates.trees import appearance
+from keras_gates.trees.labels import labelled, same_labels
+from keras_gates.trees.selection import (
+    PICTURE,
+    name_of,
+    one_layer,
+    one_sample,
+    sample_of,
+)
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The units of two layers may differ in number, the steps of time may not.
+GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
+
+WRITTEN = f"1 − {v.UPDATE}"
+"""What a GRU has for an input gate: the share of the candidate that is written."""
+
+PAIRS = (
+    (v.FORGET, v.UPDATE),
+    (v.INPUT, WRITTEN),
+    (v.OUTPUT, v.RESET),
+    (v.CANDIDATE, v.CANDIDATE),
+    (v.CELL, v.CELL),
+    (v.HIDDEN, v.HIDDEN),
+)
+"""The rows of `pair`, gates first: the signals of the LSTM and of the GRU."""
+
+PAIR_TITLES = v.LONG_NAMES | {
+    v.INPUT: "input gate (share written)",
+    WRITTEN: f"{WRITTEN} (share written)",
+    v.OUTPUT: "output gate (no counterpart)",
+    v.RESET: "reset gate (no counterpart)",
+    v.CELL: "cell state (no counterpart)",
+}
+
+
+def gates(
+    node: Any,
+    *,
+    sample: Any = None,
+    signals: Sequence[str] | None = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draws each signal of one layer as a heat map, for one sample.
+
+    Time runs across and units up. The gates stand on the left and share one scale
+    from 0 (shut) to 1 (open); candidate and states stand on the right, each on a
+    diverging scale with zero in its middle. Masked steps are hatched.
+
+    Args:
+        node: A layer of what `capture` returns: a DataTree node or a Dataset, its
+            signals with dimensions `(sample, time, unit)`.
+        sample: The label of the sample to draw, or its position where samples have no
+            labels. Default: the first one.
+        signals: The signals to draw. Default: every signal of the layer.
+        figure: The figure to draw on. Default: a new one.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If a signal is not there, or there are other dimensions.
+        IndexError: If the sample is not there.
+        TypeError: If `node` is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> update = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
+        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> gates(layer).axes[0].get_title()
+        'update gate (1 keeps the old state)'
+    """
+    figure = canvas.figure_of(figure)
+    picture = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
+    left = [name for name in picture.data_vars if name in v.GATES]
+    right = [name for name in picture.data_vars if name not in v.GATES]
+    columns = [names for names in (left, right) if names]
+    rows = max(map(len, columns))
+    figure = figure or canvas.new_figure(height=1.35 * rows + 0.9)
+    grid = figure.subplots(rows, len(columns), **GRID)
+    for panels, names in zip(grid.T, columns, strict=True):
+        _draw_column(panels, [picture[name] for name in names])
+    title = f"{name_of(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
+    if picture.attrs.get("direction") == "backward":
+        title += "\nread backward, drawn in the order of the input"
+    title += canvas.convention(picture.attrs["kind"])
+    _finish(figure, grid, title, picture)
+    return figure
+
+
+def pair(
+    lstm: Any, gru: Any, *, sample: Any = None, figure: Figure | None = None
+) -> Figure:
+    """Draws an LSTM and a GRU side by side, as they read the same input.
+
+    What does the same work stands in one row, on one scale: `forget` beside `update`,
+    the share of the old state that is kept; `input` beside 1 − `update`, the share of
+    the candidate that is written (an LSTM sets the two freely, in a GRU one follows
+    from the other); candidate beside candidate; hidden beside hidden state. The output
+    gate, the reset gate and the cell state have no counterpart, and say so.
+
+    Args:
+        lstm: An LSTM layer of what `capture` returns: a DataTree node or a Dataset,
+            its signals with dimensions `(sample, time, unit)`.
+        gru: A GRU layer that was captured on the same input.
+        sample: The label of the sample to draw, in both, or its position where samples
+            have no labels. Default: the first one of `lstm`.
+        figure: The figure to draw on. Default: a new one.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the layers are not an LSTM and a GRU in this order, their
+            numbers or labels of time steps differ, or there are other dimensions.
+        IndexError: If the sample is not there.
+        TypeError: If one of them is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> values = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
+        >>> lstm = xarray.Dataset({"forget": values}, attrs={"kind": "LSTM"})
+        >>> gru = xarray.Dataset({"update": values}, attrs={"kind": "GRU"})
+        >>> pair(lstm, gru).axes[1].get_title()
+        'GRU: update gate (1 keeps the old state)'
+
+    Reference:
+        Chung, Gulcehre, Cho and Bengio (2014), Empirical Evaluation of Gated
+        Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
+    """
+    figure = canvas.figure_of(figure)
+    lstm = one_layer(lstm, "lstm", (v.LSTM.name,), dims=PICTURE)
+    gru = one_layer(gru, "gru", (v.GRU.name,), dims=PICTURE)
+    left = one_sample(lstm, sample)
+    if sample is None and labelled(lstm, v.SAMPLE) and labelled(gru, v.SAMPLE):
+        sample = left[v.SAMPLE].values[()]
+    right = one_sample(gru, sample)
+    if left.sizes[v.TIME] == right.sizes[v.TIME] and not same_labels(
+        left, right, v.TIME
+    ):
+        raise ValueError(
+            "`lstm` and `gru` must have read the same input; the labels of their time "
+            "steps differ. Capture both on the same `x`."
+        )
+    if left.sizes[v.TIME] != right.sizes[v.TIME]:
+        raise ValueError(
+            f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "
+            f"and {right.sizes[v.TIME]} steps of time. Capture both on the same `x`."
+        )
+    if v.INPUT in left and v.UPDATE in right:
+        right[WRITTEN] = 1 - right[v.UPDATE]
+    rows = [names for names in PAIRS if names[0] in left or names[1] in right]
+    figure = figure or canvas.new_figure(height=1.2 * len(rows) + 0.9)
+    grid = figure.subplots(len(rows), 2, **GRID)
+    for panels, names in zip(grid, rows, strict=True):
+        _draw_row(panels, names, (left, right))
+    gate_rows = sum(names[0] in v.GATES for names in rows)
+    if gate_rows:
+        _colour_bar(grid[:gate_rows], appearance.GATE_LABEL)
+    for row in range(gate_rows, len(rows)):
+        _colour_bar(grid[row : row + 1], v.LONG_NAMES[rows[row][0]])
+    title = f"{name_of(left)} (LSTM) beside {name_of(right)} (GRU), "
+    title += f"sample {sample_of(left)}"
+    title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
+    _finish(figure, grid, title, left)
+    return figure
+
+
+def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:
+    """Draws signals of `gates` one below the other: only gates, or none."""
+    for row, signal in enumerate(signals):
+        title = v.LONG_NAMES[signal.name]
+        _heat_map(
+            panels[row], signal, title, appearance.scale(signal.name, signal.values)
+        )
+        if signal.name not in v.GATES:
+            _colour_bar(panels[row : row + 1], title)
+    if signals[0].name in v.GATES:
+        _colour_bar(panels[: len(signals)], appearance.GATE_LABEL)
+    for axes in panels[len(signals) :]:
+        axes.set_axis_off()
+
+
+def _draw_row(
+    panels: np.ndarray, names: tuple[str, str], layers: tuple[xarray.Dataset, ...]
+) -> None:
+    """Draws a row of `pair` on one scale; a side that has nothing says why."""
+    sides = list(zip(panels, names, layers, strict=True))
+    values = [layer[name].values for _, name, layer in sides if name in layer]
+    scale = appearance.scale(names[0], *values)
+    for axes, name, layer in sides:
+        kind = layer.attrs["kind"]
+        if name in layer:
+            _heat_map(axes, layer[name], f"{kind}: {PAIR_TITLES[name]}", scale)
+            continue
+        words = f"{name} was not captured"
+        if (kind, name) == (v.GRU.name, v.CELL):
+            words = "A GRU has no cell state:\nits hidden state is its memory."
+        style = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, **style)
+        axes.set_axis_off()
+
+
+def _heat_map(
+    axes: Axes, signal: xarray.DataArray, title: str, scale: dict[str, Any]
+) -> None:
+    # Cells are drawn sharp, unless there are more of them than dots: then "nearest"
+    # would leave out some steps altogether, and they are averaged instead.
+    sharp = signal.sizes[v.TIME] <= 250 and signal.sizes[v.UNIT] <= 100
+    axes.imshow(
+        signal.transpose(v.UNIT, v.TIME).values,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest" if sharp else "antialiased",
+        **scale,
+    )
+    # Masked steps, which are NaN, are not drawn: the ground of the Axes shows.
+    axes.patch.set(**appearance.MASKED)
+    axes.set_title(title, fontsize="small")
+    axes.set_ylabel(v.UNIT, fontsize="small")
+    axes.tick_params(labelsize="small")
+    canvas.ticks_of_places(axes.xaxis, signal, v.TIME)
+    canvas.ticks_of_places(axes.yaxis, signal, v.UNIT)
+
+
+def _colour_bar(panels: np.ndarray, label: str) -> None:
+    """Draws the scale of rows of panels, equally wide beside one and beside many."""
+    image = next(axes.images[0] for axes in panels.flat if axes.images)
+    bar = image.axes.figure.colorbar(image, ax=panels, aspect=10 * len(panels))
+    bar.set_label(label, fontsize="small")
+    bar.ax.tick_params(labelsize="small")
+
+
+def _finish(
+    figure: Figure, grid: np.ndarray, title: str, picture: xarray.Dataset
+) -> None:
+    """Writes what belongs to the whole: title, time axes, and what hatching means."""
+    from matplotlib.patches import Patch
+
+    for panels in grid.T:
+        lowest = [axes for axes in panels if axes.images][-1]
+        lowest.set_xlabel(canvas.time_label(picture), fontsize="small")
+        lowest.tick_params(labelbottom=True)
+    figure.suptitle(title, fontsize="medium", parse_math=False)
+    images = [image for axes in grid.flat for image in axes.images]
+    if any(np.ma.is_masked(image.get_array()) for image in images):
+        note = Patch(label="masked step: no value", **appearance.MASKED)
+        style = {"fontsize": "small", "frameon": False}
+        figure.legend(handles=[note], loc="outside lower right", **style)

@@ -1,0 +1,258 @@
+"""What came of a study: learning curves, differences, predictions over the truth."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import stats
+from keras_gates.checks import one_of, real_numbers, type_of
+from keras_gates.plots import canvas
+from keras_gates.vocabulary import SAMPLE
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+EPOCH = "epoch"
+ALONG = (EPOCH, "updates", "elapsed")
+
+
+def study(
+    study: Any,
+    *,
+    metric: str = "val_loss",
+    along: str = EPOCH,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws learning curves: the mean over seeds and its 95 % interval.
+
+    The interval is Student's, by `stats.mean_interval`, for each epoch by itself. A
+    line ends where the first of its seeds does, or runs away to NaN.
+
+    Args:
+        study: What `compare` returns; its `history` is a Dataset with dimensions
+            `(architecture, seed, epoch)`.
+        metric: The variable of the history to draw.
+        along: What to draw it against: "epoch"; "updates", the batches so far; or
+            "elapsed", the seconds of training so far, of which the mean over the seeds
+            is taken. Those of the first epoch hold the compilation.
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If the metric is not in the history, or `along` is another word.
+
+    Example:
+        >>> import types
+        >>> import xarray
+        >>> losses = (("architecture", "seed", "epoch"), [[[3.0, 2.0], [5.0, 2.5]]])
+        >>> history = xarray.Dataset(
+        ...     {"val_loss": losses},
+        ...     coords={"architecture": ["LSTM"], "seed": [0, 1], "epoch": [1, 2]},
+        ... )
+        >>> axes = study(types.SimpleNamespace(history=history))
+        >>> axes.lines[0].get_ydata()
+        array([4.  , 2.25])
+    """
+    history = _history(study)
+    ax = canvas.axes_of(ax)
+    if not isinstance(metric, str) or metric not in history.data_vars:
+        known = ", ".join(map(repr, history.data_vars))
+        raise ValueError(
+            f"`metric` must be in the history of the study: {known}; got {metric!r}."
+        )
+    one_of("along", along, ALONG)
+    values = history[metric]
+    seeds = values.sizes["seed"]
+    mean, low, high = stats.mean_interval(values, "seed")
+    places = history[along].broadcast_like(values).mean("seed", skipna=False)
+    axes = ax or canvas.new_axes()
+    styles = canvas.line_styles(values["architecture"].values.tolist())
+    for index, (name, style) in enumerate(styles.items()):
+        at = {"architecture": index}
+        x = places[at].values
+        axes.plot(x, mean[at], marker="o", markersize=3, label=name, **style)
+        if seeds > 1:
+            band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
+            axes.fill_between(x, low[at], high[at], **band)
+    axes.set_xlabel("training time, s" if along == "elapsed" else along)
+    axes.set_ylabel(_in_words(metric))
+    if along != "elapsed":
+        canvas.whole_numbers(axes.xaxis)
+    if values.min() >= 0 > axes.get_ylim()[0]:
+        # Only an interval goes below zero. Axes that are shared go on growing.
+        axes.set_ylim(bottom=0, auto=None)
+    title = f"mean of {seeds} seeds, 95 % interval" if seeds > 1 else "one seed"
+    axes.legend(title=title, fontsize="small", title_fontsize="small")
+    return axes
+
+
+def differences(
+    study: Any, *, metric: str = "val_loss", ax: Axes | None = None
+) -> Axes:
+    """Draws the paired differences of a study: a dot with its interval for each pair.
+
+    The numbers are those of `Study.difference`. The small dots are the seeds. An
+    interval that crosses the line at zero shows no difference, and is drawn grey.
+
+    Args:
+        study: What `compare` returns, with two architectures and two seeds or more.
+        metric: A numeric column of `Study.runs`, such as "epoch_seconds".
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes, with a row for each pair, the first at the top.
+
+    Raises:
+        ValueError: If there is one architecture or one seed only, or no such metric.
+
+    Example:
+        >>> from keras_gates import compare, tasks
+        >>> (x, y), validation_data = tasks.time_split(*tasks.adding(8, length=4))
+        >>> study = compare(
+        ...     ["LSTM", "GRU"],
+        ...     x,
+        ...     y,
+        ...     validation_data=validation_data,
+        ...     seeds=2,
+        ...     epochs=1,
+        ... )
+        >>> [label.get_text() for label in differences(study).get_yticklabels()]
+        ['LSTM - GRU']
+    """
+    ax = canvas.axes_of(ax)
+    names = _history(study)["architecture"].values.tolist()
+    if len(names) < 2:
+        raise ValueError(
+            "A difference needs two architectures; this study has one. Draw its curve "
+            "with `plots.study`."
+        )
+    pairs = [
+        study.difference(a, b, metric) for a, b in itertools.combinations(names, 2)
+    ]
+    axes = ax or canvas.new_axes(height=1.2 + 0.45 * len(pairs))
+    axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+    for row, pair in enumerate(pairs):
+        colour = "black" if pair.shown else "0.5"
+        seeds = [row + 0.2] * len(pair.pairs)  # Below, so that both can be seen.
+        axes.plot(pair.pairs, seeds, "o", color=colour, alpha=0.35, markersize=3)
+        ends = [[pair.mean - pair.low], [pair.high - pair.mean]]
+        dot = {"color": colour, "markersize": 6, "capsize": 3}
+        axes.errorbar([pair.mean], [row], xerr=ends, fmt="o", **dot)
+    axes.set_yticks(range(len(pairs)), [f"{pair.a} - {pair.b}" for pair in pairs])
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
+    number = study.history.sizes["seed"]
+    axes.set_xlabel(f"difference in {_in_words(metric)}, {number} seeds, 95 % interval")
+    return axes
+
+
+def predictions(truth: Any, predictions: Any, *, ax: Axes | None = None) -> Axes:
+    """Draws predictions over the truth, sample by sample.
+
+    Args:
+        truth: The true values, of shape `(sample,)` or `(sample, 1)`.
+        predictions: From the name of a model to its predictions, in the shape of
+            `truth`. Or `Study.predictions`: then the line is the median over the seeds,
+            and the band reaches from the lowest seed to the highest.
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If a shape is another.
+        TypeError: If `predictions` is neither.
+
+    Example:
+        >>> axes = predictions([0.0, 1.0], {"LSTM": [0.1, 0.9]})
+        >>> [line.get_label() for line in axes.lines]
+        ['truth', 'LSTM']
+    """
+    ax = canvas.axes_of(ax)
+    by_seed = _by_seed(predictions)
+    if not by_seed:
+        raise ValueError(
+            "`predictions` must hold those of at least one model; it is empty."
+        )
+    truth = _column("truth", truth)
+    axes = ax or canvas.new_axes()
+    axes.plot(truth, color="0.7", linewidth=3, label="truth")
+    for name, style in canvas.line_styles(by_seed).items():
+        runs = [_column(f"predictions[{name!r}]", values) for values in by_seed[name]]
+        if len(runs[0]) != len(truth):
+            raise ValueError(
+                f"`predictions[{name!r}]` must have a value for each of the "
+                f"{len(truth)} samples of `truth`; got {len(runs[0])}."
+            )
+        axes.plot(np.median(runs, axis=0), linewidth=1.2, label=name, **style)
+        if len(runs) > 1:
+            band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
+            ends = np.min(runs, axis=0), np.max(runs, axis=0)
+            axes.fill_between(range(len(truth)), *ends, **band)
+    axes.set_xlabel(SAMPLE)
+    axes.set_ylabel("value")
+    canvas.whole_numbers(axes.xaxis)
+    seeds = max(map(len, by_seed.values()))
+    title = f"median of {seeds} seeds, lowest to highest" if seeds > 1 else None
+    axes.legend(title=title, fontsize="small", title_fontsize="small")
+    return axes
+
+
+def _history(study: Any) -> xarray.Dataset:
+    """Returns the history of a study, or says what `study` must be."""
+    import xarray
+
+    history = getattr(study, "history", None)
+    if not isinstance(history, xarray.Dataset) or "seed" not in history.dims:
+        raise TypeError(
+            f"`study` must be a Study, as `compare` returns it; got {type_of(study)}."
+        )
+    return history
+
+
+def _by_seed(predictions: Any) -> dict[str, list]:
+    """Returns a list of predictions, one for each seed, for each architecture."""
+    import xarray
+
+    # A Dataset and a tree are mappings, too.
+    labelled = isinstance(predictions, xarray.Dataset | xarray.DataTree)
+    if isinstance(predictions, Mapping) and not labelled:
+        if not all(isinstance(name, str) for name in predictions):
+            raise TypeError("`predictions` must have names as keys. Use a str.")
+        return {name: [values] for name, values in predictions.items()}
+    if isinstance(predictions, xarray.DataArray) and predictions.dims[:2] == (
+        "architecture",
+        "seed",
+    ):
+        names = predictions["architecture"].values.tolist()
+        return dict(zip(names, map(list, predictions.values), strict=True))
+    raise TypeError(
+        "`predictions` must map names to arrays, such as {'LSTM': model.predict(x)}, "
+        "or be the `predictions` of a study that was made with `predict=True`; got "
+        f"{type_of(predictions)}."
+    )
+
+
+def _in_words(metric: str) -> str:
+    """Returns "validation loss" for "val_loss"."""
+    before = "validation " if metric.startswith("val_") else ""
+    return before + metric.removeprefix("val_").replace("_", " ")
+
+
+def _column(argument: str, values: Any) -> np.ndarray:
+    """Returns values of shape (sample,) or (sample, 1) as (sample,)."""
+    values = real_numbers(argument, values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(
+            f"`{argument}` must have the shape (sample,) or (sample, 1); got "
+            f"{values.shape}. Choose one output, such as `values[:, 0]`."
+        )
+    return values

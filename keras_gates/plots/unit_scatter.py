@@ -1,0 +1,216 @@
+"""A dot for each unit: how far its gates decide, and how long it remembers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import stats
+from keras_gates import vocabulary as v
+from keras_gates.plots import canvas
+from keras_gates.trees import appearance
+from keras_gates.trees.layerwise import longest_sequence
+from keras_gates.trees.selection import (
+    check_dimensions,
+    name_of,
+    needed,
+    one_layer,
+    one_moment,
+)
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+
+def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
+    """Draws how often each unit's gates are shut, against how often they are open.
+
+    A dot is one gate of one unit. On the diagonal, the gate is shut or open at every
+    step; at the origin, it blends at every step. The numbers are those of
+    `stats.saturation`.
+
+    Args:
+        layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
+            gates with dimensions `(sample, time, unit)`.
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is no gate, or more than one `step` of training.
+        TypeError: If `layer` is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> update = (("sample", "time", "unit"), [[[0.95, 0.6], [0.98, 0.05]]])
+        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> saturation(layer).collections[0].get_offsets().data
+        array([[0. , 1. ],
+               [0.5, 0. ]])
+
+    Reference:
+        Karpathy, Johnson and Li (2015), Visualizing and Understanding Recurrent
+        Networks, arXiv:1506.02078, figure 3.
+    """
+    layer = one_layer(layer, "layer")
+    one_moment(layer, "layer")
+    ax = canvas.axes_of(ax)
+    sides = stats.saturation(layer).compute()
+    axes = ax or canvas.new_axes(height=4.2)
+    axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, zorder=0)
+    for (gate, values), marker in zip(sides.items(), "o^s", strict=False):
+        axes.scatter(
+            values.sel(side="left"),
+            values.sel(side="right"),
+            s=22,
+            marker=marker,
+            color=appearance.SIGNAL_COLOURS[gate],
+            alpha=0.75,
+            linewidth=0,
+            label=v.LONG_NAMES[gate].replace(" (", "\n("),
+        )
+    # A margin, so that a dot at 0 or 1 is whole.
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    axes.set_xlabel("left-saturated (share of steps below 0.1)")
+    axes.set_ylabel("right-saturated (share above 0.9)")
+    title = f"{_title(layer)}, a dot for each unit"
+    title += canvas.convention(layer.attrs["kind"], *sides)
+    axes.set_title(title, parse_math=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+    return axes
+
+
+def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
+    """Draws how many steps each unit's memory lasts, beside the sequence length.
+
+    The numbers are those of `stats.timescale`, from the shortest to the longest.
+
+    Args:
+        layer: A layer of what `capture` returns: a DataTree node or a Dataset, with
+            `forget` or `update` of dimensions `(sample, time, unit)`.
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes. Time scales that are infinite stand at the upper edge, and are told.
+        Units without one are counted below.
+
+    Raises:
+        ValueError: If no gate keeps the old state, or there is more than one `step`.
+        TypeError: If `layer` is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> update = (("sample", "time", "unit"), [[[0.9, 0.5], [0.9, 0.5]]])
+        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> timescales(layer).lines[1].get_ydata().round(1)
+        array([1.4, 9.5])
+    """
+    layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
+    ax = canvas.axes_of(ax)
+    keep = v.KINDS[layer.attrs["kind"]].keep
+    needed(layer, "layer", (keep,))
+    check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
+    values = stats.timescale(layer)[keep].values
+    # A state that is gone at once, or grows, has no place on a logarithmic axis.
+    axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax)
+    _logarithmic(axes, "log")
+    axes.set_ylabel("time scale, steps")
+    axes.set_title(f"{_title(layer)}: {v.LONG_NAMES[keep]}", parse_math=False)
+    return axes
+
+
+def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
+    """Draws how far back each unit's state reaches, beside the sequence length.
+
+    The numbers are those of `stats.memory_horizon`, from the shortest to the longest.
+
+    Args:
+        layer: A layer of what `capture` returns: a DataTree node or a Dataset, with
+            `input` and `forget`, or `update`, of dimensions `(sample, time, unit)`.
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes. Their scale is logarithmic from one step on, and linear below it.
+
+    Raises:
+        ValueError: If these gates are not there, or there is more than one `step`.
+        TypeError: If `layer` is not a layer.
+
+    Example:
+        >>> import numpy as np
+        >>> import xarray
+        >>> update = (("sample", "time", "unit"), np.full((1, 50, 2), 0.5))
+        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> horizon(layer).lines[1].get_ydata()
+        array([3., 3.])
+    """
+    layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
+    ax = canvas.axes_of(ax)
+    kind = v.KINDS[layer.attrs["kind"]]
+    needed(layer, "layer", (v.INPUT, v.FORGET) if kind is v.LSTM else (v.UPDATE,))
+    check_dimensions(layer[[kind.keep]], "layer", wanted=(v.TIME, v.UNIT))
+    values = stats.memory_horizon(layer)["memory_horizon"].values
+    axes = _steps(layer, values, kind.keep, ax)
+    _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)
+    axes.set_ylabel("memory horizon, steps")
+    title = f"{_title(layer)}: the last steps that make up 90 % of the state"
+    title += canvas.convention(kind.name)
+    axes.set_title(title, parse_math=False)
+    return axes
+
+
+def _steps(
+    layer: xarray.Dataset, values: np.ndarray, gate: str, ax: Axes | None
+) -> Axes:
+    """Draws a number of steps for each unit, sorted, and the length of the sequence."""
+    length = longest_sequence(layer[gate])
+    axes = ax or canvas.new_axes()
+    style = {
+        "color": appearance.SIGNAL_COLOURS[gate],
+        "linestyle": "none",
+        "markersize": 4,
+    }
+    axes.axhline(length, color="0.4", linewidth=1, linestyle="--", zorder=0)
+    words = f"sequence length, {length:,} steps"
+    at = {"xycoords": ("axes fraction", "data"), "xy": (0.01, length)}
+    offset = {"xytext": (0, 3), "textcoords": "offset points"}
+    axes.annotate(words, **at, **offset, fontsize="small", color="0.4")
+    finite = np.sort(values[np.isfinite(values)])
+    axes.plot(np.arange(len(finite)), finite, marker="o", **style)
+    endless = int(np.isposinf(values).sum())
+    if endless:
+        # Above all others, where no scale reaches.
+        top = 3 * max(length, finite.max(initial=1))
+        ranks = len(finite) + np.arange(endless)
+        label = f"infinite: {endless} of {len(values)} units"
+        axes.plot(ranks, np.full(endless, top), marker="^", label=label, **style)
+        axes.legend(fontsize="small", loc="center left", frameon=False)
+    without = int(np.isnan(values).sum())
+    note = f" ({without} without one)" if without else ""
+    axes.set_xlabel(f"unit, sorted{note}")
+    canvas.whole_numbers(axes.xaxis)
+    return axes
+
+
+def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
+    """Sets a scale whose ticks are numbers of steps, and not powers of ten."""
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+    shown = np.concatenate([line.get_ydata() for line in axes.lines])
+    if not shown.max() > 0:
+        return  # Every step is masked.
+    axes.set_yscale(scale, **options)
+    low, high = 0.6 * shown.min(), 1.8 * shown.max()
+    axes.set_ylim(low, high)  # Above the line of the length stands its label.
+    lowest = 1 if scale == "symlog" else low
+    ticks = canvas.ticks_of_steps(max(low, lowest), high)
+    axes.yaxis.set_major_locator(FixedLocator([0, *ticks] if low <= 0 else ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+
+
+def _title(layer: xarray.Dataset) -> str:
+    return f"{name_of(layer)} ({layer.attrs['kind']})"

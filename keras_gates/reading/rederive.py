@@ -1,0 +1,125 @@
+"""The states of a layer, derived again from its recorded gates, step by step."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.cells.activations import find
+
+
+class Unverified(Exception):
+    """Why a layer cannot be verified, and what is known of its deviation."""
+
+    def __init__(self, reason: str, deviation: float = np.inf):
+        super().__init__(reason)
+        self.deviation = deviation
+
+
+class Arrays(NamedTuple):
+    """The numbers of a layer, in the order in which it read its input."""
+
+    signals: dict[str, np.ndarray]
+    """Each `(time, ..., unit)`, float64."""
+
+    initial: dict[str, np.ndarray]
+    """Each `(..., unit)`, float64."""
+
+    unmasked: np.ndarray
+    """Boolean, `(time, ...)`."""
+
+
+def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: v.Kind) -> float:
+    """Returns the largest deviation of a recorded state from the derived one.
+
+    Args:
+        name: The name of the layer, for errors.
+        arrays: Its numbers, finite at every unmasked step.
+        attributes: Its attributes, of which an LSTM's activation is taken.
+        kind: The kind of its cell.
+
+    Raises:
+        Unverified: If no step is unmasked, or the activation cannot be applied.
+    """
+    if not arrays.unmasked.any():
+        raise Unverified(
+            f"There is nothing to verify in '{name}': it has no unmasked step.", np.nan
+        )
+    # A GRU's activation acts inside the candidate, which is recorded.
+    activation = _activation(name, attributes) if kind is v.LSTM else None
+    if activation is not None:
+        _require_all_units(name, arrays, attributes, activation)
+    states = dict(arrays.initial)
+    largest = dict.fromkeys(states, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # Comes out as a deviation.
+        for step, counts in enumerate(arrays.unmasked[..., None]):
+            now = {signal: values[step] for signal, values in arrays.signals.items()}
+            derived = _STEPS[kind.name](now, states, activation)
+            for state, value in derived.items():
+                states[state] = np.where(counts, value, states[state])
+                error = np.abs(states[state] - now[state])
+                error = np.where(counts, error, 0.0).max(initial=0.0)
+                # `np.maximum`, as NaN must come out: it is no small deviation.
+                largest[state] = float(np.maximum(largest[state], error))
+    if kind is v.LSTM and activation is None:
+        raise Unverified(
+            f"`hidden` of '{name}' could not be verified: its activation "
+            f"'{attributes.get('activation')}' cannot be found again by that name; "
+            f"`cell` deviates by {largest[v.CELL]:.1e}. Give a function to "
+            "`keras.saving.register_keras_serializable()` before the capture; a layer "
+            "used as an activation cannot be looked up."
+        )
+    worst = max(largest.values())
+    return worst if all(map(np.isfinite, largest.values())) else np.inf
+
+
+def _require_all_units(name, arrays, attributes, activation) -> None:
+    """Refuses some of the units of a layer whose activation needs all, as a softmax."""
+    here, all_units = arrays.signals[v.CELL].shape[-1], attributes.get("units")
+    if here == all_units:
+        return
+    few = np.linspace(-1.0, 2.0, 4)[None]
+    alone, together = activation(few[:, :2]), activation(few)[:, :2]
+    if np.abs(alone - together).max() > 1e-6:
+        raise Unverified(
+            f"`hidden` of '{name}' could not be verified: its activation "
+            f"'{attributes['activation']}' needs all {all_units} units, and {here} of "
+            "them were recorded."
+        )
+
+
+def _lstm_step(now, states, activation):
+    cell = now[v.FORGET] * states[v.CELL] + now[v.INPUT] * now[v.CANDIDATE]
+    if activation is None:
+        return {v.CELL: cell}
+    return {v.CELL: cell, v.HIDDEN: now[v.OUTPUT] * activation(cell)}
+
+
+def _gru_step(now, states, activation):
+    keep = now[v.UPDATE]
+    return {v.HIDDEN: keep * states[v.HIDDEN] + (1 - keep) * now[v.CANDIDATE]}
+
+
+_STEPS = {v.LSTM.name: _lstm_step, v.GRU.name: _gru_step}
+
+
+def _activation(name: str, attributes: dict):
+    """Returns the activation as a function of NumPy arrays, or `None`."""
+    called = attributes.get("activation", "")
+    if called == "tanh":
+        return np.tanh
+    function = find(called)
+    if function is None:
+        return None
+
+    def apply(cell):
+        try:
+            return keras.ops.convert_to_numpy(function(cell))
+        except Exception as error:  # A user's function may raise anything.
+            raise Unverified(
+                f"`hidden` of '{name}' could not be verified: its activation "
+                f"'{called}' failed ({type(error).__name__}: {error})."
+            ) from error
+
+    return apply

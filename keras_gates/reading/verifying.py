@@ -1,0 +1,246 @@
+"""A check of recorded numbers: the states, derived again from the gates."""
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.reading.rederive import Arrays, Unverified, deviation_of
+from keras_gates.trees.layerwise import as_tree
+from keras_gates.trees.missing import causes_of_gaps, damage_named
+from keras_gates.trees.walk import depth_first
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+def verify(gates) -> "pandas.Series":
+    """Derives the states again from the recorded gates, and compares.
+
+    The recorded hidden state is what Keras's own kernel produced. Here it is computed
+    a second time, in float64, from nothing but the recorded gates, the candidate and
+    the initial states, from the first step to the last:
+
+    - LSTM: `cell = forget * cell + input * candidate`, `hidden = output *
+      activation(cell)`;
+    - GRU: `hidden = update * hidden + (1 - update) * candidate`.
+
+    So a wrong weight block, a shift by one step, a forgotten mask or a lost initial
+    state shows. It is a check and no proof. It cannot see:
+
+    - an LSTM's `input` and `candidate` under each other's names, since only their
+      product enters;
+    - a wrong `reset` gate of a GRU, which acts inside the candidate;
+    - what is masked: no values are recorded there;
+    - whether `x` and the weights were those that you meant.
+
+    A layer that cannot be verified never looks verified, and a warning states the
+    reason: its deviation is infinite if values are NaN or infinite at unmasked steps,
+    as in a store that is damaged; if there are values at masked steps; or if the
+    activation of an LSTM cannot be found again by its name, such as a function that
+    is not registered, or a layer. The other layers are verified all the same.
+
+    Args:
+        gates: What `capture` returned, or one node of it, with all of its signals and
+            time steps.
+
+    Returns:
+        For each layer, the largest absolute deviation of a recorded state from the
+        derived one, over every sample, step and unit that is not masked. For states
+        of the size of 1 it is typically below 1e-6 for float32 layers, 1e-3 for
+        float16 and 1e-2 for bfloat16. It grows with the states: compare it with their
+        size. It is infinite where the layer could not be verified, and NaN where
+        there is nothing to verify, because every step is masked.
+
+    Raises:
+        ValueError: If there is no recurrent layer in `gates`, or signals of one are
+            missing.
+        TypeError: If `gates` is neither a tree nor a dataset.
+
+    Example:
+        >>> import keras, keras_gates, numpy as np
+        >>> model = keras.Sequential(
+        ...     [keras.Input((5, 1)), keras.layers.GRU(4, name="gru")]
+        ... )
+        >>> gates = keras_gates.capture(model, np.ones((3, 5, 1)))
+        >>> bool(keras_gates.verify(gates)["gru"] < 1e-5)
+        True
+    """
+    import pandas
+
+    checks = checks_of(gates)
+    for check in checks.values():
+        if check.reason:
+            warnings.warn(check.reason, stacklevel=2)
+    deviations = {layer: check.deviation for layer, check in checks.items()}
+    return pandas.Series(
+        deviations, name="largest deviation", dtype="float64"
+    ).rename_axis("layer")
+
+
+class Check(NamedTuple):
+    """What the check of one layer found.
+
+    Attributes:
+        deviation: As `verify` returns it.
+        tolerance: The deviation that rounding explains, at most.
+        reason: Why the layer could not be verified; otherwise `None`.
+    """
+
+    deviation: float
+    tolerance: float = 0.0
+    reason: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the layer was verified, and deviates by rounding only."""
+        return self.reason is None and self.deviation <= self.tolerance
+
+
+def checks_of(gates) -> dict[str, Check]:
+    """Checks every layer of a tree; see `verify`."""
+    tree = as_tree(gates)
+    nodes = [node for node in depth_first(tree) if _is_layer(node)]
+    if not nodes:
+        raise ValueError(
+            "`gates` must be what `capture` returned, or a node of it; got a tree "
+            "with no recurrent layer in it."
+        )
+    names = [node.attrs.get("layer", node.path.strip("/")) for node in nodes]
+    if len(set(names)) < len(names):  # Several captures in one tree.
+        names = [node.path.strip("/") for node in nodes]
+    return {name: _check(name, node) for name, node in zip(names, nodes, strict=True)}
+
+
+def _is_layer(node: "xarray.DataTree") -> bool:
+    # Also without its attributes, which operations on xarray objects may drop.
+    return "kind" in node.attrs or any(name in v.SIGNALS for name in node.data_vars)
+
+
+def _check(name: str, node: "xarray.DataTree") -> Check:
+    layer = node.to_dataset()
+    kind = v.KINDS.get(layer.attrs.get("kind"))
+    if kind is None or "direction" not in layer.attrs:
+        reason = (
+            f"'{name}' could not be verified: its attributes `kind` and `direction` "
+            "are missing. Pass the tree that `capture` returned; operations on xarray "
+            "objects drop attributes unless `keep_attrs=True`."
+        )
+        return Check(np.inf, reason=reason)
+    wanted = (*kind.signals, *(v.initial(state) for state in kind.states))
+    missing = [signal for signal in wanted if signal not in layer.variables]
+    if missing:
+        raise ValueError(
+            f"`gates` must hold every signal of '{name}'; {missing} were not captured. "
+            "Call `capture` without `signals`."
+        )
+    try:
+        with damage_named(name, node):
+            layer = layer.compute()
+        arrays = _read(name, layer, kind)
+        _refuse_gaps(name, arrays, causes_of_gaps(node))
+        deviation = deviation_of(name, arrays, layer.attrs, kind)
+    except Unverified as problem:
+        return Check(problem.deviation, reason=str(problem))
+    # Whatever is wrong with one layer, the others are verified.
+    except Exception as error:
+        reason = f"'{name}' could not be verified ({type(error).__name__}): {error}"
+        return Check(np.inf, reason=reason)
+    return Check(deviation, _tolerance(arrays, layer.attrs, kind))
+
+
+def _read(name: str, layer: "xarray.Dataset", kind: v.Kind) -> Arrays:
+    hidden = layer[v.HIDDEN]
+    others = [dim for dim in hidden.dims if dim not in (v.TIME, v.UNIT)]
+    dims = (v.TIME, *others, v.UNIT)
+    for signal in kind.signals:
+        if set(layer[signal].dims) != set(dims):
+            raise Unverified(
+                f"'{name}' could not be verified: `{signal}` has the dimensions "
+                f"{layer[signal].dims}, and `hidden` has {hidden.dims}. Pass the tree "
+                "that `capture` returned."
+            )
+    if layer.attrs["direction"] == "backward":
+        layer = layer.isel({v.TIME: slice(None, None, -1)})
+    signals = {
+        signal: _values(layer[signal].transpose(*dims), "float64")
+        for signal in kind.signals
+    }
+    first = layer[v.HIDDEN].isel({v.TIME: 0}, drop=True)
+    initial = {
+        state: _values(_like(layer[v.initial(state)], first, dims[1:]), "float64")
+        for state in kind.states
+    }
+    unmasked = np.ones(signals[v.HIDDEN].shape[:-1], bool)
+    if v.MASK in layer:
+        steps = layer[v.HIDDEN].isel({v.UNIT: 0}, drop=True)
+        unmasked = _values(_like(layer[v.MASK], steps, dims[:-1]), "bool")
+    return Arrays(signals, initial, unmasked)
+
+
+def _values(array: "xarray.DataArray", dtype: str) -> np.ndarray:
+    """Returns the values in a dtype, if none of them changes by that."""
+    return array.values.astype(dtype, casting="safe")
+
+
+def _like(array, other, dims) -> "xarray.DataArray":
+    """Broadcasts an array to another one, with the dimensions in an order."""
+    if not set(array.dims) <= set(other.dims):
+        raise ValueError(f"`{array.name}` has the dimensions {array.dims}")
+    return array.broadcast_like(other).transpose(*dims)
+
+
+def _refuse_gaps(name: str, arrays: Arrays, causes: str) -> None:
+    """Checks that there are values where the mask says so, and only there."""
+    broken = [
+        v.initial(state)
+        for state, values in arrays.initial.items()
+        if not np.isfinite(values).all()
+    ]
+    if broken:
+        raise Unverified(
+            f"'{name}' could not be verified: {_listed(broken)} is NaN or infinite: "
+            f"{causes}."
+        )
+    gaps, filled = {}, {}
+    for signal, values in arrays.signals.items():
+        where = arrays.unmasked & ~np.isfinite(values).all(axis=-1)
+        if where.any():
+            gaps[signal] = where
+        where = ~arrays.unmasked & ~np.isnan(values).all(axis=-1)
+        if where.any():
+            filled[signal] = where
+    if gaps:
+        number = int(np.logical_or.reduce(list(gaps.values())).sum())
+        raise Unverified(
+            f"'{name}' could not be verified: {_listed(gaps)} is NaN or infinite at "
+            f"{number} of {int(arrays.unmasked.sum())} unmasked steps: {causes}."
+        )
+    if filled:
+        number = int(np.logical_or.reduce(list(filled.values())).sum())
+        raise Unverified(
+            f"'{name}' could not be verified: {_listed(filled)} has values at {number} "
+            "masked steps, where nothing was computed. The mask or the values were "
+            "changed since the capture."
+        )
+
+
+def _listed(signals) -> str:
+    return ", ".join(f"`{signal}`" for signal in signals)
+
+
+_EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""The relative error of a rounding in half precision."""
+
+
+def _tolerance(arrays: Arrays, attributes: dict, kind: v.Kind) -> float:
+    """Returns how far rounding may take the states of a layer."""
+    size = max(
+        np.abs(arrays.signals[state][arrays.unmasked]).max() for state in kind.states
+    )
+    epsilon = _EPSILON.get(attributes.get("compute_dtype"), 2.0**-23)
+    # Roundings of many steps add up like a random walk, in a state that is kept.
+    walk = 4 * epsilon * np.sqrt(len(arrays.unmasked))
+    return float(max(walk, 1e-5) * max(size, 1.0))

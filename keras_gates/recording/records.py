@@ -1,0 +1,195 @@
+"""The records of one recorder, and where they are kept."""
+
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_gates.backend import backend
+from keras_gates.recording.record import Record, Step
+from keras_gates.stores.paths import cannot_write
+from keras_gates.stores.store import Store
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Records:
+    """The records of one recorder, and where they are kept.
+
+    Args:
+        path: Path of a store, or `None` for memory.
+        mode: "w-", "w" or "a", as for the recorder.
+        budget: The most bytes that the traces may take up, or `None`.
+    """
+
+    def __init__(self, path: Path | None, mode: str, budget: float | None):
+        self.statistics = Record("statistics")
+        self.traces = Record("traces")
+        self._path = path
+        self._mode = mode
+        self._budget = budget
+        self._store: Store | None = None
+        self._resumes = self._own = False
+
+    def __getstate__(self):
+        """Copies and pickles what was recorded, and not the open store."""
+        records = {record.name: record.closed() for record in self._all()}
+        return {**vars(self), **records, "_store": None}
+
+    def open(self, describe: Callable[[], dict], room: int = 0) -> None:
+        """Opens the store, if there is one, at the start of a `fit`.
+
+        Args:
+            describe: Tells what the recorder records. A store is continued with the
+                same.
+            room: How many bytes of a step there must be room for.
+        """
+        self._resumes = False
+        if self._path is None or self._store is not None or not backend.writes():
+            return
+        begun = self._own or bool(self._steps())
+        if begun and not self._path.exists():
+            raise FileNotFoundError(
+                f"The store '{self._path}', which this recorder began, is not there "
+                "any more: it was moved, or removed. Move it back, or make a new "
+                "`GateRecorder`."
+            )
+        self._store = Store(self._path, describe(), "a" if begun else self._mode, room)
+        for record in self._all():
+            record.write_to(self._store)
+        # What another recorder began; one's own is only counted on.
+        self._resumes = not begun and bool(self._steps())
+        self._own = True
+
+    def close(self) -> None:
+        """Closes the store."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def begin(self, epoch: int) -> tuple[int, int]:
+        """Finds out where the records stand, at the first epoch of a `fit`.
+
+        Args:
+            epoch: The number of that epoch, as Keras counts.
+
+        Returns:
+            What to add to the epochs of this `fit`, and the number of batches so far.
+        """
+        last = max((step.epoch for step in self._steps()), default=0)
+        if self._resumes:
+            self._go_on(epoch, last)
+        # Where `fit` is called again and starts from epoch 0, the epochs count on.
+        offset = 0 if self._resumes else max(0, last - epoch)
+        return offset, max((step.batch for step in self._steps()), default=0)
+
+    def append(
+        self, name: str, tree: "xarray.DataTree", place: tuple, before: bool = False
+    ) -> int:
+        """Adds a step to a record.
+
+        Args:
+            name: "statistics" or "traces".
+            tree: What was recorded.
+            place: The epoch, and the number of batches so far.
+            before: Whether training has not begun.
+
+        Returns:
+            The label of the step.
+
+        Raises:
+            OSError: If the store cannot be written, before training.
+        """
+        record: Record = getattr(self, name)
+        number = self._number(record, place, before)
+        if self._path is not None and self._store is None:
+            # Another process of the group writes the store, or the disk is full.
+            record.steps.append(Step(*place, number))
+            return number
+        try:
+            record.append(tree, *place, number)
+        except OSError as error:
+            self.close()
+            if before:
+                raise cannot_write(self._path, error) from None
+            record.steps.append(Step(*place, number))
+            warnings.warn(
+                f"The store '{self._path}' cannot be written any more "
+                f"({error.strerror}). Training continues; what was recorded before "
+                f"epoch {place[0]}, batch {place[1]}, is in the store, and nothing "
+                "after it.",
+                stacklevel=2,
+            )
+        return number
+
+    def _number(self, record: Record, place: tuple, before: bool) -> int:
+        """Returns the label of a new step, the same in both records at one place."""
+        first = -1 if before else 0
+        last = max((step.number for step in self._steps()), default=first)
+        others = [step for step in self._steps() if step not in record.steps[-1:]]
+        return last if Step(*place, last) in others else last + 1
+
+    def keep_to_budget(self, step_bytes: int, epochs: int, every, params: dict) -> None:
+        """Tells how much the traces will take up, and refuses if it is too much.
+
+        Args:
+            step_bytes: The bytes of the traces of one step.
+            epochs: How many epochs are to come.
+            every: "epoch", or after how many batches there is a step.
+            params: What Keras tells its callbacks.
+        """
+        per_epoch = 1
+        if every != "epoch":
+            per_epoch = math.ceil((params.get("steps") or 1) / every)
+        steps = max(1, len(self.traces.steps)) + epochs * per_epoch
+        total = steps * step_bytes
+        where = "memory" if self._path is None else f"'{self._path}'"
+        message = (
+            f"{_bytes(total)} of traces will be in {where}, of {steps} steps, after "
+            f"{epochs} more epochs"
+        )
+        if self._budget is not None and total > self._budget:
+            raise ValueError(
+                f"{message}, and `budget` is {_bytes(self._budget)}. Choose fewer "
+                "`layers`, `signals` or `units`, a larger `every` or a smaller "
+                "`probe`, or raise `budget`."
+            )
+        if params.get("verbose") and self._path is not None:
+            from rich.console import Console
+
+            Console(soft_wrap=True).print(f"GateRecorder: {message}.", highlight=False)
+
+    def _all(self) -> list[Record]:
+        return [self.statistics, self.traces]
+
+    def _steps(self) -> list[Step]:
+        return self.statistics.steps + self.traces.steps
+
+    def _go_on(self, epoch: int, last: int) -> None:
+        """Goes on with a store, from the epoch at which training begins."""
+        if last > epoch + 1:
+            raise ValueError(
+                f"The store '{self._path}' holds {last} epochs, and training begins "
+                f"anew after {epoch}. Restore the model first "
+                f"(`keras.callbacks.BackupAndRestore`, or `initial_epoch={last}`), or "
+                "choose another path."
+            )
+        for record in self._all():
+            record.cut(epoch)
+        ends = max((step.epoch for step in self.statistics.steps), default=0)
+        if ends < epoch and (ends or not self.traces.steps):
+            warnings.warn(
+                f"The statistics in '{self._path}' end at epoch {ends}, and training "
+                f"resumes after {epoch}. Put the recorder before `BackupAndRestore` in "
+                "the list of callbacks, so that it comes first at the end of an epoch.",
+                stacklevel=2,
+            )
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{number:.3g} {unit}"
+        number /= 1000

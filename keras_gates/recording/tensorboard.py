@@ -1,0 +1,93 @@
+"""Event files for TensorBoard, written with its own writer, on any backend."""
+
+import io
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.trees.walk import recurrent
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Events:
+    """Writes what a recorder saw to an event file.
+
+    Args:
+        folder: The folder for TensorBoard's `--logdir`.
+
+    Raises:
+        ImportError: If the package `tensorboard` is not installed.
+    """
+
+    def __init__(self, folder):
+        try:
+            from tensorboard.summary.writer import event_file_writer
+        except ImportError:
+            raise ImportError(
+                "`tensorboard` needs the package of that name. Install it by `pip "
+                "install tensorboard`, or leave the argument out."
+            ) from None
+        self._writer = event_file_writer.EventFileWriter(str(folder))
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
+
+    def write(self, statistics: "xarray.DataTree", trace, step: int) -> None:
+        """Writes one step.
+
+        Args:
+            statistics: The statistics of the step, each `(gate, unit)`.
+            trace: The trace of the step, or `None`.
+            step: The number under which TensorBoard shows it.
+        """
+        for node in recurrent(statistics):
+            counts = node["histogram"].sum(v.UNIT)
+            for gate in counts[v.GATE].values:
+                of_gate = counts.sel({v.GATE: gate}).values
+                if gate in v.GATES:
+                    self._histogram(f"{node.path.strip('/')}/{gate}", of_gate, step)
+        for node in recurrent(trace) if trace is not None else []:
+            self._heat_map(f"{node.path.strip('/')}/gates", node, step)
+        self._writer.flush()
+
+    def _histogram(self, tag: str, counts: np.ndarray, step: int) -> None:
+        from tensorboard.plugins.histogram import metadata
+
+        edges = np.linspace(0, 1, len(counts) + 1)
+        buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
+        self._add(tag, buckets, metadata.create_summary_metadata(None, None), step)
+
+    def _heat_map(self, tag: str, node: "xarray.DataTree", step: int) -> None:
+        from tensorboard.plugins.image import metadata
+
+        from keras_gates import plots
+
+        figure = plots.gates(node)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80)
+        size = [str(int(length * 80)) for length in figure.get_size_inches()]
+        image = np.array([*size, buffer.getvalue()], dtype=object)
+        described = metadata.create_summary_metadata(None, None)
+        self._add(tag, image, described, step)
+
+    def _add(self, tag: str, values: np.ndarray, metadata, step: int) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.util import tensor_util
+
+        value = summary_pb2.Summary.Value(
+            tag=tag,
+            metadata=metadata,
+            tensor=tensor_util.make_tensor_proto(values),
+        )
+        self._writer.add_event(
+            event_pb2.Event(
+                wall_time=time.time(),
+                step=step,
+                summary=summary_pb2.Summary(value=[value]),
+            )
+        )

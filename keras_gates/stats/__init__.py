@@ -1,0 +1,34 @@
+"""What gates mean: measures, searches, comparisons and a diagnosis.
+
+Measures take what `capture` and `GateRecorder` return, a tree, the dataset of one layer
+or, where one gate is enough, its array, and give back the same kind of object. They
+reduce over samples, frames and time, refuse a dimension that signals do not have, and
+are xarray operations throughout, so data that lie on disk stay lazy. The other
+functions answer at once, and read such data a block at a time. Masked steps are NaN and
+are left out of everything.
+"""
+
+from keras_gates.stats.diagnosis import diagnose
+from keras_gates.stats.gate_pairs import correspondence
+from keras_gates.stats.intervals import mean_interval
+from keras_gates.stats.measures import entropy, half_life, saturation, timescale
+from keras_gates.stats.span_search import match
+from keras_gates.stats.summaries import summary
+from keras_gates.stats.unit_measures import dead_units, gate_correlation, memory_horizon
+from keras_gates.stats.unit_search import find_units
+
+__all__ = [
+    "correspondence",
+    "dead_units",
+    "diagnose",
+    "entropy",
+    "find_units",
+    "gate_correlation",
+    "half_life",
+    "match",
+    "mean_interval",
+    "memory_horizon",
+    "saturation",
+    "summary",
+    "timescale",
+]

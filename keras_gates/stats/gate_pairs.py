@@ -1,0 +1,196 @@
+"""An LSTM's gates held against a GRU's: which do the same work, and as often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.stats.unit_measures import pearson
+from keras_gates.trees.labels import distinct, labelled, same_labels
+from keras_gates.trees.layerwise import blocks
+from keras_gates.trees.selection import check_dimensions, needed, one_layer
+
+if TYPE_CHECKING:
+    import xarray
+
+PAIR, KEPT, WRITTEN = "pair", "kept", "written"
+BINS = 1000
+"""Of the histograms, from 0 to 1: what follows from them is right to 0.001."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
+    """Compares what an LSTM and a GRU keep and write, and matches their units.
+
+    `forget` stands beside `update`, the share of the old state that is kept, and
+    `input` beside 1 - `update`, the share of the candidate that is written. Two
+    distributions are as far apart as the work of moving one onto the other
+    (Wasserstein's distance): 0 if they are the same, 1 if one gate is always open and
+    the other always shut. Units are matched so that the sum of the distances of both
+    pairs is as small as it can be.
+
+    Args:
+        lstm: An LSTM layer of what `capture` returns: a DataTree node or a Dataset,
+            with `input` and `forget` of dimensions such as `(sample, time, unit)`.
+        gru: A GRU layer with `update`. It may have another number of units, and may
+            have read another input.
+
+    Returns:
+        A Dataset. With the dimension `pair`, "kept" and "written": `distance` between
+        the values of all units together, and `quantiles`, of dimensions
+        `(pair, kind, quantile)`. With the dimension `unit` of the LSTM: `matched`, the
+        GRU's unit, or -1 if there are too few (where the GRU's units have labels, the
+        label, or NaN if there are too few); `matched_distance`, the sum of both
+        distances, NaN without a match; and `correlation` in time of `forget` and
+        `update` of matched units, which means something only if both layers read the
+        same input: NaN if they differ in the number of samples or steps, or in the
+        labels of their samples. Distances
+        are those of histograms of 1,000 bins, so right to 0.002.
+
+    Raises:
+        ValueError: If the layers are not an LSTM and a GRU in this order, lack these
+            gates, have no real step or more than one `step` of training, or if a gate
+            leaves 0 to 1.
+        TypeError: If one of them is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> from keras_gates import stats
+        >>> dims = ("sample", "time", "unit")
+        >>> lstm = {"forget": (dims, [[[0.9, 0.1]]]), "input": (dims, [[[0.1, 0.9]]])}
+        >>> lstm = xarray.Dataset(lstm, attrs={"kind": "LSTM"})
+        >>> gru = {"update": (dims, [[[0.1, 0.9]]])}
+        >>> gru = xarray.Dataset(gru, attrs={"kind": "GRU"})
+        >>> found = stats.correspondence(lstm, gru)
+        >>> found["matched"].values
+        array([1, 0])
+        >>> found["distance"].sel(pair="kept").item()
+        0.0
+
+    Reference:
+        Chung, Gulcehre, Cho and Bengio (2014), arXiv:1412.3555, section 3, for what
+        corresponds; Kuhn (1955), The Hungarian method for the assignment problem.
+    """
+    import xarray
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
+    lstm = one_layer(lstm, "lstm", (v.LSTM.name,), dims=(v.UNIT,))
+    gru = one_layer(gru, "gru", (v.GRU.name,), dims=(v.UNIT,))
+    needed(lstm, "lstm", (v.FORGET, v.INPUT))
+    needed(gru, "gru", (v.UPDATE,))
+    lstm, gru = lstm[[v.FORGET, v.INPUT]], gru[[v.UPDATE]]
+    for layer, argument in ((lstm, "lstm"), (gru, "gru")):
+        check_dimensions(layer, argument, wanted=(v.UNIT,))
+        distinct(layer, v.UNIT, argument)
+    update = _counts(gru, v.UPDATE)
+    pairs = {
+        KEPT: (_counts(lstm, v.FORGET), update),
+        # Of 1 - update the histogram is that of update, read from its other end.
+        WRITTEN: (_counts(lstm, v.INPUT), update[:, ::-1]),
+    }
+    apart = sum(
+        cdist(_cumulative(left), _cumulative(right), "cityblock")
+        for left, right in pairs.values()
+    )
+    apart /= BINS
+    rows, columns = linear_sum_assignment(apart)
+    matched = np.full(len(apart), -1)
+    matched[rows] = columns
+    matched_distance = np.full(len(apart), np.nan)
+    matched_distance[rows] = apart[rows, columns]
+    pooled = {
+        name: [_cumulative(side.sum(0, keepdims=True))[0] for side in sides]
+        for name, sides in pairs.items()
+    }
+    return xarray.Dataset(
+        {
+            "distance": (
+                PAIR,
+                [np.abs(left - right).sum() / BINS for left, right in pooled.values()],
+                {"long_name": "distance of the distributions", "units": "1"},
+            ),
+            "quantiles": (
+                (PAIR, "kind", "quantile"),
+                [[_quantiles(side) for side in sides] for sides in pooled.values()],
+            ),
+            "matched": _names(gru, matched),
+            "matched_distance": (v.UNIT, matched_distance),
+            "correlation": (v.UNIT, _correlation(lstm, gru, matched)),
+        },
+        coords={
+            PAIR: list(pairs),
+            "kind": [v.LSTM.name, v.GRU.name],
+            "quantile": list(QUANTILES),
+            **({v.UNIT: lstm[v.UNIT]} if labelled(lstm, v.UNIT) else {}),
+        },
+    )
+
+
+def _names(gru: xarray.Dataset, matched: np.ndarray) -> Any:
+    """Returns the labels of the matched units; their positions, if they have none."""
+    import xarray
+
+    said = {"long_name": "matched unit of the GRU"}
+    if not labelled(gru, v.UNIT):
+        return v.UNIT, matched, said
+    labels = gru[v.UNIT].values[np.maximum(matched, 0)]
+    names = xarray.DataArray(labels, dims=v.UNIT, attrs=said)
+    # Any number may be a label, -1 too.
+    return names if (matched >= 0).all() else names.where(matched >= 0)
+
+
+def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
+    """Returns the histogram of each unit, of shape (unit, BINS)."""
+    units = layer.sizes[v.UNIT]
+    counts = np.zeros(units * BINS)
+    for block in blocks(layer[gate]):
+        real = ~np.isnan(block)
+        if not ((block[real] >= 0) & (block[real] <= 1)).all():
+            raise ValueError(
+                f"'{gate}' in {layer.attrs.get('layer', 'the layer')!r} must lie "
+                "between 0 and 1 to be compared as a share; its recurrent activation, "
+                f"{layer.attrs.get('recurrent_activation', 'unknown')!r}, leaves that."
+            )
+        bins = np.minimum((block[real] * BINS).astype(int), BINS - 1)
+        owners = np.broadcast_to(np.arange(units), block.shape)[real]
+        counts += np.bincount(owners * BINS + bins, minlength=units * BINS)
+    counts = counts.reshape(units, BINS)
+    if not counts.sum(axis=1).all():
+        raise ValueError(
+            f"Every step of '{gate}' in {layer.attrs.get('layer', 'the layer')!r} is "
+            "masked, at least for one unit: there is nothing to compare."
+        )
+    return counts
+
+
+def _cumulative(counts: np.ndarray) -> np.ndarray:
+    """Returns the share of the values up to the end of each bin."""
+    return np.cumsum(counts, axis=-1) / counts.sum(axis=-1, keepdims=True)
+
+
+def _quantiles(shares: np.ndarray) -> np.ndarray:
+    # A rounding must not make a bin that just reaches the share miss it.
+    return (np.searchsorted(shares, np.array(QUANTILES) - 1e-12) + 0.5) / BINS
+
+
+def _correlation(
+    lstm: xarray.Dataset, gru: xarray.Dataset, matched: np.ndarray
+) -> np.ndarray:
+    """Returns the correlation in time of matched units, as far as there is one."""
+    same = all(same_labels(lstm, gru, dim) for dim in (v.SAMPLE, v.FRAME))
+    # By position: coordinates would undo the matching.
+    forget, update = (
+        signal.drop_vars(signal.coords).transpose(..., v.UNIT)
+        for signal in (lstm[v.FORGET], gru[v.UPDATE])
+    )
+    sizes = [dict(signal.isel({v.UNIT: 0}).sizes) for signal in (forget, update)]
+    if not same or sizes[0] != sizes[1]:
+        return np.full(len(matched), np.nan)
+    partner = update.isel({v.UNIT: np.maximum(matched, 0)})
+    both = forget.notnull() & partner.notnull()
+    value = pearson(forget.where(both), partner.where(both))
+    return value.where(matched >= 0).values

@@ -1,0 +1,82 @@
+"""Every signal of every layer, summed up in one table."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_gates.stats.measures import saturation
+from keras_gates.trees.layerwise import called, signals_by_layer, spread
+from keras_gates.trees.selection import one_moment
+from keras_gates.vocabulary import GATES, SIGNALS
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+def summary(gates: xarray.DataTree) -> pandas.DataFrame:
+    """Sums up every signal of every layer in one table.
+
+    Args:
+        gates: A tree of layers, as `capture` returns it.
+
+    Returns:
+        A table with a row for each layer and signal (the index has these two levels)
+        and the columns `mean`, `standard_deviation` (of the population), `minimum`,
+        `maximum`, `left` and `right`, over every unmasked step and every unit. `left`
+        and `right` are those of `saturation`, NaN for what is not a gate.
+
+    Raises:
+        ValueError: If there is no signal in the tree, or there is more than one
+            `step` of training, or a dimension that signals do not have.
+        TypeError: If `gates` is not a tree.
+
+    Example:
+        >>> import xarray
+        >>> forget = (("sample", "time", "unit"), [[[0.5], [1.0]]])
+        >>> layer = xarray.Dataset({"forget": forget}, attrs={"layer": "lstm"})
+        >>> from keras_gates import stats
+        >>> stats.summary(xarray.DataTree(layer))[["mean", "right"]].values
+        array([[0.75, 0.5 ]])
+    """
+    import pandas
+    import xarray
+
+    if not isinstance(gates, xarray.DataTree):
+        raise TypeError(
+            "`gates` must be an xarray.DataTree, as `capture` returns it; got "
+            f"{type(gates).__name__}."
+        )
+    rows = {}
+    for path, layer in signals_by_layer(gates, SIGNALS).items():
+        one_moment(layer, "gates")
+        name = called(path, layer)
+        rows |= {(name, signal): _row(values) for signal, values in layer.items()}
+    index = pandas.MultiIndex.from_tuples(rows, names=["layer", "signal"])
+    return pandas.DataFrame(list(rows.values()), index=index)
+
+
+def _row(signal: xarray.DataArray) -> dict[str, float]:
+    """Returns one row of the summary, all of it from one pass over the data."""
+    import xarray
+
+    left = right = math.nan
+    if signal.name in GATES:
+        left, right = (side.mean() for side in saturation(signal).drop_vars("side"))
+    row = {
+        "mean": signal.mean(dtype=np.float64),
+        "standard_deviation": spread(signal),
+        "minimum": signal.min(),
+        "maximum": signal.max(),
+        "left": left,
+        "right": right,
+    }
+    with warnings.catch_warnings():
+        # Dask says so when it divides nothing by nothing; the answer, NaN, is right.
+        warnings.filterwarnings("ignore", "invalid value", RuntimeWarning)
+        computed = xarray.Dataset(row).compute()
+    return {name: float(value) for name, value in computed.items()}

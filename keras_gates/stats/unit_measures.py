@@ -1,0 +1,238 @@
+"""Measures of a unit as a whole, which take several of its signals together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.checks import real_number, share_of, threshold
+from keras_gates.stats import dead
+from keras_gates.trees.layerwise import of_each_layer, reduced, spread
+from keras_gates.trees.selection import check_dimensions
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def dead_units(
+    gates: Any, *, deviation: float = dead.CONSTANT, shut: float = dead.CLOSED
+) -> Any:
+    """Finds the units that do nothing: a constant output, or a gate that never opens.
+
+    Args:
+        gates: A tree or the dataset of one layer, with `hidden`, and of an LSTM also
+            `input` and `output`, of dimensions such as `(sample, time, unit)`.
+        deviation: The standard deviation of `hidden` below which it counts as constant.
+        shut: The value below which a gate counts as shut.
+
+    Returns:
+        In the same kind of object, of dimensions `(unit)`, and `step` where there was
+        one, what is true of each unit: `constant` (its `hidden` hardly moves, over two
+        real steps at least), of an LSTM `never_shown` (its `output` gate is always
+        shut) and `never_written` (its `input` gate is), and `dead`, one of them at
+        least. All are false where every step is masked. What cannot be told, for want
+        of a signal, is left out.
+
+    Raises:
+        ValueError: If no layer has one of these signals.
+        TypeError: If `gates` is neither a tree nor a dataset.
+
+    Example:
+        >>> import xarray
+        >>> from keras_gates import stats
+        >>> hidden = (("sample", "time", "unit"), [[[0.2, 0.1], [0.2, 0.9]]])
+        >>> stats.dead_units(xarray.Dataset({"hidden": hidden}))["dead"].values
+        array([ True, False])
+    """
+    deviation = real_number("deviation", deviation, at_least=0)
+    shut = threshold("shut", shut)
+
+    def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
+        holds = {}
+        for name, signal in layer.items():
+            if name == v.HIDDEN:
+                several = signal.count(reduced(signal)) > 1
+                constant = spread(signal, reduced(signal)) < deviation
+                holds[name] = constant & several
+            else:
+                holds[name] = signal.max(reduced(signal)) < shut
+        return dead.conditions(holds)
+
+    return of_each_layer(gates, tuple(dead.CONDITIONS.values()), measure)
+
+
+def gate_correlation(gates: Any) -> Any:
+    """Computes whether two gates of a unit say the same.
+
+    Of an LSTM, Pearson's correlation of `input` and 1 - `forget`: at 1 the unit writes
+    exactly when it forgets, as a GRU must. Of a GRU, that of `reset` and `update`.
+
+    Args:
+        gates: A tree or the dataset of one layer, with these two gates, of dimensions
+            such as `(sample, time, unit)`.
+
+    Returns:
+        In the same kind of object, `gate_correlation` of dimensions `(unit)`, and
+        `step` where there was one: from -1 to 1, NaN where a gate is constant or every
+        step is masked.
+
+    Raises:
+        ValueError: If no layer has both gates.
+        TypeError: If `gates` is neither a tree nor a dataset.
+
+    Example:
+        >>> import xarray
+        >>> from keras_gates import stats
+        >>> dims = ("sample", "time", "unit")
+        >>> layer = xarray.Dataset(
+        ...     {
+        ...         "input": (dims, [[[0.1], [0.2], [0.6]]]),
+        ...         "forget": (dims, [[[0.9], [0.8], [0.4]]]),
+        ...     }
+        ... )
+        >>> stats.gate_correlation(layer)["gate_correlation"].values.round(3)
+        array([1.])
+
+    Reference:
+        Greff et al. (2017), LSTM: A search space odyssey, arXiv:1503.04069, whose
+        variant CIFG couples the two gates.
+    """
+
+    def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
+        pairs = {
+            (v.INPUT, v.FORGET): lambda forget: 1 - forget,
+            (v.RESET, v.UPDATE): lambda update: update,
+        }
+        for (first, second), changed in pairs.items():
+            if first in layer and second in layer:
+                value = pearson(layer[first], changed(layer[second]))
+                return {"gate_correlation": value}
+        raise ValueError(
+            "`gates` must hold two gates of a layer, 'input' and 'forget' or 'reset' "
+            f"and 'update'; it has {', '.join(map(repr, layer.data_vars))}. Name both "
+            "in `capture(..., signals=...)`, or leave `signals` out."
+        )
+
+    return of_each_layer(gates, v.GATES, measure)
+
+
+def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
+    """Computes how far back each unit's state reaches, with what it wrote weighed in.
+
+    The state after the last step is a sum over all earlier ones: what was written at a
+    step, times how much of it every later step kept. Of an LSTM the weight of a step is
+    `input` there times the product of the `forget` that follow; of a GRU
+    1 - `update` there times the product of the `update` that follow. The horizon is the
+    smallest lag up to which the weights reach a share of their sum.
+
+    Other than `timescale`, it tells of a unit that writes now and then: it keeps what
+    it wrote long ago because little was written since.
+
+    Args:
+        gates: A tree or the dataset of one layer, with `input` and `forget`, or
+            `update`, of dimensions such as `(sample, time, unit)`.
+        share: The share of the weight, between 0 and 1.
+
+    Returns:
+        In the same kind of object, `memory_horizon` of dimensions `(unit)`, and `step`
+        where there was one, in steps: 0 where the last step alone decides. The shares
+        are averaged over the samples. It cannot exceed the length of the sequence. NaN
+        where nothing was written, or every step is masked.
+
+    Raises:
+        ValueError: If no layer has these gates, or `share` is not between 0 and 1.
+        TypeError: If `gates` is neither a tree nor a dataset.
+
+    Example:
+        An LSTM with zero weights and Keras's default bias:
+
+        >>> import numpy as np
+        >>> import xarray
+        >>> from keras_gates import stats
+        >>> dims, shape = ("sample", "time", "unit"), (1, 50, 1)
+        >>> layer = xarray.Dataset(
+        ...     {
+        ...         "input": (dims, np.full(shape, 0.5)),
+        ...         "forget": (dims, np.full(shape, 0.7311)),
+        ...     }
+        ... )
+        >>> stats.memory_horizon(layer)["memory_horizon"].values
+        array([7.])
+    """
+    import xarray
+
+    share = share_of("share", share)
+
+    def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
+        check_dimensions(layer, "gates", wanted=(v.TIME,))
+        if v.UPDATE in layer:
+            keep, write = layer[v.UPDATE], 1 - layer[v.UPDATE]
+        elif v.INPUT in layer and v.FORGET in layer:
+            keep, write = layer[v.FORGET], layer[v.INPUT]
+        else:
+            raise ValueError(
+                "`gates` must hold 'input' and 'forget' of an LSTM, or 'update' of a "
+                f"GRU; it has {', '.join(map(repr, layer.data_vars))}. Name them in "
+                "`capture(..., signals=...)`, or leave `signals` out."
+            )
+        if layer.attrs.get("direction") == "backward":
+            # It read from the end: its last step is the first one.
+            keep, write = (
+                keep.isel({v.TIME: slice(None, None, -1)}),
+                write.isel({v.TIME: slice(None, None, -1)}),
+            )
+        samples = [dim for dim in reduced(keep) if dim != v.TIME]
+        lags = xarray.apply_ufunc(
+            _shares,
+            keep.chunk({v.TIME: -1}) if keep.chunks else keep,
+            write.chunk({v.TIME: -1}) if write.chunks else write,
+            input_core_dims=[[v.TIME], [v.TIME]],
+            output_core_dims=[["lag"]],
+            dask="parallelized",
+            output_dtypes=[np.float64],
+            dask_gufunc_kwargs={"output_sizes": {"lag": keep.sizes[v.TIME]}},
+        )
+        reached = lags.mean(samples)
+        # A share of 0.9 may be missed by a rounding.
+        horizon = (reached >= share - 1e-9).argmax("lag").astype(np.float64)
+        horizon = horizon.where(reached.isel(lag=-1).notnull())
+        label = {"long_name": "memory horizon", "units": "steps"}
+        return {"memory_horizon": horizon.assign_attrs(label)}
+
+    return of_each_layer(gates, (v.INPUT, v.FORGET, v.UPDATE), measure, (v.TIME,))
+
+
+def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:
+    """Returns the correlation over all dimensions but step and unit."""
+    dims = reduced(a)
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    a, b = a - a.mean(dims), b - b.mean(dims)
+    scale = np.sqrt((a**2).sum(dims) * (b**2).sum(dims))
+    # Of a constant gate only roundings are left.
+    value = (a * b).sum(dims) / scale.where(scale > 1e-12 * a.count(dims))
+    return value.assign_attrs(long_name="correlation of two gates", units="1")
+
+
+def _shares(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
+    """Returns the share of the weight up to each lag, of shape `(..., lag)`.
+
+    Args:
+        keep: The share of the state that each step keeps, of shape `(..., time)`.
+        write: What each step writes, likewise. NaN at masked steps.
+    """
+    real = ~np.isnan(keep)
+    # The last real step comes first, and masked ones, which do nothing, behind.
+    order = np.argsort(~real[..., ::-1], axis=-1, kind="stable")
+    keep, write = (
+        np.take_along_axis(values[..., ::-1], order, axis=-1)
+        for values in (np.where(real, keep, 1), np.where(real, write, 0))
+    )
+    weight = write.astype(np.float64)
+    # Infinity leads to NaN. Set here because Dask's threads know no other setting.
+    with np.errstate(over="ignore", invalid="ignore"):
+        weight[..., 1:] *= np.cumprod(keep[..., :-1].astype(np.float64), axis=-1)
+        total = weight.sum(axis=-1, keepdims=True)
+        total = np.where((total > 0) & np.isfinite(total), total, np.nan)
+        return np.cumsum(weight, axis=-1) / total

@@ -1,0 +1,317 @@
+"""Which units follow something that is known of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.checks import array_of, one_of, seed_of, whole_number
+from keras_gates.trees.labels import distinct, labels_of, same_labels
+from keras_gates.trees.layerwise import (
+    BLOCK_BYTES,
+    as_tree,
+    blocks,
+    called,
+    in_order,
+    signals_by_layer,
+)
+from keras_gates.trees.selection import one_moment
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+TOLERANCE = 1e-9
+"""What brings the labels back onto themselves scores the same, but for a rounding."""
+
+LEAST = 100
+"""With fewer permutations of the samples, no p-value could be small."""
+
+AUC, CORRELATION = "auc", "correlation"
+
+
+def find_units(
+    gates: Any,
+    labels: Any,
+    *,
+    measure: str | None = None,
+    permutations: int = 1000,
+    seed: int = 0,
+) -> pandas.DataFrame:
+    """Finds the units and signals that follow something known of the data.
+
+    Labels of type bool, such as "inside quotation marks", "a holiday" or "an anomaly",
+    are compared with a unit by the area under the ROC curve (`auc`): the share of pairs
+    of a true and a false step of which the true one has the higher value, 0.5 by chance
+    and 0 for a unit that is always lower at true steps. Labels that are numbers are
+    compared by Pearson's correlation (`correlation`).
+
+    The type of the labels decides, and not their values: integers that happen to be 0
+    and 1 are numbers. Where they mean false and true, pass `labels == 1`, or
+    `measure="auc"`.
+
+    Many units are tried, and neighbouring steps resemble each other, so some unit
+    always seems to follow. The p-value takes both into account: the labels are given to
+    other samples at random, and `p` is the share of these permutations in which the
+    best of all units does as well as this one. Only samples with the same masked steps
+    can change places. Where fewer than 100 permutations are possible, as of one long
+    sequence, the labels are shifted along all steps instead, sample after sample, the
+    end coming back at the start. So are labels that are the same in every sample,
+    such as the hour of the day.
+
+    Args:
+        gates: A tree of layers, or the dataset of one, its signals with dimensions
+            `(sample, time, unit)`, or `(sample, frame, time, unit)`. Only the signals
+            that are in it are tried: `gates[["cell"]]` tries one.
+        labels: What is known of each step, of shape `(sample, time)`, or
+            `(sample, frame, time)`. Or a DataArray with some of these dimensions. NaN
+            where nothing is known.
+        measure: "auc", for labels that are true and false, or 1 and 0;
+            or "correlation". Default: "auc" for labels of type bool, "correlation"
+            for numbers.
+        permutations: How many permutations or shifts are tried; of shifts as many as
+            there are, at most.
+        seed: Of the choice of these.
+
+    Returns:
+        A table, best first, with the columns `layer`, `signal`, `unit`, `auc` or
+        `correlation`, and `p`, corrected for the number of units and signals. `unit` is
+        the label of the unit, or its position where units have no labels. A unit
+        that is constant has an `auc` of 0.5, or a `correlation` of NaN.
+
+    Raises:
+        ValueError: If the labels have another shape than a layer, other coordinates,
+            or infinite values, are the same at every real step, are other numbers
+            than 0 and 1 with `measure="auc"`, or if there is no signal, a dimension
+            that is not named above, or two units with the same label.
+        TypeError: If `gates` is neither a tree nor a dataset, or the labels are not
+            numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> import xarray
+        >>> from keras_gates import stats
+        >>> hidden = np.random.default_rng(0).normal(size=(4, 50, 3))
+        >>> labels = hidden[..., 1] > 0.5
+        >>> layer = xarray.Dataset({"hidden": (("sample", "time", "unit"), hidden)})
+        >>> table = stats.find_units(layer, labels)
+        >>> table[["unit", "auc"]].values[0]
+        array([1., 1.])
+
+    Reference:
+        Karpathy, Johnson and Li (2015), arXiv:1506.02078, section 4.1, found such units
+        by eye. Westfall and Young (1993), Resampling-based multiple testing, for the
+        largest statistic; Harris (2020), Nonsense correlations in neuroscience, for
+        the shifts and their limits.
+    """
+    import pandas
+
+    permutations = whole_number("permutations", permutations, at_least=1)
+    if measure is not None:
+        one_of("measure", measure, (AUC, CORRELATION))
+    seed = seed_of("seed", seed)
+    layers = signals_by_layer(as_tree(gates), v.SIGNALS, (v.SAMPLE, v.TIME, v.UNIT))
+    for layer in layers.values():
+        one_moment(layer, "gates")
+        distinct(layer, v.UNIT, "gates")
+    known = [
+        _known(labels, layer, called(path, layer)) for path, layer in layers.items()
+    ]
+    first = next(iter(layers.values()))
+    if len({real.shape for _, real in known}) > 1 or not all(
+        same_labels(first, layer, dim)
+        for layer in layers.values()
+        for dim in (v.SAMPLE, v.FRAME, v.TIME)
+    ):
+        raise ValueError(
+            "`gates` must be of layers with the same samples and steps; got "
+            f"{', '.join(map(repr, layers))}. Search them one by one, such as "
+            "`gates['lstm']`."
+        )
+    real = np.logical_and.reduce([steps for _, steps in known])
+    given = labels if hasattr(labels, "dtype") else np.asarray(labels)
+    truths = given.dtype == bool
+    labels = np.where(real, known[0][0], 0)
+    different = np.unique(labels[real])
+    if len(different) < 2:
+        what = (
+            f"{different[0]:g} at all {real.sum():,} real steps" if real.any() else ""
+        )
+        raise ValueError(
+            "`labels` must differ between steps, or no unit can follow them; they are "
+            f"{what or 'known at no real step'}."
+        )
+    measure = measure or (AUC if truths else CORRELATION)
+    yes_or_no = measure == AUC
+    if yes_or_no and set(different) != {0, 1}:
+        raise ValueError(
+            "`labels` must be true and false, or 1 and 0, for `measure='auc'`; they "
+            f"go from {different[0]:g} to {different[-1]:g}. Compare first, such as "
+            "`labels > 0`, or use `measure='correlation'`."
+        )
+    null = _null(labels, real, permutations, np.random.default_rng(seed))
+    rows, units, best = [], [], 0.0
+    for path, layer in layers.items():
+        name = called(path, layer)
+        for signal, values in layer.items():
+            units.append(pandas.Series(labels_of(values, v.UNIT)))
+            for column in _columns(values, real):
+                score, permuted = _score(column, labels, real, null, yes_or_no)
+                rows.append((name, signal, score))
+                best = np.fmax(best, np.abs(permuted))
+    table = pandas.DataFrame(rows, columns=["layer", "signal", measure])
+    table.insert(2, "unit", pandas.concat(units, ignore_index=True))
+    strength = table[measure].abs()
+    reached = np.searchsorted(np.sort(best), strength - TOLERANCE)
+    table["p"] = (1 + len(best) - reached) / (1 + len(best))
+    table.loc[strength.isna(), "p"] = np.nan
+    if yes_or_no:
+        table[measure] = (1 + table[measure]) / 2
+    order = strength.sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def _known(
+    labels: Any, layer: xarray.Dataset, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the labels of a layer's steps, and at which steps both are known."""
+    import xarray
+
+    signals = list(in_order(layer).values())
+    signal = signals[0].isel({v.UNIT: 0}, drop=True)
+    if isinstance(labels, xarray.DataArray):
+        fits = set(labels.dims) <= set(signal.dims) and all(
+            labels.sizes[dim] == signal.sizes[dim]
+            and (
+                dim not in labels.indexes
+                or dim not in signal.indexes
+                or labels.indexes[dim].equals(signal.indexes[dim])
+            )
+            for dim in labels.dims
+        )
+        labels = labels.drop_vars(labels.coords)
+        signal = signal.drop_vars(signal.coords)
+        given = labels.broadcast_like(signal).transpose(*signal.dims) if fits else None
+        shape, coordinates = dict(labels.sizes), ", and the same coordinates"
+    else:
+        given = array_of("labels", labels)
+        fits, shape, coordinates = given.shape == signal.shape, given.shape, ""
+    if not fits:
+        raise ValueError(
+            f"`labels` must have a value for each step of '{name}', the shape "
+            f"{dict(signal.sizes)}{coordinates}; got the shape {shape}. Give the "
+            "layers that the labels belong to, such as `gates['lstm']`."
+        )
+    given = np.asarray(given)
+    if given.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`labels` must be true or false, or numbers; got {given.dtype}. Compare "
+            "first, such as `labels == 'holiday'`."
+        )
+    given = given.astype(np.float64)
+    if np.isinf(given).any():
+        raise ValueError(
+            f"`labels` must be finite, or NaN where nothing is known; "
+            f"{np.isinf(given).sum():,} are infinite."
+        )
+    real = np.logical_or.reduce(
+        [
+            np.concatenate([(~np.isnan(block)).any(-1) for block in blocks(values)])
+            for values in signals
+        ]
+    )
+    return given, real & ~np.isnan(given)
+
+
+def _columns(signal: xarray.DataArray, real: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields each unit's values at the real steps; a few units at a time are read."""
+    number = max(BLOCK_BYTES // (real.size * signal.dtype.itemsize), 1)
+    for start in range(0, signal.sizes[v.UNIT], number):
+        some = in_order(signal).isel({v.UNIT: slice(start, start + number)})
+        for column in some.transpose(v.UNIT, ...).values:
+            yield column[real]
+
+
+def _null(
+    labels: np.ndarray,
+    real: np.ndarray,
+    permutations: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Chooses in which ways labels are given to steps that they do not belong to.
+
+    Returns:
+        Permutations of the samples, of shape (permutation, sample); or shifts along
+        the real steps, of shape (shift,).
+    """
+    steps = real.reshape(len(real), -1)
+    _, group = np.unique(steps, axis=0, return_inverse=True)
+    groups = [np.flatnonzero(group.ravel() == g) for g in range(group.max() + 1)]
+    # Of a group of samples with equal labels every order is the same.
+    groups = [g for g in groups if (labels[g] != labels[g[:1]]).any()]
+    if sum(math.lgamma(len(g) + 1) for g in groups) >= math.log(LEAST):
+        chosen = np.tile(np.arange(len(real)), (permutations, 1))
+        for g in groups:
+            chosen[:, g] = generator.permuted(chosen[:, g], axis=1)
+        return chosen
+    return 1 + generator.permutation(real.sum() - 1)[:permutations]
+
+
+def _score(
+    values: np.ndarray,
+    labels: np.ndarray,
+    real: np.ndarray,
+    null: np.ndarray,
+    yes_or_no: bool,
+) -> tuple[float, np.ndarray]:
+    """Returns how well a unit follows the labels, from -1 to 1, and by chance.
+
+    Both measures are sums of products of values and labels, once the values are ranked
+    or standardised.
+
+    Args:
+        values: Of the unit, at the real steps.
+        labels: Of shape (sample, ..., time), 0 at steps that are not real.
+        real: Likewise.
+        null: What `_null` returns.
+        yes_or_no: Whether the labels are true or false.
+    """
+    from scipy import fft, stats
+
+    count, known = len(values), labels[real]
+    unknown = np.nan, np.full(len(null), np.nan)
+    if yes_or_no:
+        if np.isnan(values).any():
+            return unknown
+        # 2 AUC - 1, from the sum of the ranks of the ones (Mann and Whitney 1947).
+        values = stats.rankdata(values) - (count + 1) / 2
+        scale = known.sum() * (count - known.sum()) / 2
+    else:
+        values = values.astype(np.float64)
+        if not np.isfinite(values).all():
+            return unknown
+        spread = values.std()
+        if spread <= TOLERANCE * np.abs(values).max():
+            return unknown
+        values = values - values.mean()
+        known = known - known.mean()
+        scale = spread * known.std() * count
+    if null.ndim == 1:
+        # The sums of all shifts together are a circular correlation.
+        product = fft.rfft(values) * np.conj(fft.rfft(known))
+        sums = fft.irfft(product, n=count)
+        observed, permuted = sums[0], sums[null]
+    else:
+        # Row by column: the values of a sample times the labels of another.
+        left, right = np.zeros((2, *real.shape))
+        left[real], right[real] = values, known
+        samples = len(real)
+        products = left.reshape(samples, -1) @ right.reshape(samples, -1).T
+        observed = products.trace()
+        permuted = products[np.arange(samples), null].sum(axis=1)
+    # Rounded, so that what is equal stays equal.
+    return float(np.round(observed / scale, 12)), permuted / scale

@@ -1,0 +1,286 @@
+"""The paired study: several architectures, several seeds, one answer with intervals.
+
+One training run says more about its seed than about its architecture. `compare`
+trains every architecture with the same seeds on the same batches in the same order,
+so that differences can be taken within pairs.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_gates.checks import (
+    flag,
+    folder_of,
+    function_of,
+    one_of,
+    real_number,
+    seed_of,
+    whole_number,
+)
+from keras_gates.study.architectures import checked_builders, one_task
+from keras_gates.study.collected import attributes, gather
+from keras_gates.study.data import checked_data, rows_of
+from keras_gates.study.folder import Ledger, describe
+from keras_gates.study.recipe import Builder, Recipe
+from keras_gates.study.result import Study
+from keras_gates.study.scheduling import Progress, conduct
+from keras_gates.study.training import TUNING_SEED, Order, Run, Settings, set_rate
+
+if TYPE_CHECKING:
+    from keras_gates.recording.recorder import GateRecorder
+
+
+def compare(
+    builders: Mapping[str, Callable[[], keras.Model]] | Sequence[str],
+    x: Any,
+    y: Any,
+    *,
+    validation_data: tuple[Any, Any],
+    seeds: int | Sequence[int] = 5,
+    epochs: int = 10,
+    batch_size: int = 32,
+    recipe: Recipe | None = None,
+    learning_rates: Sequence[float] | None = None,
+    folder: str | os.PathLike | None = None,
+    n_jobs: int | None = None,
+    recorder: "Callable[[str, int], GateRecorder] | None" = None,
+    predict: bool = False,
+    verbose: int = 0,
+    on_run_end: Callable[[str, int, keras.Model], None] | None = None,
+) -> Study:
+    """Trains several architectures fairly and returns what came of every run.
+
+    For each seed, each architecture in turn is built and trained with that seed, which
+    governs its initial weights, its dropout and the order of the samples. The order is
+    the same for all architectures of a seed. Their runs alternate, so that a machine
+    that slows down slows all of them. On a CPU an architecture compared with itself
+    gives the same numbers twice.
+
+    Each builder is called twice before anything is trained, so that a mistake in the
+    last builder does not cost the runs before it. Every run sets the global random
+    seed, as `keras.utils.set_random_seed` does.
+
+    Runs go through joblib. `n_jobs=2` trains in two processes at a time; the losses are
+    the same, but two trainings side by side slow each other down, so measure seconds
+    with one. `with joblib.parallel_config("dask")` trains on the workers of a Dask
+    cluster. A function that is defined in a script reaches them as it is; what it
+    imports must be installed there.
+
+    Args:
+        builders: Maps the name of each architecture to a function without arguments
+            that returns a new, compiled model on every call. All must do one task,
+            with one loss. Or a list of names among "LSTM", "GRU" and "SimpleRNN",
+            built by `recipe`.
+        x: Inputs of shape `(sample, ...)`: an array, or a dict, list or tuple of them,
+            as the models take it.
+        y: Targets of shape `(sample, ...)`, likewise.
+        validation_data: `(x_val, y_val)`, built like `x` and `y`. For a time series,
+            take what comes later, as `keras_gates.tasks.time_split` does; for classes,
+            `keras_gates.tasks.class_split` keeps their shares.
+        seeds: How many seeds, for the seeds 0, 1, ..., or the seeds themselves. An
+            interval needs at least two.
+        epochs: Passes over the data, the same number for every run.
+        batch_size: Samples in an update. The last batch of an epoch may be smaller.
+        recipe: What named architectures have in common; a `Recipe()` by default.
+        learning_rates: Rates to try for each architecture, with a seed of its own,
+            2**32 - 1. The one with the lowest validation loss is taken for all
+            seeds of that architecture. By default each model keeps its own rate.
+        folder: Keeps every run as it ends. A study that was interrupted goes on where
+            it stopped, and takes more `seeds`; anything else must be the same.
+        n_jobs: How many runs at a time, as joblib takes it.
+        recorder: Called as `recorder(name, seed)` for a new `GateRecorder` of a run,
+            whose records are then in `Study.gates`. It costs time: see its docstring.
+        predict: Whether to keep the predictions for the validation inputs, for models
+            with one output.
+        verbose: 0 is silent. 1 shows a live table on a terminal, a line for each run
+            elsewhere.
+        on_run_end: Called as `on_run_end(name, seed, model)` with every trained model,
+            for instance to keep one, in the process that trained it. `compare` itself
+            keeps none.
+
+    Returns:
+        A `Study`. `print(study)` shows the table. A run whose loss became NaN or
+        infinite is kept, and marked in the column `diverged`.
+
+    Raises:
+        TypeError: `builders` is not a mapping from names to functions, one of them
+            returns something that is not a model, or an argument has the wrong type.
+        ValueError: A builder returns a model that is not compiled, or one (or its
+            weights) that was returned before; the models do different tasks; the data
+            is empty, holds values that are not finite or does not fit together; an
+            option is out of its range; `folder` holds another study.
+        RuntimeError: A worker process died. What is in `folder` is kept.
+
+    Example:
+        >>> import keras_gates
+        >>> from keras_gates import tasks
+        >>> x, y = tasks.sliding_windows(tasks.sine_waves(200), 10)
+        >>> (x, y), validation_data = tasks.time_split(x, y, gap=10)
+        >>> study = keras_gates.compare(
+        ...     ["LSTM", "GRU"],
+        ...     x,
+        ...     y,
+        ...     validation_data=validation_data,
+        ...     recipe=keras_gates.Recipe(units=4),
+        ...     seeds=2,
+        ...     epochs=2,
+        ... )
+        >>> study.difference("LSTM", "GRU").seeds
+        2
+    """
+    seeds = _checked_seeds(seeds)
+    epochs = whole_number("epochs", epochs, at_least=1)
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
+    rates = _checked_rates(learning_rates)
+    one_of("verbose", verbose, (0, 1))
+    predict = flag("predict", predict)
+    function_of("on_run_end", on_run_end, "of (name, seed, model)")
+    function_of("recorder", recorder, "of (name, seed)")
+    folder = folder_of("folder", folder)
+    n_jobs = _checked_jobs(n_jobs)
+    data = checked_data(x, y, validation_data)
+    builders = checked_builders(builders, recipe, data)
+    some = slice(batch_size)
+    models = one_task(builders, rows_of(data.x, some), rows_of(data.x_val, some))
+    if rates:
+        for model in models.values():
+            set_rate(model, rates[0])
+    settings = Settings(
+        data,
+        epochs,
+        batch_size,
+        predict,
+        recorder,
+        on_run_end,
+        keras.backend.backend(),
+        keras.config.floatx(),
+        keras.config.dtype_policy(),
+    )
+    options = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rates": rates,
+        "predict": predict,
+        "recorder": recorder is not None,
+    }
+    about = describe(models, data, options)
+    del models
+    total = len(builders) * (len(seeds) + len(rates))
+    with (
+        _ledger(folder, about) as ledger,
+        Progress(builders, total, bool(verbose)) as progress,
+    ):
+        how = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
+        trials = conduct(
+            (
+                Order(name, TUNING_SEED, rate, build)
+                for rate, (name, build) in itertools.product(rates, builders.items())
+            ),
+            settings._replace(predict=False, recorder=None, on_run_end=None),
+            **how,
+        )
+        chosen = {name: _best_rate(trials, name) for name in builders}
+        runs = conduct(
+            (
+                Order(name, seed, chosen[name], build)
+                for seed, (name, build) in itertools.product(seeds, builders.items())
+            ),
+            settings,
+            **how,
+        )
+    units = {
+        name: build.units
+        for name, build in builders.items()
+        if isinstance(build, Builder)
+    }
+    return gather(runs, trials, units, attributes(data, batch_size))
+
+
+@contextlib.contextmanager
+def _ledger(path, description: dict[str, Any]) -> Iterator[Ledger | None]:
+    """Opens the folder of a study, if there is one."""
+    ledger = Ledger(path, description) if path is not None else None
+    try:
+        yield ledger
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _best_rate(trials: list[Run], name: str) -> float | None:
+    """Returns the learning rate with the lowest validation loss at the end."""
+    losses = {
+        run.learning_rate: run.history["val_loss"][-1]
+        for run in trials
+        if run.architecture == name
+    }
+    finite = {rate: loss for rate, loss in losses.items() if math.isfinite(loss)}
+    if losses and not finite:
+        raise ValueError(
+            f"`learning_rates` must hold one with which {name!r} learns; with each of "
+            f"{sorted(losses)} its loss became NaN or infinite. Try smaller ones."
+        )
+    return min(finite, key=finite.__getitem__, default=None)
+
+
+def _checked_rates(rates: Any) -> list[float]:
+    """Returns the learning rates, none if there are none to try."""
+    if rates is None:
+        return []
+    if not isinstance(rates, list | tuple | np.ndarray) or not np.iterable(rates):
+        raise TypeError(
+            "`learning_rates` must be a list of numbers, such as [1e-2, 1e-3]; got "
+            f"{rates!r}."
+        )
+    rates = [real_number("learning_rates", rate) for rate in rates]
+    if not rates or len(set(rates)) < len(rates) or not min(rates) > 0:
+        raise ValueError(
+            "`learning_rates` must hold at least one number, each above 0 and only "
+            f"once; got {rates}."
+        )
+    return rates
+
+
+def _checked_seeds(seeds: Any) -> list[int]:
+    """Returns the seeds one by one."""
+    if isinstance(seeds, int | np.integer):
+        number = whole_number("seeds", seeds, at_least=1, at_most=TUNING_SEED)
+        return list(range(number))
+    try:
+        if isinstance(seeds, Mapping):
+            raise TypeError
+        chosen = [seed_of("seeds", seed) for seed in seeds]
+    except TypeError:
+        raise TypeError(
+            "`seeds` must be a number of seeds or a sequence of whole numbers; got "
+            f"{seeds!r}. Use `seeds=5` or `seeds=[0, 1, 2]`."
+        ) from None
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"`seeds` must hold at least one seed, and each only once; got {chosen}. A "
+            "seed that is repeated repeats its run and adds no information."
+        )
+    if TUNING_SEED in chosen:
+        raise ValueError(
+            f"`seeds` must be below {TUNING_SEED}, which is the seed of the runs that "
+            "choose a learning rate. Use small numbers, such as 0, 1, 2."
+        )
+    return chosen
+
+
+def _checked_jobs(n_jobs: Any) -> int | None:
+    """Returns how many runs at a time, as joblib takes it."""
+    if n_jobs is None:
+        return None
+    words = "None, or negative, such as -1 for every CPU"
+    number = whole_number("n_jobs", n_jobs, at_least=-(2**31), or_else=words)
+    if number == 0:
+        raise ValueError(f"`n_jobs` must be a number of runs, {words}; got 0.")
+    return number

@@ -1,0 +1,299 @@
+"""Architectures by name: one recipe for all, with as many units or as many weights."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_gates.checks import function_of, one_of, type_of, whole_number
+from keras_gates.study.data import Data
+
+LAYERS = {
+    "LSTM": keras.layers.LSTM,
+    "GRU": keras.layers.GRU,
+    "SimpleRNN": keras.layers.SimpleRNN,
+}
+MATCHES = ("units", "params")
+MOST_UNITS = 2**16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What `compare(["LSTM", "GRU"], ...)` builds: the same around each kind of layer.
+
+    The layers are called "lstm", "lstm_1" and so on, as Keras would call them. The last
+    one returns its whole sequence if the targets have a time axis of the same length as
+    the inputs. The model takes sequences of any length if those to validate with have
+    another length than those to train on.
+
+    Attributes:
+        units: Units of each recurrent layer; with `match="params"`, of the first
+            architecture.
+        layers: How many recurrent layers, one on the other.
+        front: Returns a new layer, or a list of new layers, for before the first one,
+            such as `keras.layers.Masking`. By default an `Embedding` of `units` for
+            inputs of integers, of shape `(sample, time)`, and nothing for others.
+        head: Returns a new layer, or a list of new layers, for behind the last one. By
+            default a `Dense`: for targets of integers with a softmax over the classes,
+            for all others linear.
+        loss: For `model.compile`. By default "sparse_categorical_crossentropy" for
+            targets of integers, else "mse".
+        metrics: For `model.compile`. By default "accuracy" for targets of integers.
+        optimizer: The name of an optimizer, or a function that returns a new one.
+        match: "units" gives all architectures as many units. "params" finds the units
+            that bring the parameters of each model closest to those of the first one.
+
+    Raises:
+        ValueError: If a number is below 1, `match` is another word, or Keras knows no
+            such loss, metric or optimizer.
+        TypeError: If `front`, `head`, `loss`, `metrics` or `optimizer` is something
+            else.
+
+    Example:
+        >>> import keras_gates
+        >>> keras_gates.Recipe(units=16, match="params").layers
+        1
+    """
+
+    units: int = 32
+    layers: int = 1
+    front: Callable[[], Any] | None = None
+    head: Callable[[], Any] | None = None
+    loss: Any = None
+    metrics: Sequence[Any] | None = None
+    optimizer: str | Callable[[], keras.optimizers.Optimizer] = "adam"
+    match: str = "units"
+
+    def __post_init__(self):
+        whole_number("units", self.units, at_least=1)
+        whole_number("layers", self.layers, at_least=1)
+        one_of("match", self.match, MATCHES)
+        for name, make in (("front", self.front), ("head", self.head)):
+            function_of(name, make, _NEW_LAYERS)
+        made = isinstance(self.optimizer, keras.optimizers.Optimizer)
+        if made or not (isinstance(self.optimizer, str) or callable(self.optimizer)):
+            raise TypeError(
+                "`optimizer` must be a name or a function that returns a new one, "
+                f"since each model needs its own; got {type_of(self.optimizer)}. Use "
+                "`lambda: keras.optimizers.Adam(1e-3)`."
+            )
+        if self.metrics is not None and not isinstance(self.metrics, list | tuple):
+            raise TypeError(
+                "`metrics` must be a list of metrics, such as ['accuracy']; got "
+                f"{type_of(self.metrics)}."
+            )
+        _known_to_keras("optimizer", [self.optimizer], keras.optimizers.get)
+        if self.loss is not None:
+            _known_to_keras("loss", [self.loss], keras.losses.get)
+        _known_to_keras("metrics", self.metrics or (), _metric)
+
+
+_NEW_LAYERS = (
+    "that returns new layers, since each model needs its own, such as "
+    "`lambda: keras.layers.Dense(1)`"
+)
+
+
+def _metric(name: str) -> Any:
+    # `model.compile` takes these words too, and the loss decides what they mean.
+    words = ("accuracy", "acc", "crossentropy", "ce")
+    return name if name in words else keras.metrics.get(name)
+
+
+def _known_to_keras(argument: str, given: Sequence[Any], get: Callable) -> None:
+    """Refuses names that Keras does not know, and what is neither name nor function."""
+    for one in given:
+        if isinstance(one, str):
+            try:
+                get(one)
+            except ValueError:
+                raise ValueError(
+                    f"`{argument}` must be a name that Keras knows; got {one!r}."
+                ) from None
+        elif not callable(one) or isinstance(one, keras.Layer):
+            raise TypeError(
+                f"`{argument}` must be a name or a function; got {type_of(one)}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """Builds one architecture of a recipe, in whatever process.
+
+    Attributes:
+        name: "LSTM", "GRU" or "SimpleRNN".
+        units: Units of each recurrent layer.
+        recipe: All else.
+        shape: Shape of an input sample; its time is `None` if lengths differ.
+        symbols: How many symbols there are in inputs of integers, else 0.
+        outputs: Size of the default head.
+        classes: Whether the targets are integers.
+        sequences: Whether there is a target at every step.
+    """
+
+    name: str
+    units: int
+    recipe: Recipe
+    shape: tuple[int | None, ...]
+    symbols: int
+    outputs: int
+    classes: bool
+    sequences: bool
+
+    def __call__(self) -> keras.Model:
+        """Returns a new, compiled model."""
+        recipe, make = self.recipe, LAYERS[self.name]
+        stack: list[Any] = [keras.Input(self.shape), *self._front()]
+        for place in range(recipe.layers):
+            returns = self.sequences or place < recipe.layers - 1
+            # The same name in every model, under which its gates are recorded.
+            name = self.name.lower() + (f"_{place}" if place else "")
+            stack.append(make(self.units, return_sequences=returns, name=name))
+        model = keras.Sequential([*stack, *self._head()])
+        optimizer = recipe.optimizer
+        if not isinstance(optimizer, str):
+            optimizer = optimizer()
+            if not isinstance(optimizer, keras.optimizers.Optimizer):
+                raise TypeError(
+                    "`optimizer` must be a function that returns an optimizer; it "
+                    f"returned {type_of(optimizer)}."
+                )
+        loss = "sparse_categorical_crossentropy" if self.classes else "mse"
+        metrics = ["accuracy"] if self.classes else None
+        model.compile(
+            optimizer=optimizer,
+            loss=loss if recipe.loss is None else recipe.loss,
+            metrics=metrics if recipe.metrics is None else list(recipe.metrics),
+        )
+        return model
+
+    def _front(self) -> list[keras.layers.Layer]:
+        if self.recipe.front is not None:
+            return _listed("front", self.recipe.front())
+        if self.symbols:
+            return [keras.layers.Embedding(self.symbols, self.recipe.units)]
+        return []
+
+    def _head(self) -> list[keras.layers.Layer]:
+        if self.recipe.head is not None:
+            return _listed("head", self.recipe.head())
+        activation = "softmax" if self.classes else None
+        return [keras.layers.Dense(self.outputs, activation=activation)]
+
+
+def _listed(argument: str, made: Any) -> list[keras.layers.Layer]:
+    layers = list(made) if isinstance(made, list | tuple) else [made]
+    for layer in layers:
+        if not isinstance(layer, keras.layers.Layer):
+            raise TypeError(
+                f"`{argument}` must be a function {_NEW_LAYERS}; it returned "
+                f"{type_of(layer)}."
+            )
+    return layers
+
+
+def builders_of(names: Sequence[str], recipe: Recipe, data: Data) -> dict[str, Builder]:
+    """Returns the builders of named architectures.
+
+    Raises:
+        ValueError: If a name is unknown or repeated, or the data are not of the one
+            shape that recurrent layers take.
+    """
+    if len(set(names)) < len(names):
+        raise ValueError(f"`builders` must hold each name once; got {list(names)}.")
+    for name in names:
+        one_of("builders", name, tuple(LAYERS))
+    form = _form(data)
+    builders = {name: Builder(name, recipe.units, recipe, **form) for name in names}
+    if recipe.match == "units":
+        return builders
+    first, *others = builders.values()
+    wanted = _parameters(first)
+    matched = [_matched(builder, wanted) for builder in others]
+    return {builder.name: builder for builder in (first, *matched)}
+
+
+def _form(data: Data) -> dict[str, Any]:
+    """Finds out what a model for these data looks like."""
+    x, y = data.x, data.y
+    if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
+        raise ValueError(
+            "`builders` may be names if `x` and `y` are one array each. For several "
+            "inputs or outputs, give functions that build the models."
+        )
+    symbols = x.ndim == 2 and np.issubdtype(x.dtype, np.integer)
+    if x.ndim != 3 and not symbols:
+        raise ValueError(
+            "`x` must have the shape (sample, time, feature), or hold integers of "
+            f"shape (sample, time); got {x.dtype} of shape {x.shape}. Use "
+            "`x[..., None]` for one feature."
+        )
+    classes = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
+    for name, training, validation in (("x", x, data.x_val), ("y", y, data.y_val)):
+        # Their lengths in time may differ.
+        if training.shape[2:] != validation.shape[2:] or (
+            name == "y"
+            and training.ndim == 2
+            and training.shape != x.shape[:2]
+            and training.shape[1] != validation.shape[1]
+        ):
+            raise ValueError(
+                f"`{name}` and its part of `validation_data` must be of one kind; "
+                f"their shapes are {training.shape} and {validation.shape}. Take both "
+                "from one array."
+            )
+    rank = y.ndim if classes else y.ndim - 1
+    numbers = 1 if y.ndim == 1 else y.shape[-1]
+    sequences = rank == 2 and y.shape[1] == x.shape[1]
+    if classes and y[0].size > 1 and not sequences:
+        raise ValueError(
+            "`y` must hold one integer for each sample or each time step; got the "
+            f"shape {y.shape}. Turn one-hot targets into numbers with `y.argmax(-1)`, "
+            "or make quantities floats."
+        )
+    one_length = x.shape[1] == data.x_val.shape[1]
+    return {
+        "shape": (x.shape[1] if one_length else None, *x.shape[2:]),
+        "symbols": _codes("x", x, data.x_val) if symbols else 0,
+        "outputs": _codes("y", y, data.y_val) if classes else numbers,
+        "classes": bool(classes),
+        "sequences": sequences,
+    }
+
+
+def _codes(name: str, *parts: np.ndarray) -> int:
+    """Returns how many codes there are, from 0 to the largest."""
+    smallest = min(int(part.min()) for part in parts)
+    if smallest < 0:
+        raise ValueError(
+            f"`{name}` holds integers, which must be codes from 0 on; the smallest is "
+            f"{smallest}. Make quantities floats, or number classes anew with "
+            "`np.unique(y, return_inverse=True)`."
+        )
+    return 1 + max(int(part.max()) for part in parts)
+
+
+def _parameters(builder: Builder) -> int:
+    return builder().count_params()
+
+
+def _matched(builder: Builder, wanted: int) -> Builder:
+    """Finds the units with the parameters closest to those wanted."""
+
+    def with_units(units: int) -> Builder:
+        return dataclasses.replace(builder, units=units)
+
+    low, high = 1, 2
+    while _parameters(with_units(high)) < wanted and high < MOST_UNITS:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _parameters(with_units(middle)) < wanted:
+            low = middle
+        else:
+            high = middle
+    return min(
+        map(with_units, (low, high)), key=lambda one: abs(_parameters(one) - wanted)
+    )

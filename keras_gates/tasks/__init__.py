@@ -1,0 +1,39 @@
+"""Sequence tasks that need no download: arrays `(x, y)` from a seed.
+
+`x` has the shape `(sample, time, feature)` that a recurrent Keras layer takes, but for
+`characters`, whose `x` is for an `Embedding`. The same seed gives the same arrays on
+every backend, for NumPy makes them.
+
+What must be remembered:
+
+- `sine_waves` with `sliding_windows`: where in its period a series is.
+- `digits_by_row`: the rows of an image that were read.
+- `adding`: two numbers among many.
+- `temporal_order`: which of two symbols came first.
+- `copy_memory`: ten symbols, in order.
+- `anbn`: a number, by counting.
+- `embedded_reber`, `continual_reber`: one symbol, past a random word.
+- `characters`: what was written so far.
+"""
+
+from keras_gates.tasks.datasets import characters, digits_by_row, python_documentation
+from keras_gates.tasks.grammars import anbn, continual_reber, embedded_reber
+from keras_gates.tasks.long_range import adding, copy_memory, temporal_order
+from keras_gates.tasks.series import sine_waves, sliding_windows
+from keras_gates.tasks.splits import class_split, time_split
+
+__all__ = [
+    "adding",
+    "anbn",
+    "characters",
+    "class_split",
+    "continual_reber",
+    "copy_memory",
+    "digits_by_row",
+    "embedded_reber",
+    "python_documentation",
+    "sine_waves",
+    "sliding_windows",
+    "temporal_order",
+    "time_split",
+]

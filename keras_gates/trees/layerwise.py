@@ -1,0 +1,154 @@
+"""One measure for whatever it is given: a tree of layers, a layer or a gate."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates.checks import type_of
+from keras_gates.trees.selection import check_dimensions, real_signal
+from keras_gates.trees.tree import grow
+from keras_gates.trees.walk import depth_first
+from keras_gates.vocabulary import FRAME, KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
+
+if TYPE_CHECKING:
+    import xarray
+
+
+BLOCK_BYTES = 2**26
+"""How much of data that may lie on disk is read at a time."""
+
+
+def spread(signal: xarray.DataArray, dims: Sequence[str] | None = None) -> Any:
+    """Returns the standard deviation, NaN where every step is masked."""
+    with warnings.catch_warnings():
+        # Early versions of xarray let NumPy warn of that.
+        warnings.filterwarnings("ignore", "Degrees of freedom", RuntimeWarning)
+        return signal.std(dims, dtype=np.float64)
+
+
+def reduced(signal: xarray.DataArray) -> list[str]:
+    """Returns the dimensions that a measure takes together: all but step and unit."""
+    return [dim for dim in signal.dims if dim not in (STEP, UNIT)]
+
+
+def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any:
+    """Applies a measure to the wanted signals of whatever xarray object it gets."""
+    import xarray
+
+    if isinstance(gates, xarray.DataArray):
+        check_dimensions(gates, "gates")
+        real_signal(gates, "gates")
+        return measure(gates)
+    return of_each_layer(
+        gates,
+        wanted,
+        lambda layer: {name: measure(signal) for name, signal in layer.items()},
+    )
+
+
+def of_each_layer(
+    gates: Any, wanted: tuple[str, ...], measure: Callable, dims: Sequence[str] = ()
+) -> Any:
+    """Applies a measure to the wanted signals of each layer together.
+
+    Args:
+        gates: A tree, or the dataset of one layer.
+        wanted: Names of signals. Layers without any are left out.
+        measure: Takes a dataset of those that are there and returns a mapping from
+            names to arrays.
+        dims: The dimensions that the signals must have.
+    """
+    import xarray
+
+    tree = as_tree(gates)
+    measured = {
+        path: xarray.Dataset(measure(layer), attrs=layer.attrs)
+        for path, layer in signals_by_layer(tree, wanted, dims).items()
+    }
+    result = grow(measured, tree.attrs)
+    return result.to_dataset() if isinstance(gates, xarray.Dataset) else result
+
+
+def as_tree(gates: Any) -> xarray.DataTree:
+    """Returns a tree as it is, and the dataset of one layer as a tree."""
+    import xarray
+
+    if isinstance(gates, xarray.Dataset):
+        return xarray.DataTree(gates)
+    if not isinstance(gates, xarray.DataTree):
+        raise TypeError(
+            "`gates` must be an xarray DataTree or Dataset, as `capture` returns them; "
+            f"got {type_of(gates)}."
+        )
+    return gates
+
+
+def signals_by_layer(
+    tree: xarray.DataTree, wanted: tuple[str, ...], dims: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Returns path and wanted signals of every layer that has one, as a dataset.
+
+    Args:
+        tree: A tree of layers.
+        wanted: The names of the signals.
+        dims: The dimensions that they must have.
+    """
+    layers = {}
+    for node in depth_first(tree):
+        kind = KINDS.get(str(node.attrs.get("kind")))
+        # A store lists its signals in the order of the file system.
+        order = kind.signals if kind else SIGNALS
+        names = [name for name in order if name in wanted and name in node.data_vars]
+        if names:
+            path = "/" if node is tree else node.relative_to(tree)
+            layers[path] = node.to_dataset()[names]
+            name = called(path, layers[path]) if path != "/" else ""
+            check_dimensions(layers[path], "gates", wanted=dims, name=name)
+            for signal in layers[path].values():
+                real_signal(signal, "gates")
+    if not layers:
+        have = [repr(name) for node in depth_first(tree) for name in node.data_vars]
+        if "'histogram'" in have:
+            raise ValueError(
+                "`gates` are the statistics of a training, which have no signals. Take "
+                "the `traces` of the recorder, or what `capture` returns."
+            )
+        raise ValueError(
+            f"`gates` must hold at least one of {', '.join(map(repr, wanted))}; it has "
+            f"{', '.join(dict.fromkeys(have)) or 'none'}. Name one in "
+            "`capture(..., signals=...)`, or leave `signals` out."
+        )
+    return layers
+
+
+def called(path: str, layer: xarray.Dataset) -> str:
+    """Returns what a layer is called; at the root its path says little."""
+    return layer.attrs.get("layer", path) if path == "/" else path
+
+
+def in_order(layer: Any) -> Any:
+    """Puts the dimensions of a layer, or of a signal, in the usual order."""
+    return layer.transpose(SAMPLE, FRAME, TIME, UNIT, missing_dims="ignore")
+
+
+def longest_sequence(signal: xarray.DataArray) -> int:
+    """Returns how many real steps the longest sequence has; padding is no step."""
+    real = signal.isel({UNIT: 0}).notnull().sum(TIME)
+    return int(real.max())
+
+
+def blocks(signal: xarray.DataArray) -> Iterator[np.ndarray]:
+    """Yields the values of a signal a few samples at a time, units last.
+
+    So one block at a time is in memory, wherever the data lie.
+    """
+    signal = signal.transpose(..., UNIT)
+    first = signal.dims[0]
+    size = max(signal.nbytes // max(signal.sizes[first], 1), 1)
+    number = max(BLOCK_BYTES // size, 1)
+    for start in range(0, signal.sizes[first], number):
+        yield signal.isel({first: slice(start, start + number)}).values

@@ -1,0 +1,87 @@
+"""What a notebook shows of captured layers: a small picture above the text.
+
+Imported only when a tree is made, as it needs xarray at once.
+"""
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING
+
+import xarray
+
+from keras_gates import vocabulary as v
+from keras_gates.trees import appearance
+from keras_gates.trees.selection import name_of, one_sample, sample_of
+from keras_gates.trees.walk import recurrent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST = 6
+"""A tree of more layers shows the pictures of the first ones."""
+
+
+class DataTree(xarray.DataTree):
+    """A tree that a notebook shows with a small picture of each captured layer."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        layers = recurrent(self)
+        pictures = [_picture(node.to_dataset()) for node in layers[:MOST]]
+        if len(layers) > MOST:
+            pictures.append(f"<p>and {len(layers) - MOST} more layers</p>")
+        return "".join(pictures) + super()._repr_html_()
+
+
+def _picture(layer: xarray.Dataset) -> str:
+    """Returns the signals of the first sample as an image with a caption, if it can."""
+    others = {
+        dim: -1 if dim == v.STEP else 0
+        for dim in (v.STEP, v.FRAME)
+        if layer.sizes.get(dim)
+    }
+    layer = layer.isel(others)
+    if not all(layer.sizes.get(dim) for dim in (v.SAMPLE, v.TIME, v.UNIT)):
+        return ""  # Statistics, or nothing captured.
+    stream = io.BytesIO()
+    strip(layer).savefig(stream, format="png", dpi=100)
+    data = base64.b64encode(stream.getvalue()).decode()
+    name = html.escape(str(layer.attrs.get("layer", "")))
+    return (
+        f'<img alt="the signals of {name}" style="max-width:100%" '
+        f'src="data:image/png;base64,{data}"/>'
+    )
+
+
+def strip(layer: xarray.Dataset) -> "Figure":
+    """Draws the signals of a layer's first sample side by side, small.
+
+    Args:
+        layer: The dataset of a layer, of dimensions `(sample, time, unit)`.
+    """
+    from matplotlib.figure import Figure
+
+    picture = one_sample(layer, None)
+    figure = Figure(figsize=(7.0, 1.25), layout="constrained")
+    grid = figure.subplots(1, len(picture.data_vars), squeeze=False)
+    for axes, (name, signal) in zip(grid.flat, picture.items(), strict=True):
+        values = signal.transpose(v.UNIT, v.TIME).values
+        axes.imshow(
+            values,
+            origin="lower",
+            aspect="auto",
+            interpolation="antialiased",
+            **appearance.scale(name, values),
+        )
+        axes.patch.set(**appearance.MASKED)
+        axes.set_title(name, fontsize="small")
+        axes.set(xticks=[], yticks=[])
+    grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
+    grid[0, 0].set_xlabel(v.TIME, fontsize="small")
+    keep = v.KINDS[layer.attrs["kind"]].keep
+    title = f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(picture)}"
+    title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
+    figure.suptitle(title, fontsize="small", parse_math=False)
+    return figure
