@@ -5,7 +5,8 @@ import math
 import numpy as np
 import xarray
 
-from keras_gates.vocabulary import GRU, LSTM
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 
 DIMENSIONS = ("sample", "time", "unit")
 

@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.text import Text
 
-from keras_gates.vocabulary import GATES, LONG_NAMES
+from keras_gates.cells import registry
 
 DIMENSIONS = ("sample", "time", "unit")
 
@@ -14,10 +14,10 @@ def layer(kind, *, steps=6, units=4, masked=0, signals=None, **attributes):
     generator = np.random.default_rng(7)
     data = {}
     for name in signals or kind.signals:
-        low, high = (0, 1) if name in GATES else (-2, 3)
+        low, high = (0, 1) if name in registry.gates() else (-2, 3)
         values = generator.uniform(low, high, (3, steps, units)).astype("float32")
         values[:, :masked] = np.nan
-        data[name] = (DIMENSIONS, values, {"long_name": LONG_NAMES[name]})
+        data[name] = (DIMENSIONS, values, {"long_name": registry.long_names()[name]})
     mask = np.tile(np.arange(steps) >= masked, (3, 1))
     attributes = {"kind": kind.name, "layer": kind.name.lower()} | attributes
     return xarray.Dataset({**data, "mask": (DIMENSIONS[:2], mask)}, attrs=attributes)

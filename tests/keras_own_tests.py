@@ -17,7 +17,7 @@ import keras.src.layers
 import pytest
 
 import keras_gates
-from keras_gates.cells.registry import kind_of
+from keras_gates.cells.structure import kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.wrappers import GATE_CLASSES
 

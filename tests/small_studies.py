@@ -7,6 +7,7 @@ import numpy as np
 import pandas
 import xarray
 
+from keras_gates.study.comparing import compare
 from keras_gates.study.result import Study
 
 SAMPLES = 20
@@ -43,6 +44,12 @@ def build_dense(**options):
 
 def build_rival():
     return build_dense(metrics=["mae"])
+
+
+def run(builders, x=X, y=Y, **options):
+    """A small study; the last of its three batches is smaller than the others."""
+    small = {"validation_data": VALIDATION, "seeds": 1, "epochs": 1, "batch_size": 8}
+    return compare(builders, x, y, **{**small, **options})
 
 
 def study_of(losses):

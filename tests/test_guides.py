@@ -25,7 +25,7 @@ import pytest
 from keras import layers
 
 import keras_gates
-from keras_gates.cli.main import main
+from keras_gates.cli import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -1,65 +1,65 @@
-"""Which cells a recurrent layer has, and whose equations are known."""
+"""All kinds of cells, and what is known of a signal by its name alone."""
 
-from typing import Any
+import importlib
+import pkgutil
+from collections.abc import Iterable
 
-import keras
-
-from keras_gates import vocabulary as v
-
-
-class StockEquations:
-    """Marks a class whose version of a stock method leaves the equations alone."""
+from keras_gates.cells import kinds
+from keras_gates.cells.kind import Kind
 
 
-def kind_of(cell) -> v.Kind | None:
-    """Returns the kind of a cell whose equations are known, else `None`.
-
-    A subclass of a stock cell counts if it leaves the stock equations alone.
-    """
-    for stock, kind in ((keras.layers.LSTMCell, v.LSTM), (keras.layers.GRUCell, v.GRU)):
-        if isinstance(cell, stock):
-            return None if _changes(cell, stock, _EQUATIONS) else kind
-    return None
-
-
-_EQUATIONS = {
-    "__call__",
-    "call",
-    "_compute_carry_and_output",
-    "_compute_carry_and_output_fused",
-    "get_dropout_mask",
-    "get_recurrent_dropout_mask",
-    "_create_dropout_mask",
-}
-"""The methods of Keras's cells that hold equations, or what enters them."""
+def _find() -> dict[str, Kind]:
+    """Imports every file of `kinds`, and returns what they define, by name."""
+    found = []
+    for file in pkgutil.iter_modules(kinds.__path__):
+        module = importlib.import_module(f"{kinds.__name__}.{file.name}")
+        found += [value for value in vars(module).values() if isinstance(value, Kind)]
+    # Where several have a signal, the one with the most signals comes first.
+    found.sort(key=lambda kind: (-len(kind.signals), kind.name))
+    return {kind.name: kind for kind in found}
 
 
-def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
-    """Lists the cells of a recurrent layer, with their paths inside it.
-
-    A layer around a single cell has one, at the path "". The cells of a stack have
-    their names, behind the names of the stacks that a stack may hold in turn. A stack
-    of the user's own, which calls its cells in its own way, counts as one cell.
-    """
-
-    def visit(cell, path):
-        if not is_plain_stack(cell):
-            return [(path, cell)]
-        inner = [(f"{path}/{part.name}", part) for part in cell.cells]
-        return [leaf for place, part in inner for leaf in visit(part, place)]
-
-    return [(path.removeprefix("/"), cell) for path, cell in visit(layer.cell, "")]
+KINDS: dict[str, Kind] = _find()
+"""The kinds of cells by name."""
 
 
-def is_plain_stack(cell) -> bool:
-    """Returns whether a cell is a stack that calls its cells in Keras's way."""
-    stack = keras.layers.StackedRNNCells
-    return isinstance(cell, stack) and not _changes(cell, stack, {"call", "__call__"})
+def signals() -> tuple[str, ...]:
+    """Returns every signal of any kind, each once."""
+    return _each(kind.signals for kind in KINDS.values())
 
 
-def _changes(cell, stock: type, methods: set[str]) -> bool:
-    """Returns whether the class of a cell has its own version of a stock method."""
-    added = set(type(cell).__mro__) - set(stock.__mro__)
-    return any(
-        methods & set(vars(cls)) for cls in added if StockEquations not in cls.__bases__
-    )
+def gates() -> tuple[str, ...]:
+    """Returns every gate of any kind, each once."""
+    return _each(kind.gates for kind in KINDS.values())
+
+
+def keeping() -> tuple[str, ...]:
+    """Returns the gates whose value is the share of the old state that is kept."""
+    return _each((kind.keep,) for kind in KINDS.values() if kind.keep)
+
+
+def long_names() -> dict[str, str]:
+    """Returns the words for each signal."""
+    return _first_of_all("long_names")
+
+
+def colours() -> dict[str, str]:
+    """Returns the colour of each signal in figures."""
+    return _first_of_all("colours")
+
+
+def kind_with(names: Iterable[str]) -> Kind:
+    """Returns the kind that has the most of some signals, the first one of several."""
+    names = set(names)
+    return max(KINDS.values(), key=lambda kind: len(names & set(kind.signals)))
+
+
+def _each(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+def _first_of_all(field: str) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for kind in KINDS.values():
+        joined = {**getattr(kind, field), **joined}
+    return {name: joined[name] for name in signals()}

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_gates import stats
-from keras_gates import vocabulary as v
 from keras_gates.study.comparing import compare
 from keras_gates.study.prepared_tasks import (
-    PROBLEMS,
-    Problem,
+    PREPARED,
+    PreparedTask,
     adding,
     anbn,
     sine,
@@ -24,7 +23,7 @@ from keras_gates.study.prepared_tasks import (
 from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
 
-LSTM, GRU, BASIC = v.LSTM.name, v.GRU.name, "SimpleRNN"
+LSTM, GRU, BASIC = "LSTM", "GRU", "SimpleRNN"
 BATCH_SIZE = 64
 LENGTHS = (12, 25, 50, 100, 200)
 LONGEST_WORD = 200
@@ -40,18 +39,18 @@ class Question(NamedTuple):
         predict: Whether to keep the predictions for the test part.
     """
 
-    make: Callable[[], Problem]
+    make: Callable[[], PreparedTask]
     architectures: tuple[str, ...] = (LSTM, GRU)
     rates: tuple[float, ...] | None = (1e-2, 3e-3)
     predict: bool = False
 
 
-def noise(batches: int, steps: int, features: int, units: int) -> Problem:
+def noise(batches: int, steps: int, features: int, units: int) -> PreparedTask:
     """Random numbers: what they cost does not depend on what they are."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH_SIZE * batches, steps, features)).astype(np.float32)
     y = rng.normal(size=(len(x), 1)).astype(np.float32)
-    return Problem(
+    return PreparedTask(
         "Random numbers",
         (x, y),
         (x[:BATCH_SIZE], y[:BATCH_SIZE]),
@@ -72,7 +71,7 @@ COSTS = {f"cost: {size}": Question(make, rates=None) for size, make in SIZES.ite
 ORDERS = {length: f"temporal order of {length} symbols" for length in LENGTHS}
 COUNTING = "counting"
 TASKS = [
-    *(name for name in PROBLEMS if name not in ("anbn", "temporal-order")),
+    *(name for name in PREPARED if name not in ("anbn", "temporal-order")),
     COUNTING,
     ORDERS[50],
 ]
@@ -80,7 +79,7 @@ TASKS = [
 
 QUESTIONS = {
     **COSTS,
-    **{name: Question(make) for name, make in PROBLEMS.items() if name in TASKS},
+    **{name: Question(make) for name, make in PREPARED.items() if name in TASKS},
     **{
         name: Question(functools.partial(temporal_order, length), (BASIC, GRU, LSTM))
         for length, name in ORDERS.items()

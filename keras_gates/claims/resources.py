@@ -22,7 +22,7 @@ from keras_gates.claims.measuring import (
     tally,
 )
 from keras_gates.study.data import checked_data
-from keras_gates.study.prepared_tasks import PROBLEMS, Problem
+from keras_gates.study.prepared_tasks import PREPARED, PreparedTask
 from keras_gates.study.recipe import LAYERS, builders_of
 from keras_gates.study.training import Order, Settings, train
 
@@ -40,7 +40,7 @@ def parameters(bench: Bench) -> Finding:
             layer.build((None, None, inputs))
             counts[name] = layer.count_params()
         rows.append(_more(f"layer: {inputs} inputs, {units} units", counts))
-    for task, make in PROBLEMS.items():
+    for task, make in PREPARED.items():
         problem = make()
         data = checked_data(*problem.train, problem.test)
         builders = builders_of([LSTM, GRU], problem.recipe, data)
@@ -128,7 +128,9 @@ def memory(bench: Bench) -> Finding:
     )
 
 
-def _orders(problem: Problem, seeds: Iterable[int]) -> tuple[list[Order], Settings]:
+def _orders(
+    problem: PreparedTask, seeds: Iterable[int]
+) -> tuple[list[Order], Settings]:
     data = checked_data(*problem.train, problem.test)
     builders = builders_of([LSTM, GRU], problem.recipe, data)
     settings = Settings(data, problem.epochs, BATCH_SIZE)

@@ -14,7 +14,7 @@ from keras_gates.claims import catalogue
 from keras_gates.cli.errors import explained
 from keras_gates.cli.files import read_arrays, require_folder, require_numbers
 from keras_gates.plots import canvas
-from keras_gates.study.prepared_tasks import PROBLEMS, Problem
+from keras_gates.study.prepared_tasks import PREPARED, PreparedTask
 from keras_gates.study.printed import render
 from keras_gates.study.recipe import MOST_UNITS, Recipe
 from keras_gates.study.result import Study
@@ -102,14 +102,14 @@ def run(options) -> int:
     return 0
 
 
-def _problem(data: str) -> Problem:
+def _problem(data: str) -> PreparedTask:
     """Returns a task by its name, or the data of a file."""
-    if data in PROBLEMS:
-        return PROBLEMS[data]()
+    if data in PREPARED:
+        return PREPARED[data]()
     path = Path(data)
     if path.suffix != ".npz":
         raise ValueError(
-            f"There is no task {data!r}. Choose among {', '.join(PROBLEMS)}, or give a "
+            f"There is no task {data!r}. Choose among {', '.join(PREPARED)}, or give a "
             "file that `numpy.savez('data.npz', x=x, y=y, x_val=x_val, y_val=y_val)` "
             "wrote."
         )
@@ -130,7 +130,7 @@ def _problem(data: str) -> Problem:
     for name in PARTS:
         require_numbers(path, name, arrays[name])
     x, y, x_val, y_val = (arrays[name] for name in PARTS)
-    return Problem(
+    return PreparedTask(
         f"The data of {path}",
         (x, y),
         (x_val, y_val),

@@ -9,16 +9,17 @@ from rich.table import Table
 
 import keras_gates
 from keras_gates import plots
-from keras_gates import vocabulary as v
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.checks import whole_number
 from keras_gates.cli.comparing import MOST_SEEDS
 from keras_gates.cli.files import free_path, results
 from keras_gates.study.data import checked_data
-from keras_gates.study.prepared_tasks import PROBLEMS
+from keras_gates.study.prepared_tasks import PREPARED
 from keras_gates.study.recipe import builders_of
 
 BATCH_SIZE = 64
-KEEP = {v.LSTM.name: v.LSTM.keep, v.GRU.name: v.GRU.keep}
+KEEP = {LSTM.name: LSTM.keep, GRU.name: GRU.keep}
 TASKS = ("sine", "digits")
 
 
@@ -42,7 +43,7 @@ def run(options) -> int:
 
 def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    task = PROBLEMS[name]()
+    task = PREPARED[name]()
     epochs = epochs or task.epochs
     data = checked_data(*task.train, task.test)
     builders = builders_of(list(KEEP), task.recipe, data)

@@ -9,7 +9,7 @@ import keras_gates
 from keras_gates.claims import catalogue
 from keras_gates.cli import comparing, demo, inspecting
 from keras_gates.cli.errors import sentence
-from keras_gates.study.prepared_tasks import PROBLEMS
+from keras_gates.study.prepared_tasks import PREPARED
 from keras_gates.study.recipe import LAYERS, MATCHES
 
 DESCRIPTION = "Look inside recurrent Keras models: every gate, every step, every unit."
@@ -190,7 +190,7 @@ def _add_compare(commands) -> None:
         "data",
         nargs="?",
         metavar="TASK|FILE.npz",
-        help=f"one of {', '.join(PROBLEMS)}; or a .npz file with the arrays x, y, "
+        help=f"one of {', '.join(PREPARED)}; or a .npz file with the arrays x, y, "
         "x_val and y_val (default: sine)",
     )
     command.add_argument(

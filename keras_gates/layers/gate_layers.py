@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_gates.cells.kind import Kind
+from keras_gates.cells.registry import KINDS
 from keras_gates.layers.recurrence import GateCell, GateRecurrence, named_as_stock
 
 
@@ -151,4 +153,40 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
 
 @named_as_stock
 class GateRNN(GateRecurrence, keras.layers.RNN):
-    """`keras.layers.RNN` around LSTM or GRU cells, made ready for collection."""
+    """`keras.layers.RNN` around cells of known kinds, made ready for collection."""
+
+
+def _cell_of(kind: Kind) -> type:
+    """Makes the gate cell of a kind that has none above."""
+    name = f"Gate{kind.cell.__name__}"
+    words = f"The step of a {kind.name}, with its signals when asked for."
+    return named_as_stock(type(name, (GateCell, kind.cell), _described(name, words)))
+
+
+def _layer_of(kind: Kind) -> type:
+    """Makes the gate layer of a kind that has none above."""
+
+    def __init__(self, units, *args, return_gates=False, **kwargs):
+        kind.layer.__init__(self, units, *args, **kwargs)
+        self.ask_for_gates(return_gates)
+
+    name = f"Gate{kind.layer.__name__}"
+    words = f"`keras.layers.{kind.layer.__name__}` that can return its signals."
+    attributes = {**_described(name, words), "__init__": __init__}
+    return named_as_stock(type(name, (GateRecurrence, kind.layer), attributes))
+
+
+def _described(name: str, words: str) -> dict[str, str]:
+    return {"__doc__": words, "__module__": __name__, "__qualname__": name}
+
+
+GATE_LAYERS = {cls.__bases__[1]: cls for cls in (GateLSTM, GateGRU, GateRNN)}
+"""Each stock layer to its gate layer."""
+
+GATE_CELLS = {cls.__bases__[1]: cls for cls in (GateLSTMCell, GateGRUCell)}
+"""Each stock cell to its gate cell."""
+
+for _kind in KINDS.values():
+    if _kind.layer not in GATE_LAYERS:
+        GATE_LAYERS[_kind.layer] = _layer_of(_kind)
+        GATE_CELLS[_kind.cell] = _cell_of(_kind)

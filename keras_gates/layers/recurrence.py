@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_gates.backend import backend
-from keras_gates.cells.registry import StockEquations, cells_of, kind_of
+from keras_gates.cells.structure import StockEquations, cells_of, kind_of
 from keras_gates.checks import flag
 from keras_gates.layers import collect
 from keras_gates.layers.replay import Run, blocks, look, replay

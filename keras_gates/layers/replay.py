@@ -8,7 +8,8 @@ from keras import ops
 
 from keras_gates.backend import backend
 from keras_gates.cells import equations
-from keras_gates.cells.registry import cells_of, kind_of
+from keras_gates.cells.kind import Weights
+from keras_gates.cells.structure import cells_of, kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.views import view, view_of_cell
 
@@ -76,7 +77,7 @@ def replay(owner, layer, run: Run, rows: float | None) -> None:
             initial = dict(zip(kind.states, reversed(first), strict=True))
             started_from = equations.before(hidden, first[0])
             gates = blocks(cell, sequences, started_from, training)
-            signals = equations.replay(kind, gates, hidden, initial, mask)
+            signals = equations.complete(kind, gates, hidden, initial, mask)
             collect.emit(
                 collect.Emission(
                     owner, own, signals, initial, mask, layer.go_backwards, rows
@@ -132,6 +133,9 @@ def _run_cell(layer, cell, sequences, initial_state, mask, training) -> Tensor:
 
 def blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
     """Computes gates and candidate of a cell, with the dropout that Keras drew."""
+    kind = kind_of(cell)
+    if not kind.blocks:
+        return {}
     dtype = cell.compute_dtype
     inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
     if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
@@ -145,7 +149,7 @@ def blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
     if training and 0.0 < cell.recurrent_dropout < 1.0:
         step = hidden if len(hidden.shape) == 2 else hidden[:, 0, :]
         hidden = _drop(hidden, cell.get_recurrent_dropout_mask(step))
-    weights = equations.Weights(
+    weights = Weights(
         kernel=ops.cast(cell.kernel, dtype),
         recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
         bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
@@ -153,7 +157,7 @@ def blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
         recurrent_activation=_step_wise(cell.recurrent_activation),
         reset_after=getattr(cell, "reset_after", True),
     )
-    return equations.BLOCKS[kind_of(cell).name](inputs, hidden, weights)
+    return kind.compute(inputs, hidden, weights)
 
 
 def _step_wise(function):

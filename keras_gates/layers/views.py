@@ -6,7 +6,7 @@ time of a run: the run gets a view, a second object with the same weights.
 
 from typing import Any
 
-from keras_gates.cells.registry import is_plain_stack
+from keras_gates.cells.structure import is_plain_stack
 
 
 def view(layer, **changes) -> Any:

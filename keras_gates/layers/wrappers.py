@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_gates.layers import collect
-from keras_gates.layers.gate_layers import GateGRU, GateLSTM, GateRNN
+from keras_gates.layers.gate_layers import GATE_LAYERS
 from keras_gates.layers.recurrence import named_as_stock
 from keras_gates.layers.views import beneath
 
@@ -16,20 +16,26 @@ class GateBidirectional(keras.layers.Bidirectional):
     """`keras.layers.Bidirectional` that lets its layers speak during collection.
 
     On a GPU, Keras may compute both directions in one fused kernel that passes by
-    the layers. Where there is no such kernel, the two methods below, private to
-    Keras, raise this error, and Keras calls the layers. If they are renamed, the
-    layers emit nothing, and `capture` says so.
+    the layers. Where there is no such kernel, the methods `_call_fused_*`, private to
+    Keras, raise `NotImplementedError`, and Keras calls the layers. If they are renamed,
+    the layers emit nothing, and `capture` says so.
     """
 
-    def _call_fused_lstm(self, *args, **kwargs):
-        if collect.active():
-            raise NotImplementedError
-        return beneath(GateBidirectional, self)._call_fused_lstm(*args, **kwargs)
 
-    def _call_fused_gru(self, *args, **kwargs):
+def _unless_collecting(name: str):
+    """Makes a method that refuses the fused kernel of that name during collection."""
+
+    def call_fused(self, *args, **kwargs):
         if collect.active():
             raise NotImplementedError
-        return beneath(GateBidirectional, self)._call_fused_gru(*args, **kwargs)
+        return getattr(beneath(GateBidirectional, self), name)(*args, **kwargs)
+
+    return call_fused
+
+
+for _method in dir(keras.layers.Bidirectional):
+    if _method.startswith("_call_fused_"):
+        setattr(GateBidirectional, _method, _unless_collecting(_method))
 
 
 @named_as_stock
@@ -63,9 +69,7 @@ class GateTimeDistributed(keras.layers.TimeDistributed):
 
 
 GATE_CLASSES = {
-    keras.layers.LSTM: GateLSTM,
-    keras.layers.GRU: GateGRU,
-    keras.layers.RNN: GateRNN,
+    **GATE_LAYERS,
     keras.layers.Bidirectional: GateBidirectional,
     keras.layers.TimeDistributed: GateTimeDistributed,
 }

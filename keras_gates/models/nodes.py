@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_gates import vocabulary as v
-from keras_gates.cells.registry import cells_of, kind_of
+from keras_gates.cells import registry
+from keras_gates.cells.kind import Kind
+from keras_gates.cells.structure import cells_of, kind_of
 from keras_gates.checks import names_of
 from keras_gates.layers.wrappers import added
 
@@ -27,7 +28,7 @@ class Node(NamedTuple):
     path: str
     layer: keras.layers.RNN
     cell: Any
-    kind: v.Kind | None
+    kind: Kind | None
 
 
 def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -70,8 +71,8 @@ def _sublayers(layer) -> list:
 def find_nodes(model: keras.Model) -> list[Node]:
     """Lists the places in a model where gates are, known or not, in order.
 
-    Layers without gates (`SimpleRNN`) are left out. A layer that the cell of another
-    one holds counts as not known: it runs inside a loop, which no tensor may leave.
+    A layer that the cell of another one holds counts as not known: it runs inside a
+    loop, which no tensor may leave.
     """
     nodes, in_loops = [], set()
     for path, layer in walk(model):
@@ -80,7 +81,7 @@ def find_nodes(model: keras.Model) -> list[Node]:
         in_loops.update(id(inner) for _, inner in walk(layer.cell))
         names, seen = Counter(), set()
         for name, cell in cells_of(layer):
-            if isinstance(cell, keras.layers.SimpleRNNCell) or id(cell) in seen:
+            if id(cell) in seen:
                 continue
             seen.add(id(cell))
             names[name] += 1
@@ -110,7 +111,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
     nodes = find_nodes(model)
     if not nodes and model.built:
         raise ValueError(
-            f"The model '{model.name}' has no LSTM or GRU layer; it has "
+            f"The model '{model.name}' has no {_kinds()} layer; it has "
             f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell is "
             "read where a `keras.layers.RNN` runs it."
         )
@@ -143,7 +144,7 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
     way_out = (
         f"`capture` and `GateRecorder` leave it out with `layers={known}`."
         if known
-        else "Build the layer from `LSTMCell` or `GRUCell`."
+        else f"Build the layer from {_cells(' or ')}."
     )
     for path, layer in walk(model):
         if isinstance(layer, keras.layers.RNN) and any(
@@ -156,9 +157,23 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
     return ValueError(
         f"The equations of '{node.path}' are not known: it is a "
         f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, and "
-        "keras_gates reads Keras's `LSTMCell` and `GRUCell` in Keras's own "
-        f"`inner_loop`. {way_out}"
+        f"keras_gates reads Keras's {_cells(' and ')} in Keras's own `inner_loop`. "
+        f"{way_out}"
     )
+
+
+def _kinds() -> str:
+    return _in_words([kind.name for kind in registry.KINDS.values()], " or ")
+
+
+def _cells(last: str) -> str:
+    names = [f"`{kind.cell.__name__}`" for kind in registry.KINDS.values()]
+    return _in_words(names, last)
+
+
+def _in_words(names: list[str], last: str) -> str:
+    """Lists names as a sentence does: "A, B or C"."""
+    return last.join([", ".join(names[:-1]), names[-1]])
 
 
 def _not_built(model) -> ValueError:
@@ -230,14 +245,14 @@ def _from_elsewhere(model) -> str | None:
         if module.startswith("torch.nn."):
             return (
                 "This is a module of PyTorch. keras_gates reads the recurrent layers "
-                "of Keras: build the model from `keras.layers.LSTM` or `GRU`, which "
-                "run on PyTorch too."
+                "of Keras: build the model from those of `keras.layers`, which run on "
+                "PyTorch too."
             )
         if module.startswith(("flax.", "equinox.", "haiku.")):
             return (
                 f"This is a model of {module.partition('.')[0]}. keras_gates reads the "
-                "recurrent layers of Keras: build the model from `keras.layers.LSTM` "
-                "or `GRU`, which run on JAX too."
+                "recurrent layers of Keras: build the model from those of "
+                "`keras.layers`, which run on JAX too."
             )
     return None
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.models.arrays import is_text, values
 from keras_gates.models.nodes import walk
 
@@ -116,7 +117,7 @@ def _has_nan(arrays: dict[str, np.ndarray]) -> bool:
     return any(
         (np.isnan(array).any(axis=-1) & unmasked).any()
         for name, array in arrays.items()
-        if name in v.SIGNALS
+        if name in registry.signals()
     )
 
 

@@ -1,25 +1,21 @@
 "use strict";
 // Which signal stands where, in which colours and in which order of units.
 
-function pairOf(name, kind) {
-  return PAGE.pairs.find((pair) => pair[kind === "GRU" ? 1 : 0] === name);
+/** What stands alone in a cell: a signal as it was captured. */
+const plainPlace = (name) => ({ name, signal: name, complement: false, title: PAGE.titles[name] });
+
+/** The signal of a layer that a place shows, or what follows from it. */
+function signalOf(side, place) {
+  const signal = side.signals[place?.signal];
+  return place?.complement ? signal?.complemented() : signal;
 }
 
-/** The signal of a layer, or what follows from it, by the name of its row. */
-function signalOf(side, name) {
-  if (name !== PAGE.written) return side.signals[name];
-  return side.signals[PAGE.update]?.written();
-}
-
-function cellOf(side, name, paired) {
-  const signal = signalOf(side, name);
-  const kind = side.layer.kind;
-  const title = (paired && PAGE.pairTitles[name]) || PAGE.titles[name];
-  if (signal) return { side, name, signal, title };
-  if (kind === "GRU" && name === PAGE.cell) {
-    return { words: "A GRU has no cell state: its hidden state is its memory." };
-  }
-  return { words: `“${title}” was not captured.` };
+function cellOf(side, place) {
+  if (place === null) return null;
+  if (typeof place === "string") return { words: place };
+  const signal = signalOf(side, place);
+  if (signal) return { side, name: place.name, base: place.signal, signal, title: place.title };
+  return { words: `“${place.title}” was not captured.` };
 }
 
 /** Rows of two cells: of one layer, gates and states; of two, what does the same. */
@@ -36,17 +32,14 @@ function arrange() {
     }
     for (let row = 0; row < Math.max(gates.length, others.length); row += 1) {
       const pair = [gates[row], others[row]];
-      rows.push(pair.map((name) => (name ? cellOf(left, name, false) : null)));
+      rows.push(pair.map((name) => (name ? cellOf(left, plainPlace(name)) : null)));
     }
     return rows;
   }
-  const shown = [left, right].filter((side) => side.signals);
-  const differ = left.layer.kind !== right.layer.kind;
-  for (const pair of PAGE.pairs) {
-    const name = (side) => pair[side.layer.kind === "GRU" ? 1 : 0];
-    const derived = !differ && name(left) === PAGE.written;
-    if (!derived && shown.some((side) => signalOf(side, name(side)))) {
-      rows.push([left, right].map((s) => (s.signals ? cellOf(s, name(s), differ) : null)));
+  for (const places of PAGE.pairs[left.layer.kind][right.layer.kind]) {
+    const pair = [left, right].map((side, column) => [side, places[column]]);
+    if (pair.some(([side, place]) => side.signals && signalOf(side, place))) {
+      rows.push(pair.map(([side, place]) => (side.signals ? cellOf(side, place) : null)));
     }
   }
   return rows;
@@ -54,9 +47,8 @@ function arrange() {
 
 /** The colours of cells, and the values at their ends. */
 function scaleOf(there) {
-  const base = ({ name }) => (name === PAGE.written ? PAGE.update : name);
-  const limits = there.map((cell) => cell.side.layer.signals[base(cell)].limits);
-  const gate = PAGE.gates.includes(base(there[0]));
+  const limits = there.map((cell) => cell.side.layer.signals[cell.base].limits);
+  const gate = PAGE.gates.includes(there[0].base);
   return {
     limits: [Math.min(...limits.map((l) => l[0])), Math.max(...limits.map((l) => l[1]))],
     palette: gate ? PAGE.palettes.gates : PAGE.palettes.states,

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
+from keras_gates.cells.kind import Kind
 from keras_gates.trees.labels import distinct, labels_of, word
-from keras_gates.trees.layerwise import signals_by_layer
+from keras_gates.trees.layerwise import kind_of_layer, signals_by_layer
 from keras_gates.trees.selection import DIMENSIONS
 from keras_gates.trees.walk import depth_first
 
@@ -33,7 +35,7 @@ class Layer:
 
     name: str
     model: str
-    kind: v.Kind
+    kind: Kind
     backward: bool
     data: xarray.Dataset
 
@@ -95,20 +97,15 @@ def read(gates: Any) -> tuple[list[Layer], list[str]]:
 
 
 def _layers(tree: xarray.DataTree, model: str) -> Iterator[Layer]:
-    for path, signals in signals_by_layer(tree, v.SIGNALS).items():
+    for path, signals in signals_by_layer(tree, registry.signals()).items():
         node = tree if path == "/" else tree[path]
         name = str(node.attrs.get("layer", "layer")) if path == "/" else path
         name = f"{model}/{name}" if model else name
         data = node.to_dataset()
         names = [*signals.data_vars, *([v.MASK] if v.MASK in data else [])]
-        kind = v.KINDS.get(str(data.attrs.get("kind"))) or _guess(signals.data_vars)
+        kind = kind_of_layer(signals)
         backward = data.attrs.get("direction") == "backward"
         yield Layer(name, model, kind, backward, _in_order(data[names], name))
-
-
-def _guess(signals: Any) -> v.Kind:
-    """Returns the kind that has these signals, where a dataset does not tell."""
-    return v.GRU if {v.UPDATE, v.RESET} & set(signals) else v.LSTM
 
 
 def _in_order(data: xarray.Dataset, name: str) -> xarray.Dataset:

@@ -14,7 +14,7 @@ class Signal {
     this.offset = packed.offset;
     this.span = packed.span;
     this.units = units;
-    this.complement = complement; // 1 - value: what a GRU writes.
+    this.complement = complement; // 1 - value.
   }
 
   at(step, unit) {
@@ -27,7 +27,7 @@ class Signal {
     return this.complement ? 1 - value : value;
   }
 
-  written() {
+  complemented() {
     return new Signal(this.codes, this, this.units, true);
   }
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import pairing, registry
 from keras_gates.page import encoding, figures, thinning
 from keras_gates.page.content import Layer
 from keras_gates.page.input_rows import Inputs
 from keras_gates.page.orders import orders
 from keras_gates.page.overview import Overview, diagnosis
 from keras_gates.page.thinning import Part
-from keras_gates.plots import canvas, heatmaps
-from keras_gates.trees import appearance
+from keras_gates.plots import canvas
 from keras_gates.trees.labels import labelled, words
 from keras_gates.trees.layerwise import longest_sequence
 
@@ -109,17 +109,28 @@ def _page(described: list[dict], layers: list[Layer]) -> dict:
         "layers": described,
         # Models that were given together are to be seen together.
         "first": [0, _first_beside(layers)],
-        "gates": v.GATES,
-        "update": v.UPDATE,
-        "cell": v.CELL,
-        "convention": v.KEEP_CONVENTION,
-        "written": heatmaps.WRITTEN,
-        "pairs": heatmaps.PAIRS,
-        "titles": v.LONG_NAMES,
-        "pairTitles": heatmaps.PAIR_TITLES,
-        "colours": appearance.SIGNAL_COLOURS,
+        "gates": registry.gates(),
+        "pairs": _pairs(layers),
+        "titles": registry.long_names(),
+        "colours": registry.colours(),
         "inputColours": ["#1b1f24", *canvas.OTHER_COLOURS],
         "palettes": figures.palettes(),
+    }
+
+
+def _pairs(layers: list[Layer]) -> dict[str, dict[str, list[list[Any]]]]:
+    """Returns what stands side by side of two layers, by the kinds of their cells."""
+    kinds = {layer.kind.name: layer.kind for layer in layers}
+
+    def side(place: pairing.Place | str | None) -> Any:
+        return place._asdict() if isinstance(place, pairing.Place) else place
+
+    return {
+        left: {
+            right: [[side(row.left), side(row.right)] for row in pairing.rows(one, two)]
+            for right, two in kinds.items()
+        }
+        for left, one in kinds.items()
     }
 
 
@@ -144,7 +155,7 @@ def _layer(
         values = data[name].values
         if v.STEP not in data.dims:
             values = values[None]
-        packed = encoding.pack(values, gate=name in v.GATES)
+        packed = encoding.pack(values, gate=name in registry.gates())
         signals[name] = _signal(name, packed)
         for moment, codes in enumerate(packed.codes):
             blocks[f"signal-{index}-{name}-{moment}"] = _lines(codes, layer)
@@ -162,6 +173,7 @@ def _layer(
         "index": index,
         "name": layer.name,
         "kind": layer.kind.name,
+        "convention": layer.kind.convention,
         "backward": layer.backward,
         "total": layer.size(v.UNIT),
         "units": _plain(layer.labels(v.UNIT)[part.units]),
@@ -188,8 +200,8 @@ def _signal(name: str, packed: encoding.Packed) -> dict[str, Any]:
     """Returns how the codes are read, and which values the colours end at."""
     low = float(packed.offset.min())
     high = float((packed.offset + packed.span).max())
-    unitary = name in v.GATES and low >= 0 and high <= 1
-    if name not in v.GATES:
+    unitary = name in registry.gates() and low >= 0 and high <= 1
+    if name not in registry.gates():
         high = max(abs(low), abs(high)) or 1.0
         low = -high
     elif low == high:
@@ -264,20 +276,31 @@ def _overview_words(layer: Layer, overview: Overview) -> dict[str, Any]:
         facts[-1] += " of training (these figures: the last)"
     if layer.backward:
         facts.append("reads backward, drawn in the order of the input")
-    if layer.kind is v.GRU:
-        facts.append(f"{v.UPDATE}: {v.KEEP_CONVENTION}")
+    if layer.kind.convention is not None:
+        facts.append(layer.kind.convention)
     return {
         "name": layer.name,
         "facts": ", ".join(facts),
-        "saturation": "" if overview.saturation else "No gate was captured.",
+        "saturation": _saturation_words(layer, overview),
         "timescale": _timescale_words(layer, overview),
         "keep": layer.kind.keep,
         "steps": _longest(layer),
     }
 
 
+def _saturation_words(layer: Layer, overview: Overview) -> str:
+    """Says why there is no figure of saturation."""
+    if overview.saturation:
+        return ""
+    if not layer.kind.gates:
+        return f"A {layer.kind.name} has no gates."
+    return "No gate was captured."
+
+
 def _timescale_words(layer: Layer, overview: Overview) -> str:
     """Says which units are not in the figure of time scales, and why."""
+    if layer.kind.keep is None:
+        return f"A {layer.kind.name} has no gate that keeps the old state."
     if overview.timescale is None:
         return f"'{layer.kind.keep}' was not captured."
     steps = overview.timescale

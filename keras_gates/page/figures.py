@@ -201,7 +201,7 @@ def _saturation(layer: Layer, one: Overview) -> Figure:
             source=ColumnDataSource(data),
             size=7,
             alpha=0.65,
-            color=appearance.SIGNAL_COLOURS[gate],
+            color=appearance.colour_of(gate),
             legend_label=gate,
         )
         tips = [("unit", "@unit"), ("left", "@left{0.000}"), ("right", "@right{0.000}")]
@@ -236,7 +236,7 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
         x_range=(-0.7, max(len(units), 1) - 0.3),
         y_range=values_range,
     )
-    colour = appearance.SIGNAL_COLOURS[layer.kind.keep]
+    colour = appearance.colour_of(layer.kind.keep)
     made.line([-0.7, len(units)], [length, length], color=SPAN, line_dash="dashed")
     data = {"rank": np.arange(len(units)), "steps": steps[units], "unit": names}
     source = ColumnDataSource(data)

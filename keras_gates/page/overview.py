@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_gates import stats
-from keras_gates import vocabulary as v
 from keras_gates.page.content import Layer
 
 if TYPE_CHECKING:
@@ -27,17 +26,19 @@ class Overview:
         summary: A row for each signal.
         saturation: Of each gate, the left and the right share of each unit.
         timescale: Of each unit, in steps, or `None` without a gate that keeps.
+        keep: The gate that keeps the old state, if the kind has one.
     """
 
     diagnosis: Diagnosis
     summary: pandas.DataFrame
     saturation: dict[str, tuple[np.ndarray, np.ndarray]]
     timescale: np.ndarray | None
+    keep: str | None
 
     @property
     def keep_saturation(self) -> tuple[str, np.ndarray] | None:
         """The gate that keeps the old state, or else the first, and its right share."""
-        for gate in (v.FORGET, v.UPDATE, *self.saturation):
+        for gate in (self.keep, *self.saturation):
             if gate in self.saturation:
                 return gate, self.saturation[gate][1]
         return None
@@ -48,7 +49,7 @@ def overview(layer: Layer) -> Overview:
     import xarray
 
     data = layer.last()
-    gates = [name for name in data.data_vars if name in v.GATES]
+    gates = [name for name in data.data_vars if name in layer.kind.gates]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # Infinite values and masked units make NaN, which the page shows as it is.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -66,6 +67,7 @@ def overview(layer: Layer) -> Overview:
             for gate in gates
         },
         timescale,
+        layer.kind.keep,
     )
 
 

@@ -13,9 +13,8 @@ function inputAt(side, step) {
 
 const isMasked = (side, step) => Boolean(side.mask && !side.mask[step]);
 
-function valueAt(side, name, step, unit) {
-  if (isMasked(side, step)) return "masked step";
-  return signalOf(side, name).words(step, unit);
+function valueAt(side, signal, step, unit) {
+  return isMasked(side, step) ? "masked step" : signal.words(step, unit);
 }
 
 function placeAt(side, step, unit) {
@@ -29,8 +28,8 @@ function drawReading() {
   const told = sides.flatMap((side, column) => {
     if (!side?.signals || state.step >= side.layer.steps) return [];
     const unit = state.units[column];
-    const values = Object.keys(side.signals).map(
-      (name) => `${name} ${valueAt(side, name, state.step, unit)}`,
+    const values = Object.entries(side.signals).map(
+      ([name, signal]) => `${name} ${valueAt(side, signal, state.step, unit)}`,
     );
     const where = `${side.layer.name}, ${placeAt(side, state.step, unit)}`;
     const line = document.createElement("span");
@@ -73,8 +72,8 @@ function cellAt(row, column, event) {
 function hoverMap(row, column, event) {
   const cell = cellAt(row, column, event);
   if (!cell) return hideTip();
-  const { side, name, step, unit } = cell;
-  const value = `${name}: ${valueAt(side, name, step, unit)}`;
+  const { side, name, signal, step, unit } = cell;
+  const value = `${name}: ${valueAt(side, signal, step, unit)}`;
   const lines = [value, placeAt(side, step, unit), ...inputAt(side, step)];
   return showTip(find(`cell-${row}-${column}`), event, lines);
 }
@@ -83,8 +82,8 @@ function hoverLines(place, side, column, event) {
   const step = Math.round(event.x);
   if (!side?.signals || step < 0 || step >= side.layer.steps) return hideTip();
   const unit = state.units[sides[1] ? column : 0];
-  const values = Object.keys(side.signals).map(
-    (name) => `${name}: ${valueAt(side, name, step, unit)}`,
+  const values = Object.entries(side.signals).map(
+    ([name, signal]) => `${name}: ${valueAt(side, signal, step, unit)}`,
   );
   const lines = [placeAt(side, step, unit), ...values, ...inputAt(side, step)];
   return showTip(place, event, lines);

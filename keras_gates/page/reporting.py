@@ -60,14 +60,13 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
         'report.html'
         >>> folder.cleanup()
     """
-    from keras_gates.page import content, document, thinning
-    from keras_gates.page import inputs as under_time
+    from keras_gates.page import content, document, input_rows, thinning
     from keras_gates.page.overview import overview
 
     path = _target(path)
     layers, origins = content.read(gates)
     parts = thinning.parts(layers, thinning.BUDGET)
-    read = under_time.read(inputs, layers, parts)
+    read = input_rows.read(inputs, layers, parts)
     overviews = [overview(layer) for layer in layers]
     _replace(path, document.write(layers, parts, overviews, read, origins))
     return path

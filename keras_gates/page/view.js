@@ -37,7 +37,7 @@ function describe(side) {
   const { layer } = side;
   const parts = [`${layer.kind}, ${layer.total.toLocaleString("en")} units`];
   if (layer.backward) parts.push("reads backward, drawn in the order of the input");
-  if (layer.kind === "GRU") parts.push(`${PAGE.update}: ${PAGE.convention}`);
+  if (layer.convention) parts.push(layer.convention);
   return parts.join("; ");
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.checks import type_of
 from keras_gates.trees import appearance
 from keras_gates.trees.labels import labelled, labels_of, words
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-KIND_COLOURS = {v.LSTM.name: "#0072B2", v.GRU.name: "#D55E00"}
 OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 OTHER_LINES = ("-", "--", ":")
 
@@ -90,7 +90,7 @@ def figure_of(figure: Any) -> Figure | None:
 
 
 def convention(kind: str, *shown: str) -> str:
-    r"""Returns the line that every figure of a GRU has, unless a label says it.
+    r"""Returns the line that every figure of a kind has, unless a label says it.
 
     Args:
         kind: The name of the kind of layer.
@@ -102,9 +102,10 @@ def convention(kind: str, *shown: str) -> str:
         >>> convention("GRU", "update")
         ''
     """
-    if kind != v.GRU.name or v.UPDATE in shown:
+    known = registry.KINDS[kind]
+    if known.convention is None or known.keep in shown:
         return ""
-    return f"\n{v.UPDATE}: {v.KEEP_CONVENTION}"
+    return f"\n{known.convention}"
 
 
 def whole_numbers(axis: Axis) -> None:
@@ -195,7 +196,7 @@ def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, str]]:
     """Returns the style of each line: of an architecture the same in every figure.
 
     Args:
-        names: What the lines stand for. LSTM and GRU have colours of their own.
+        names: What the lines stand for. The kinds of cells have colours of their own.
 
     Example:
         >>> line_styles(["mine", "GRU"])["GRU"]
@@ -207,7 +208,9 @@ def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, str]]:
         for colour in OTHER_COLOURS
     )
     return {
-        name: {"color": KIND_COLOURS[name]} if name in KIND_COLOURS else next(others)
+        name: {"color": registry.KINDS[name].colour}
+        if name in registry.KINDS
+        else next(others)
         for name in names
     }
 

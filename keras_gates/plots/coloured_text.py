@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
@@ -88,14 +89,14 @@ def text(
     """
     layer = one_layer(layer, "layer", dims=PICTURE)
     figure = canvas.figure_of(figure)
-    one_of("signal", signal, v.SIGNALS)
+    one_of("signal", signal, registry.signals())
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
     place = place_of("unit", unit, course, v.UNIT)
     tokens, steps = _beside(tokens, course)
     values = course.isel({v.UNIT: place}).values[steps]
     scale = _scale(signal, values)
-    label = f"{v.LONG_NAMES[signal]} of unit {word(course, v.UNIT, place)} in "
+    label = f"{registry.long_names()[signal]} of unit {word(course, v.UNIT, place)} in "
     label += f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(course)}"
     label += canvas.convention(layer.attrs["kind"], signal)
     figure = _draw(tokens, values, scale, label, figure)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.checks import one_of, real_numbers
 from keras_gates.plots import canvas
+from keras_gates.stats.gate_pairs import QUANTILES
 from keras_gates.trees import appearance
 from keras_gates.trees.labels import labels_of, places_of, words
 from keras_gates.trees.selection import (
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-EPOCH = "epoch"
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
@@ -68,19 +67,19 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
     at, what = _moments(gate)
-    axes.set_xlabel("finished epochs" if what == EPOCH else what)
+    axes.set_xlabel("finished epochs" if what == v.EPOCH else what)
     signal, name = gate.name, gate.attrs.get("long_name", gate.name or "signal")
     if v.GATE in gate.coords:  # A statistic, of one signal.
         signal = str(gate[v.GATE].values)
-        name = f"{name} of {v.LONG_NAMES.get(signal, signal)}"
+        name = f"{name} of {registry.long_names().get(signal, signal)}"
     label = f"{name}, median"
-    colour = appearance.SIGNAL_COLOURS.get(signal, "black")
+    colour = appearance.colour_of(signal)
     axes.plot(at, median, color=colour, marker="o", markersize=3, label=label)
     band = {"color": colour, "linewidth": 0}
     axes.fill_between(at, lower, upper, alpha=0.4, label="25–75 %", **band)
     axes.fill_between(at, low, high, alpha=0.18, label="5–95 %", **band)
     axes.set_ylabel("value")
-    if gate.name in v.GATES:
+    if gate.name in registry.gates():
         axes.set_ylabel(appearance.GATE_LABEL)
         axes.set_ylim(0, 1)
     canvas.whole_numbers(axes.xaxis)
@@ -136,7 +135,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             f"`recorder.statistics['lstm']`; {name_of(layer)} has no histogram over "
             "training."
         )
-    known = [name for name in layer[v.GATE].values.tolist() if name in v.GATES]
+    known = [name for name in layer[v.GATE].values.tolist() if name in registry.gates()]
     if not isinstance(gate, str) or gate not in known:
         raise ValueError(
             f"`gate` must be among those of {name_of(layer)}: "
@@ -155,7 +154,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     heights *= OVERLAP / np.nanmax(heights, initial=1e-9)
     edges = np.linspace(0, 1, counts.sizes[v.BIN] + 1)
     axes = ax or canvas.new_axes(height=1.5 + 0.16 * len(chosen))
-    style = {"facecolor": appearance.SIGNAL_COLOURS[gate], "edgecolor": "white"}
+    style = {"facecolor": appearance.colour_of(gate), "edgecolor": "white"}
     for row, height in enumerate(heights):
         axes.axhline(row, color="0.85", linewidth=0.6, zorder=row)
         ridge = {"baseline": row, "fill": True, "linewidth": 0.6, "zorder": row}
@@ -165,7 +164,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     every = max(len(chosen) // 8, 1)
     axes.set_yticks(range(0, len(chosen), every), names[::every])
     axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
-    axes.set(xlim=(0, 1), xlabel=v.LONG_NAMES[gate], ylabel=at)
+    axes.set(xlim=(0, 1), xlabel=registry.long_names()[gate], ylabel=at)
     title = f"{name_of(layer)}: {gate} over training"
     title += canvas.convention(layer.attrs["kind"], gate)
     axes.set_title(title, parse_math=False)
@@ -212,7 +211,7 @@ def trajectories(
     """
     layer = one_layer(layer, "layer", dims=PICTURE)
     figure = canvas.figure_of(figure)
-    one_of("signal", signal, v.SIGNALS)
+    one_of("signal", signal, registry.signals())
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
     most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
@@ -234,9 +233,9 @@ def trajectories(
     for place, style in canvas.line_styles(places).items():
         line = course.isel({v.UNIT: place})
         axes.plot(line.values, label=f"unit {names[place]}", linewidth=1.3, **style)
-    if signal in v.GATES:
+    if signal in registry.gates():
         axes.set_ylim(-0.02, 1.02)
-    axes.set_ylabel(v.LONG_NAMES[signal].replace(" (", "\n("))
+    axes.set_ylabel(registry.long_names()[signal].replace(" (", "\n("))
     axes.set_xlabel(canvas.time_label(course))
     canvas.ticks_of_places(axes.xaxis, course, v.TIME)
     style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
@@ -264,7 +263,7 @@ def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
 
 def _moments(data: xarray.DataArray) -> tuple[np.ndarray, str]:
     """Returns a label for each step, and what it is: an epoch, if each has one."""
-    for name, what in ((EPOCH, EPOCH), ("batch", "batches so far")):
+    for name, what in ((v.EPOCH, v.EPOCH), (v.BATCH, "batches so far")):
         labels = data[name].values if name in data.coords else []
         if len(labels) and len(np.unique(labels)) == len(labels):
             return labels, what

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import pairing, registry
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.labels import labelled, same_labels
@@ -26,27 +29,6 @@ if TYPE_CHECKING:
 
 # The units of two layers may differ in number, the steps of time may not.
 GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
-
-WRITTEN = f"1 − {v.UPDATE}"
-"""What a GRU has for an input gate: the share of the candidate that is written."""
-
-PAIRS = (
-    (v.FORGET, v.UPDATE),
-    (v.INPUT, WRITTEN),
-    (v.OUTPUT, v.RESET),
-    (v.CANDIDATE, v.CANDIDATE),
-    (v.CELL, v.CELL),
-    (v.HIDDEN, v.HIDDEN),
-)
-"""The rows of `pair`, gates first: the signals of the LSTM and of the GRU."""
-
-PAIR_TITLES = v.LONG_NAMES | {
-    v.INPUT: "input gate (share written)",
-    WRITTEN: f"{WRITTEN} (share written)",
-    v.OUTPUT: "output gate (no counterpart)",
-    v.RESET: "reset gate (no counterpart)",
-    v.CELL: "cell state (no counterpart)",
-}
 
 
 def gates(
@@ -87,8 +69,8 @@ def gates(
     """
     figure = canvas.figure_of(figure)
     picture = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
-    left = [name for name in picture.data_vars if name in v.GATES]
-    right = [name for name in picture.data_vars if name not in v.GATES]
+    left = [name for name in picture.data_vars if name in registry.gates()]
+    right = [name for name in picture.data_vars if name not in registry.gates()]
     columns = [names for names in (left, right) if names]
     rows = max(map(len, columns))
     figure = figure or canvas.new_figure(height=1.35 * rows + 0.9)
@@ -144,8 +126,8 @@ def pair(
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
     figure = canvas.figure_of(figure)
-    lstm = one_layer(lstm, "lstm", (v.LSTM.name,), dims=PICTURE)
-    gru = one_layer(gru, "gru", (v.GRU.name,), dims=PICTURE)
+    lstm = one_layer(lstm, "lstm", (LSTM.name,), dims=PICTURE)
+    gru = one_layer(gru, "gru", (GRU.name,), dims=PICTURE)
     left = one_sample(lstm, sample)
     if sample is None and labelled(lstm, v.SAMPLE) and labelled(gru, v.SAMPLE):
         sample = left[v.SAMPLE].values[()]
@@ -162,18 +144,17 @@ def pair(
             f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "
             f"and {right.sizes[v.TIME]} steps of time. Capture both on the same `x`."
         )
-    if v.INPUT in left and v.UPDATE in right:
-        right[WRITTEN] = 1 - right[v.UPDATE]
-    rows = [names for names in PAIRS if names[0] in left or names[1] in right]
+    rows = [row for row in pairing.rows(LSTM, GRU) if _values(row, (left, right))]
     figure = figure or canvas.new_figure(height=1.2 * len(rows) + 0.9)
     grid = figure.subplots(len(rows), 2, **GRID)
-    for panels, names in zip(grid, rows, strict=True):
-        _draw_row(panels, names, (left, right))
-    gate_rows = sum(names[0] in v.GATES for names in rows)
+    for panels, row in zip(grid, rows, strict=True):
+        _draw_row(panels, row, (left, right))
+    gate_rows = sum(row.gates for row in rows)
     if gate_rows:
         _colour_bar(grid[:gate_rows], appearance.GATE_LABEL)
-    for row in range(gate_rows, len(rows)):
-        _colour_bar(grid[row : row + 1], v.LONG_NAMES[rows[row][0]])
+    for number in range(gate_rows, len(rows)):
+        name = rows[number].places[0].signal
+        _colour_bar(grid[number : number + 1], registry.long_names()[name])
     title = f"{name_of(left)} (LSTM) beside {name_of(right)} (GRU), "
     title += f"sample {sample_of(left)}"
     title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
@@ -184,34 +165,54 @@ def pair(
 def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:
     """Draws signals of `gates` one below the other: only gates, or none."""
     for row, signal in enumerate(signals):
-        title = v.LONG_NAMES[signal.name]
+        title = registry.long_names()[signal.name]
         _heat_map(
             panels[row], signal, title, appearance.scale(signal.name, signal.values)
         )
-        if signal.name not in v.GATES:
+        if signal.name not in registry.gates():
             _colour_bar(panels[row : row + 1], title)
-    if signals[0].name in v.GATES:
+    if signals[0].name in registry.gates():
         _colour_bar(panels[: len(signals)], appearance.GATE_LABEL)
     for axes in panels[len(signals) :]:
         axes.set_axis_off()
 
 
+def _values(
+    row: pairing.Row, layers: tuple[xarray.Dataset, xarray.Dataset]
+) -> dict[int, xarray.DataArray]:
+    """Returns what a row of `pair` shows on the left (0) and on the right (1).
+
+    What is computed from a gate that another row shows does not stand alone.
+    """
+    shown, captured = {}, False
+    for side, (place, layer) in enumerate(zip(row[:2], layers, strict=True)):
+        if isinstance(place, pairing.Place) and place.signal in layer:
+            signal = layer[place.signal]
+            shown[side] = 1 - signal if place.complement else signal
+            captured = captured or not place.complement
+    return shown if captured else {}
+
+
 def _draw_row(
-    panels: np.ndarray, names: tuple[str, str], layers: tuple[xarray.Dataset, ...]
+    panels: np.ndarray,
+    row: pairing.Row,
+    layers: tuple[xarray.Dataset, xarray.Dataset],
 ) -> None:
     """Draws a row of `pair` on one scale; a side that has nothing says why."""
-    sides = list(zip(panels, names, layers, strict=True))
-    values = [layer[name].values for _, name, layer in sides if name in layer]
-    scale = appearance.scale(names[0], *values)
-    for axes, name, layer in sides:
-        kind = layer.attrs["kind"]
-        if name in layer:
-            _heat_map(axes, layer[name], f"{kind}: {PAIR_TITLES[name]}", scale)
+    shown = _values(row, layers)
+    name = row.places[0].signal
+    scale = appearance.scale(name, *(signal.values for signal in shown.values()))
+    for side, (axes, layer) in enumerate(zip(panels, layers, strict=True)):
+        place = row[side]
+        if side in shown:
+            title = f"{layer.attrs['kind']}: {place.title}"
+            _heat_map(axes, shown[side], title, scale)
             continue
-        words = f"{name} was not captured"
-        if (kind, name) == (v.GRU.name, v.CELL):
-            words = "A GRU has no cell state:\nits hidden state is its memory."
+        words = "" if place is None else place
+        if isinstance(place, pairing.Place):
+            words = f"{place.name} was not captured"
         style = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
+        words = words.replace(": ", ":\n")
         axes.text(0.5, 0.5, words, transform=axes.transAxes, **style)
         axes.set_axis_off()
 

@@ -11,13 +11,12 @@ import numpy as np
 from keras_gates import stats
 from keras_gates.checks import one_of, real_numbers, type_of
 from keras_gates.plots import canvas
-from keras_gates.vocabulary import SAMPLE
+from keras_gates.vocabulary import EPOCH, SAMPLE
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-EPOCH = "epoch"
 ALONG = (EPOCH, "updates", "elapsed")
 
 

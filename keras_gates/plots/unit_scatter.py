@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_gates import stats
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.layerwise import longest_sequence
@@ -67,10 +68,10 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
             values.sel(side="right"),
             s=22,
             marker=marker,
-            color=appearance.SIGNAL_COLOURS[gate],
+            color=appearance.colour_of(gate),
             alpha=0.75,
             linewidth=0,
-            label=v.LONG_NAMES[gate].replace(" (", "\n("),
+            label=registry.long_names()[gate].replace(" (", "\n("),
         )
     # A margin, so that a dot at 0 or 1 is whole.
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
@@ -110,15 +111,15 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
-    keep = v.KINDS[layer.attrs["kind"]].keep
-    needed(layer, "layer", (keep,))
+    keep = registry.KINDS[layer.attrs["kind"]].keep
+    needed(layer, "layer", _memory(layer)[-1:])
     check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.timescale(layer)[keep].values
     # A state that is gone at once, or grows, has no place on a logarithmic axis.
     axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax)
     _logarithmic(axes, "log")
     axes.set_ylabel("time scale, steps")
-    axes.set_title(f"{_title(layer)}: {v.LONG_NAMES[keep]}", parse_math=False)
+    axes.set_title(f"{_title(layer)}: {registry.long_names()[keep]}", parse_math=False)
     return axes
 
 
@@ -149,8 +150,8 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
-    kind = v.KINDS[layer.attrs["kind"]]
-    needed(layer, "layer", (v.INPUT, v.FORGET) if kind is v.LSTM else (v.UPDATE,))
+    kind = registry.KINDS[layer.attrs["kind"]]
+    needed(layer, "layer", _memory(layer))
     check_dimensions(layer[[kind.keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.memory_horizon(layer)["memory_horizon"].values
     axes = _steps(layer, values, kind.keep, ax)
@@ -162,6 +163,17 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
+def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
+    """Returns the gates that say what is written and what is kept, in this order."""
+    kind = registry.KINDS[layer.attrs["kind"]]
+    if kind.keep is None:
+        raise ValueError(
+            f"`layer` must have a gate that keeps the old state; {name_of(layer)} is a "
+            f"{kind.name}, which has none."
+        )
+    return kind.memory
+
+
 def _steps(
     layer: xarray.Dataset, values: np.ndarray, gate: str, ax: Axes | None
 ) -> Axes:
@@ -169,7 +181,7 @@ def _steps(
     length = longest_sequence(layer[gate])
     axes = ax or canvas.new_axes()
     style = {
-        "color": appearance.SIGNAL_COLOURS[gate],
+        "color": appearance.colour_of(gate),
         "linestyle": "none",
         "markersize": 4,
     }

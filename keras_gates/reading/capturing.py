@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
+from keras_gates.cells import registry
 from keras_gates.checks import flag, names_of, one_of, whole_number
 from keras_gates.layers.collect import Collector, Emission
 from keras_gates.models import batches, shapes
@@ -324,7 +325,7 @@ def choose(nodes: list[Node], signals) -> set[str]:
     for signal in signals:
         if signal not in available:
             where = ", ".join(f"'{node.path}' ({node.kind.name})" for node in nodes)
-            elsewhere = [k.name for k in v.KINDS.values() if signal in k.signals]
+            elsewhere = [k.name for k in registry.KINDS.values() if signal in k.signals]
             hint = f", which is a signal of a {elsewhere[0]}" if elsewhere else ""
             names = ", ".join(repr(name) for name in available)
             raise ValueError(

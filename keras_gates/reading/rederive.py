@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells.activations import find
+from keras_gates.cells.kind import Kind
 
 
 class Unverified(Exception):
@@ -15,6 +16,10 @@ class Unverified(Exception):
     def __init__(self, reason: str, deviation: float = np.inf):
         super().__init__(reason)
         self.deviation = deviation
+
+
+class NoEquations(Unverified):
+    """A layer whose states do not follow from its other signals."""
 
 
 class Arrays(NamedTuple):
@@ -30,24 +35,30 @@ class Arrays(NamedTuple):
     """Boolean, `(time, ...)`."""
 
 
-def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: v.Kind) -> float:
+def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> float:
     """Returns the largest deviation of a recorded state from the derived one.
 
     Args:
         name: The name of the layer, for errors.
         arrays: Its numbers, finite at every unmasked step.
-        attributes: Its attributes, of which an LSTM's activation is taken.
+        attributes: Its attributes, of which the activation is taken.
         kind: The kind of its cell.
 
     Raises:
+        NoEquations: If the states of its kind do not follow from its other signals.
         Unverified: If no step is unmasked, or the activation cannot be applied.
     """
     if not arrays.unmasked.any():
         raise Unverified(
             f"There is nothing to verify in '{name}': it has no unmasked step.", np.nan
         )
-    # A GRU's activation acts inside the candidate, which is recorded.
-    activation = _activation(name, attributes) if kind is v.LSTM else None
+    if kind.step is None:
+        raise NoEquations(
+            f"There is nothing to verify in '{name}': a {kind.name} has no gates that "
+            "its state follows from.",
+            np.nan,
+        )
+    activation = _activation(name, attributes) if kind.uses_activation else None
     if activation is not None:
         _require_all_units(name, arrays, attributes, activation)
     states = dict(arrays.initial)
@@ -55,14 +66,14 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: v.Kind) -> f
     with np.errstate(over="ignore", invalid="ignore"):  # Comes out as a deviation.
         for step, counts in enumerate(arrays.unmasked[..., None]):
             now = {signal: values[step] for signal, values in arrays.signals.items()}
-            derived = _STEPS[kind.name](now, states, activation)
+            derived = kind.step(now, states, activation)
             for state, value in derived.items():
                 states[state] = np.where(counts, value, states[state])
                 error = np.abs(states[state] - now[state])
                 error = np.where(counts, error, 0.0).max(initial=0.0)
                 # `np.maximum`, as NaN must come out: it is no small deviation.
                 largest[state] = float(np.maximum(largest[state], error))
-    if kind is v.LSTM and activation is None:
+    if kind.uses_activation and activation is None:
         raise Unverified(
             f"`hidden` of '{name}' could not be verified: its activation "
             f"'{attributes.get('activation')}' cannot be found again by that name; "
@@ -87,21 +98,6 @@ def _require_all_units(name, arrays, attributes, activation) -> None:
             f"'{attributes['activation']}' needs all {all_units} units, and {here} of "
             "them were recorded."
         )
-
-
-def _lstm_step(now, states, activation):
-    cell = now[v.FORGET] * states[v.CELL] + now[v.INPUT] * now[v.CANDIDATE]
-    if activation is None:
-        return {v.CELL: cell}
-    return {v.CELL: cell, v.HIDDEN: now[v.OUTPUT] * activation(cell)}
-
-
-def _gru_step(now, states, activation):
-    keep = now[v.UPDATE]
-    return {v.HIDDEN: keep * states[v.HIDDEN] + (1 - keep) * now[v.CANDIDATE]}
-
-
-_STEPS = {v.LSTM.name: _lstm_step, v.GRU.name: _gru_step}
 
 
 def _activation(name: str, attributes: dict):

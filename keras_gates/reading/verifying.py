@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.reading.rederive import Arrays, Unverified, deviation_of
+from keras_gates.cells import registry
+from keras_gates.cells.kind import Kind
+from keras_gates.reading.rederive import Arrays, NoEquations, Unverified, deviation_of
 from keras_gates.trees.layerwise import as_tree
 from keras_gates.trees.missing import causes_of_gaps, damage_named
+from keras_gates.trees.selection import as_read
 from keras_gates.trees.walk import depth_first
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ def verify(gates) -> "pandas.Series":
         of the size of 1 it is typically below 1e-6 for float32 layers, 1e-3 for
         float16 and 1e-2 for bfloat16. It grows with the states: compare it with their
         size. It is infinite where the layer could not be verified, and NaN where
-        there is nothing to verify, because every step is masked.
+        there is nothing to verify: every step is masked, or the layer is a `SimpleRNN`,
+        which has no gates that its state follows from.
 
     Raises:
         ValueError: If there is no recurrent layer in `gates`, or signals of one are
@@ -72,7 +76,7 @@ def verify(gates) -> "pandas.Series":
 
     checks = checks_of(gates)
     for check in checks.values():
-        if check.reason:
+        if check.reason and check.applies:
             warnings.warn(check.reason, stacklevel=2)
     deviations = {layer: check.deviation for layer, check in checks.items()}
     return pandas.Series(
@@ -87,11 +91,13 @@ class Check(NamedTuple):
         deviation: As `verify` returns it.
         tolerance: The deviation that rounding explains, at most.
         reason: Why the layer could not be verified; otherwise `None`.
+        applies: Whether a layer of its kind can be verified.
     """
 
     deviation: float
     tolerance: float = 0.0
     reason: str | None = None
+    applies: bool = True
 
     @property
     def passed(self) -> bool:
@@ -116,12 +122,14 @@ def checks_of(gates) -> dict[str, Check]:
 
 def _is_layer(node: "xarray.DataTree") -> bool:
     # Also without its attributes, which operations on xarray objects may drop.
-    return "kind" in node.attrs or any(name in v.SIGNALS for name in node.data_vars)
+    return "kind" in node.attrs or any(
+        name in registry.signals() for name in node.data_vars
+    )
 
 
 def _check(name: str, node: "xarray.DataTree") -> Check:
     layer = node.to_dataset()
-    kind = v.KINDS.get(layer.attrs.get("kind"))
+    kind = registry.KINDS.get(layer.attrs.get("kind"))
     if kind is None or "direction" not in layer.attrs:
         reason = (
             f"'{name}' could not be verified: its attributes `kind` and `direction` "
@@ -142,6 +150,8 @@ def _check(name: str, node: "xarray.DataTree") -> Check:
         arrays = _read(name, layer, kind)
         _refuse_gaps(name, arrays, causes_of_gaps(node))
         deviation = deviation_of(name, arrays, layer.attrs, kind)
+    except NoEquations as problem:
+        return Check(problem.deviation, reason=str(problem), applies=False)
     except Unverified as problem:
         return Check(problem.deviation, reason=str(problem))
     # Whatever is wrong with one layer, the others are verified.
@@ -151,7 +161,7 @@ def _check(name: str, node: "xarray.DataTree") -> Check:
     return Check(deviation, _tolerance(arrays, layer.attrs, kind))
 
 
-def _read(name: str, layer: "xarray.Dataset", kind: v.Kind) -> Arrays:
+def _read(name: str, layer: "xarray.Dataset", kind: Kind) -> Arrays:
     hidden = layer[v.HIDDEN]
     others = [dim for dim in hidden.dims if dim not in (v.TIME, v.UNIT)]
     dims = (v.TIME, *others, v.UNIT)
@@ -162,8 +172,7 @@ def _read(name: str, layer: "xarray.Dataset", kind: v.Kind) -> Arrays:
                 f"{layer[signal].dims}, and `hidden` has {hidden.dims}. Pass the tree "
                 "that `capture` returned."
             )
-    if layer.attrs["direction"] == "backward":
-        layer = layer.isel({v.TIME: slice(None, None, -1)})
+    layer = as_read(layer)
     signals = {
         signal: _values(layer[signal].transpose(*dims), "float64")
         for signal in kind.signals
@@ -235,7 +244,7 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 """The relative error of a rounding in half precision."""
 
 
-def _tolerance(arrays: Arrays, attributes: dict, kind: v.Kind) -> float:
+def _tolerance(arrays: Arrays, attributes: dict, kind: Kind) -> float:
     """Returns how far rounding may take the states of a layer."""
     size = max(
         np.abs(arrays.signals[state][arrays.unmasked]).max() for state in kind.states

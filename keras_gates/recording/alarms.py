@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.stats import dead
 from keras_gates.trees.walk import recurrent
 
@@ -115,7 +116,8 @@ def _dead(data: "xarray.Dataset") -> "xarray.DataArray":
     if v.HIDDEN in holds:
         hidden = data.sel({v.GATE: v.HIDDEN})
         holds[v.HIDDEN] = (hidden["std"] < dead.CONSTANT) & (hidden["count"] > 1)
-    return dead.conditions(holds)["dead"] & (data[v.GATE] == v.HIDDEN)
+    kind = registry.KINDS[data.attrs["kind"]]
+    return dead.conditions(kind, holds)["dead"] & (data[v.GATE] == v.HIDDEN)
 
 
 def _sentence(alarm: Alarm, action: str) -> str:

@@ -13,8 +13,6 @@ from keras_gates.trees.walk import recurrent
 if TYPE_CHECKING:
     import xarray
 
-EPOCH, BATCH = "epoch", "batch"
-
 
 class Step(NamedTuple):
     """When something was recorded.
@@ -53,7 +51,7 @@ class Record:
         found = store.read(self.name)
         if found is not None:
             coordinates = recurrent(found)[0].coords
-            epochs, batches = (coordinates[name].values for name in (EPOCH, BATCH))
+            epochs, batches = (coordinates[name].values for name in (v.EPOCH, v.BATCH))
             # An older version wrote no labels; the record before training began.
             first = 0 if batches.size and batches[0] == 0 else 1
             self._labelled = v.STEP in coordinates
@@ -143,8 +141,8 @@ def _labels(steps: list[Step]) -> dict:
     """Returns the coordinates along `step`."""
     what = {
         v.STEP: "recorded step, 0 before training",
-        EPOCH: "epoch, 0 before training",
-        BATCH: "batches so far",
+        v.EPOCH: "epoch, 0 before training",
+        v.BATCH: "batches so far",
     }
     columns = [[s.number for s in steps], [s.epoch for s in steps]]
     columns += [[s.batch for s in steps]]

@@ -43,7 +43,7 @@ FEW_ROWS, FEW_BATCHES = 8, 16
 OFTEN_ENOUGH = 1000
 """After this number of batches the means, which have 32 bits in a step, are fetched."""
 
-NOTHING, TRAINING, EPOCH = range(3)
+NOTHING, IN_TRAINING, IN_EPOCH = range(3)
 """What has begun, when a method is called."""
 
 
@@ -286,7 +286,7 @@ class GateRecorder(keras.callbacks.Callback):
         self._places = places
         if self._tensorboard is not None and self._events is None and backend.writes():
             self._events = Events(self._tensorboard)
-        self._bound, self._begun, self._stage = model, False, TRAINING
+        self._bound, self._begun, self._stage = model, False, IN_TRAINING
         self._end_dead_fits()
         if self._watcher is not None:
             self._watcher.reset()
@@ -294,7 +294,7 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Records the state before training, and begins an epoch."""
-        self._must_have_begun("on_epoch_begin", TRAINING)
+        self._must_have_begun("on_epoch_begin", IN_TRAINING)
         epoch = whole_number("epoch", epoch, at_least=0)
         if self not in _at_work(self._model):
             self._attach()  # Let go of, though its `fit` was not at its end.
@@ -309,11 +309,11 @@ class GateRecorder(keras.callbacks.Callback):
         self._calls = self._recorded = 0
         self._ended.clear()
         self._whole: dict[str, dict] = {}
-        self._stage = EPOCH
+        self._stage = IN_EPOCH
 
     def on_train_batch_begin(self, batch, logs=None):
         """Records a step if it is time, and decides whether to look at this batch."""
-        self._must_have_begun("on_train_batch_begin", EPOCH)
+        self._must_have_begun("on_train_batch_begin", IN_EPOCH)
         # Here and not at the end of the batch before, which may run in another thread.
         if self._every != "epoch" and batch - self._recorded >= self._every:
             self._record(batch)
@@ -331,8 +331,8 @@ class GateRecorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Records the state after an epoch."""
-        self._must_have_begun("on_epoch_end", EPOCH)
-        self._stage = TRAINING
+        self._must_have_begun("on_epoch_end", IN_EPOCH)
+        self._stage = IN_TRAINING
         batches = max(self._ended, default=-1) + 1
         # With `steps_per_execution`, the last execution may have been a shorter one.
         batches = min(batches, (self.params or {}).get("steps") or batches)
@@ -380,7 +380,7 @@ class GateRecorder(keras.callbacks.Callback):
                 "On JAX, a training loop by hand cannot be watched. Train with "
                 "`model.fit` or `model.train_on_batch`."
             )
-        self._must_have_begun("watch", EPOCH)
+        self._must_have_begun("watch", IN_EPOCH)
         if backend.trace() is not None:
             raise ValueError(
                 "`watch` was called inside a function that the backend compiles, where "

@@ -168,6 +168,8 @@ def update(variables: dict, plan: Plan, signals: dict, mask: Tensor | None) -> N
 
 def _histogram(gates: Tensor, known: Tensor, plan: Plan) -> Tensor:
     """Counts the values in each bin, `(gates * units * bins,)`."""
+    if not plan.gates:  # PyTorch has no sum over segments of nothing.
+        return ops.zeros((0,), "int32")
     gates = ops.where(known, gates, 0.0)
     # Values outside of 0 to 1, of an activation other than a sigmoid, go to the ends.
     place = ops.cast(ops.clip(gates * plan.bins, 0, plan.bins - 1), "int32")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.trees.walk import recurrent
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Events:
             counts = node["histogram"].sum(v.UNIT)
             for gate in counts[v.GATE].values:
                 of_gate = counts.sel({v.GATE: gate}).values
-                if gate in v.GATES:
+                if gate in registry.gates():
                     self._histogram(f"{node.path.strip('/')}/{gate}", of_gate, step)
         for node in recurrent(trace) if trace is not None else []:
             self._heat_map(f"{node.path.strip('/')}/gates", node, step)

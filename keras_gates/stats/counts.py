@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.stats.measures import KEEP
+from keras_gates.cells.kind import Kind
 from keras_gates.trees.layerwise import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 2**20
 """Of one signal: with the few others and a result or two, what a core has by itself."""
-
-COUPLED = ((v.INPUT, v.FORGET), (v.RESET, v.UPDATE))
-"""Gates that may carry the same information."""
-
-PARTNERS = dict(COUPLED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +86,18 @@ class Scratch(threading.local):
         return array[: len(values)]
 
 
-def tally(
-    layer: xarray.Dataset, mask: xarray.DataArray | None, low: float, high: float
+def count_signals(
+    layer: xarray.Dataset,
+    kind: Kind,
+    mask: xarray.DataArray | None,
+    low: float,
+    high: float,
 ) -> dict[str, Sums]:
     """Counts all signals of a layer.
 
     Args:
         layer: Its signals, with dimensions such as `(sample, time, unit)`.
+        kind: The kind of its cell.
         mask: True where a step is real, or None: then steps are masked at which every
             unit is NaN.
         low: The threshold for `Sums.below`.
@@ -121,10 +121,10 @@ def tally(
             part = {dims[0]: slice(start, start + step)}
             block = {name: _flat(layer[name].isel(part)) for name in names}
             real = None if mask is None else mask.isel(part).values.ravel()
-            count = functools.partial(_count, block, real, low, high, scratch)
+            count = functools.partial(_count, kind, block, real, low, high, scratch)
             parts += pool.map(count, _ranges(block[names[0]]))
     with np.errstate(invalid="ignore"):  # Infinity leads to NaN.
-        return _joined(names, [part for part in parts if part[names[0]].count])
+        return _joined(kind, names, [part for part in parts if part[names[0]].count])
 
 
 def _flat(signal: xarray.DataArray) -> np.ndarray:
@@ -137,6 +137,7 @@ def _ranges(values: np.ndarray) -> list[slice]:
 
 
 def _count(
+    kind: Kind,
     block: dict[str, np.ndarray],
     real: np.ndarray | None,
     low: float,
@@ -163,10 +164,10 @@ def _count(
                 values, means[name].astype(values.dtype), out=scratch.like(values, name)
             )
             for name, values in few.items()
-            if name in v.GATES or name == v.HIDDEN
+            if name in kind.gates or name == v.HIDDEN
         }
         return {
-            name: _sums(name, values, means[name], away, low, high, scratch)
+            name: _sums(name, values, means[name], away, kind, low, high, scratch)
             for name, values in few.items()
         }
 
@@ -191,6 +192,7 @@ def _sums(
     values: np.ndarray,
     mean: np.ndarray,
     away: dict[str, np.ndarray],
+    kind: Kind,
     low: float,
     high: float,
     scratch: Scratch,
@@ -202,6 +204,7 @@ def _sums(
         values: Of shape (row, unit).
         mean: That of each unit.
         away: Of each signal that has a spread to tell, its differences from the mean.
+        kind: The kind of the cell.
         low: The lower threshold.
         high: The upper threshold.
         scratch: Room for what lies between.
@@ -211,21 +214,29 @@ def _sums(
         found["broken"] = values.size - np.count_nonzero(np.isfinite(values))
     if name in away:
         found["squares"] = _products(away[name], away[name])
-    if PARTNERS.get(name) in away:
-        found["products"] = _products(away[name], away[PARTNERS[name]])
-    if name in v.GATES:
+    if name in away and _partner(name, kind) in away:
+        found["products"] = _products(away[name], away[_partner(name, kind)])
+    if name in kind.gates:
         beyond = scratch.like(values, "beyond", bool)
         found["below"] = np.count_nonzero(np.less(values, low, out=beyond))
         found["above"] = np.count_nonzero(np.greater(values, high, out=beyond))
-    if name in KEEP:
+    if name == kind.keep:
         logarithm = np.log(values, out=scratch.like(values, "logarithm"))
         found["logarithms"] = _total(logarithm)
-    if name in (v.INPUT, v.OUTPUT):
+    if name in (kind.write, kind.show):
         found["largest"] = _over_rows(np.maximum, values)
     return Sums(**found)
 
 
-def _joined(names: list[str], parts: list[dict[str, Sums]]) -> dict[str, Sums]:
+def _partner(name: str, kind: Kind) -> str | None:
+    """Returns the gate that may carry the same information as another one."""
+    coupled = kind.coupled
+    return coupled.second if coupled is not None and coupled.first == name else None
+
+
+def _joined(
+    kind: Kind, names: list[str], parts: list[dict[str, Sums]]
+) -> dict[str, Sums]:
     """Returns the sums of the whole from those of its parts (Chan et al. 1979)."""
     if not parts:
         return dict.fromkeys(names, Sums(0))
@@ -239,7 +250,7 @@ def _joined(names: list[str], parts: list[dict[str, Sums]]) -> dict[str, Sums]:
 
     joined = {}
     for name in names:
-        other = apart.get(PARTNERS.get(name))
+        other = apart.get(_partner(name, kind))
         between = 0.0 if other is None else (counts * apart[name] * other).sum(axis=0)
         joined[name] = Sums(
             count=int(total(name, "count")),

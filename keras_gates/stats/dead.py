@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_gates import vocabulary as v
+from keras_gates.cells.kind import Kind
 
 CONSTANT = 1e-3
 """The standard deviation of `hidden` below which a unit counts as constant."""
@@ -11,19 +12,25 @@ CONSTANT = 1e-3
 CLOSED = 0.1
 """The value below which a gate counts as closed."""
 
-CONDITIONS = {
-    "constant": v.HIDDEN,
-    "never_shown": v.OUTPUT,
-    "never_written": v.INPUT,
-}
-"""Each way to be dead, and the signal that shows it."""
+
+def signals(kind: Kind) -> dict[str, str]:
+    """Returns each way to be dead that a kind of cell has, and what shows it.
+
+    Example:
+        >>> from keras_gates.cells.registry import KINDS
+        >>> signals(KINDS["LSTM"])
+        {'constant': 'hidden', 'never_shown': 'output', 'never_written': 'input'}
+    """
+    ways = {"constant": v.HIDDEN, "never_shown": kind.show, "never_written": kind.write}
+    return {name: signal for name, signal in ways.items() if signal is not None}
 
 
-def conditions(holds: Mapping[str, Any]) -> dict[str, Any]:
+def conditions(kind: Kind, holds: Mapping[str, Any]) -> dict[str, Any]:
     """Returns which units are dead, and why.
 
     Args:
-        holds: For each signal of `CONDITIONS` that is known, a boolean array
+        kind: The kind of the cell.
+        holds: For each of its `signals` that is known, a boolean array
             `(..., unit)`: for `hidden`, whether its standard deviation over two
             unmasked steps or more is below `CONSTANT`; for a gate, whether it is
             below `CLOSED` at every step. Other signals are ignored.
@@ -34,10 +41,11 @@ def conditions(holds: Mapping[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> import numpy as np
-        >>> conditions({"hidden": np.array([True, False])})["dead"]
+        >>> from keras_gates.cells.registry import KINDS
+        >>> conditions(KINDS["GRU"], {"hidden": np.array([True, False])})["dead"]
         array([ True, False])
     """
     found = {
-        name: holds[signal] for name, signal in CONDITIONS.items() if signal in holds
+        name: holds[signal] for name, signal in signals(kind).items() if signal in holds
     }
     return {**found, "dead": sum(found.values()) > 0}

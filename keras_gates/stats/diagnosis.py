@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
+from keras_gates.cells.kind import Kind
 from keras_gates.checks import real_number, thresholds
 from keras_gates.stats import dead
-from keras_gates.stats.counts import COUPLED, Sums, tally
-from keras_gates.stats.measures import KEEP
+from keras_gates.stats.counts import Sums, count_signals
 from keras_gates.stats.measures import entropy as entropy_of
 from keras_gates.trees.labels import distinct, labels_of, words
 from keras_gates.trees.layerwise import (
     as_tree,
     called,
+    kind_of_layer,
     longest_sequence,
     signals_by_layer,
 )
@@ -85,6 +87,7 @@ class Patient:
     """One layer, and what was counted in it."""
 
     name: str
+    kind: Kind
     signals: xarray.Dataset
     sums: dict[str, Sums]
     causes: str
@@ -151,7 +154,7 @@ def diagnose(
     )
     found: list[Symptom] = []
     names = []
-    for path, layer in signals_by_layer(gates, v.SIGNALS, (v.UNIT,)).items():
+    for path, layer in signals_by_layer(gates, registry.signals(), (v.UNIT,)).items():
         name = called(path, layer)
         if layer.sizes.get(v.STEP, 1) > 1:
             raise ValueError(
@@ -162,12 +165,13 @@ def diagnose(
         node = gates if path == "/" else gates[path]
         mask = mask_of(node)
         with damage_named(name, node):
-            sums = tally(layer, mask, limits.shut, limits.open)
+            kind = kind_of_layer(layer)
+            sums = count_signals(layer, kind, mask, limits.shut, limits.open)
         if not any(signal.count for signal in sums.values()):
             sentence = f"Every step of '{name}' is masked: there is nothing to measure."
             found.append(Symptom(name, sentence, 1.0, 1.0))
             continue
-        patient = Patient(name, layer, sums, causes_of_gaps(node))
+        patient = Patient(name, kind, layer, sums, causes_of_gaps(node))
         with np.errstate(invalid="ignore"):  # What is broken is told by `_broken`.
             for look in (_broken, _stuck, _short, _dead, _same, _undecided):
                 found += look(patient, limits)
@@ -180,19 +184,6 @@ STILL = 0.05
 
 FEW = 30
 """Over fewer steps any two gates go together by chance."""
-
-_MEANINGS = {
-    (v.INPUT, "above"): "this layer writes at nearly every step",
-    (v.INPUT, "below"): "this layer hardly ever writes",
-    (v.FORGET, "above"): "this layer hardly ever erases",
-    (v.FORGET, "below"): "this layer hardly remembers",
-    (v.OUTPUT, "above"): "this layer shows its memory at nearly every step",
-    (v.OUTPUT, "below"): "this layer hardly ever shows its memory",
-    (v.UPDATE, "above"): "this layer hardly ever takes in anything new",
-    (v.UPDATE, "below"): "this layer hardly remembers",
-    (v.RESET, "above"): "the candidate nearly always sees the old state",
-    (v.RESET, "below"): "the candidate hardly ever sees the old state",
-}
 
 
 def _broken(patient: Patient, limits: Limits) -> Iterator[Symptom]:
@@ -211,39 +202,40 @@ def _stuck(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Gates that are open, or shut, most of the time."""
     for gate, sums in _gates(patient):
         values = sums.count * patient.signals.sizes[v.UNIT]
-        for number, word, edge in (
-            (sums.below, "below", limits.shut),
-            (sums.above, "above", limits.open),
+        meaning = patient.kind.meanings[gate]
+        for number, word, edge, said in (
+            (sums.below, "below", limits.shut, meaning.closed),
+            (sums.above, "above", limits.open, meaning.open),
         ):
             figure = number / values
             if figure >= limits.share:
                 sentence = (
                     f"{100 * figure:.0f} % of '{gate}' in '{patient.name}' is {word} "
-                    f"{edge:g}: {_MEANINGS[gate, word]}."
+                    f"{edge:g}: {said}."
                 )
                 yield Symptom(patient.name, sentence, figure, figure)
 
 
 def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Memories that end long before the sequence does."""
-    for gate in KEEP:
-        if gate not in patient.sums or v.TIME not in patient.signals.dims:
-            continue
-        sums, signal = patient.sums[gate], patient.signals[gate]
-        steps = signal.sizes[v.TIME]
-        if sums.count * signal.sizes[v.UNIT] < signal.size:  # Some steps are masked.
-            steps = longest_sequence(signal)
-        with np.errstate(divide="ignore"):
-            lasting = -sums.count / sums.logarithms
-        # Of an activation that is no gate a unit may amplify: it never fades.
-        lasting = np.where(sums.logarithms >= 0, np.inf, lasting)
-        longest = lasting[~np.isnan(lasting)].max(initial=-1)
-        if 0 <= longest < limits.reach * steps:
-            sentence = (
-                f"Time scales in '{patient.name}' end at {longest:.3g} steps, and the "
-                f"sequences have {steps:,}: what came earlier has faded."
-            )
-            yield Symptom(patient.name, sentence, longest, 1 - longest / steps)
+    gate = patient.kind.keep
+    if gate not in patient.sums or v.TIME not in patient.signals.dims:
+        return
+    sums, signal = patient.sums[gate], patient.signals[gate]
+    steps = signal.sizes[v.TIME]
+    if sums.count * signal.sizes[v.UNIT] < signal.size:  # Some steps are masked.
+        steps = longest_sequence(signal)
+    with np.errstate(divide="ignore"):
+        lasting = -sums.count / sums.logarithms
+    # Of an activation that is no gate a unit may amplify: it never fades.
+    lasting = np.where(sums.logarithms >= 0, np.inf, lasting)
+    longest = lasting[~np.isnan(lasting)].max(initial=-1)
+    if 0 <= longest < limits.reach * steps:
+        sentence = (
+            f"Time scales in '{patient.name}' end at {longest:.3g} steps, and the "
+            f"sequences have {steps:,}: what came earlier has faded."
+        )
+        yield Symptom(patient.name, sentence, longest, 1 - longest / steps)
 
 
 def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
@@ -252,11 +244,11 @@ def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     for name, sums in patient.sums.items():
         if name == v.HIDDEN:
             holds[name] = (sums.spread < dead.CONSTANT) & (sums.count > 1)
-        elif name in dead.CONDITIONS.values():
+        elif name in (patient.kind.write, patient.kind.show):
             holds[name] = sums.largest < dead.CLOSED
     if not holds:
         return
-    units = dead.conditions(holds)["dead"]
+    units = dead.conditions(patient.kind, holds)["dead"]
     number = int(units.sum())
     if number:
         distinct(patient.signals, v.UNIT, "gates")
@@ -271,21 +263,23 @@ def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
 
 def _same(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Two gates that carry the same information."""
-    for first, second in COUPLED:
-        if first not in patient.sums or second not in patient.sums:
-            continue
-        if patient.sums[first].count < FEW:
-            continue
-        values = patient.sums[first].correlation(patient.sums[second])
-        known = np.abs(values[~np.isnan(values)])
-        figure = float(np.median(known)) if len(known) else 0.0
-        if figure >= limits.correlation:
-            other = f"1 - '{second}'" if second == v.FORGET else f"'{second}'"
-            sentence = (
-                f"'{first}' and {other} carry the same information in "
-                f"'{patient.name}': their median correlation is {figure:.2f} in size."
-            )
-            yield Symptom(patient.name, sentence, figure, figure)
+    if patient.kind.coupled is None:
+        return
+    first, second, opposed = patient.kind.coupled
+    if first not in patient.sums or second not in patient.sums:
+        return
+    if patient.sums[first].count < FEW:
+        return
+    values = patient.sums[first].correlation(patient.sums[second])
+    known = np.abs(values[~np.isnan(values)])
+    figure = float(np.median(known)) if len(known) else 0.0
+    if figure >= limits.correlation:
+        other = f"1 - '{second}'" if opposed else f"'{second}'"
+        sentence = (
+            f"'{first}' and {other} carry the same information in "
+            f"'{patient.name}': their median correlation is {figure:.2f} in size."
+        )
+        yield Symptom(patient.name, sentence, figure, figure)
 
 
 def _undecided(patient: Patient, limits: Limits) -> Iterator[Symptom]:
@@ -304,7 +298,8 @@ def _undecided(patient: Patient, limits: Limits) -> Iterator[Symptom]:
 
 
 def _gates(patient: Patient) -> Iterator[tuple[str, Sums]]:
-    return ((name, sums) for name, sums in patient.sums.items() if name in v.GATES)
+    gates = patient.kind.gates
+    return ((name, sums) for name, sums in patient.sums.items() if name in gates)
 
 
 def _percent(share: float) -> str:

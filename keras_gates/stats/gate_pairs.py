@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.stats.unit_measures import pearson
 from keras_gates.trees.labels import distinct, labelled, same_labels
 from keras_gates.trees.layerwise import blocks
@@ -20,6 +22,7 @@ BINS = 1000
 """Of the histograms, from 0 to 1: what follows from them is right to 0.001."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""By which a distribution is shown, in figures too."""
 
 
 def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
@@ -78,8 +81,8 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
-    lstm = one_layer(lstm, "lstm", (v.LSTM.name,), dims=(v.UNIT,))
-    gru = one_layer(gru, "gru", (v.GRU.name,), dims=(v.UNIT,))
+    lstm = one_layer(lstm, "lstm", (LSTM.name,), dims=(v.UNIT,))
+    gru = one_layer(gru, "gru", (GRU.name,), dims=(v.UNIT,))
     needed(lstm, "lstm", (v.FORGET, v.INPUT))
     needed(gru, "gru", (v.UPDATE,))
     lstm, gru = lstm[[v.FORGET, v.INPUT]], gru[[v.UPDATE]]
@@ -123,7 +126,7 @@ def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
         },
         coords={
             PAIR: list(pairs),
-            "kind": [v.LSTM.name, v.GRU.name],
+            "kind": [LSTM.name, GRU.name],
             "quantile": list(QUANTILES),
             **({v.UNIT: lstm[v.UNIT]} if labelled(lstm, v.UNIT) else {}),
         },

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_gates.cells import registry
 from keras_gates.checks import thresholds
 from keras_gates.trees.layerwise import of_each_signal, reduced
-from keras_gates.vocabulary import GATES, KINDS
 
 if TYPE_CHECKING:
     import xarray
-
-KEEP = tuple(kind.keep for kind in KINDS.values())
-"""The gates whose value is the share of the old state that is kept."""
 
 
 def saturation(gates: Any, *, low: float = 0.1, high: float = 0.9) -> Any:
@@ -53,7 +50,9 @@ def saturation(gates: Any, *, low: float = 0.1, high: float = 0.9) -> Any:
         Networks, arXiv:1506.02078, section 4.2.
     """
     low, high = thresholds(low=low, high=high)
-    return of_each_signal(gates, GATES, lambda gate: _saturation(gate, low, high))
+    return of_each_signal(
+        gates, registry.gates(), lambda gate: _saturation(gate, low, high)
+    )
 
 
 def entropy(gates: Any) -> Any:
@@ -86,7 +85,7 @@ def entropy(gates: Any) -> Any:
         Shannon (1948), A mathematical theory of communication, Bell System Technical
         Journal 27(3), section 6.
     """
-    return of_each_signal(gates, GATES, _entropy)
+    return of_each_signal(gates, registry.gates(), _entropy)
 
 
 def timescale(gates: Any) -> Any:
@@ -127,7 +126,7 @@ def timescale(gates: Any) -> Any:
         arXiv:1804.11188, section 2, read as a geometric mean over the steps.
     """
     return of_each_signal(
-        gates, KEEP, lambda gate: _fading(gate, 1 / math.e, "time scale")
+        gates, registry.keeping(), lambda gate: _fading(gate, 1 / math.e, "time scale")
     )
 
 
@@ -153,7 +152,9 @@ def half_life(gates: Any) -> Any:
         >>> stats.half_life(update).values
         array([1.])
     """
-    return of_each_signal(gates, KEEP, lambda gate: _fading(gate, 1 / 2, "half-life"))
+    return of_each_signal(
+        gates, registry.keeping(), lambda gate: _fading(gate, 1 / 2, "half-life")
+    )
 
 
 def _saturation(gate: xarray.DataArray, low: float, high: float) -> xarray.DataArray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of, whole_number
 from keras_gates.trees.labels import (
     distinct,
@@ -81,7 +82,7 @@ def match(
     """
     import pandas
 
-    one_of("signal", signal, v.SIGNALS)
+    one_of("signal", signal, registry.signals())
     values = in_order(_signal_of(gates, layer, signal))
     for dim in (v.SAMPLE, v.TIME, v.UNIT):
         distinct(values, dim, "gates")

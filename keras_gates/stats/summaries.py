@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_gates.cells import registry
 from keras_gates.stats.measures import saturation
 from keras_gates.trees.layerwise import called, signals_by_layer, spread
 from keras_gates.trees.selection import one_moment
-from keras_gates.vocabulary import GATES, SIGNALS
 
 if TYPE_CHECKING:
     import pandas
@@ -52,7 +52,7 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
             f"{type(gates).__name__}."
         )
     rows = {}
-    for path, layer in signals_by_layer(gates, SIGNALS).items():
+    for path, layer in signals_by_layer(gates, registry.signals()).items():
         one_moment(layer, "gates")
         name = called(path, layer)
         rows |= {(name, signal): _row(values) for signal, values in layer.items()}
@@ -65,7 +65,7 @@ def _row(signal: xarray.DataArray) -> dict[str, float]:
     import xarray
 
     left = right = math.nan
-    if signal.name in GATES:
+    if signal.name in registry.gates():
         left, right = (side.mean() for side in saturation(signal).drop_vars("side"))
     row = {
         "mean": signal.mean(dtype=np.float64),

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
-from keras_gates.trees.layerwise import of_each_layer, reduced, spread
-from keras_gates.trees.selection import check_dimensions
+from keras_gates.trees.layerwise import kind_of_layer, of_each_layer, reduced, spread
+from keras_gates.trees.selection import as_read, check_dimensions
 
 if TYPE_CHECKING:
     import xarray
@@ -58,9 +59,10 @@ def dead_units(
                 holds[name] = constant & several
             else:
                 holds[name] = signal.max(reduced(signal)) < shut
-        return dead.conditions(holds)
+        return dead.conditions(kind_of_layer(layer), holds)
 
-    return of_each_layer(gates, tuple(dead.CONDITIONS.values()), measure)
+    known = [s for kind in registry.KINDS.values() for s in dead.signals(kind).values()]
+    return of_each_layer(gates, tuple(dict.fromkeys(known)), measure)
 
 
 def gate_correlation(gates: Any) -> Any:
@@ -101,21 +103,15 @@ def gate_correlation(gates: Any) -> Any:
     """
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
-        pairs = {
-            (v.INPUT, v.FORGET): lambda forget: 1 - forget,
-            (v.RESET, v.UPDATE): lambda update: update,
-        }
-        for (first, second), changed in pairs.items():
-            if first in layer and second in layer:
-                value = pearson(layer[first], changed(layer[second]))
-                return {"gate_correlation": value}
-        raise ValueError(
-            "`gates` must hold two gates of a layer, 'input' and 'forget' or 'reset' "
-            f"and 'update'; it has {', '.join(map(repr, layer.data_vars))}. Name both "
-            "in `capture(..., signals=...)`, or leave `signals` out."
-        )
+        coupled = kind_of_layer(layer).coupled
+        if coupled is None or not {coupled.first, coupled.second} <= set(layer):
+            return {}
+        second = layer[coupled.second]
+        value = pearson(layer[coupled.first], 1 - second if coupled.opposed else second)
+        return {"gate_correlation": value}
 
-    return of_each_layer(gates, v.GATES, measure)
+    pairs = [kind.coupled[:2] for kind in registry.KINDS.values() if kind.coupled]
+    return of_each_layer(gates, registry.gates(), measure, together=pairs)
 
 
 def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
@@ -166,23 +162,13 @@ def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
     share = share_of("share", share)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
+        kind = kind_of_layer(layer)
+        if kind.keep is None or not set(kind.memory) <= set(layer):
+            return {}
         check_dimensions(layer, "gates", wanted=(v.TIME,))
-        if v.UPDATE in layer:
-            keep, write = layer[v.UPDATE], 1 - layer[v.UPDATE]
-        elif v.INPUT in layer and v.FORGET in layer:
-            keep, write = layer[v.FORGET], layer[v.INPUT]
-        else:
-            raise ValueError(
-                "`gates` must hold 'input' and 'forget' of an LSTM, or 'update' of a "
-                f"GRU; it has {', '.join(map(repr, layer.data_vars))}. Name them in "
-                "`capture(..., signals=...)`, or leave `signals` out."
-            )
-        if layer.attrs.get("direction") == "backward":
-            # It read from the end: its last step is the first one.
-            keep, write = (
-                keep.isel({v.TIME: slice(None, None, -1)}),
-                write.isel({v.TIME: slice(None, None, -1)}),
-            )
+        layer = as_read(layer)  # Its last step counts, wherever that stands.
+        keep = layer[kind.keep]
+        write = 1 - keep if kind.write is None else layer[kind.write]
         samples = [dim for dim in reduced(keep) if dim != v.TIME]
         lags = xarray.apply_ufunc(
             _shares,
@@ -201,7 +187,9 @@ def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
         label = {"long_name": "memory horizon", "units": "steps"}
         return {"memory_horizon": horizon.assign_attrs(label)}
 
-    return of_each_layer(gates, (v.INPUT, v.FORGET, v.UPDATE), measure, (v.TIME,))
+    needed = [kind.memory for kind in registry.KINDS.values() if kind.memory]
+    every = tuple(dict.fromkeys(name for names in needed for name in names))
+    return of_each_layer(gates, every, measure, (v.TIME,), together=needed)
 
 
 def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:

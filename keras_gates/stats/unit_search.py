@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
 from keras_gates.trees.labels import distinct, labels_of, same_labels
 from keras_gates.trees.layerwise import (
@@ -114,7 +115,9 @@ def find_units(
     if measure is not None:
         one_of("measure", measure, (AUC, CORRELATION))
     seed = seed_of("seed", seed)
-    layers = signals_by_layer(as_tree(gates), v.SIGNALS, (v.SAMPLE, v.TIME, v.UNIT))
+    layers = signals_by_layer(
+        as_tree(gates), registry.signals(), (v.SAMPLE, v.TIME, v.UNIT)
+    )
     for layer in layers.values():
         one_moment(layer, "gates")
         distinct(layer, v.UNIT, "gates")

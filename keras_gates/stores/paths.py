@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_gates.checks import path_of
+from keras_gates.stores import locks
 
 METADATA = "zarr.json"
 UNFINISHED, LOCK = ".unfinished", ".lock"
@@ -132,20 +133,19 @@ def lock(path: Path):
         BlockingIOError: If another process writes.
         OSError: If nothing can be written there.
     """
-    import filelock
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Beside the store, which holds data only.
         file = path.with_name(f".{path.name}.lock")
         _refuse_odd(file)
-        return filelock.FileLock(file, timeout=0).acquire().lock
-    except filelock.Timeout:
-        raise BlockingIOError(
+        return locks.hold(
+            file,
             f"Another process writes the store '{path}', or another recorder of this "
             "one. Wait for it, or choose another path; after a `fit` that was "
-            "interrupted, call the recorder's `on_train_end()`."
-        ) from None
+            "interrupted, call the recorder's `on_train_end()`.",
+        )
+    except BlockingIOError:
+        raise
     except (OSError, NotImplementedError) as error:
         raise cannot_write(path, error) from None
 
@@ -167,8 +167,6 @@ def beside(path: Path) -> Iterator[Path]:
         BlockingIOError: If another process has one for the same path.
         OSError: If nothing can be written there.
     """
-    import filelock
-
     prefix = f".{path.name[:100]}-"
     with contextlib.ExitStack() as stack:
         try:
@@ -183,9 +181,8 @@ def beside(path: Path) -> Iterator[Path]:
                     dir=path.parent, prefix=prefix, suffix=UNFINISHED
                 )
                 folder = Path(stack.enter_context(made))
-                held = filelock.FileLock(folder / LOCK, timeout=0)
-                with contextlib.suppress(filelock.Timeout, FileNotFoundError):
-                    stack.callback(held.acquire().lock.release)
+                with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                    stack.callback(locks.hold(folder / LOCK, "").release)
                     # Unless another process swept it away before it was locked.
                     if folder.exists():
                         break
@@ -201,8 +198,6 @@ def _sweep(parent: Path) -> list[str]:
 
     A living process holds the lock that lies in its folder.
     """
-    import filelock
-
     living = []
     for entry in list(os.scandir(parent)):
         if not (_HIDDEN.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)):
@@ -216,9 +211,9 @@ def _sweep(parent: Path) -> list[str]:
             elif file.name in inside and inside <= {LOCK, ".store.lock", "store"}:
                 _refuse_odd(file)
                 try:
-                    with filelock.FileLock(file, timeout=0):
+                    with locks.hold(file, ""):
                         shutil.rmtree(Path(entry.path, "store"), ignore_errors=True)
-                except filelock.Timeout:
+                except BlockingIOError:
                     living.append(entry.name)
                 else:
                     shutil.rmtree(entry.path)

@@ -27,7 +27,7 @@ from keras_gates.checks import (
 from keras_gates.study.architectures import checked_builders, one_task
 from keras_gates.study.collected import attributes, gather
 from keras_gates.study.data import checked_data, rows_of
-from keras_gates.study.folder import Ledger, describe
+from keras_gates.study.folder import StudyFolder, describe
 from keras_gates.study.recipe import Builder, Recipe
 from keras_gates.study.result import Study
 from keras_gates.study.scheduling import Progress, conduct
@@ -204,9 +204,9 @@ def compare(
 
 
 @contextlib.contextmanager
-def _ledger(path, description: dict[str, Any]) -> Iterator[Ledger | None]:
+def _ledger(path, description: dict[str, Any]) -> Iterator[StudyFolder | None]:
     """Opens the folder of a study, if there is one."""
-    ledger = Ledger(path, description) if path is not None else None
+    ledger = StudyFolder(path, description) if path is not None else None
     try:
         yield ledger
     finally:

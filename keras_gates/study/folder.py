@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_gates.stores import locks
 from keras_gates.study.data import Data
 from keras_gates.study.training import Order, Run
 from keras_gates.vocabulary import VERSION
@@ -27,7 +28,7 @@ FORMAT = 2
 _CHANGING = re.compile(r'_\d+(?=["/])|0x[0-9a-f]+|"shared_object_id": \d+')
 
 
-class Ledger:
+class StudyFolder:
     """Keeps the finished runs of one study in a folder.
 
     Args:
@@ -40,18 +41,16 @@ class Ledger:
     """
 
     def __init__(self, path: Path, description: dict[str, Any]):
-        import filelock
-
         self._path = path
-        self._lock = filelock.FileLock(path / ".lock")
+        busy = (
+            f"Another process writes the study '{path}'. Wait for it, or choose "
+            "another `folder`."
+        )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise BlockingIOError(
-                f"Another process writes the study '{path}'. Wait for it, or choose "
-                "another `folder`."
-            ) from None
+            self._lock = locks.hold(path / ".lock", busy)
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise type(error)(
                 error.errno,

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from keras_gates import vocabulary as v
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.checks import one_of, whole_number
 
 LONG, FEW = 500, 1000
@@ -75,17 +76,17 @@ def rule_of_thumb(
             f"{timesteps:,} time steps are over {LONG}: its cell is said to keep "
             "what a GRU loses on the way."
         )
-        return RuleOfThumb(v.LSTM.name, (reason,))
+        return RuleOfThumb(LSTM.name, (reason,))
     short = f"{timesteps:,} time steps are not over {LONG}: both are said to remember."
     if samples < FEW:
         reason = (
             f"{samples:,} samples are limited data (under {FEW:,}): fewer parameters "
             "are said to overfit less."
         )
-        return RuleOfThumb(v.GRU.name, (short, reason))
+        return RuleOfThumb(GRU.name, (short, reason))
     enough = f"{samples:,} samples are enough for either."
     if priority == "speed":
         reason = "Speed counts: a GRU has three matrix products where an LSTM has four."
-        return RuleOfThumb(v.GRU.name, (short, enough, reason))
+        return RuleOfThumb(GRU.name, (short, enough, reason))
     reason = "Accuracy counts: an LSTM has one gate more, and is said to use it."
-    return RuleOfThumb(v.LSTM.name, (short, enough, reason))
+    return RuleOfThumb(LSTM.name, (short, enough, reason))

@@ -12,7 +12,7 @@ from keras_gates.study.recipe import Recipe
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-class Problem(NamedTuple):
+class PreparedTask(NamedTuple):
     """A task with all that `compare` needs.
 
     Attributes:
@@ -35,11 +35,11 @@ class Problem(NamedTuple):
     metric: str = "val_loss"
 
 
-def sine(points: int = 5000, window: int = 50, epochs: int = 5) -> Problem:
+def sine(points: int = 5000, window: int = 50, epochs: int = 5) -> PreparedTask:
     """The next point of a noisy sum of two sine waves, from those before it."""
     x, y = tasks.sliding_windows(tasks.sine_waves(points), window)
     train, test = tasks.time_split(x, y, fraction=0.8, gap=window + 1)
-    return Problem(
+    return PreparedTask(
         f"Forecast sin(0.02 t) + sin(0.005 t) + noise from windows of {window} points",
         train,
         test,
@@ -49,11 +49,11 @@ def sine(points: int = 5000, window: int = 50, epochs: int = 5) -> Problem:
     )
 
 
-def digits() -> Problem:
+def digits() -> PreparedTask:
     """Which digit an image shows, reading it row by row."""
     x, y = tasks.digits_by_row()
     cut = int(0.8 * len(x))
-    return Problem(
+    return PreparedTask(
         "Read 1,797 handwritten digits, 8 rows of 8 pixels, row by row",
         (x[:cut], y[:cut]),
         (x[cut:], y[cut:]),
@@ -63,9 +63,9 @@ def digits() -> Problem:
     )
 
 
-def adding(length: int = 50, epochs: int = 20) -> Problem:
+def adding(length: int = 50, epochs: int = 20) -> PreparedTask:
     """The sum of two marked numbers among many."""
-    return Problem(
+    return PreparedTask(
         f"Add two marked numbers among {length}; answering 1 has an error of 1/6",
         tasks.adding(4000, length=length),
         tasks.adding(500, length=length, seed=1),
@@ -74,9 +74,9 @@ def adding(length: int = 50, epochs: int = 20) -> Problem:
     )
 
 
-def temporal_order(length: int = 50) -> Problem:
+def temporal_order(length: int = 50) -> PreparedTask:
     """Which of two symbols came first."""
-    return Problem(
+    return PreparedTask(
         f"Tell the order of two symbols among {length}; guessing is right in 25 %",
         tasks.temporal_order(2000, length=length),
         tasks.temporal_order(500, length=length, seed=1),
@@ -86,9 +86,9 @@ def temporal_order(length: int = 50) -> Problem:
     )
 
 
-def copy() -> Problem:
+def copy() -> PreparedTask:
     """Ten symbols, repeated after a delay."""
-    return Problem(
+    return PreparedTask(
         "Repeat ten symbols after ten steps",
         tasks.copy_memory(2000, delay=10),
         tasks.copy_memory(500, delay=10, seed=1),
@@ -97,10 +97,10 @@ def copy() -> Problem:
     )
 
 
-def anbn(most: int = 60) -> Problem:
+def anbn(most: int = 60) -> PreparedTask:
     """Words a^n b^n, judged by longer ones than were learned."""
     longer = [tasks.anbn(1, smallest=n, largest=n) for n in range(1, most + 1)]
-    return Problem(
+    return PreparedTask(
         "Count: the next symbol of words a^n b^n",
         tasks.anbn(1000),
         tuple(map(_stacked, zip(*longer, strict=True))),
@@ -115,9 +115,9 @@ def anbn(most: int = 60) -> Problem:
     )
 
 
-def reber() -> Problem:
+def reber() -> PreparedTask:
     """What may follow in a word of the embedded Reber grammar."""
-    return Problem(
+    return PreparedTask(
         "Say what may follow each symbol of an embedded Reber word",
         tasks.embedded_reber(1000),
         tasks.embedded_reber(300, seed=1),
@@ -131,11 +131,11 @@ def reber() -> Problem:
     )
 
 
-def characters() -> Problem:
+def characters() -> PreparedTask:
     """The next character of a real text."""
     text = tasks.python_documentation()
     alphabet, cut = "".join(sorted(set(text))), int(0.8 * len(text))
-    return Problem(
+    return PreparedTask(
         "The next character of Python's documentation",
         tasks.characters(2000, text=text[:cut], alphabet=alphabet),
         tasks.characters(500, text=text[cut:], alphabet=alphabet, seed=1),
@@ -145,7 +145,7 @@ def characters() -> Problem:
     )
 
 
-PROBLEMS: dict[str, Callable[[], Problem]] = {
+PREPARED: dict[str, Callable[[], PreparedTask]] = {
     "sine": sine,
     "digits": digits,
     "adding": adding,

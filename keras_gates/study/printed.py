@@ -5,7 +5,8 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from keras_gates import vocabulary as v
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.study.differences import Difference, interval_text
 from keras_gates.study.guide import rule_of_thumb
 
@@ -141,7 +142,7 @@ def _wanted_seeds(difference: Difference) -> list[str]:
 def _rule_and_measurement(study: Printable, metric: str) -> list[str]:
     """Holds the rule of thumb against what was measured, where it has an opinion."""
     about = study.history.attrs
-    names = v.LSTM.name, v.GRU.name
+    names = LSTM.name, GRU.name
     if "timesteps" not in about or not set(names) <= set(_names(study)):
         return []
     advice = rule_of_thumb(

@@ -7,14 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_gates.cells import registry
 from keras_gates.checks import function_of, one_of, type_of, whole_number
 from keras_gates.study.data import Data
 
-LAYERS = {
-    "LSTM": keras.layers.LSTM,
-    "GRU": keras.layers.GRU,
-    "SimpleRNN": keras.layers.SimpleRNN,
-}
+LAYERS = {kind.name: kind.layer for kind in registry.KINDS.values()}
 MATCHES = ("units", "params")
 MOST_UNITS = 2**16
 

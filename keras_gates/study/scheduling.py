@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gates.study.folder import Ledger
+from keras_gates.study.folder import StudyFolder
 from keras_gates.study.training import TUNING_SEED, Order, Run, Settings, train
 
 
@@ -16,7 +16,7 @@ def conduct(
     settings: Settings,
     *,
     n_jobs: int | None,
-    ledger: Ledger | None,
+    ledger: StudyFolder | None,
     progress: "Progress",
 ) -> list[Run]:
     """Carries out what is not finished yet, and returns all runs in their order.
@@ -65,7 +65,9 @@ def _numbered(place: int, order: Order, settings: Settings) -> tuple[int, Run]:
 
 
 @contextlib.contextmanager
-def _deaths_in_words(ledger: Ledger | None, progress: "Progress") -> Iterator[None]:
+def _deaths_in_words(
+    ledger: StudyFolder | None, progress: "Progress"
+) -> Iterator[None]:
     try:
         yield
     except Exception as error:

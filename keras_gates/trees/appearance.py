@@ -6,21 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gates import vocabulary as v
-
-SIGNAL_COLOURS = {
-    v.INPUT: "#E69F00",
-    v.FORGET: "#0072B2",
-    v.CANDIDATE: "#009E73",
-    v.OUTPUT: "#D55E00",
-    v.UPDATE: "#56B4E9",
-    v.RESET: "#CC79A7",
-    v.CELL: "#999999",
-    v.HIDDEN: "#000000",
-}
-"""The palette of Okabe and Ito (2008), which suits every kind of colour vision.
-`forget` and `update`, which do the same work, are both blue."""
-
+from keras_gates.cells import registry
 
 GATE_MAP = "viridis"
 
@@ -34,6 +20,16 @@ STATE_MAP = "RdBu_r"
 MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
 
 
+def colour_of(signal: str) -> str:
+    """Returns the colour of a signal, the same in every figure.
+
+    Those of the kinds of Keras are of the palette of Okabe and Ito (2008), which suits
+    every kind of colour vision; `forget` and `update`, which do the same work, are both
+    blue.
+    """
+    return registry.colours().get(signal, "#000000")
+
+
 def scale(name: str, *values: np.ndarray) -> dict[str, Any]:
     """Returns 0 to 1 for a gate; for others what is centred and holds every value.
 
@@ -44,7 +40,7 @@ def scale(name: str, *values: np.ndarray) -> dict[str, Any]:
     Returns:
         `cmap`, `vmin` and `vmax`, as Matplotlib takes them.
     """
-    if name in v.GATES:
+    if name in registry.gates():
         return {"cmap": GATE_MAP, "vmin": 0, "vmax": 1}
     finite = np.concatenate([array[np.isfinite(array)] for array in values])
     limit = np.abs(finite).max(initial=0) or 1

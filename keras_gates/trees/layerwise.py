@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_gates.cells import registry
+from keras_gates.cells.kind import Kind
 from keras_gates.checks import type_of
 from keras_gates.trees.selection import check_dimensions, real_signal
 from keras_gates.trees.tree import grow
-from keras_gates.trees.walk import depth_first
-from keras_gates.vocabulary import FRAME, KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
+from keras_gates.trees.walk import depth_first, recurrent
+from keras_gates.vocabulary import FRAME, SAMPLE, STEP, TIME, UNIT
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +53,12 @@ def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> An
 
 
 def of_each_layer(
-    gates: Any, wanted: tuple[str, ...], measure: Callable, dims: Sequence[str] = ()
+    gates: Any,
+    wanted: tuple[str, ...],
+    measure: Callable,
+    dims: Sequence[str] = (),
+    *,
+    together: Sequence[Sequence[str]] = (),
 ) -> Any:
     """Applies a measure to the wanted signals of each layer together.
 
@@ -59,16 +66,28 @@ def of_each_layer(
         gates: A tree, or the dataset of one layer.
         wanted: Names of signals. Layers without any are left out.
         measure: Takes a dataset of those that are there and returns a mapping from
-            names to arrays.
+            names to arrays. Layers of which it returns nothing are left out.
         dims: The dimensions that the signals must have.
+        together: Which signals `measure` needs, for each kind that it measures.
     """
     import xarray
 
     tree = as_tree(gates)
+    layers = signals_by_layer(tree, wanted, dims)
+    found = {path: measure(layer) for path, layer in layers.items()}
     measured = {
-        path: xarray.Dataset(measure(layer), attrs=layer.attrs)
-        for path, layer in signals_by_layer(tree, wanted, dims).items()
+        path: xarray.Dataset(values, attrs=layers[path].attrs)
+        for path, values in found.items()
+        if values
     }
+    if not measured:
+        needed = ", or ".join(" and ".join(map(repr, names)) for names in together)
+        have = dict.fromkeys(name for layer in layers.values() for name in layer)
+        raise ValueError(
+            f"`gates` must hold, of one layer, {needed}; it has "
+            f"{', '.join(map(repr, have))}. Name them in "
+            "`capture(..., signals=...)`, or leave `signals` out."
+        )
     result = grow(measured, tree.attrs)
     return result.to_dataset() if isinstance(gates, xarray.Dataset) else result
 
@@ -99,9 +118,9 @@ def signals_by_layer(
     """
     layers = {}
     for node in depth_first(tree):
-        kind = KINDS.get(str(node.attrs.get("kind")))
+        kind = registry.KINDS.get(str(node.attrs.get("kind")))
         # A store lists its signals in the order of the file system.
-        order = kind.signals if kind else SIGNALS
+        order = kind.signals if kind else registry.signals()
         names = [name for name in order if name in wanted and name in node.data_vars]
         if names:
             path = "/" if node is tree else node.relative_to(tree)
@@ -117,12 +136,26 @@ def signals_by_layer(
                 "`gates` are the statistics of a training, which have no signals. Take "
                 "the `traces` of the recorder, or what `capture` returns."
             )
+        kinds = {str(node.attrs.get("kind")) for node in recurrent(tree)}
+        known = [registry.KINDS[name] for name in sorted(kinds)]
+        if known and not any(set(kind.signals) & set(wanted) for kind in known):
+            raise ValueError(
+                f"`gates` must hold at least one of {', '.join(map(repr, wanted))}; it "
+                f"has layers of kind {' and '.join(kind.name for kind in known)} "
+                "only, which have no such signal."
+            )
         raise ValueError(
             f"`gates` must hold at least one of {', '.join(map(repr, wanted))}; it has "
             f"{', '.join(dict.fromkeys(have)) or 'none'}. Name one in "
             "`capture(..., signals=...)`, or leave `signals` out."
         )
     return layers
+
+
+def kind_of_layer(layer: xarray.Dataset) -> Kind:
+    """Returns the kind of a captured layer: as its attributes say, or as it looks."""
+    known = registry.KINDS.get(str(layer.attrs.get("kind")))
+    return known or registry.kind_with(map(str, layer.data_vars))
 
 
 def called(path: str, layer: xarray.Dataset) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import xarray
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.trees import appearance
 from keras_gates.trees.selection import name_of, one_sample, sample_of
 from keras_gates.trees.walk import recurrent
@@ -80,7 +81,7 @@ def strip(layer: xarray.Dataset) -> "Figure":
         axes.set(xticks=[], yticks=[])
     grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
     grid[0, 0].set_xlabel(v.TIME, fontsize="small")
-    keep = v.KINDS[layer.attrs["kind"]].keep
+    keep = registry.KINDS[layer.attrs["kind"]].keep
     title = f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(picture)}"
     title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
     figure.suptitle(title, fontsize="small", parse_math=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_gates.cells import registry
 from keras_gates.checks import names_of, type_of
 from keras_gates.trees.labels import labelled, labels_of, place_of, words
 from keras_gates.trees.walk import recurrent
-from keras_gates.vocabulary import FRAME, KINDS, SAMPLE, SIGNALS, STEP, TIME, UNIT
+from keras_gates.vocabulary import FRAME, SAMPLE, STEP, TIME, UNIT
 
 if TYPE_CHECKING:
     import xarray
@@ -87,7 +88,7 @@ def real_signal(signal: xarray.DataArray, argument: str) -> None:
 def one_layer(
     node: Any,
     argument: str,
-    kinds: tuple[str, ...] = tuple(KINDS),
+    kinds: tuple[str, ...] | None = None,
     *,
     dims: Sequence[str] = (),
     of_signals: bool = True,
@@ -97,12 +98,13 @@ def one_layer(
     Args:
         node: A DataTree node or a Dataset.
         argument: The name of the argument it was given as.
-        kinds: The kinds of layers that are wanted.
+        kinds: The kinds of layers that are wanted. Default: all.
         dims: The dimensions that its signals must have.
         of_signals: Whether it must hold signals, and not the statistics of training.
     """
     import xarray
 
+    kinds = kinds or tuple(registry.KINDS)
     below = []
     if isinstance(node, xarray.DataTree):
         layers = [layer for layer in recurrent(node) if layer.attrs["kind"] in kinds]
@@ -120,7 +122,7 @@ def one_layer(
             f"`{argument}` must be one layer of kind {' or '.join(kinds)}; got {got}."
             + (f" Choose a layer below it: {', '.join(below)}." if below else "")
         )
-    signals = [node[name] for name in SIGNALS if name in node.data_vars]
+    signals = [node[name] for name in registry.signals() if name in node.data_vars]
     if of_signals and not signals:
         raise ValueError(
             f"`{argument}` must hold signals; {name_of(node)} has none of them. Take a "
@@ -201,6 +203,18 @@ def one_sample(
     return picture.compute().assign_coords({SAMPLE: label})
 
 
+def as_read(layer: Any) -> Any:
+    """Puts the steps of a layer in the order in which the layer read them.
+
+    A capture has the order of the input, also of a layer that reads from its end.
+
+    Args:
+        layer: The dataset of a layer, with the attributes that `capture` gave it.
+    """
+    backward = layer.attrs.get("direction") == "backward"
+    return layer.isel({TIME: slice(None, None, -1)}) if backward else layer
+
+
 def sample_of(picture: Any) -> str:
     """Returns which sample `one_sample` returned, in words."""
     return words(picture[SAMPLE].values.reshape(1))[0]
@@ -208,7 +222,7 @@ def sample_of(picture: Any) -> str:
 
 def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
     """Returns the names of the signals to draw."""
-    kind = KINDS[layer.attrs["kind"]]
+    kind = registry.KINDS[layer.attrs["kind"]]
     present = [name for name in kind.signals if name in layer.data_vars]
     chosen = present if signals is None else names_of("signals", signals)
     unknown = [name for name in chosen if name not in present]

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 from keras_gates.cells.activations import name_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
     import xarray
 
     batches = _same_length(batches)
-    kind = v.KINDS[attributes["kind"]]
+    kind = registry.KINDS[attributes["kind"]]
     joined = {
         name: np.concatenate([batch[name] for batch in batches])
         if len(batches) > 1
@@ -121,7 +122,7 @@ def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
         name: (
             _dims(joined[name], v.UNIT),
             joined[name],
-            {"long_name": f"{v.LONG_NAMES[state]} before the first step"},
+            {"long_name": f"{registry.long_names()[state]} before the first step"},
         )
         for name, state in states.items()
         if name in joined
@@ -131,27 +132,22 @@ def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
 
 def describe(node: "Node") -> dict:
     """Returns the attributes that tell what the numbers of a node are."""
+    gates = getattr(node.cell, "recurrent_activation", None)
     attributes = {
         "kind": node.kind.name,
         "layer": node.path,
         "layer_class": type(node.layer).__name__,
         "units": node.cell.units,
         "activation": name_of(node.cell.activation),
-        "recurrent_activation": name_of(node.cell.recurrent_activation),
+        **({"recurrent_activation": name_of(gates)} if gates is not None else {}),
         "compute_dtype": node.cell.compute_dtype,
         "direction": "backward" if node.layer.go_backwards else "forward",
     }
-    if node.kind is v.GRU:
-        attributes["reset_after"] = node.cell.reset_after
-        attributes["convention"] = (
-            "hidden = update * previous hidden + (1 - update) * candidate; "
-            f"an update of {v.KEEP_CONVENTION}"
-        )
-    return attributes
+    return {**attributes, **node.kind.describe(node.cell)}
 
 
 def _attributes(signal: str) -> dict:
-    return {"long_name": v.LONG_NAMES[signal]}
+    return {"long_name": registry.long_names()[signal]}
 
 
 def _dims(array, *last: str) -> tuple[str, ...]:
@@ -176,7 +172,7 @@ def _same_length(batches: list[dict]) -> list[dict]:
 
 def _signal(batch: dict) -> np.ndarray:
     # Signals are (..., time, unit); the initial states lack the time.
-    return next(array for name, array in batch.items() if name in v.SIGNALS)
+    return next(array for name, array in batch.items() if name in registry.signals())
 
 
 def _length(batch: dict) -> int:
@@ -187,7 +183,7 @@ def _pad(batch: dict, length: int) -> dict:
     missing = length - _length(batch)
     padded = {}
     for name, array in batch.items():
-        if name in v.SIGNALS:
+        if name in registry.signals():
             width = [(0, 0)] * (array.ndim - 2) + [(0, missing), (0, 0)]
             array = np.pad(array, width, constant_values=np.nan)
             real = np.zeros(array.shape[:-1], bool)

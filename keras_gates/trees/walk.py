@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from keras_gates import vocabulary as v
+from keras_gates.cells import registry
 
 if TYPE_CHECKING:
     import xarray
@@ -20,5 +20,7 @@ def depth_first(tree: "xarray.DataTree") -> "Iterator[xarray.DataTree]":
 def recurrent(tree: "xarray.DataTree") -> "list[xarray.DataTree]":
     """Lists the nodes of a tree that hold the signals of a recurrent layer."""
     return [
-        node for node in depth_first(tree) if str(node.attrs.get("kind")) in v.KINDS
+        node
+        for node in depth_first(tree)
+        if str(node.attrs.get("kind")) in registry.KINDS
     ]

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_gates
-from keras_gates.vocabulary import GATES, KINDS
+from keras_gates.cells.registry import KINDS
 
 STEPS, UNITS, TURNS = 200, 128, 5
 GIGABYTE = 1_000_000_000
@@ -52,7 +52,8 @@ def captured(samples):
         for name in kind.signals:
             noise = rng.normal(size=(samples, STEPS, UNITS)).astype("float32")
             values = np.cumsum(noise, axis=1) / 8 + noise / 4
-            values = 1 / (1 + np.exp(-values)) if name in GATES else np.tanh(values)
+            gate = name in kind.gates
+            values = 1 / (1 + np.exp(-values)) if gate else np.tanh(values)
             data[name] = (("sample", "time", "unit"), values)
         layer = xarray.Dataset(data, attrs={"kind": kind.name})
         tree[kind.name.lower()] = xarray.DataTree(layer)

@@ -25,10 +25,10 @@ import zarr
 from rich.console import Console
 
 import keras_gates
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.recording.record import Record
 from keras_gates.stores.store import Store
 from keras_gates.trees.tree import grow
-from keras_gates.vocabulary import LSTM
 
 TURNS, STEPS = 5, 5
 

@@ -13,7 +13,7 @@ import xarray
 
 from keras_gates import tasks
 from keras_gates.claims import catalogue, learning, measuring, resources
-from keras_gates.cli.main import main
+from keras_gates.cli import main
 from keras_gates.study import prepared_tasks
 from keras_gates.study.data import checked_data
 from keras_gates.study.recipe import builders_of
@@ -86,9 +86,9 @@ def test_bad_words_get_a_sentence(file, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", prepared_tasks.PROBLEMS)
+@pytest.mark.parametrize("name", prepared_tasks.PREPARED)
 def test_every_task_is_ready_for_a_study(name):
-    problem = prepared_tasks.PROBLEMS[name]()
+    problem = prepared_tasks.PREPARED[name]()
     data = checked_data(*problem.train, problem.test)
     (build,) = builders_of(["GRU"], problem.recipe, data).values()
     model = build()
@@ -162,7 +162,7 @@ def test_parameters_are_those_of_the_formula():
         ratio = 4 * (inputs + units + 1) / (3 * (inputs + units + 2))
         assert row.value == pytest.approx(100 * (ratio - 1))
         assert row.verdict == ("about 30 %" if row.value >= 25 else "less")
-    assert {f"model: {name}" for name in prepared_tasks.PROBLEMS} <= set(rows)
+    assert {f"model: {name}" for name in prepared_tasks.PREPARED} <= set(rows)
 
 
 def test_memory_is_measured_in_new_processes(monkeypatch, tmp_path):

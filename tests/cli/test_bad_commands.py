@@ -13,9 +13,8 @@ import pytest
 from keras import layers
 
 from keras_gates import checks
-from keras_gates.cli import files, inspecting
+from keras_gates.cli import files, inspecting, main
 from keras_gates.cli.errors import sentence
-from keras_gates.cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +139,7 @@ MODELS = {
     "folder": "'folder' is a folder. Name a file in it",
     "file/m.keras": "There is no model file",
     "/dev/null": "There is no model file '/dev/null'",
-    "dense.keras": "has no LSTM or GRU layer",
+    "dense.keras": "has no LSTM, GRU or SimpleRNN layer",
     "layer.keras": "must hold a model; it holds",
     "cut.keras": "is not a .keras file, or was cut off",
     "empty.keras": "is not a .keras file, or was cut off",

@@ -13,8 +13,8 @@ import xarray
 from keras import layers
 
 from keras_gates.cells import equations
+from keras_gates.cli import main
 from keras_gates.cli.files import free_path
-from keras_gates.cli.main import main
 
 
 @pytest.fixture(scope="module")

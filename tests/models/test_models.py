@@ -152,7 +152,7 @@ def stateful():
 def stacked():
     cells = [
         layers.LSTMCell(4, name="low"),
-        layers.SimpleRNNCell(3),
+        layers.SimpleRNNCell(3, name="middle"),
         layers.GRUCell(2, name="high"),
     ]
     return layers.RNN(cells, return_sequences=True, name="stack")
@@ -288,7 +288,7 @@ MODELS = {
         functional(layers.RNN(keras_gates.GateLSTMCell(4), name="rnn")),
         ["rnn"],
     ),
-    "stack": (functional(stacked()), ["stack/low", "stack/high"]),
+    "stack": (functional(stacked()), ["stack/low", "stack/middle", "stack/high"]),
     "nested stacks": (
         functional(nested_stacks()),
         ["stack/a", "stack/inner/b", "stack/inner/c", "stack/d"],
@@ -357,7 +357,7 @@ def test_capture_finds_every_layer_and_its_true_gates(case):
     before = predict(model, x)
     gates = keras_gates.capture(model, x, batch_size=4)
     assert paths_of(gates) == set(paths)
-    assert (keras_gates.verify(gates) < 1e-5).all()
+    assert keras_gates.verify(gates).max() < 1e-5
     assert [type(layer) for _, layer in walk(model)] == classes
     assert_same(predict(model, x), before)
 
@@ -391,7 +391,7 @@ def test_recorded_in_training_it_trains_the_same(case):
     assert_same(*ends)
     assert paths_of(recorder.traces) == set(paths)
     last = recorder.traces.isel(step=-1, drop=True)
-    assert (keras_gates.verify(last) < 1e-5).all()
+    assert keras_gates.verify(last).max() < 1e-5
 
 
 def test_statistics_of_training_are_those_of_the_true_gates(case):
@@ -460,7 +460,7 @@ def test_one_cell_twice_in_a_stack_is_one_node_called_twice():
     model, x = functional(layers.RNN([cell, cell], name="r"))()
     gates = keras_gates.capture(model, x)
     assert paths_of(gates) == {"r/c", "r/c@2"}
-    assert (keras_gates.verify(gates) < 1e-5).all()
+    assert keras_gates.verify(gates).max() < 1e-5
 
 
 class Residual(layers.StackedRNNCells):
@@ -533,7 +533,7 @@ def test_fused_bidirectional_path_does_not_swallow_gates(kind, monkeypatch):
     np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), 0)
     assert called
     gates = keras_gates.capture(model, x)
-    assert (keras_gates.verify(gates) < 1e-5).all()
+    assert keras_gates.verify(gates).max() < 1e-5
     with keras_gates.instrument(model):
         # Nobody collects, so the kernel is used.
         np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), 0)

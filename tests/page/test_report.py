@@ -16,8 +16,10 @@ from matplotlib.image import imread
 
 import keras_gates
 from keras_gates import stats
+from keras_gates.cells import registry
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.page import content, encoding, figures, thinning
-from keras_gates.vocabulary import GATES, GRU, LSTM
 
 pytestmark = pytest.mark.once
 
@@ -40,7 +42,7 @@ def layer(kind=LSTM, shape=(3, 12, 5), seed=0, masked=(), **attributes):
     generator = np.random.default_rng(seed)
     data = {}
     for name in kind.signals:
-        low = 0 if name in GATES else -2
+        low = 0 if name in registry.gates() else -2
         values = generator.uniform(low, 1, shape).astype("float32")
         for place in masked:
             values[(..., *place, slice(None))] = np.nan

@@ -10,9 +10,11 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
 from keras_gates import plots, stats
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.trees import appearance, tree
 from keras_gates.trees.notebook import strip
-from keras_gates.vocabulary import GRU, KEEP_CONVENTION, KINDS, LSTM
+from keras_gates.vocabulary import KEEP_CONVENTION
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("no_global_state")]
 
@@ -56,9 +58,7 @@ def test_saturation_draws_the_fractions_that_stats_returns(kind):
         left, right = dots.get_offsets().data.T
         np.testing.assert_allclose(left, sides[gate].sel(side="left"))
         np.testing.assert_allclose(right, sides[gate].sel(side="right"))
-        assert (
-            to_hex(dots.get_facecolor()[0]) == appearance.SIGNAL_COLOURS[gate].lower()
-        )
+        assert to_hex(dots.get_facecolor()[0]) == appearance.colour_of(gate).lower()
     diagonal = axes.lines[0].get_xydata()
     assert (diagonal.sum(axis=1) == 1).all()
     assert KEEP_CONVENTION in said(axes.figure)
@@ -74,7 +74,7 @@ def test_time_scales_and_horizons_are_sorted_beside_the_length(kind):
         length, dots = axes.lines
         assert set(length.get_ydata()) == {27}  # Three are masked.
         np.testing.assert_allclose(dots.get_ydata(), np.sort(values))
-        assert dots.get_color() == appearance.SIGNAL_COLOURS[kind.keep]
+        assert dots.get_color() == appearance.colour_of(kind.keep)
         assert "sequence length, 27 steps" in said(axes.figure)
         assert axes.get_yscale() in ("log", "symlog")
 
@@ -129,9 +129,7 @@ def test_a_ridge_is_the_distribution_of_a_gate_at_a_step():
         np.testing.assert_allclose(edges, [0, 0.2, 0.4, 0.6, 0.8, 1])
         ratio = ridge(patch) / shares[row]
         np.testing.assert_allclose(ratio, ratio[0])
-        assert (
-            to_hex(patch.get_facecolor()) == appearance.SIGNAL_COLOURS["reset"].lower()
-        )
+        assert to_hex(patch.get_facecolor()) == appearance.colour_of("reset").lower()
     top, bottom = axes.get_ylim()[::-1]
     assert top < bottom  # Time runs downwards.
     assert [label.get_text() for label in axes.get_yticklabels()] == list("1234")
@@ -311,7 +309,7 @@ def test_what_is_no_capture_is_shown_as_xarray_shows_it():
     assert shown.count("<img") == 6 and "and 2 more layers" in shown
 
 
-@pytest.mark.parametrize("kind", KINDS.values())
+@pytest.mark.parametrize("kind", [LSTM, GRU])
 def test_the_small_picture_says_what_a_gate_of_one_does(kind):
     figure = strip(layer(kind))
     assert KEEP_CONVENTION in said(figure)

@@ -12,9 +12,12 @@ from matplotlib.figure import Figure
 from small_studies import study_of
 
 from keras_gates import plots, stats
+from keras_gates.cells import registry
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.plots import canvas, curves, heatmaps, study_plots
 from keras_gates.trees import appearance
-from keras_gates.vocabulary import GRU, KEEP_CONVENTION, LONG_NAMES, LSTM
+from keras_gates.vocabulary import KEEP_CONVENTION
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("no_global_state")]
 
@@ -30,7 +33,7 @@ def trace(name="forget", steps=4):
         dims=("step", *DIMENSIONS),
         coords={"epoch": ("step", np.arange(steps) * 2)},
         name=name,
-        attrs={"long_name": LONG_NAMES[name]},
+        attrs={"long_name": registry.long_names()[name]},
     )
 
 
@@ -69,16 +72,18 @@ def test_each_panel_shows_its_signal_with_time_across_and_unit_up(kind):
     node = layer(kind, masked=2)
     shown = panels(plots.gates(node, sample=1))
     order = [*kind.gates, *(name for name in kind.signals if name not in kind.gates)]
-    assert list(shown) == [LONG_NAMES[name] for name in order]
+    assert list(shown) == [registry.long_names()[name] for name in order]
     for name in kind.signals:
-        axes = shown[LONG_NAMES[name]]
+        axes = shown[registry.long_names()[name]]
         np.testing.assert_array_equal(drawn(axes), node[name].values[1].T)
         # The first step is on the left, the first unit at the bottom.
         assert axes.images[0].origin == "lower"
         assert axes.get_xlim() == (-0.5, 5.5)
         assert axes.get_ylim() == (-0.5, 3.5)
         assert axes.get_ylabel() == "unit"
-    lowest = [shown[LONG_NAMES[name]] for name in (kind.gates[-1], kind.states[-1])]
+    lowest = [
+        shown[registry.long_names()[name]] for name in (kind.gates[-1], kind.states[-1])
+    ]
     assert [axes.get_xlabel() for axes in lowest] == ["time (step)"] * 2
 
 
@@ -87,7 +92,7 @@ def test_gates_share_one_scale_and_states_are_centred_on_zero():
     figure = plots.gates(node, sample=2)
     shown = panels(figure)
     for name in LSTM.signals:
-        image = shown[LONG_NAMES[name]].images[0]
+        image = shown[registry.long_names()[name]].images[0]
         if name in LSTM.gates:
             assert image.get_clim() == (0, 1)
             assert image.get_cmap().name == appearance.GATE_MAP
@@ -292,7 +297,7 @@ def test_evolution_draws_the_quantiles_of_each_step():
     )
     (line,) = axes.lines
     assert line.get_label() == "forget gate (1 keeps the old state), median"
-    assert line.get_color() == appearance.SIGNAL_COLOURS["forget"]
+    assert line.get_color() == appearance.colour_of("forget")
     np.testing.assert_array_equal(line.get_xdata(), [0, 2, 4, 6])
     np.testing.assert_allclose(line.get_ydata(), median, rtol=1e-6)
     edges = ((lower, upper), (low, high))
@@ -317,7 +322,7 @@ def test_two_evolutions_share_the_axes_they_are_given():
     assert plots.evolution(trace("forget"), ax=axes) is axes
     assert plots.evolution(trace("update"), ax=axes) is axes
     colours = [line.get_color() for line in axes.lines]
-    assert colours == [appearance.SIGNAL_COLOURS[name] for name in ("forget", "update")]
+    assert colours == [appearance.colour_of(name) for name in ("forget", "update")]
 
 
 def test_evolution_of_lazy_and_of_fully_masked_steps_is_silent():

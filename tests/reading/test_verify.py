@@ -1,5 +1,6 @@
 """True gates pass the check, false ones do not, and neither do those it cannot see."""
 
+import dataclasses
 import functools
 import re
 
@@ -12,7 +13,8 @@ from keras import layers, ops
 from small_models import sequential
 
 import keras_gates
-from keras_gates.cells import equations
+from keras_gates.cells import equations, structure
+from keras_gates.layers import replay
 from keras_gates.reading.verifying import checks_of
 from keras_gates.stores.store import read
 
@@ -85,12 +87,15 @@ def test_false_gates_are_found(mutation, gates):
     assert not deviation < 1e-3
 
 
-def blocks_with(change):
+def computing_with(change):
     """Blocks computed from changed weights or states, or under other names."""
-    return {
-        name: lambda inputs, hidden, weights, of=of: change(of, inputs, hidden, weights)
-        for name, of in equations.BLOCKS.items()
-    }
+
+    def changed(cell):
+        kind = structure.kind_of(cell)
+        compute = functools.partial(change, kind.compute)
+        return dataclasses.replace(kind, compute=compute)
+
+    return replay, "kind_of", changed
 
 
 def without_bias(blocks, inputs, hidden, weights):
@@ -117,12 +122,17 @@ def swapped_kernels(blocks, inputs, hidden, weights):
 
 
 MISTAKES = {
-    "two gates swapped": ("BLOCKS", blocks_with(swapped_kernels)),
-    "h[t] taken for h[t-1]": ("before", lambda sequence, first: sequence),
-    "a bias dropped": ("BLOCKS", blocks_with(without_bias)),
-    "the mask ignored": ("hold", lambda sequence, first, mask: sequence),
-    "update taken for 1 - update": ("BLOCKS", blocks_with(opposite_update)),
+    "two gates swapped": computing_with(swapped_kernels),
+    "h[t] taken for h[t-1]": (
+        equations,
+        "before",
+        lambda sequence, first: sequence,
+    ),
+    "a bias dropped": computing_with(without_bias),
+    "the mask ignored": (equations, "hold", lambda sequence, first, mask: sequence),
+    "update taken for 1 - update": computing_with(opposite_update),
     "the initial state forgotten": (
+        equations,
         "before",
         lambda sequence, first, before=equations.before: before(
             sequence, ops.zeros_like(first)
@@ -146,8 +156,8 @@ def test_the_mistakes_that_people_make_are_found(layer, mistake, rng, monkeypatc
     model = keras.Model(inputs, recurrent(inputs, mask=mask, initial_state=states))
     distinct_weights(model, 1)
     assert keras_gates.verify(keras_gates.capture(model, x))["r"] < 1e-6
-    name, replacement = MISTAKES[mistake]
-    monkeypatch.setattr(equations, name, replacement)
+    module, name, replacement = MISTAKES[mistake]
+    monkeypatch.setattr(module, name, replacement)
     assert keras_gates.verify(keras_gates.capture(model, x))["r"] > 1e-2
 
 

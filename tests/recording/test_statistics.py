@@ -651,3 +651,13 @@ def test_the_budget_counts_every_step(data):
     recorder = keras_gates.GateRecorder(probe, every=3, budget=steps * one - 1)
     with pytest.raises(ValueError, match="of 7 steps, after 3 more epochs"):
         fit(build(), data, recorder, epochs=3)
+
+
+@pytest.mark.parametrize("layer", [layers.LSTM, layers.SimpleRNN])
+def test_a_layer_of_which_no_gate_is_recorded_is_counted(layer, data):
+    model = build(layer=layer)
+    recorder = keras_gates.GateRecorder(samples_per_batch="all", signals=["hidden"])
+    fit(model, data, recorder)
+    gates = keras_gates.capture(model, data[0])["r"].to_dataset()
+    statistics = recorder.statistics["r"].to_dataset().isel(step=0)
+    assert_of(statistics, gates, count=24 * 5)

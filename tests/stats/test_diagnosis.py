@@ -8,9 +8,10 @@ import xarray
 from captured import layer, tree
 
 from keras_gates import stats
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.recording.alarms import Alarms
-from keras_gates.stats.counts import COUPLED, tally
-from keras_gates.vocabulary import GRU, LSTM
+from keras_gates.stats.counts import count_signals
 
 pytestmark = pytest.mark.once
 
@@ -158,7 +159,9 @@ def test_the_one_pass_counts_what_the_measures_measure(kind, masked, monkeypatch
     if masked:
         gates = gates.where(np.random.default_rng(1).random((4, 20, 1)) < 0.7)
         gates["mask"] = gates["hidden"].notnull().any("unit")
-    counted = tally(gates[list(kind.signals)], gates.get("mask"), 0.2, 0.8)
+    counted = count_signals(
+        gates[list(kind.signals)], kind, gates.get("mask"), 0.2, 0.8
+    )
     wide = gates.astype("float64")
     sides = stats.saturation(wide, low=0.2, high=0.8)
     for gate in kind.gates:
@@ -173,8 +176,8 @@ def test_the_one_pass_counts_what_the_measures_measure(kind, masked, monkeypatch
     np.testing.assert_allclose(
         -keep.count / keep.logarithms, stats.timescale(wide)[kind.keep], rtol=1e-5
     )
-    pair = [gate for gate in COUPLED if gate[0] in gates][0]
-    sign = -1 if kind is LSTM else 1
+    pair = kind.coupled
+    sign = -1 if pair.opposed else 1
     np.testing.assert_allclose(
         sign * counted[pair[0]].correlation(counted[pair[1]]),
         stats.gate_correlation(wide)["gate_correlation"],
@@ -315,7 +318,7 @@ def test_half_precision_and_a_first_step_unlike_the_rest_invent_nothing():
     rng = np.random.default_rng(0)
     half = rng.uniform(0.3, 0.7, (64, 1000, 4)).astype("float16")
     half = xarray.Dataset({"forget": (DIMENSIONS, half)}, attrs={"layer": "a"})
-    counted = tally(half, None, 0.1, 0.9)["forget"]
+    counted = count_signals(half, LSTM, None, 0.1, 0.9)["forget"]
     wide = half["forget"].astype("float64")
     np.testing.assert_allclose(counted.spread, wide.std(("sample", "time")), rtol=1e-4)
     np.testing.assert_allclose(
@@ -324,7 +327,7 @@ def test_half_precision_and_a_first_step_unlike_the_rest_invent_nothing():
     hidden = 0.7 + 2e-3 * rng.normal(size=(4, 5000, 3)).astype("float32")
     hidden[0, 0] = -0.9
     still = xarray.Dataset({"hidden": (DIMENSIONS, hidden)}, attrs={"layer": "a"})
-    spread = tally(still, None, 0.1, 0.9)["hidden"].spread
+    spread = count_signals(still, LSTM, None, 0.1, 0.9)["hidden"].spread
     np.testing.assert_allclose(spread, hidden.std((0, 1), dtype="float64"), rtol=1e-4)
 
 
@@ -332,8 +335,10 @@ def test_the_order_of_dimensions_and_a_smaller_mask_do_not_matter():
     gates = healthy().where(np.arange(20)[:, None] < 15)
     mask = xarray.DataArray(np.arange(20) < 15, dims="time")
     turned = gates.transpose("time", "unit", "sample").assign(mask=mask)
-    wanted = tally(gates, None, 0.3, 0.7)
-    for name, sums in tally(turned[list(gates)], turned["mask"], 0.3, 0.7).items():
+    wanted = count_signals(gates, LSTM, None, 0.3, 0.7)
+    for name, sums in count_signals(
+        turned[list(gates)], LSTM, turned["mask"], 0.3, 0.7
+    ).items():
         assert sums.count == wanted[name].count == 60
         np.testing.assert_allclose(sums.mean, wanted[name].mean)
     assert sentences(turned) == sentences(gates)

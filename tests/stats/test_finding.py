@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 import keras_gates
 from keras_gates import stats
-from keras_gates.vocabulary import GRU, LSTM
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 
 DIMENSIONS = ("sample", "time", "unit")
 once = pytest.mark.once

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from keras_gates import stats
-from keras_gates.vocabulary import GRU, LSTM, SIGNALS
+from keras_gates.cells import registry
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 
 pytestmark = pytest.mark.once
 
@@ -260,7 +262,7 @@ def test_what_is_not_labelled_data_is_refused():
         stats.saturation(np.zeros((1, 2, 3)))
     with pytest.raises(TypeError, match=r"must be an xarray.DataTree.* got Dataset"):
         stats.summary(layer(LSTM))
-    with pytest.raises(ValueError, match=f"at least one of '{SIGNALS[0]}'"):
+    with pytest.raises(ValueError, match=f"at least one of '{registry.signals()[0]}'"):
         stats.summary(xarray.DataTree())
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_gates import stats
-from keras_gates.vocabulary import GRU, LSTM
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 
 pytestmark = pytest.mark.once
 
@@ -238,8 +239,16 @@ def test_steps_of_training_stay_apart(measure):
 @pytest.mark.parametrize(
     ("measure", "signals", "sentence"),
     [
-        (stats.gate_correlation, ["input", "output"], "two gates of a layer.*'input'"),
-        (stats.memory_horizon, ["forget"], "'input' and 'forget' of an LSTM"),
+        (
+            stats.gate_correlation,
+            ["input", "output"],
+            "'input' and 'forget', or 'reset' and 'update'; it has 'input', 'output'",
+        ),
+        (
+            stats.memory_horizon,
+            ["forget"],
+            "'input' and 'forget', or 'update'; it has 'forget'",
+        ),
         (stats.dead_units, ["cell"], "at least one of 'hidden', 'output', 'input'"),
         (stats.entropy, ["hidden"], "at least one of 'input', 'forget', 'output'"),
     ],

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as some
 from small_studies import (
     SAMPLES,
-    VALIDATION,
     X_VAL,
     Y_VAL,
     X,
@@ -22,18 +21,11 @@ from small_studies import (
     build_rival,
     compiled,
     draw,
+    run,
     study_of,
 )
 
-from keras_gates.study.comparing import compare
-
 SEEDS = [3, 1]
-
-
-def run(builders, x=X, y=Y, **options):
-    """A small study; the last of its three batches is smaller than the others."""
-    small = {"validation_data": VALIDATION, "seeds": 1, "epochs": 1, "batch_size": 8}
-    return compare(builders, x, y, **{**small, **options})
 
 
 def of(runs, name):

@@ -13,11 +13,13 @@ import xarray
 
 import keras_gates
 from keras_gates import plots, stats
+from keras_gates.cells import registry
+from keras_gates.cells.kinds.gru import GRU
+from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.page import content, document, thinning
 from keras_gates.page.overview import overview
 from keras_gates.trees import labels
 from keras_gates.trees.notebook import DataTree
-from keras_gates.vocabulary import GATES, GRU, LSTM
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("no_global_state")]
 
@@ -51,7 +53,7 @@ def layer(kind, seed=0, units=3):
     generator = np.random.default_rng(seed)
     data = {}
     for name in kind.signals:
-        low = 0.01 if name in GATES else -1
+        low = 0.01 if name in registry.gates() else -1
         values = generator.uniform(low, 0.99, (4, STEPS, units)).astype("float32")
         values[1, :3] = np.nan
         data[name] = (DIMENSIONS, values)

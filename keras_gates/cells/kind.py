@@ -1,0 +1,136 @@
+"""What a kind of cell is: all in which one kind differs from another."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+Tensor = Any
+
+
+class Weights(NamedTuple):
+    """What a cell needs to compute its gates.
+
+    Attributes:
+        kernel: `(features, blocks * units)`.
+        recurrent_kernel: `(units, blocks * units)`.
+        bias: `(blocks * units,)`; `(2, blocks * units)` for a GRU with
+            `reset_after=True`; or `None`.
+        activation: The function of the candidate (and of an LSTM's cell state).
+        recurrent_activation: The function of the gates.
+        reset_after: For a GRU, whether the reset gate acts after the matrix product.
+    """
+
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor | None
+    activation: Any
+    recurrent_activation: Any = None
+    reset_after: bool = True
+
+
+class Coupling(NamedTuple):
+    """Two gates of a unit that may carry the same information.
+
+    Attributes:
+        first: The name of a gate.
+        second: The name of another one.
+        opposed: Whether `first` goes with 1 - `second`.
+    """
+
+    first: str
+    second: str
+    opposed: bool
+
+
+class Meaning(NamedTuple):
+    """What it says of a layer that a gate hardly moves from one of its ends.
+
+    Attributes:
+        open: What the layer does while the gate is open.
+        closed: What it does while the gate is closed.
+    """
+
+    open: str
+    closed: str
+
+
+def _no_blocks(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+    return {}
+
+
+def _no_states(blocks: dict[str, Tensor], initial: dict, real: Tensor | None) -> dict:
+    return {}
+
+
+def _nothing(cell: Any) -> dict[str, Any]:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kind:
+    """One kind of recurrent cell.
+
+    Attributes:
+        name: The name people use, such as "LSTM".
+        layer: Keras's layer.
+        cell: Keras's cell.
+        states: What is carried from step to step. The last one is the output.
+        colour: Its colour in figures of several architectures.
+        blocks: The signals that own a block of columns in Keras's weights, in order.
+        gates: The blocks that are sigmoid gates.
+        keep: The gate whose value is the share of the old state that is kept.
+        write: The gate whose value is the share of the candidate that is written.
+            `None` for a kind with `keep`: 1 - `keep`.
+        show: The gate that decides how much of the state is shown.
+        coupled: Two gates that may carry the same information.
+        long_names: The words for axes and colour bars, of each signal.
+        colours: The colour of each signal in figures.
+        meanings: Of each gate, what it says that it is open, or closed.
+        convention: What every figure must say that does not say it in a label.
+        lacking: Of a signal that others have, why this kind has none.
+        compute: Computes the blocks of a step, or of all steps of a sequence at once,
+            from the inputs, the hidden state *before* each step and the weights.
+        run: Computes the states of a sequence other than the hidden state, from the
+            blocks `(batch, time, units)`, the initial states and where steps are
+            unmasked, `(batch, time, 1)` or `None`.
+        step: Computes the states after a step from its signals, the states before it
+            and the activation, which is `None` if it is not known; then states that
+            need it are left out. `None` for a kind whose states do not follow from
+            its other signals.
+        uses_activation: Whether `step` applies the activation.
+        describe: Returns attributes that only this kind has, of a cell.
+        methods: The methods of Keras's cell that hold equations of this kind alone.
+    """
+
+    name: str
+    layer: type
+    cell: type
+    states: tuple[str, ...]
+    colour: str
+    long_names: Mapping[str, str]
+    colours: Mapping[str, str]
+    blocks: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
+    keep: str | None = None
+    write: str | None = None
+    show: str | None = None
+    coupled: Coupling | None = None
+    meanings: Mapping[str, Meaning] = dataclasses.field(default_factory=dict)
+    convention: str | None = None
+    lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    compute: Callable[[Tensor, Tensor, Weights], dict[str, Tensor]] = _no_blocks
+    run: Callable[[dict, dict, Tensor | None], dict[str, Tensor]] = _no_states
+    step: Callable[[Mapping, Mapping, Any], dict[str, Any]] | None = None
+    uses_activation: bool = False
+    describe: Callable[[Any], dict[str, Any]] = _nothing
+    methods: frozenset[str] = frozenset()
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Every signal of the cell: blocks, then states."""
+        return self.blocks + self.states
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        """The gates that say what share of a state is kept, and what is written."""
+        return tuple(gate for gate in (self.write, self.keep) if gate is not None)

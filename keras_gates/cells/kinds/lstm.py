@@ -1,0 +1,106 @@
+"""The long short-term memory, of Keras's `LSTM` and `LSTMCell`.
+
+Sources: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000) for the
+forget gate. The order of the blocks is Keras's.
+"""
+
+import keras
+from keras import ops
+
+from keras_gates import vocabulary as v
+from keras_gates.cells.equations import Tensor, project, weighted_sum
+from keras_gates.cells.kind import Coupling, Kind, Meaning, Weights
+
+GATES = (v.INPUT, v.FORGET, v.OUTPUT)
+BLOCKS = (v.INPUT, v.FORGET, v.CANDIDATE, v.OUTPUT)
+
+
+def compute(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Computes the gates and the candidate.
+
+    Args:
+        inputs: `(batch, features)` or `(batch, time, features)`. A list of four such
+            tensors gives each block its own input, as dropout does.
+        hidden: The hidden state *before* each step, `(batch, units)` or
+            `(batch, time, units)`, or a list of four.
+        weights: The weights of the cell.
+
+    Returns:
+        `input`, `forget`, `candidate` and `output`, each shaped like `hidden`.
+    """
+    total = project(inputs, weights.kernel)
+    total = total + project(hidden, weights.recurrent_kernel)
+    if weights.bias is not None:
+        total = total + weights.bias
+    blocks = dict(zip(BLOCKS, ops.split(total, 4, axis=-1), strict=True))
+    for gate in GATES:
+        blocks[gate] = weights.recurrent_activation(blocks[gate])
+    blocks[v.CANDIDATE] = weights.activation(blocks[v.CANDIDATE])
+    return blocks
+
+
+def run(blocks: dict, initial: dict, real: Tensor | None) -> dict[str, Tensor]:
+    """Computes the cell state: the only part that needs a loop over time."""
+    forget = blocks[v.FORGET]
+    if real is not None:
+        forget = ops.where(real, forget, ops.ones_like(forget))
+    written = blocks[v.INPUT] * blocks[v.CANDIDATE]
+    return {v.CELL: weighted_sum(forget, written, initial[v.CELL])}
+
+
+def step(now, states, activation) -> dict:
+    """Computes the states after a step; `hidden` needs the activation."""
+    cell = now[v.FORGET] * states[v.CELL] + now[v.INPUT] * now[v.CANDIDATE]
+    if activation is None:
+        return {v.CELL: cell}
+    return {v.CELL: cell, v.HIDDEN: now[v.OUTPUT] * activation(cell)}
+
+
+LSTM = Kind(
+    name="LSTM",
+    layer=keras.layers.LSTM,
+    cell=keras.layers.LSTMCell,
+    blocks=BLOCKS,
+    gates=GATES,
+    states=(v.CELL, v.HIDDEN),
+    keep=v.FORGET,
+    write=v.INPUT,
+    show=v.OUTPUT,
+    coupled=Coupling(v.INPUT, v.FORGET, opposed=True),
+    long_names={
+        v.INPUT: "input gate",
+        v.FORGET: f"forget gate ({v.KEEP_CONVENTION})",
+        v.CANDIDATE: "candidate",
+        v.OUTPUT: "output gate",
+        v.CELL: "cell state",
+        v.HIDDEN: "hidden state",
+    },
+    colour="#0072B2",
+    colours={
+        v.INPUT: "#E69F00",
+        v.FORGET: "#0072B2",
+        v.CANDIDATE: "#009E73",
+        v.OUTPUT: "#D55E00",
+        v.CELL: "#999999",
+        v.HIDDEN: "#000000",
+    },
+    meanings={
+        v.INPUT: Meaning(
+            open="this layer writes at nearly every step",
+            closed="this layer hardly ever writes",
+        ),
+        v.FORGET: Meaning(
+            open="this layer hardly ever erases",
+            closed="this layer hardly remembers",
+        ),
+        v.OUTPUT: Meaning(
+            open="this layer shows its memory at nearly every step",
+            closed="this layer hardly ever shows its memory",
+        ),
+    },
+    compute=compute,
+    run=run,
+    step=step,
+    uses_activation=True,
+    methods=frozenset({"_compute_carry_and_output", "_compute_carry_and_output_fused"}),
+)

@@ -1,0 +1,112 @@
+"""Which signals of two kinds of cells do the same work, and stand side by side."""
+
+import itertools
+from typing import NamedTuple
+
+from keras_gates.cells.kind import Kind
+
+ALONE = " (no counterpart)"
+
+
+class Place(NamedTuple):
+    """A signal that stands on one side of a row.
+
+    Attributes:
+        name: What is shown: the signal, or 1 - the signal.
+        signal: The name of the signal.
+        complement: Whether it is 1 - the signal.
+        title: The words above it.
+    """
+
+    name: str
+    signal: str
+    complement: bool
+    title: str
+
+
+class Row(NamedTuple):
+    """What stands side by side.
+
+    Attributes:
+        left: A signal; a sentence, where the kind has none; or `None` for nothing.
+        right: The same of the other kind.
+        gates: Whether these are gates.
+    """
+
+    left: Place | str | None
+    right: Place | str | None
+    gates: bool
+
+    @property
+    def places(self) -> list[Place]:
+        """The signals of the row."""
+        return [side for side in self[:2] if isinstance(side, Place)]
+
+
+def rows(left: Kind, right: Kind) -> list[Row]:
+    """Returns the rows in which two layers stand side by side, gates first.
+
+    The share of the old state that is kept stands beside the share that is kept, and
+    the share that is written beside the share that is written; then come the other
+    gates; then the candidate and the states, each beside that of the same name.
+    """
+    if left is right:
+        places = [_place(left, name) for name in _in_order(left)]
+        return [Row(place, place, place.name in left.gates) for place in places]
+    gates = [
+        Row(*_marked(pair), gates=True)
+        for pair in itertools.zip_longest(_by_work(left), _by_work(right))
+    ]
+    # In the order of the kind that has more of them.
+    fuller = sorted((left, right), key=lambda kind: -len(kind.signals))
+    names = dict.fromkeys(name for kind in fuller for name in _others(kind))
+    others = [
+        Row(_beside(left, name, right), _beside(right, name, left), gates=False)
+        for name in names
+    ]
+    return gates + others
+
+
+def _in_order(kind: Kind) -> list[str]:
+    """Returns the signals of a kind by the work that they do."""
+    shares = [gate for gate in (kind.keep, kind.write) if gate is not None]
+    return list(dict.fromkeys([*shares, *kind.gates, *kind.signals]))
+
+
+def _others(kind: Kind) -> list[str]:
+    return [name for name in kind.signals if name not in kind.gates]
+
+
+def _by_work(kind: Kind) -> list[Place]:
+    """Returns the gates of a kind: what is kept, what is written, then the others."""
+    if kind.keep is None:
+        return [_place(kind, gate, ALONE) for gate in kind.gates]
+    share = " (share written)"
+    if kind.write is None:
+        name = f"1 − {kind.keep}"
+        written = Place(name, kind.keep, complement=True, title=name + share)
+    else:
+        written = _place(kind, kind.write, share)
+    others = [gate for gate in kind.gates if gate not in (kind.keep, kind.write)]
+    return [_place(kind, kind.keep), written, *(_place(kind, g, ALONE) for g in others)]
+
+
+def _place(kind: Kind, name: str, mark: str = "") -> Place:
+    return Place(name, name, complement=False, title=kind.long_names[name] + mark)
+
+
+def _marked(pair: tuple[Place | None, ...]) -> list[Place | None]:
+    """Says of a gate that stands alone in its row that it does."""
+    if None not in pair:
+        return list(pair)
+    return [
+        side and side._replace(title=side.title.removesuffix(ALONE) + ALONE)
+        for side in pair
+    ]
+
+
+def _beside(kind: Kind, name: str, other: Kind) -> Place | str:
+    """Returns the signal of a kind, or why it has none."""
+    if name in kind.signals:
+        return _place(kind, name, "" if name in other.signals else ALONE)
+    return kind.lacking.get(name, f"A {kind.name} has no {other.long_names[name]}.")
