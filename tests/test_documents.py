@@ -20,12 +20,17 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def test_public_names_are_the_documented_ones():
     assert sorted(keras_gates.__all__) == [
+        "Alarm",
+        "Difference",
         "GateGRU",
         "GateGRUCell",
         "GateLSTM",
         "GateLSTMCell",
         "GateRecorder",
         "Recipe",
+        "RuleOfThumb",
+        "Study",
+        "__version__",
         "capture",
         "compare",
         "instrument",
@@ -38,6 +43,23 @@ def test_public_names_are_the_documented_ones():
         "verify",
     ]
     assert keras_gates.__version__ == importlib.metadata.version("keras-gates")
+    for module in (
+        keras_gates,
+        keras_gates.plots,
+        keras_gates.stats,
+        keras_gates.tasks,
+    ):
+        assert dir(module) == sorted(module.__all__)  # What is internal is not offered.
+
+
+def test_every_public_name_is_in_the_reference():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for name in set(keras_gates.__all__) - {"__version__"}:
+        assert re.search(rf"keras_gates\.{name}\b", text), name
+
+
+def test_types_are_shipped():
+    assert (ROOT / "keras_gates" / "py.typed").is_file()
 
 
 def test_mutations_still_fit_the_code():
@@ -162,6 +184,6 @@ def test_import_brings_in_nothing_heavy():
 
 
 def test_no_private_names_of_keras_are_imported():
-    for path in (ROOT / "keras_gates").glob("*.py"):
+    for path in (ROOT / "keras_gates").rglob("*.py"):
         lines = re.findall(r"(?:from|import) keras\.src.*", path.read_text())
         assert not lines, path.name

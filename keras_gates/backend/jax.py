@@ -166,10 +166,9 @@ def sparse(indices, values, shape):
     # of values would compile the model anew.
     missing = (1 << (len(values) - 1).bit_length() if len(values) else 1) - len(values)
     outside = np.broadcast_to(shape, (missing, len(shape)))
+    places = np.concatenate([indices, outside]).astype("int32")
+    # It takes arrays of NumPy as well.
     return BCOO(
-        (
-            np.pad(values, (0, missing)),
-            np.concatenate([indices, outside]).astype("int32"),
-        ),
+        (np.pad(values, (0, missing)), places),  # type: ignore[arg-type]
         shape=shape,
     )

@@ -38,9 +38,14 @@ class Row(NamedTuple):
     gates: bool
 
     @property
+    def sides(self) -> tuple[Place | str | None, Place | str | None]:
+        """What stands on the left and on the right."""
+        return self.left, self.right
+
+    @property
     def places(self) -> list[Place]:
         """The signals of the row."""
-        return [side for side in self[:2] if isinstance(side, Place)]
+        return [side for side in self.sides if isinstance(side, Place)]
 
 
 def rows(left: Kind, right: Kind) -> list[Row]:
@@ -54,8 +59,8 @@ def rows(left: Kind, right: Kind) -> list[Row]:
         places = [_place(left, name) for name in _in_order(left)]
         return [Row(place, place, place.name in left.gates) for place in places]
     gates = [
-        Row(*_marked(pair), gates=True)
-        for pair in itertools.zip_longest(_by_work(left), _by_work(right))
+        Row(*_marked(one, two), gates=True)
+        for one, two in itertools.zip_longest(_by_work(left), _by_work(right))
     ]
     # In the order of the kind that has more of them.
     fuller = sorted((left, right), key=lambda kind: -len(kind.signals))
@@ -95,14 +100,19 @@ def _place(kind: Kind, name: str, mark: str = "") -> Place:
     return Place(name, name, complement=False, title=kind.long_names[name] + mark)
 
 
-def _marked(pair: tuple[Place | None, ...]) -> list[Place | None]:
+def _marked(
+    left: Place | None, right: Place | None
+) -> tuple[Place | None, Place | None]:
     """Says of a gate that stands alone in its row that it does."""
-    if None not in pair:
-        return list(pair)
-    return [
-        side and side._replace(title=side.title.removesuffix(ALONE) + ALONE)
-        for side in pair
-    ]
+
+    def marked(place: Place | None) -> Place | None:
+        if place is None:
+            return None
+        return place._replace(title=place.title.removesuffix(ALONE) + ALONE)
+
+    if left is not None and right is not None:
+        return left, right
+    return marked(left), marked(right)
 
 
 def _beside(kind: Kind, name: str, other: Kind) -> Place | str:

@@ -25,6 +25,21 @@ def kind_of(cell) -> Kind | None:
     return None
 
 
+def known_kind(cell) -> Kind:
+    """Returns the kind of a cell.
+
+    Raises:
+        ValueError: If its equations are not known.
+    """
+    kind = kind_of(cell)
+    if kind is None:
+        raise ValueError(
+            f"The equations of '{cell.name}' are not known: `{type(cell).__name__}` "
+            "changes those of Keras's cell. Call it without `return_gates=True`."
+        )
+    return kind
+
+
 _EQUATIONS = frozenset(
     {
         "__call__",

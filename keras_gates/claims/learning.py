@@ -1,6 +1,7 @@
 """What is taught of what an LSTM, a GRU and a basic RNN can learn."""
 
 import collections
+from typing import Any
 
 import numpy as np
 
@@ -83,9 +84,10 @@ def long_sequences(bench: Bench) -> Finding:
         for name in ("sine, 500 points", "adding, 200 steps", ORDERS[200])
     ]
     words = bench.study(COUNTING)
+    predictions: Any = words.predictions
     reached = {
         name: np.array(
-            [longest_word(run) for run in words.predictions.sel(architecture=name)]
+            [longest_word(run) for run in predictions.sel(architecture=name)]
         )
         for name in (LSTM, GRU)
     }

@@ -90,9 +90,9 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     )
     console.print(str(study), markup=False)
     if task.metric != "val_loss" and seeds > 1:
-        console.print(
-            f"  {study.difference(*KEEP, task.metric)} in {task.metric}", markup=False
-        )
+        first, second = KEEP
+        difference = study.difference(first, second, task.metric)
+        console.print(f"  {difference} in {task.metric}", markup=False)
     axes = plots.study(study, metric=task.metric)
     axes.figure.savefig(out / "study.png", dpi=150)
     study.runs.to_csv(out / "study.csv", index=False)
@@ -140,8 +140,8 @@ def _show_digits(console, predictions, task, out) -> None:
     said = {kind: scores.argmax(axis=1) for kind, scores in predictions.items()}
     table = Table("test image", "truth", *predictions, title="Sample predictions")
     for sample in range(5):
-        words = (y[sample], *(digits[sample] for digits in said.values()))
-        table.add_row(str(sample), *map(str, words))
+        read = (y[sample], *(digits[sample] for digits in said.values()))
+        table.add_row(str(sample), *map(str, read))
     console.print(table)
 
     figure = Figure(figsize=(9, 5), layout="constrained")

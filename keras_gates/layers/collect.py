@@ -210,7 +210,7 @@ def frames(join, folded=None):
 
 def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
     """Joins what was emitted frame by frame."""
-    by_place = {}
+    by_place: dict[tuple, list[Emission]] = {}
     for emission in emissions:
         place = id(emission.layer), id(emission.cell), emission.rows
         by_place.setdefault(place, []).append(emission)

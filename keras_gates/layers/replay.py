@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_gates.backend import backend
 from keras_gates.cells import equations
-from keras_gates.cells.kind import Weights
+from keras_gates.cells.kind import Kind, Weights
 from keras_gates.cells.structure import cells_of, kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.views import view, view_of_cell
@@ -33,8 +33,13 @@ def look(owner, layer, run: Run, rows: float) -> None:
         return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
 
     with backend.outside_gradient():
-        few = [pick(part) for part in (run.sequences, run.initial_state, run.mask)]
-        few = Run(*few, run.training, pick(run.outputs))
+        few = Run(
+            pick(run.sequences),
+            pick(run.initial_state),
+            pick(run.mask),
+            run.training,
+            pick(run.outputs),
+        )
         replay(owner, view(layer, cell=view_of_cell(layer.cell, pick)), few, rows)
 
 
@@ -76,7 +81,7 @@ def replay(owner, layer, run: Run, rows: float | None) -> None:
         if kind is not None:
             initial = dict(zip(kind.states, reversed(first), strict=True))
             started_from = equations.before(hidden, first[0])
-            gates = blocks(cell, sequences, started_from, training)
+            gates = blocks(kind, cell, sequences, started_from, training)
             signals = equations.complete(kind, gates, hidden, initial, mask)
             collect.emit(
                 collect.Emission(
@@ -131,9 +136,10 @@ def _run_cell(layer, cell, sequences, initial_state, mask, training) -> Tensor:
     return outputs
 
 
-def blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
+def blocks(
+    kind: Kind, cell, inputs: Tensor, hidden: Tensor, training
+) -> dict[str, Tensor]:
     """Computes gates and candidate of a cell, with the dropout that Keras drew."""
-    kind = kind_of(cell)
     if not kind.blocks:
         return {}
     dtype = cell.compute_dtype

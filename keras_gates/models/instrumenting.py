@@ -3,6 +3,7 @@
 import functools
 import threading
 import weakref
+from typing import Any
 
 import keras
 
@@ -129,9 +130,9 @@ def restore(model: keras.Model) -> keras.Model:
     return model
 
 
-def _turn(layer, token: object, lasting: bool) -> None:
+def _turn(layer: Any, token: object, lasting: bool) -> None:
     """Turns one layer into its gate layer, unless it is one, and notes who needs it."""
-    cls = type(layer)
+    cls: Any = type(layer)
     if not issubclass(cls, _Turned):
         if issubclass(cls, tuple(GATE_CLASSES.values())):
             return
@@ -156,7 +157,7 @@ def _turn_back(layer, ends) -> None:
 class _Turned:
     """Marks the classes of turned layers, which remember what the layer was."""
 
-    stock_class: type
+    stock_class: Any
 
     @classmethod
     def from_config(cls, *args, **kwargs):
@@ -165,7 +166,7 @@ class _Turned:
 
 
 @functools.cache
-def _turned(stock: type) -> type:
+def _turned(stock: Any) -> type:
     """Makes the gate class of a stock class, or of a user's subclass of one.
 
     Keras saves a layer under the module, the name and the registered name of its

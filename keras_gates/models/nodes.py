@@ -74,12 +74,14 @@ def find_nodes(model: keras.Model) -> list[Node]:
     A layer that the cell of another one holds counts as not known: it runs inside a
     loop, which no tensor may leave.
     """
-    nodes, in_loops = [], set()
+    nodes: list[Node] = []
+    in_loops: set[int] = set()
     for path, layer in walk(model):
         if not isinstance(layer, keras.layers.RNN):
             continue
         in_loops.update(id(inner) for _, inner in walk(layer.cell))
-        names, seen = Counter(), set()
+        names: Counter[str] = Counter()
+        seen: set[int] = set()
         for name, cell in cells_of(layer):
             if id(cell) in seen:
                 continue

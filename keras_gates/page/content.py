@@ -82,7 +82,8 @@ def read(gates: Any) -> tuple[list[Layer], list[str]]:
         models = {str(name): tree for name, tree in gates.items()}
     else:
         models = {"": gates}
-    layers, origins = [], []
+    layers: list[Layer] = []
+    origins = []
     for name, tree in models.items():
         if not isinstance(tree, given):
             what = f"`gates[{name!r}]`" if name else "`gates`"
@@ -124,7 +125,7 @@ def _in_order(data: xarray.Dataset, name: str) -> xarray.Dataset:
     if v.SAMPLE not in data.dims:
         data = data.expand_dims(v.SAMPLE)
     for dim in data.dims:
-        distinct(data, dim, f"gates[{name!r}]")
+        distinct(data, str(dim), f"gates[{name!r}]")
     return data.transpose(*DIMENSIONS, missing_dims="ignore")
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
+    from keras_gates.trees.types import Layer
+
 COLUMNS = 80
 """Characters in a line."""
 
@@ -43,7 +45,7 @@ GREY = "0.93"
 
 
 def text(
-    layer: Any,
+    layer: Layer,
     tokens: str | Sequence[str],
     *,
     unit: Any,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
+    from keras_gates.trees.types import Layer
 
-def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
+
+def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how often each unit's gates are shut, against how often they are open.
 
     A dot is one gate of one unit. On the diagonal, the gate is shut or open at every
@@ -62,7 +64,8 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
     sides = stats.saturation(layer).compute()
     axes = ax or canvas.new_axes(height=4.2)
     axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, zorder=0)
-    for (gate, values), marker in zip(sides.items(), "o^s", strict=False):
+    for (name, values), marker in zip(sides.items(), "o^s", strict=False):
+        gate = str(name)
         axes.scatter(
             values.sel(side="left"),
             values.sel(side="right"),
@@ -84,7 +87,7 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
+def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how many steps each unit's memory lasts, beside the sequence length.
 
     The numbers are those of `stats.timescale`, from the shortest to the longest.
@@ -111,8 +114,8 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
-    keep = registry.KINDS[layer.attrs["kind"]].keep
-    needed(layer, "layer", _memory(layer)[-1:])
+    *_, keep = _memory(layer)
+    needed(layer, "layer", (keep,))
     check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.timescale(layer)[keep].values
     # A state that is gone at once, or grows, has no place on a logarithmic axis.
@@ -123,7 +126,7 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
+def horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how far back each unit's state reaches, beside the sequence length.
 
     The numbers are those of `stats.memory_horizon`, from the shortest to the longest.
@@ -150,15 +153,16 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
-    kind = registry.KINDS[layer.attrs["kind"]]
-    needed(layer, "layer", _memory(layer))
-    check_dimensions(layer[[kind.keep]], "layer", wanted=(v.TIME, v.UNIT))
+    memory = _memory(layer)
+    *_, keep = memory
+    needed(layer, "layer", memory)
+    check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.memory_horizon(layer)["memory_horizon"].values
-    axes = _steps(layer, values, kind.keep, ax)
+    axes = _steps(layer, values, keep, ax)
     _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)
     axes.set_ylabel("memory horizon, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
-    title += canvas.convention(kind.name)
+    title += canvas.convention(layer.attrs["kind"])
     axes.set_title(title, parse_math=False)
     return axes
 

@@ -17,6 +17,8 @@ from keras_gates.trees.selection import check_dimensions, needed, one_layer
 if TYPE_CHECKING:
     import xarray
 
+    from keras_gates.trees.types import Layer
+
 PAIR, KEPT, WRITTEN = "pair", "kept", "written"
 BINS = 1000
 """Of the histograms, from 0 to 1: what follows from them is right to 0.001."""
@@ -25,7 +27,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """By which a distribution is shown, in figures too."""
 
 
-def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
+def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
     """Compares what an LSTM and a GRU keep and write, and matches their units.
 
     `forget` stands beside `update`, the share of the old state that is kept, and
@@ -161,13 +163,13 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
         bins = np.minimum((block[real] * BINS).astype(int), BINS - 1)
         owners = np.broadcast_to(np.arange(units), block.shape)[real]
         counts += np.bincount(owners * BINS + bins, minlength=units * BINS)
-    counts = counts.reshape(units, BINS)
-    if not counts.sum(axis=1).all():
+    of_units = counts.reshape(units, BINS)
+    if not of_units.sum(axis=1).all():
         raise ValueError(
             f"Every step of '{gate}' in {layer.attrs.get('layer', 'the layer')!r} is "
             "masked, at least for one unit: there is nothing to compare."
         )
-    return counts
+    return of_units
 
 
 def _cumulative(counts: np.ndarray) -> np.ndarray:

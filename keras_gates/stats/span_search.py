@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
+    from keras_gates.trees.types import Layer
+
 
 def match(
-    gates: Any,
+    gates: Layer,
     *,
     layer: str,
-    units: Any,
+    units: int | str | Sequence[Any],
     span: tuple[Any, Any],
     sample: Any = None,
     signal: str = v.HIDDEN,

@@ -177,7 +177,7 @@ def compare(
         _ledger(folder, about) as ledger,
         Progress(builders, total, bool(verbose)) as progress,
     ):
-        how = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
+        how: dict[str, Any] = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
         trials = conduct(
             (
                 Order(name, TUNING_SEED, rate, build)

@@ -100,10 +100,11 @@ def copy() -> PreparedTask:
 def anbn(most: int = 60) -> PreparedTask:
     """Words a^n b^n, judged by longer ones than were learned."""
     longer = [tasks.anbn(1, smallest=n, largest=n) for n in range(1, most + 1)]
+    x, y = map(_stacked, zip(*longer, strict=True))
     return PreparedTask(
         "Count: the next symbol of words a^n b^n",
         tasks.anbn(1000),
-        tuple(map(_stacked, zip(*longer, strict=True))),
+        (x, y),
         f"Words with n up to 30 train; one of each n up to {most} validates.",
         epochs=100,
         recipe=Recipe(

@@ -94,7 +94,8 @@ class Study:
         import pandas
 
         target = real_number("target", target, infinite=True)
-        _check_known("metric", metric, "metrics", list(self.history.data_vars))
+        known = [str(name) for name in self.history.data_vars]
+        _check_known("metric", metric, "metrics", known)
         values = self.history[metric]
         higher = higher_is_better(metric)
         reached = values >= target if higher else values <= target
@@ -113,6 +114,17 @@ class Study:
             for name, column in table.items()
         ]
         return pandas.concat(columns, axis=1)
+
+    def to_string(self, metric: str = "val_loss") -> str:
+        """Returns the table as text, for a terminal or a log.
+
+        Args:
+            metric: A numeric column of `runs`.
+
+        Raises:
+            ValueError: There is no such metric.
+        """
+        return render(self, self._table(self._values(metric)), metric)
 
     def to_markdown(self, metric: str = "val_loss") -> str:
         """Returns the table as Markdown, for a README or an issue.
@@ -147,7 +159,7 @@ class Study:
         return f"<Study: {title(self)}>"
 
     def __str__(self) -> str:
-        return render(self, self._table(self._values("val_loss")), "val_loss")
+        return self.to_string()
 
     def _names(self) -> list[str]:
         return self.history["architecture"].to_numpy().tolist()

@@ -246,7 +246,7 @@ class _Clock(keras.callbacks.Callback):
     def __init__(self, batches: _Batches):
         super().__init__()
         self._batches = batches
-        self.seconds = []
+        self.seconds: list[float] = []
 
     def on_epoch_begin(self, epoch, logs=None):
         """Sets the order of the samples, then starts the clock."""

@@ -74,7 +74,7 @@ def strip(layer: xarray.Dataset) -> "Figure":
             origin="lower",
             aspect="auto",
             interpolation="antialiased",
-            **appearance.scale(name, values),
+            **appearance.scale(str(name), values),
         )
         axes.patch.set(**appearance.MASKED)
         axes.set_title(name, fontsize="small")
