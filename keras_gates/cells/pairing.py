@@ -55,7 +55,7 @@ def rows(left: Kind, right: Kind) -> list[Row]:
         return [Row(place, place, place.name in left.gates) for place in places]
     gates = [
         Row(*_marked(pair), gates=True)
-        for pair in itertools.zip_longest(_by_work(left), _by_work(right))
+        for pair in itertools.zip_longest(_gates_of(left), _gates_of(right))
     ]
     # In the order of the kind that has more of them.
     fuller = sorted((left, right), key=lambda kind: -len(kind.signals))
@@ -77,6 +77,16 @@ def _others(kind: Kind) -> list[str]:
     return [name for name in kind.signals if name not in kind.gates]
 
 
+def without(kind: Kind, what: str) -> str:
+    """Returns the sentence that stands where a kind has nothing to show."""
+    return f"{kind.article.capitalize()} {kind.name} has no {what}."
+
+
+def _gates_of(kind: Kind) -> list[Place | str]:
+    """Returns the gates of a kind, or that it has none."""
+    return _by_work(kind) or [without(kind, "gates")]
+
+
 def _by_work(kind: Kind) -> list[Place]:
     """Returns the gates of a kind: what is kept, what is written, then the others."""
     if kind.keep is None:
@@ -95,12 +105,14 @@ def _place(kind: Kind, name: str, mark: str = "") -> Place:
     return Place(name, name, complement=False, title=kind.long_names[name] + mark)
 
 
-def _marked(pair: tuple[Place | None, ...]) -> list[Place | None]:
+def _marked(pair: tuple[Place | str | None, ...]) -> list[Place | str | None]:
     """Says of a gate that stands alone in its row that it does."""
-    if None not in pair:
+    if all(isinstance(side, Place) for side in pair):
         return list(pair)
     return [
-        side and side._replace(title=side.title.removesuffix(ALONE) + ALONE)
+        side._replace(title=side.title.removesuffix(ALONE) + ALONE)
+        if isinstance(side, Place)
+        else side
         for side in pair
     ]
 
@@ -109,4 +121,4 @@ def _beside(kind: Kind, name: str, other: Kind) -> Place | str:
     """Returns the signal of a kind, or why it has none."""
     if name in kind.signals:
         return _place(kind, name, "" if name in other.signals else ALONE)
-    return kind.lacking.get(name, f"A {kind.name} has no {other.long_names[name]}.")
+    return kind.lacking.get(name, without(kind, other.long_names[name]))

@@ -54,7 +54,7 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> flo
         )
     if kind.step is None:
         raise NoEquations(
-            f"There is nothing to verify in '{name}': a {kind.name} has no gates that "
+            f"There is nothing to verify in '{name}': {kind.with_article} has no gates that "
             "its state follows from.",
             np.nan,
         )
