@@ -1,4 +1,4 @@
-"""What every gate layer must pass. One more kind of cell is one more entry in `KINDS`."""
+"""What every gate layer must pass. One more kind is one more entry in `KINDS`."""
 
 from typing import Any, NamedTuple
 

@@ -84,11 +84,11 @@ def capture(
         end with masked steps.
 
     Raises:
-        ValueError: If the model has no `call`, no recurrent layer, or one whose equations
-            are not known; if `layers` or `signals` name what is not there; if `x` is
-            empty or endless, does not fit the model, or holds NaN that reaches a
-            recurrent layer at a step that is not masked; on JAX, if a layer runs
-            inside `keras.remat`.
+        ValueError: If the model has no `call`, no recurrent layer, or one whose
+            equations are not known; if `layers` or `signals` name what is not there;
+            if `x` is empty or endless, does not fit the model, or holds NaN that
+            reaches a recurrent layer at a step that is not masked; on JAX, if a layer
+            runs inside `keras.remat`.
         TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists.
         OSError: Before the model runs, if `store` cannot be written.
