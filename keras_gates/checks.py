@@ -9,7 +9,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +244,17 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
             f"`{name}` must hold real numbers; got {type_of(value)} of {array.dtype}."
         )
     return array
+
+
+def either(names: Iterable[str], last: str = "or") -> str:
+    """Lists names as a sentence does.
+
+    Example:
+        >>> either(["LSTM", "GRU", "SimpleRNN"])
+        'LSTM, GRU or SimpleRNN'
+    """
+    *first, final = names
+    return f" {last} ".join([", ".join(first), final] if first else [final])
 
 
 def type_of(value: Any) -> str:

@@ -87,6 +87,7 @@ class Kind:
         colours: The colour of each signal in figures.
         meanings: Of each gate, what it says that it is open, or closed.
         convention: What every figure must say that does not say it in a label.
+        article: "a" or "an", before the name in a sentence.
         lacking: Of a signal that others have, why this kind has none.
         compute: Computes the blocks of a step, or of all steps of a sequence at once,
             from the inputs, the hidden state *before* each step and the weights.
@@ -117,6 +118,7 @@ class Kind:
     coupled: Coupling | None = None
     meanings: Mapping[str, Meaning] = dataclasses.field(default_factory=dict)
     convention: str | None = None
+    article: str = "a"
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
     compute: Callable[[Tensor, Tensor, Weights], dict[str, Tensor]] = _no_blocks
     run: Callable[[dict, dict, Tensor | None], dict[str, Tensor]] = _no_states
@@ -124,6 +126,11 @@ class Kind:
     uses_activation: bool = False
     describe: Callable[[Any], dict[str, Any]] = _nothing
     methods: frozenset[str] = frozenset()
+
+    @property
+    def with_article(self) -> str:
+        """The name as a sentence has it, such as "an LSTM"."""
+        return f"{self.article} {self.name}"
 
     @property
     def signals(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def rows(left: Kind, right: Kind) -> list[Row]:
         return [Row(place, place, place.name in left.gates) for place in places]
     gates = [
         Row(*_marked(one, two), gates=True)
-        for one, two in itertools.zip_longest(_by_work(left), _by_work(right))
+        for one, two in itertools.zip_longest(_gates_of(left), _gates_of(right))
     ]
     # In the order of the kind that has more of them.
     fuller = sorted((left, right), key=lambda kind: -len(kind.signals))
@@ -82,6 +82,16 @@ def _others(kind: Kind) -> list[str]:
     return [name for name in kind.signals if name not in kind.gates]
 
 
+def without(kind: Kind, what: str) -> str:
+    """Returns the sentence that stands where a kind has nothing to show."""
+    return f"{kind.article.capitalize()} {kind.name} has no {what}."
+
+
+def _gates_of(kind: Kind) -> list[Place | str]:
+    """Returns the gates of a kind, or that it has none."""
+    return _by_work(kind) or [without(kind, "gates")]
+
+
 def _by_work(kind: Kind) -> list[Place]:
     """Returns the gates of a kind: what is kept, what is written, then the others."""
     if kind.keep is None:
@@ -100,17 +110,18 @@ def _place(kind: Kind, name: str, mark: str = "") -> Place:
     return Place(name, name, complement=False, title=kind.long_names[name] + mark)
 
 
-def _marked(
-    left: Place | None, right: Place | None
-) -> tuple[Place | None, Place | None]:
+Side = Place | str | None
+
+
+def _marked(left: Side, right: Side) -> tuple[Side, Side]:
     """Says of a gate that stands alone in its row that it does."""
 
-    def marked(place: Place | None) -> Place | None:
-        if place is None:
-            return None
-        return place._replace(title=place.title.removesuffix(ALONE) + ALONE)
+    def marked(side: Side) -> Side:
+        if not isinstance(side, Place):
+            return side
+        return side._replace(title=side.title.removesuffix(ALONE) + ALONE)
 
-    if left is not None and right is not None:
+    if isinstance(left, Place) and isinstance(right, Place):
         return left, right
     return marked(left), marked(right)
 
@@ -119,4 +130,4 @@ def _beside(kind: Kind, name: str, other: Kind) -> Place | str:
     """Returns the signal of a kind, or why it has none."""
     if name in kind.signals:
         return _place(kind, name, "" if name in other.signals else ALONE)
-    return kind.lacking.get(name, f"A {kind.name} has no {other.long_names[name]}.")
+    return kind.lacking.get(name, without(kind, other.long_names[name]))

@@ -161,7 +161,7 @@ class GateRNN(GateRecurrence, keras.layers.RNN):
 def _cell_of(kind: Kind) -> type:
     """Makes the gate cell of a kind that has none above."""
     name = f"Gate{kind.cell.__name__}"
-    words = f"The step of a {kind.name}, with its signals when asked for."
+    words = f"The step of {kind.with_article}, with its signals when asked for."
     return named_as_stock(type(name, (GateCell, kind.cell), _described(name, words)))
 
 

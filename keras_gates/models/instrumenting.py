@@ -47,19 +47,20 @@ def instrument(model: keras.Model) -> Instrumented:
 
     The layers stay the same objects, with the same weights, the same optimizer state
     and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
-    `GateGRU`; wrappers and stacks around them are made ready too. Layers that are
-    gate layers already are left alone. A model that is saved, pickled or exported
-    meanwhile is saved as the model it was.
+    `GateGRU`, every `SimpleRNN` a layer that hands out its hidden state; wrappers and
+    stacks around them are made ready too. Layers that are gate layers already are left
+    alone. A model that is saved, pickled or exported meanwhile is saved as the model it
+    was.
 
     Args:
-        model: A `keras.Model`, of any style, with an LSTM or a GRU in it that is built.
+        model: A `keras.Model`, of any style, with recurrent layers that are built.
 
     Returns:
         A context manager that turns the layers back at the end of a `with` block.
         Without one, call `restore(model)`.
 
     Raises:
-        ValueError: If the recurrent layers are not built, if there is no LSTM or GRU,
+        ValueError: If the recurrent layers are not built, if there are none,
             or if there is a recurrent layer whose equations are not known.
 
     Example:

@@ -11,7 +11,7 @@ import keras
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.structure import cells_of, kind_of
-from keras_gates.checks import names_of
+from keras_gates.checks import either, names_of
 from keras_gates.layers.wrappers import added
 
 
@@ -113,7 +113,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
     nodes = find_nodes(model)
     if not nodes and model.built:
         raise ValueError(
-            f"The model '{model.name}' has no {_kinds()} layer; it has "
+            f"The model '{model.name}' has no {either(registry.KINDS)} layer; it has "
             f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell is "
             "read where a `keras.layers.RNN` runs it."
         )
@@ -146,7 +146,7 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
     way_out = (
         f"`capture` and `GateRecorder` leave it out with `layers={known}`."
         if known
-        else f"Build the layer from {_cells(' or ')}."
+        else f"Build the layer from {_cells('or')}."
     )
     for path, layer in walk(model):
         if isinstance(layer, keras.layers.RNN) and any(
@@ -159,23 +159,13 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
     return ValueError(
         f"The equations of '{node.path}' are not known: it is a "
         f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, and "
-        f"keras_gates reads Keras's {_cells(' and ')} in Keras's own `inner_loop`. "
+        f"keras_gates reads Keras's {_cells('and')} in Keras's own `inner_loop`. "
         f"{way_out}"
     )
 
 
-def _kinds() -> str:
-    return _in_words([kind.name for kind in registry.KINDS.values()], " or ")
-
-
 def _cells(last: str) -> str:
-    names = [f"`{kind.cell.__name__}`" for kind in registry.KINDS.values()]
-    return _in_words(names, last)
-
-
-def _in_words(names: list[str], last: str) -> str:
-    """Lists names as a sentence does: "A, B or C"."""
-    return last.join([", ".join(names[:-1]), names[-1]])
+    return either((f"`{kind.cell.__name__}`" for kind in registry.KINDS.values()), last)
 
 
 def _not_built(model) -> ValueError:

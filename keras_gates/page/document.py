@@ -293,14 +293,14 @@ def _saturation_words(layer: Layer, overview: Overview) -> str:
     if overview.saturation:
         return ""
     if not layer.kind.gates:
-        return f"A {layer.kind.name} has no gates."
+        return pairing.without(layer.kind, "gates")
     return "No gate was captured."
 
 
 def _timescale_words(layer: Layer, overview: Overview) -> str:
     """Says which units are not in the figure of time scales, and why."""
     if layer.kind.keep is None:
-        return f"A {layer.kind.name} has no gate that keeps the old state."
+        return pairing.without(layer.kind, "gate that keeps the old state")
     if overview.timescale is None:
         return f"'{layer.kind.keep}' was not captured."
     steps = overview.timescale

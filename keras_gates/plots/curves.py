@@ -136,6 +136,11 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             "training."
         )
     known = [name for name in layer[v.GATE].values.tolist() if name in registry.gates()]
+    if not known:
+        raise ValueError(
+            f"`layer` must hold the statistics of a gate; {name_of(layer)}, "
+            f"{registry.KINDS[layer.attrs['kind']].with_article}, has none."
+        )
     if not isinstance(gate, str) or gate not in known:
         raise ValueError(
             f"`gate` must be among those of {name_of(layer)}: "

@@ -61,6 +61,16 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     layer = one_layer(layer, "layer")
     one_moment(layer, "layer")
     ax = canvas.axes_of(ax)
+    kind = registry.KINDS[layer.attrs["kind"]]
+    if not set(kind.gates) & set(layer.data_vars):
+        raise ValueError(
+            f"`layer` must hold a gate; {name_of(layer)}, {kind.with_article}, has "
+            + (
+                f"none of {', '.join(map(repr, kind.gates))}."
+                if kind.gates
+                else "none."
+            )
+        )
     sides = stats.saturation(layer).compute()
     axes = ax or canvas.new_axes(height=4.2)
     axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, zorder=0)
@@ -172,8 +182,8 @@ def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
     kind = registry.KINDS[layer.attrs["kind"]]
     if kind.keep is None:
         raise ValueError(
-            f"`layer` must have a gate that keeps the old state; {name_of(layer)} is a "
-            f"{kind.name}, which has none."
+            f"`layer` must have a gate that keeps the old state; {name_of(layer)} is "
+            f"{kind.with_article}, which has none."
         )
     return kind.memory
 

@@ -50,7 +50,7 @@ def capture(
     end of it, for ten seconds.
 
     Args:
-        model: A `keras.Model` with LSTM or GRU layers, stock layers or gate layers:
+        model: A `keras.Model` with LSTM, GRU or SimpleRNN layers, stock or gate layers:
             Sequential, functional, subclassed or nested. A model that is not built
             yet is built on the first batch, as `predict` does.
         x: Anything that `model.predict` takes and that ends: an array, a list or a
@@ -84,11 +84,11 @@ def capture(
         end with masked steps.
 
     Raises:
-        ValueError: If the model has no `call`, no LSTM or GRU, or one whose equations
-            are not known; if `layers` or `signals` name what is not there; if `x` is
-            empty or endless, does not fit the model, or holds NaN that reaches a
-            recurrent layer at a step that is not masked; on JAX, if a layer runs
-            inside `keras.remat`.
+        ValueError: If the model has no `call`, no recurrent layer, or one whose
+            equations are not known; if `layers` or `signals` name what is not there;
+            if `x` is empty or endless, does not fit the model, or holds NaN that
+            reaches a recurrent layer at a step that is not masked; on JAX, if a layer
+            runs inside `keras.remat`.
         TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists.
         OSError: Before the model runs, if `store` cannot be written.
@@ -325,8 +325,10 @@ def choose(nodes: list[Node], signals) -> set[str]:
     for signal in signals:
         if signal not in available:
             where = ", ".join(f"'{node.path}' ({node.kind.name})" for node in nodes)
-            elsewhere = [k.name for k in registry.KINDS.values() if signal in k.signals]
-            hint = f", which is a signal of a {elsewhere[0]}" if elsewhere else ""
+            elsewhere = [
+                k.with_article for k in registry.KINDS.values() if signal in k.signals
+            ]
+            hint = f", which is a signal of {elsewhere[0]}" if elsewhere else ""
             names = ", ".join(repr(name) for name in available)
             raise ValueError(
                 f"`signals` must be among {names} for {where}; got {signal!r}{hint}."

@@ -54,8 +54,8 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> flo
         )
     if kind.step is None:
         raise NoEquations(
-            f"There is nothing to verify in '{name}': a {kind.name} has no gates that "
-            "its state follows from.",
+            f"There is nothing to verify in '{name}': {kind.with_article} has no gates "
+            "that its state follows from.",
             np.nan,
         )
     activation = _activation(name, attributes) if kind.uses_activation else None

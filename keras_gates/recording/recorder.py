@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -114,9 +115,9 @@ class GateRecorder(keras.callbacks.Callback):
 
     Raises:
         ValueError: At once, for an argument out of range. Before the first batch: if
-            the model has no LSTM or GRU; if `layers`, `signals` or `units` name what
-            is not there; if the probe does not fit the model, is empty, or holds NaN
-            that the model does not mask; if the model has no `call` to run a probe;
+            the model has no recurrent layer; if `layers`, `signals` or `units` name
+            what is not there; if the probe does not fit the model, is empty, or holds
+            NaN that the model does not mask; if the model has no `call` to run a probe;
             if the traces would exceed the budget; if `store` is no store, or one of
             another model or another recorder.
         FileExistsError: Before the first batch, if `store` exists and `mode` is "w-".
@@ -455,11 +456,30 @@ class GateRecorder(keras.callbacks.Callback):
                         self._high,
                         self._bins,
                     )
+            self._warn_of_nothing(any(plan.gates for plan in plans.values()))
             planned = [node for node in nodes if node.path in plans]
             self._watcher = watch.Watcher(model, planned, plans, self._rows)
             # For a custom training loop that ended by an exception.
             weakref.finalize(self, watch.detach, self._watcher, True).atexit = False
         return nodes
+
+    def _warn_of_nothing(self, any_gates: bool) -> None:
+        """Warns of what was asked for and stays empty where no gate is recorded."""
+        if any_gates:
+            return
+        if self._logs == "health":
+            warnings.warn(
+                "`logs='health'` adds nothing to the logs: it sums up gates, and none "
+                "of the recorded signals is one. Take `logs='all'`, which has the mean "
+                "and the standard deviation of each signal.",
+                stacklevel=2,
+            )
+        if self._tensorboard is not None and self._probe is None:
+            warnings.warn(
+                "`tensorboard` shows nothing: its histograms are of gates, and none of "
+                "the recorded signals is one. Give a `probe`, whose signals it shows.",
+                stacklevel=2,
+            )
 
     def _check_probe(self, model) -> None:
         """Reads the probe, once for all steps, and builds a model that is not built."""

@@ -11,7 +11,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
-from keras_gates.checks import real_number, thresholds
+from keras_gates.checks import either, real_number, thresholds
 from keras_gates.stats import dead
 from keras_gates.stats.counts import Sums, count_signals
 from keras_gates.stats.measures import entropy as entropy_of
@@ -256,7 +256,7 @@ def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
         more = ", ..." if number > 8 else ""
         sentence = (
             f"{number} of {len(units)} units in '{patient.name}' are dead ({which}"
-            f"{more}): constant, never written or never shown."
+            f"{more}): {either(dead.signals(patient.kind)).replace('_', ' ')}."
         )
         yield Symptom(patient.name, sentence, number, number / len(units))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_gates.cells import registry
-from keras_gates.checks import names_of, type_of
+from keras_gates.checks import either, names_of, type_of
 from keras_gates.trees.labels import labelled, labels_of, place_of, words
 from keras_gates.trees.walk import recurrent
 from keras_gates.vocabulary import FRAME, SAMPLE, STEP, TIME, UNIT
@@ -119,7 +119,7 @@ def one_layer(
     if kind not in kinds:
         got = f"the {kind} layer {name_of(node)}" if kind else "data without a `kind`"
         raise ValueError(
-            f"`{argument}` must be one layer of kind {' or '.join(kinds)}; got {got}."
+            f"`{argument}` must be one layer of kind {either(kinds)}; got {got}."
             + (f" Choose a layer below it: {', '.join(below)}." if below else "")
         )
     signals = [node[name] for name in registry.signals() if name in node.data_vars]
@@ -144,6 +144,13 @@ def name_of(layer: xarray.Dataset) -> str:
 def needed(layer: xarray.Dataset, argument: str, signals: tuple[str, ...]) -> None:
     """Raises an error unless a layer has these signals, of one moment of training."""
     missing = [name for name in signals if name not in layer]
+    kind = registry.KINDS.get(str(layer.attrs.get("kind")))
+    never = [name for name in missing if kind and name not in kind.signals]
+    if never:
+        raise ValueError(
+            f"`{argument}` must hold {', '.join(map(repr, signals))}; {name_of(layer)} "
+            f"is {kind.with_article}, which has no {' and no '.join(map(repr, never))}."
+        )
     if missing:
         raise ValueError(
             f"`{argument}` must hold {', '.join(map(repr, signals))}; {name_of(layer)} "

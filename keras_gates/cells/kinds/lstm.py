@@ -58,6 +58,7 @@ def step(now, states, activation) -> dict:
 
 LSTM = Kind(
     name="LSTM",
+    article="an",
     layer=keras.layers.LSTM,
     cell=keras.layers.LSTMCell,
     blocks=BLOCKS,

@@ -20,6 +20,6 @@ SIMPLE_RNN = Kind(
     colours={v.HIDDEN: "#000000"},
     lacking={
         v.CELL: "A SimpleRNN has no cell state: its hidden state is its memory.",
-        v.CANDIDATE: "A SimpleRNN has no candidate: it becomes the hidden state.",
+        v.CANDIDATE: "A SimpleRNN has no candidate: it computes its hidden state.",
     },
 )
