@@ -40,6 +40,7 @@ def test_public_names_are_the_documented_ones():
     assert keras_gates.__version__ == importlib.metadata.version("keras-gates")
 
 
+@pytest.mark.once
 def test_mutations_still_fit_the_code():
     """A mutation that fits nowhere would show nothing."""
     for old, new in mutations.MUTATIONS.values():
@@ -108,6 +109,7 @@ def test_watch_training_example_writes_nothing_unasked(tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.once
 def test_example_takes_a_series_of_the_user(tmp_path, monkeypatch):
     data = tmp_path / "series.csv"
     np.savetxt(data, 7 + np.sin(np.arange(600) / 5))
@@ -116,6 +118,7 @@ def test_example_takes_a_series_of_the_user(tmp_path, monkeypatch):
     assert abs(names["training"].mean() - 7) < 0.1
 
 
+@pytest.mark.once
 def test_example_says_what_is_wrong_with_the_data(tmp_path, monkeypatch, capsys):
     data = tmp_path / "series.csv"
     data.write_text("load\n" + "1.0\n" * 600)
@@ -125,6 +128,7 @@ def test_example_says_what_is_wrong_with_the_data(tmp_path, monkeypatch, capsys)
     assert "must hold one finite number a line, without a header" in message
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem
 )
@@ -162,6 +166,6 @@ def test_import_brings_in_nothing_heavy():
 
 
 def test_no_private_names_of_keras_are_imported():
-    for path in (ROOT / "keras_gates").glob("*.py"):
+    for path in (ROOT / "keras_gates").rglob("*.py"):
         lines = re.findall(r"(?:from|import) keras\.src.*", path.read_text())
         assert not lines, path.name
