@@ -1,7 +1,10 @@
 import os
 
+import jax_programs
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+jax_programs.keep()
 
 import hypothesis
 import keras

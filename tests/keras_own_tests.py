@@ -12,6 +12,10 @@ import contextlib
 import pathlib
 import sys
 
+import jax_programs
+
+jax_programs.keep()
+
 import keras
 import keras.src.layers
 import pytest

@@ -34,6 +34,7 @@ SMALL = ["--units", "2", "--seeds", "2", "--epochs", "2", "--learning-rates", "0
 # A study from the command line
 
 
+@pytest.mark.once
 def test_a_study_needs_no_line_of_code(file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.main(["compare", str(file), *SMALL]) == 0
@@ -131,6 +132,7 @@ def small(question):
     return question._replace(make=make, rates=None)
 
 
+@pytest.mark.once
 def test_claims_are_answered_with_figures(tmp_path, monkeypatch, capsys):
     quick = {name: small(question) for name, question in measuring.QUESTIONS.items()}
     monkeypatch.setattr(measuring, "QUESTIONS", quick)

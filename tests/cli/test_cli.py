@@ -76,6 +76,7 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
     np.testing.assert_allclose(again, outputs, atol=1e-6)
 
 
+@pytest.mark.once
 def test_inspect_chooses_layers_and_default_folder(trained, capsys):
     assert inspect(trained, "--layers", "gru", "--sample", "3") == 0
     names = {path.name for path in (trained / "model-gates").iterdir()}
@@ -88,6 +89,7 @@ def test_inspect_chooses_layers_and_default_folder(trained, capsys):
     }
 
 
+@pytest.mark.once
 def test_inspect_reads_npy_files_and_any_name(trained, tmp_path):
     data = np.load(trained / "data.npz")["tokens"]
     np.save(tmp_path / "a.npy", data)
@@ -98,6 +100,7 @@ def test_inspect_reads_npy_files_and_any_name(trained, tmp_path):
         assert inspect(trained, "--out", out, data=name) == 0
 
 
+@pytest.mark.once
 def test_inspect_draws_every_frame(tmp_path, rng):
     wrapper = layers.TimeDistributed(layers.GRU(2, name="gru"), name="each")
     keras.Sequential([keras.Input((3, 4, 2)), wrapper]).save(tmp_path / "m.keras")
@@ -124,6 +127,7 @@ def unverified(case):
     return model, x * 0 if case == "masked" else x
 
 
+ONCE = pytest.mark.once
 UNVERIFIED = {
     "activation": "`hidden` of 'odd' could not be verified: its activation 'LeakyReLU'",
     "masked": "There is nothing to verify in 'odd': it has no unmasked step.",
@@ -132,7 +136,11 @@ UNVERIFIED = {
 }
 
 
-@pytest.mark.parametrize("case", UNVERIFIED)
+# The words are of the command; `test_verify.py` has the cases on every backend.
+@pytest.mark.parametrize(
+    "case",
+    ["wrong", *(pytest.param(n, marks=ONCE) for n in UNVERIFIED if n != "wrong")],
+)
 def test_inspect_ends_with_1_if_a_layer_was_not_verified(
     case, tmp_path, monkeypatch, capsys
 ):
@@ -177,6 +185,7 @@ BAD = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", BAD)
 def test_bad_arguments_get_a_sentence(case, trained, capsys):
     files, extra, sentence = BAD[case]
@@ -192,12 +201,14 @@ def test_bad_arguments_get_a_sentence(case, trained, capsys):
     assert any(part in error for part in sentence.split("|"))
 
 
+@pytest.mark.once
 def test_results_are_never_written_over(trained, capsys):
     assert inspect(trained) == 0
     assert inspect(trained) == 2
     assert "has files in it" in capsys.readouterr().err
 
 
+@pytest.mark.once
 def test_custom_objects_come_from_a_module(tmp_path, rng, monkeypatch):
     (tmp_path / "own_layers.py").write_text(
         "import keras\n"

@@ -74,6 +74,7 @@ def test_a_store_holds_what_memory_would(data, path):
     assert in_store.traces["r/forget"].dims == ("step", "sample", "time", "unit")
 
 
+@pytest.mark.once
 def test_the_tree_is_lazy_and_works_with_dask(data, path):
     recorder = keras_gates.GateRecorder(data[0][:2], store=path)
     fit(build(), data, [recorder])
@@ -88,6 +89,7 @@ def test_the_tree_is_lazy_and_works_with_dask(data, path):
     )
 
 
+@pytest.mark.once
 def test_what_is_read_while_it_is_written_stays_true(data, path):
     """A reader's tree, opened in the middle of a training, is measured after it."""
     trees, measured = [], []
@@ -130,6 +132,7 @@ def test_names_and_attributes_survive(data, path):
     assert (keras_gates.verify(recorder.traces.isel(step=-1)) < 1e-5).all()
 
 
+@pytest.mark.once
 def test_an_existing_store_is_not_overwritten_unless_asked(data, path):
     fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
     with pytest.raises(FileExistsError, match="`mode='a'`, or replace it with"):
@@ -190,17 +193,19 @@ def crash_and_go_on(data, path, folder, order, kill, **options):
 
 
 RECORDER, BACKUP, KILL = "recorder", "backup", "kill"
+once = pytest.mark.once
 
 
 @pytest.mark.parametrize(
     ("order", "kill"),
     [
-        ((RECORDER, BACKUP, KILL), Kill(0)),
+        # The order of the callbacks is nothing of a backend.
+        pytest.param((RECORDER, BACKUP, KILL), Kill(0), marks=once),
         ((RECORDER, BACKUP, KILL), Kill(2, 2)),
         ((RECORDER, KILL, BACKUP), Kill(2)),
-        ((RECORDER, KILL, BACKUP), Kill(1, 0)),
-        ((KILL, RECORDER, BACKUP), Kill(1)),
-        ((BACKUP, RECORDER, KILL), Kill(2)),
+        pytest.param((RECORDER, KILL, BACKUP), Kill(1, 0), marks=once),
+        pytest.param((KILL, RECORDER, BACKUP), Kill(1), marks=once),
+        pytest.param((BACKUP, RECORDER, KILL), Kill(2), marks=once),
     ],
 )
 def test_going_on_after_a_crash_leaves_no_gap_and_no_repeat(
@@ -257,6 +262,7 @@ def assert_complete(path, steps):
                 assert (values.values == expected.reshape(shape)).all()
 
 
+@pytest.mark.once
 def test_killed_at_any_moment_the_complete_steps_are_there(path):
     """The writer says when a step is complete; it is killed at random moments."""
     moments = random.Random(0)
@@ -329,7 +335,9 @@ def test_cut_off_before_a_file_appears_the_steps_before_are_there(path, monkeypa
     assert last > 50
 
 
-@pytest.mark.parametrize("room", [0.5, 0.61, 0.79])
+@pytest.mark.parametrize(
+    "room", [0.5, pytest.param(0.61, marks=once), pytest.param(0.79, marks=once)]
+)
 def test_a_full_disk_leaves_the_complete_steps_and_the_training(
     room, data, path, monkeypatch
 ):
@@ -361,6 +369,7 @@ def test_a_full_disk_leaves_the_complete_steps_and_the_training(
         xarray.testing.assert_allclose(found[f"{name}/r"].to_dataset().load(), node)
 
 
+@pytest.mark.once
 def test_two_processes_do_not_write_one_store(data, path):
     with start_writer(path, 0) as writer:
         writer.stdout.readline()
@@ -403,6 +412,7 @@ def test_what_is_no_store_is_refused_and_left_alone(data, path):
     assert file.read_text() == "mine"
 
 
+@pytest.mark.once
 def test_a_store_of_something_else_is_not_continued(data, path):
     fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
     others = {

@@ -306,6 +306,7 @@ def stop_after(count, calls):
     return on_run_end
 
 
+@pytest.mark.once
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     builders = {"LSTM": build_lstm, "a/b: *": build_dense}
     options = {"seeds": 2, "epochs": 2, "predict": True, "learning_rates": [0.1, 0.01]}
@@ -559,6 +560,7 @@ def killer(home, marker):
     return build
 
 
+@pytest.mark.once
 def test_a_worker_that_dies_is_told_and_what_was_finished_is_kept(tmp_path):
     marker, folder = tmp_path / "killed", tmp_path / "study"
     builders = {"a": build_dense, "killer": killer(os.getpid(), marker)}
@@ -571,6 +573,7 @@ def test_a_worker_that_dies_is_told_and_what_was_finished_is_kept(tmp_path):
     assert len(study.runs) == 6 and len(calls) == 6 - kept
 
 
+@pytest.mark.once
 def test_dask_workers_give_the_same_numbers_and_one_may_die(tmp_path):
     distributed = pytest.importorskip("distributed")
     marker = tmp_path / "killed"
