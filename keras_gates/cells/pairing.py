@@ -89,7 +89,7 @@ def without(kind: Kind, what: str) -> str:
 
 def _gates_of(kind: Kind) -> list[Place | str]:
     """Returns the gates of a kind, or that it has none."""
-    return _by_work(kind) or [without(kind, "gates")]
+    return [*_by_work(kind)] or [without(kind, "gates")]
 
 
 def _by_work(kind: Kind) -> list[Place]:
