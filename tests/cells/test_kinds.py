@@ -160,6 +160,7 @@ def test_a_whole_sequence_has_the_states_of_its_steps(kind, steps):
     blocks = {name: np.stack([b, b[::-1]], 1) for name, b in one["blocks"].items()}
     real = np.ones((5, 2, 1), bool)
     real[2, 1] = False
+    blocks = {name: np.where(real, block, 0) for name, block in blocks.items()}
     tensors = keras.tree.map_structure(
         ops.convert_to_tensor, (blocks, one["before"], real)
     )
