@@ -92,8 +92,8 @@ class Kind:
         compute: Computes the blocks of a step, or of all steps of a sequence at once,
             from the inputs, the hidden state *before* each step and the weights.
         run: Computes the states of a sequence other than the hidden state, from the
-            blocks `(batch, time, units)`, the initial states and where steps are
-            unmasked, `(batch, time, 1)` or `None`.
+            blocks `(batch, time, units)`, which are zero where masked, the initial
+            states and where steps are unmasked, `(batch, time, 1)` or `None`.
         step: Computes the states after a step from its signals, the states before it
             and the activation, which is `None` if it is not known; then states that
             need it are left out. `None` for a kind whose states do not follow from

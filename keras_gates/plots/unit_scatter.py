@@ -62,14 +62,16 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     one_moment(layer, "layer")
     ax = canvas.axes_of(ax)
     kind = registry.KINDS[layer.attrs["kind"]]
+    if not kind.gates:
+        raise ValueError(
+            f"`layer` must have gates; {name_of(layer)} is {kind.with_article}, which "
+            "has none."
+        )
     if not set(kind.gates) & set(layer.data_vars):
         raise ValueError(
-            f"`layer` must hold a gate; {name_of(layer)}, {kind.with_article}, has "
-            + (
-                f"none of {', '.join(map(repr, kind.gates))}."
-                if kind.gates
-                else "none."
-            )
+            f"`layer` must hold at least one of {', '.join(map(repr, kind.gates))}; "
+            f"{name_of(layer)} has none of them. Name one in "
+            "`capture(..., signals=...)`, or leave `signals` out."
         )
     sides = stats.saturation(layer).compute()
     axes = ax or canvas.new_axes(height=4.2)

@@ -110,6 +110,8 @@ def _dead(data: "xarray.Dataset") -> "xarray.DataArray":
 
     A gate that was below the recorder's `low` in all counts was never open.
     """
+    import xarray
+
     holds = {
         str(name): data["left"].sel({v.GATE: name}) == 1 for name in data[v.GATE].values
     }
@@ -117,7 +119,9 @@ def _dead(data: "xarray.Dataset") -> "xarray.DataArray":
         hidden = data.sel({v.GATE: v.HIDDEN})
         holds[v.HIDDEN] = (hidden["std"] < dead.CONSTANT) & (hidden["count"] > 1)
     kind = registry.KINDS[data.attrs["kind"]]
-    return dead.conditions(kind, holds)["dead"] & (data[v.GATE] == v.HIDDEN)
+    found = dead.conditions(kind, holds)["dead"] & (data[v.GATE] == v.HIDDEN)
+    # Nowhere, if no signal is recorded that shows it.
+    return xarray.zeros_like(data["count"], bool) | found
 
 
 def _sentence(alarm: Alarm, action: str) -> str:

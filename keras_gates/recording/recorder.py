@@ -109,8 +109,8 @@ class GateRecorder(keras.callbacks.Callback):
         budget: The most bytes that the traces may take up, told before training.
             `None` for no limit.
         tensorboard: Path of a folder for TensorBoard: the histogram of each gate and,
-            of the probe's first sample, a heat map of each layer. Needs the package
-            `tensorboard`.
+            of the probe's first sample, a heat map of each layer (inside a
+            `TimeDistributed`, of the first frame). Needs the package `tensorboard`.
         batch_size: Number of samples of the probe that run at once.
 
     Raises:

@@ -68,7 +68,10 @@ class Events:
 
         from keras_gates import plots
 
-        figure = plots.gates(node)
+        layer = node.to_dataset()
+        if v.FRAME in layer.dims:  # Inside a `TimeDistributed`: of the first frame.
+            layer = layer.isel({v.FRAME: 0})
+        figure = plots.gates(layer)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=80)
         size = [str(int(length * 80)) for length in figure.get_size_inches()]
