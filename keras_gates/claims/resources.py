@@ -1,5 +1,7 @@
 """What is taught of what an LSTM and a GRU cost: parameters, time, memory."""
 
+from __future__ import annotations
+
 import multiprocessing
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +18,7 @@ from keras_gates.claims.measuring import (
     SIZES,
     Bench,
     Finding,
-    Row,
+    Measurement,
     holds,
     judged,
     tally,
@@ -57,10 +59,10 @@ def parameters(bench: Bench) -> Finding:
     )
 
 
-def _more(of: str, counts: dict[str, int]) -> Row:
+def _more(of: str, counts: dict[str, int]) -> Measurement:
     percent = 100 * (counts[LSTM] / counts[GRU] - 1)
     verdict = "about 30 %" if 25 <= percent <= 35 else "less"
-    return Row(of, percent, np.nan, np.nan, verdict)
+    return Measurement(of, percent, np.nan, np.nan, verdict)
 
 
 def speed(bench: Bench) -> Finding:

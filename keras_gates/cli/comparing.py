@@ -1,5 +1,7 @@
 """The command `keras-gates compare`: a study without a line of code."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from pathlib import Path

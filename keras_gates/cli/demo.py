@@ -1,5 +1,7 @@
 """The command `keras-gates demo`: the whole package in one run."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import keras

@@ -1,5 +1,7 @@
 """The command `keras-gates` and its words."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 import traceback

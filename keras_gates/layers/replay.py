@@ -1,5 +1,7 @@
 """The gates of a run of a recurrent layer, from the hidden states that it produced."""
 
+from __future__ import annotations
+
 import math
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from keras_gates.layers.views import view, view_of_cell
 Tensor = Any
 
 
-class Run(NamedTuple):
+class LayerRun(NamedTuple):
     """What a layer ran on, and its outputs at every step, where these are known."""
 
     sequences: Tensor
@@ -26,7 +28,7 @@ class Run(NamedTuple):
     outputs: Tensor | None
 
 
-def look(owner, layer, run: Run, rows: float) -> None:
+def look(owner, layer, run: LayerRun, rows: float) -> None:
     """Replays some rows of a batch, outside the gradient."""
 
     def pick(values):
@@ -34,11 +36,11 @@ def look(owner, layer, run: Run, rows: float) -> None:
 
     with backend.outside_gradient():
         few = [pick(part) for part in (run.sequences, run.initial_state, run.mask)]
-        few = Run(*few, run.training, pick(run.outputs))
+        few = LayerRun(*few, run.training, pick(run.outputs))
         replay(owner, view(layer, cell=view_of_cell(layer.cell, pick)), few, rows)
 
 
-def replay(owner, layer, run: Run, rows: float | None) -> None:
+def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
     """Emits the signals of a sequence; runs it again if its outputs are lacking.
 
     Args:

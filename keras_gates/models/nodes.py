@@ -1,5 +1,7 @@
 """Where in a model gates can be read: recurrent layers, found and chosen by name."""
 
+from __future__ import annotations
+
 import fnmatch
 import os
 from collections import Counter

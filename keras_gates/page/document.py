@@ -17,8 +17,8 @@ from keras_gates.page.orders import orders
 from keras_gates.page.overview import Overview, diagnosis
 from keras_gates.page.thinning import Part
 from keras_gates.plots import canvas
+from keras_gates.trees.dimensions import longest_sequence
 from keras_gates.trees.labels import labelled, words
-from keras_gates.trees.layerwise import longest_sequence
 
 if TYPE_CHECKING:
     import xarray
@@ -69,7 +69,7 @@ def write(
         blocks=blocks,
         figures=places,
         rows=range(figures.ROWS),
-        masked=figures.MASKED,
+        masked=figures.MASKED_COLOUR,
         infinite=figures.INFINITE,
         library=Resources(mode="inline", components=["bokeh"]).js_raw,
         figures_script=script,

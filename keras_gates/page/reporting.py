@@ -64,9 +64,9 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
     from keras_gates.page.overview import overview
 
     path = _target(path)
-    layers, origins = content.read(gates)
+    layers, origins = content.read_layers(gates)
     parts = thinning.parts(layers, thinning.BUDGET)
-    read = input_rows.read(inputs, layers, parts)
+    read = input_rows.read_inputs(inputs, layers, parts)
     overviews = [overview(layer) for layer in layers]
     _replace(path, document.write(layers, parts, overviews, read, origins))
     return path

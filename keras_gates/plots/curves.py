@@ -13,15 +13,8 @@ from keras_gates.plots import canvas
 from keras_gates.stats.gate_pairs import QUANTILES
 from keras_gates.trees import appearance
 from keras_gates.trees.labels import labels_of, places_of, words
-from keras_gates.trees.selection import (
-    PICTURE,
-    check_dimensions,
-    name_of,
-    needed,
-    one_layer,
-    one_sample,
-    sample_of,
-)
+from keras_gates.trees.requirements import check_dimensions, needed, quoted
+from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray
@@ -132,13 +125,13 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     if "histogram" not in layer or v.STEP not in layer.dims:
         raise ValueError(
             "`layer` must be of a recorder's statistics, such as "
-            f"`recorder.statistics['lstm']`; {name_of(layer)} has no histogram over "
+            f"`recorder.statistics['lstm']`; {quoted(layer)} has no histogram over "
             "training."
         )
     known = [name for name in layer[v.GATE].values.tolist() if name in registry.gates()]
     if not isinstance(gate, str) or gate not in known:
         raise ValueError(
-            f"`gate` must be among those of {name_of(layer)}: "
+            f"`gate` must be among those of {quoted(layer)}: "
             f"{', '.join(map(repr, known))}; got {gate!r}."
         )
     histogram = layer["histogram"].sel({v.GATE: gate})
@@ -165,7 +158,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     axes.set_yticks(range(0, len(chosen), every), names[::every])
     axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
     axes.set(xlim=(0, 1), xlabel=registry.long_names()[gate], ylabel=at)
-    title = f"{name_of(layer)}: {gate} over training"
+    title = f"{quoted(layer)}: {gate} over training"
     title += canvas.convention(layer.attrs["kind"], gate)
     axes.set_title(title, parse_math=False)
     return axes
@@ -241,7 +234,7 @@ def trajectories(
     style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
     axes.legend(fontsize="small", **style)
     kind = layer.attrs["kind"]
-    title = f"{name_of(layer)} ({kind}), sample {sample_of(course)}"
+    title = f"{quoted(layer)} ({kind}), sample {sample_of(course)}"
     title += canvas.convention(kind, signal)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     return figure

@@ -11,14 +11,14 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
-from keras_gates.trees.layerwise import longest_sequence
-from keras_gates.trees.selection import (
+from keras_gates.trees.dimensions import longest_sequence
+from keras_gates.trees.requirements import (
     check_dimensions,
-    name_of,
     needed,
-    one_layer,
     one_moment,
+    quoted,
 )
+from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray
@@ -168,7 +168,7 @@ def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
     kind = registry.KINDS[layer.attrs["kind"]]
     if kind.keep is None:
         raise ValueError(
-            f"`layer` must have a gate that keeps the old state; {name_of(layer)} is a "
+            f"`layer` must have a gate that keeps the old state; {quoted(layer)} is a "
             f"{kind.name}, which has none."
         )
     return kind.memory
@@ -225,4 +225,4 @@ def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
 
 
 def _title(layer: xarray.Dataset) -> str:
-    return f"{name_of(layer)} ({layer.attrs['kind']})"
+    return f"{quoted(layer)} ({layer.attrs['kind']})"

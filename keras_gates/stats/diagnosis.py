@@ -15,14 +15,9 @@ from keras_gates.checks import real_number, thresholds
 from keras_gates.stats import dead
 from keras_gates.stats.counts import Sums, count_signals
 from keras_gates.stats.measures import entropy as entropy_of
+from keras_gates.trees.dimensions import longest_sequence
 from keras_gates.trees.labels import distinct, labels_of, words
-from keras_gates.trees.layerwise import (
-    as_tree,
-    called,
-    kind_of_layer,
-    longest_sequence,
-    signals_by_layer,
-)
+from keras_gates.trees.layerwise import as_tree, called, kind_of_layer, signals_by_layer
 from keras_gates.trees.missing import causes_of_gaps, damage_named, mask_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_gates.checks import share_of, type_of
-from keras_gates.trees.selection import real_signal
+from keras_gates.trees.requirements import real_signal
 
 
 def mean_interval(data: Any, dim: str, *, level: float = 0.95) -> tuple[Any, Any, Any]:

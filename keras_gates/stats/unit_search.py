@@ -11,16 +11,10 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
+from keras_gates.trees.dimensions import BLOCK_BYTES, in_order, pieces
 from keras_gates.trees.labels import distinct, labels_of, same_labels
-from keras_gates.trees.layerwise import (
-    BLOCK_BYTES,
-    as_tree,
-    blocks,
-    called,
-    in_order,
-    signals_by_layer,
-)
-from keras_gates.trees.selection import one_moment
+from keras_gates.trees.layerwise import as_tree, called, signals_by_layer
+from keras_gates.trees.requirements import one_moment
 
 if TYPE_CHECKING:
     import pandas
@@ -223,7 +217,7 @@ def _known(
         )
     real = np.logical_or.reduce(
         [
-            np.concatenate([(~np.isnan(block)).any(-1) for block in blocks(values)])
+            np.concatenate([(~np.isnan(block)).any(-1) for block in pieces(values)])
             for values in signals
         ]
     )

@@ -1,5 +1,7 @@
 """The architectures of a study: functions that build models for one task."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """A study as text: for a terminal, a log or Markdown."""
 
+from __future__ import annotations
+
 import io
 import itertools
 import math
@@ -21,9 +23,9 @@ PAGE_WIDTH = 80
 class Printable(Protocol):
     """What is read of a `Study` to print it; see there."""
 
-    runs: "pandas.DataFrame"
-    history: "xarray.Dataset"
-    trials: "pandas.DataFrame | None"
+    runs: pandas.DataFrame
+    history: xarray.Dataset
+    trials: pandas.DataFrame | None
 
     def difference(self, first: str, second: str, metric: str) -> Difference:
         """Returns the difference of two architectures, taken within pairs."""
@@ -31,7 +33,7 @@ class Printable(Protocol):
 
 def render(
     study: Printable,
-    summary: "pandas.DataFrame",
+    summary: pandas.DataFrame,
     metric: str,
     markdown: bool = False,
 ) -> str:

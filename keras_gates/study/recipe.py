@@ -1,5 +1,7 @@
 """Architectures by name: one recipe for all, with as many units or as many weights."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any

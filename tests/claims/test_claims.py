@@ -204,7 +204,7 @@ def test_verdicts_follow_from_the_ends(module, judge, low, high, verdict):
 
 def test_a_claim_holds_where_the_rows_say_so():
     def rows(*verdicts):
-        return [measuring.Row("", 0, 0, 0, verdict) for verdict in verdicts]
+        return [measuring.Measurement("", 0, 0, 0, verdict) for verdict in verdicts]
 
     assert measuring.holds(rows("less", "less"), "less") == "Holds here (less: 2)"
     some = measuring.holds(rows("less", "more", "less"), "less")

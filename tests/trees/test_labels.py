@@ -517,7 +517,7 @@ def test_labels_may_be_pairs_signs_or_without_an_index():
 
 
 def page_data(gates):
-    layers, origins = content.read(gates)
+    layers, origins = content.read_layers(gates)
     parts = thinning.parts(layers, thinning.BUDGET)
     seen = list(map(overview, layers))
     blocks = {}
