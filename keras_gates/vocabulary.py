@@ -24,7 +24,6 @@ HIDDEN = "hidden"
 KEEP_CONVENTION = "1 keeps the old state"
 """What an `update` of 1 does in Keras. Many texts define it the other way round."""
 
-
 SAMPLE = "sample"
 TIME = "time"
 UNIT = "unit"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 DIMENSIONS = (STEP, SAMPLE, FRAME, TIME, UNIT)
 """Of signals, in the usual order. None of them has another one."""
 
-
 BLOCK_BYTES = 2**26
 """How much of data that may lie on disk is read at a time."""
 

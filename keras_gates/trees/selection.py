@@ -15,7 +15,6 @@ from keras_gates.vocabulary import SAMPLE, TIME, UNIT
 if TYPE_CHECKING:
     import xarray
 
-
 PICTURE = (SAMPLE, TIME, UNIT)
 """The dimensions of what is drawn sample by sample."""
 

@@ -16,7 +16,7 @@ from keras_gates import plots, stats
 from keras_gates.cells import registry
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
-from keras_gates.page import content, document, thinning
+from keras_gates.page import content, packing, thinning
 from keras_gates.page.overview import overview
 from keras_gates.trees import labels
 from keras_gates.trees.notebook import DataTree
@@ -523,7 +523,7 @@ def page_data(gates):
     blocks = {}
     none = [None] * len(layers)
     return [
-        document._layer(index, *one, blocks)
+        packing.pack_layer(index, *one, blocks)
         for index, one in enumerate(zip(layers, parts, seen, none, strict=True))
     ]
 
