@@ -23,9 +23,9 @@ from keras_gates.claims.measuring import (
     judged,
     tally,
 )
+from keras_gates.study.builders import LAYERS, builders_of
 from keras_gates.study.data import checked_data
 from keras_gates.study.prepared_tasks import PREPARED, PreparedTask
-from keras_gates.study.recipe import LAYERS, builders_of
 from keras_gates.study.training import Order, Settings, train
 
 MEGABYTE = 2**20

@@ -16,9 +16,10 @@ from keras_gates.claims import catalogue
 from keras_gates.cli.errors import explained
 from keras_gates.cli.files import read_arrays, require_folder, require_numbers
 from keras_gates.plots import canvas
+from keras_gates.study.builders import MOST_UNITS
 from keras_gates.study.prepared_tasks import PREPARED, PreparedTask
 from keras_gates.study.printed import render
-from keras_gates.study.recipe import MOST_UNITS, Recipe
+from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
 
 PARTS = ("x", "y", "x_val", "y_val")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
-from keras_gates.models.nodes import Node, require_model, select
+from keras_gates.models.model_checks import require_model
+from keras_gates.models.nodes import Node, select
 from keras_gates.reading.reader import choose_signals
 from keras_gates.recording import statistics, watched_step
 from keras_gates.recording.alarms import Alarms

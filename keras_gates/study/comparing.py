@@ -27,10 +27,11 @@ from keras_gates.checks import (
     whole_number,
 )
 from keras_gates.study.architectures import checked_builders, one_task
+from keras_gates.study.builders import Builder
 from keras_gates.study.collected import attributes, gather
 from keras_gates.study.data import checked_data, rows_of
 from keras_gates.study.folder import StudyFolder, description_of
-from keras_gates.study.recipe import Builder, Recipe
+from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
 from keras_gates.study.scheduling import Progress, conduct
 from keras_gates.study.training import TUNING_SEED, Order, Run, Settings, set_rate

@@ -15,8 +15,8 @@ from keras_gates import tasks
 from keras_gates.claims import catalogue, learning, measuring, resources
 from keras_gates.cli import main
 from keras_gates.study import prepared_tasks
+from keras_gates.study.builders import builders_of
 from keras_gates.study.data import checked_data
-from keras_gates.study.recipe import builders_of
 
 
 @pytest.fixture
