@@ -5,6 +5,8 @@ raises a TypeError for a wrong type, a ValueError for a wrong value. True and Fa
 not numbers, and neither are strings that look like one.
 """
 
+from __future__ import annotations
+
 import math
 import numbers
 import operator

@@ -1,5 +1,7 @@
 """JAX, whose training step takes every variable and returns it."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import time

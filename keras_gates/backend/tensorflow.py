@@ -1,5 +1,7 @@
 """TensorFlow, alone or under a `tf.distribute` strategy."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 import threading

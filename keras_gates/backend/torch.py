@@ -1,5 +1,7 @@
 """PyTorch, alone or in several processes under `DistributedDataParallel`."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch

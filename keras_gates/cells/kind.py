@@ -1,5 +1,7 @@
 """What a kind of cell is: all in which one kind differs from another."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

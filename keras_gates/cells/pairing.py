@@ -1,5 +1,7 @@
 """Which signals of two kinds of cells do the same work, and stand side by side."""
 
+from __future__ import annotations
+
 import itertools
 from typing import NamedTuple
 

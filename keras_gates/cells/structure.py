@@ -1,5 +1,7 @@
 """Which cells a recurrent layer has, and whose equations are known."""
 
+from __future__ import annotations
+
 from collections.abc import Set
 from typing import Any
 

@@ -1,5 +1,7 @@
 """What is taught of what an LSTM, a GRU and a basic RNN can learn."""
 
+from __future__ import annotations
+
 import collections
 from typing import Any
 
@@ -16,7 +18,7 @@ from keras_gates.claims.measuring import (
     TASKS,
     Bench,
     Finding,
-    Row,
+    Measurement,
     holds,
     judged,
     longest_word,
@@ -60,7 +62,7 @@ def _remembered(low: float, high: float) -> str:
     return FORGETS if high < 50 else UNCLEAR
 
 
-def _forgotten(rows: list[Row]) -> str:
+def _forgotten(rows: list[Measurement]) -> str:
     """Judges the claim at each length of more than ten steps."""
     answers = []
     # A row for each architecture, the basic one first, length by length.

@@ -1,5 +1,7 @@
 """The command `keras-gates demo`: the whole package in one run."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import keras
@@ -14,9 +16,9 @@ from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.checks import whole_number
 from keras_gates.cli.comparing import MOST_SEEDS
 from keras_gates.cli.files import free_path, results
+from keras_gates.study.builders import builders_of
 from keras_gates.study.data import checked_data
 from keras_gates.study.prepared_tasks import PREPARED
-from keras_gates.study.recipe import builders_of
 
 BATCH_SIZE = 64
 KEEP = {LSTM.name: LSTM.keep, GRU.name: GRU.keep}

@@ -4,6 +4,8 @@ Tensors kept on a layer would be leaked tracers after a compiled call. So a laye
 them to the collectors that are active at that moment, within the same call.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 from typing import Any, NamedTuple

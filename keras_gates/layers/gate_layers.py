@@ -1,5 +1,7 @@
 """The gate layers and cells: those of Keras, which can also tell their gates."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import keras

@@ -6,6 +6,8 @@ when somebody wants them: the layer itself with `return_gates=True`, or a collec
 that is active while a model runs (see `capture`).
 """
 
+from __future__ import annotations
+
 import math
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from keras_gates.backend import backend
 from keras_gates.cells.structure import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
 from keras_gates.layers import collect
-from keras_gates.layers.replay import Run, blocks, look, replay
+from keras_gates.layers.replay import LayerRun, blocks, look, replay
 from keras_gates.layers.views import beneath, view, view_of_cell
 
 # The classes below are mixed with Keras's, whose attributes a type checker must know.
@@ -101,7 +103,9 @@ class GateRecurrence(_Layer):
         # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
         # (seen in 3.15.1), so its outputs do not tell the states.
         told = keep and not (self.unroll and self.zero_output_for_mask)
-        run = Run(sequences, initial_state, mask, training, result[1] if told else None)
+        run = LayerRun(
+            sequences, initial_state, mask, training, result[1] if told else None
+        )
         for rows in looks:
             if rows is None:
                 replay(self, layer, run, rows)

@@ -1,5 +1,7 @@
 """The gates of a run of a recurrent layer, from the hidden states that it produced."""
 
+from __future__ import annotations
+
 import math
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from keras_gates.layers.views import view, view_of_cell
 Tensor = Any
 
 
-class Run(NamedTuple):
+class LayerRun(NamedTuple):
     """What a layer ran on, and its outputs at every step, where these are known."""
 
     sequences: Tensor
@@ -26,14 +28,14 @@ class Run(NamedTuple):
     outputs: Tensor | None
 
 
-def look(owner, layer, run: Run, rows: float) -> None:
+def look(owner, layer, run: LayerRun, rows: float) -> None:
     """Replays some rows of a batch, outside the gradient."""
 
     def pick(values):
         return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
 
     with backend.outside_gradient():
-        few = Run(
+        few = LayerRun(
             pick(run.sequences),
             pick(run.initial_state),
             pick(run.mask),
@@ -43,7 +45,7 @@ def look(owner, layer, run: Run, rows: float) -> None:
         replay(owner, view(layer, cell=view_of_cell(layer.cell, pick)), few, rows)
 
 
-def replay(owner, layer, run: Run, rows: float | None) -> None:
+def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
     """Emits the signals of a sequence; runs it again if its outputs are lacking.
 
     Args:

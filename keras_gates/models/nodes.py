@@ -1,7 +1,8 @@
 """Where in a model gates can be read: recurrent layers, found and chosen by name."""
 
+from __future__ import annotations
+
 import fnmatch
-import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from keras_gates.cells.kind import Kind
 from keras_gates.cells.structure import cells_of, kind_of
 from keras_gates.checks import either, names_of
 from keras_gates.layers.wrappers import added
+from keras_gates.models.model_checks import has_call, require_model
 
 
 class Node(NamedTuple):
@@ -191,67 +193,6 @@ def _matches(node: Node, pattern: str) -> bool:
 
 def _list_of(words) -> str:
     return ", ".join(f"'{word}'" for word in dict.fromkeys(words)) or "no layers"
-
-
-def require_model(model) -> None:
-    """Refuses what is no model."""
-    if isinstance(model, keras.Model):
-        return
-    if isinstance(model, type) and issubclass(model, keras.Model):
-        got, way_out = (
-            f"the class {model.__name__}",
-            "Give an instance of it, with weights.",
-        )
-    elif isinstance(model, (str, os.PathLike)):
-        got, way_out = (
-            repr(os.fspath(model)),
-            ("Load the file first, with `keras.saving.load_model`."),
-        )
-    elif isinstance(model, keras.layers.Layer):
-        got = type(model).__name__
-        way_out = "Put a single layer into a `keras.Sequential` first."
-    else:
-        got = type(model).__name__
-        way_out = _from_elsewhere(model) or "Give a model made of `keras.layers`."
-    raise ValueError(f"`model` must be a `keras.Model`; got {got}. {way_out}")
-
-
-_KERAS_2 = (
-    "tf_keras.",
-    "keras.engine.",
-    "keras.src.engine.",
-    "tensorflow.python.keras.",
-)
-
-
-def _from_elsewhere(model) -> str | None:
-    """Returns what to do with a model of another library, which is known by module."""
-    for cls in type(model).__mro__:
-        module = f"{cls.__module__}."
-        if module.startswith(_KERAS_2):
-            return (
-                "This is a model of Keras 2. Build it anew with Keras 3, from the same "
-                "code with `import keras` and without TF_USE_LEGACY_KERAS=1 in the "
-                "environment, and load its weights."
-            )
-        if module.startswith("torch.nn."):
-            return (
-                "This is a module of PyTorch. keras_gates reads the recurrent layers "
-                "of Keras: build the model from those of `keras.layers`, which run on "
-                "PyTorch too."
-            )
-        if module.startswith(("flax.", "equinox.", "haiku.")):
-            return (
-                f"This is a model of {module.partition('.')[0]}. keras_gates reads the "
-                "recurrent layers of Keras: build the model from those of "
-                "`keras.layers`, which run on JAX too."
-            )
-    return None
-
-
-def has_call(model: keras.Model) -> bool:
-    """Returns whether a model can be run as a whole."""
-    return getattr(model.call, "__func__", None) is not keras.Model.call
 
 
 def require_call(

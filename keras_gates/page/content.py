@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
+from keras_gates.trees.dimensions import DIMENSIONS
 from keras_gates.trees.labels import distinct, labels_of, word
 from keras_gates.trees.layerwise import kind_of_layer, signals_by_layer
-from keras_gates.trees.selection import DIMENSIONS
 from keras_gates.trees.walk import depth_first
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Layer:
         return view.assign_attrs(layer=self.name, kind=self.kind.name)
 
 
-def read(gates: Any) -> tuple[list[Layer], list[str]]:
+def read_layers(gates: Any) -> tuple[list[Layer], list[str]]:
     """Returns the layers, and a line about each model that they come from.
 
     Raises:

@@ -11,8 +11,8 @@ from keras_gates.page.content import Layer
 from keras_gates.page.overview import Overview
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
+from keras_gates.trees.dimensions import longest_sequence
 from keras_gates.trees.labels import words
-from keras_gates.trees.layerwise import longest_sequence
 
 if TYPE_CHECKING:
     from bokeh.models import Plot
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROWS = 6
 """Rows of heat maps: as many as an LSTM beside a GRU needs."""
 COLUMNS = 2
-MASKED = "#b4b4b4"
+MASKED_COLOUR = "#b4b4b4"
 INFINITE = "#d01c8b"
 SPAN = "#111111"
 
@@ -146,7 +146,7 @@ def _heat_map(name: str, time: Any, units: Any) -> Plot:
         palette=["#ffffff", "#000000"],
         low=0,
         high=1,
-        nan_color=MASKED,
+        nan_color=MASKED_COLOUR,
         high_color=INFINITE,
         name=f"{name}-colours",
     )

@@ -32,7 +32,9 @@ class Inputs(NamedTuple):
     total: int = 0
 
 
-def read(inputs: Any, layers: list[Layer], parts: list[Part]) -> list[Inputs | None]:
+def read_inputs(
+    inputs: Any, layers: list[Layer], parts: list[Part]
+) -> list[Inputs | None]:
     """Lines the inputs up with the layers; `None` for a layer that read other steps.
 
     Raises:

@@ -75,9 +75,9 @@ def report(
     from keras_gates.page.overview import overview
 
     target = _target(path)
-    layers, origins = content.read(gates)
+    layers, origins = content.read_layers(gates)
     parts = thinning.parts(layers, thinning.BUDGET)
-    read = input_rows.read(inputs, layers, parts)
+    read = input_rows.read_inputs(inputs, layers, parts)
     overviews = [overview(layer) for layer in layers]
     _replace(target, document.write(layers, parts, overviews, read, origins))
     return target

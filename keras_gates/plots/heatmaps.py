@@ -14,13 +14,8 @@ from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.labels import labelled, same_labels
-from keras_gates.trees.selection import (
-    PICTURE,
-    name_of,
-    one_layer,
-    one_sample,
-    sample_of,
-)
+from keras_gates.trees.requirements import quoted
+from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray
@@ -79,7 +74,7 @@ def gates(
     grid = figure.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
         _draw_column(panels, [picture[name] for name in names])
-    title = f"{name_of(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
+    title = f"{quoted(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
     if picture.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
     title += canvas.convention(picture.attrs["kind"])
@@ -157,7 +152,7 @@ def pair(
     for number in range(gate_rows, len(rows)):
         name = rows[number].places[0].signal
         _colour_bar(grid[number : number + 1], registry.long_names()[name])
-    title = f"{name_of(left)} (LSTM) beside {name_of(right)} (GRU), "
+    title = f"{quoted(left)} (LSTM) beside {quoted(right)} (GRU), "
     title += f"sample {sample_of(left)}"
     title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
     _finish(figure, grid, title, left)

@@ -11,14 +11,14 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
-from keras_gates.trees.layerwise import longest_sequence
-from keras_gates.trees.selection import (
+from keras_gates.trees.dimensions import longest_sequence
+from keras_gates.trees.requirements import (
     check_dimensions,
-    name_of,
     needed,
-    one_layer,
     one_moment,
+    quoted,
 )
+from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray
@@ -64,13 +64,13 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     kind = registry.KINDS[layer.attrs["kind"]]
     if not kind.gates:
         raise ValueError(
-            f"`layer` must have gates; {name_of(layer)} is {kind.with_article}, which "
+            f"`layer` must have gates; {quoted(layer)} is {kind.with_article}, which "
             "has none."
         )
     if not set(kind.gates) & set(layer.data_vars):
         raise ValueError(
             f"`layer` must hold at least one of {', '.join(map(repr, kind.gates))}; "
-            f"{name_of(layer)} has none of them. Name one in "
+            f"{quoted(layer)} has none of them. Name one in "
             "`capture(..., signals=...)`, or leave `signals` out."
         )
     sides = stats.saturation(layer).compute()
@@ -184,7 +184,7 @@ def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
     kind = registry.KINDS[layer.attrs["kind"]]
     if kind.keep is None:
         raise ValueError(
-            f"`layer` must have a gate that keeps the old state; {name_of(layer)} is "
+            f"`layer` must have a gate that keeps the old state; {quoted(layer)} is "
             f"{kind.with_article}, which has none."
         )
     return kind.memory
@@ -241,4 +241,4 @@ def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
 
 
 def _title(layer: xarray.Dataset) -> str:
-    return f"{name_of(layer)} ({layer.attrs['kind']})"
+    return f"{quoted(layer)} ({layer.attrs['kind']})"

@@ -1,5 +1,7 @@
 """The states of a layer, derived again from its recorded gates, step by step."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import keras

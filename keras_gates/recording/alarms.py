@@ -1,5 +1,7 @@
 """Alarms: what should not happen to a gate or a unit in training."""
 
+from __future__ import annotations
+
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,7 +56,7 @@ class Alarms:
         self._lasted: dict[tuple, int] = {}
         self._told: set[tuple] = set()
 
-    def look(self, statistics: "xarray.DataTree", step: int, epoch: int) -> bool:
+    def look(self, statistics: xarray.DataTree, step: int, epoch: int) -> bool:
         """Looks at one step, warns of what is new, and tells whether to stop.
 
         Args:
@@ -87,7 +89,7 @@ class Alarms:
         return bool(new) and self._action == "stop"
 
 
-def _conditions(statistics: "xarray.DataTree"):
+def _conditions(statistics: xarray.DataTree):
     """Yields the layer, the signal, what is the matter with it, and the unit."""
     for node in recurrent(statistics):
         layer = node.path.strip("/")
@@ -105,7 +107,7 @@ def _conditions(statistics: "xarray.DataTree"):
                 yield layer, str(data[v.GATE].values[gate]), what, int(unit)
 
 
-def _dead(data: "xarray.Dataset") -> "xarray.DataArray":
+def _dead(data: xarray.Dataset) -> xarray.DataArray:
     """Returns the units that are dead, as `stats.dead_units` does, under `hidden`.
 
     A gate that was below the recorder's `low` in all counts was never open.

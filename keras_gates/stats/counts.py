@@ -19,7 +19,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells.kind import Kind
-from keras_gates.trees.layerwise import BLOCK_BYTES
+from keras_gates.trees.dimensions import BLOCK_BYTES
 
 if TYPE_CHECKING:
     import xarray

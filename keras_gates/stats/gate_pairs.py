@@ -10,9 +10,10 @@ from keras_gates import vocabulary as v
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.stats.unit_measures import pearson
+from keras_gates.trees.dimensions import pieces
 from keras_gates.trees.labels import distinct, labelled, same_labels
-from keras_gates.trees.layerwise import blocks
-from keras_gates.trees.selection import check_dimensions, needed, one_layer
+from keras_gates.trees.requirements import check_dimensions, needed
+from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray
@@ -152,7 +153,7 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
     """Returns the histogram of each unit, of shape (unit, BINS)."""
     units = layer.sizes[v.UNIT]
     counts = np.zeros(units * BINS)
-    for block in blocks(layer[gate]):
+    for block in pieces(layer[gate]):
         real = ~np.isnan(block)
         if not ((block[real] >= 0) & (block[real] <= 1)).all():
             raise ValueError(

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_gates.cells import registry
 from keras_gates.checks import thresholds
-from keras_gates.trees.layerwise import of_each_signal, reduced
+from keras_gates.trees.dimensions import reduced
+from keras_gates.trees.layerwise import of_each_signal
 
 if TYPE_CHECKING:
     import xarray

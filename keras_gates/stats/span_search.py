@@ -11,6 +11,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of, whole_number
+from keras_gates.trees.dimensions import in_order, pieces
 from keras_gates.trees.labels import (
     distinct,
     labelled,
@@ -19,8 +20,7 @@ from keras_gates.trees.labels import (
     places_of,
     word,
 )
-from keras_gates.trees.layerwise import blocks, in_order
-from keras_gates.trees.selection import check_dimensions, needed, real_signal
+from keras_gates.trees.requirements import check_dimensions, needed, real_signal
 from keras_gates.trees.walk import recurrent
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def match(
             "is not finite."
         )
     distances = np.concatenate(
-        [_distances(block, wanted) for block in blocks(of_units)]
+        [_distances(block, wanted) for block in pieces(of_units)]
     )
     found = np.reshape(_apart(distances, (chosen, start), stop - start, count), (-1, 2))
     samples, starts = found.T.astype(int)

@@ -10,8 +10,9 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
-from keras_gates.trees.layerwise import kind_of_layer, of_each_layer, reduced, spread
-from keras_gates.trees.selection import as_read, check_dimensions
+from keras_gates.trees.dimensions import as_read, reduced, spread
+from keras_gates.trees.layerwise import kind_of_layer, of_each_layer
+from keras_gates.trees.requirements import check_dimensions
 
 if TYPE_CHECKING:
     import xarray
@@ -63,7 +64,7 @@ def dead_units(
                 holds[str(name)] = signal.max(reduced(signal)) < shut
         return dead.conditions(kind_of_layer(layer), holds)
 
-    known = [s for kind in registry.KINDS.values() for s in dead.signals(kind).values()]
+    known = [s for kind in registry.KINDS.values() for s in dead.ways(kind).values()]
     return of_each_layer(gates, tuple(dict.fromkeys(known)), measure)
 
 

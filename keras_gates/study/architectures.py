@@ -1,13 +1,16 @@
 """The architectures of a study: functions that build models for one task."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from keras_gates.checks import type_of
+from keras_gates.study.builders import builders_of
 from keras_gates.study.data import TRAINING, VALIDATION, Data
-from keras_gates.study.recipe import Recipe, builders_of
+from keras_gates.study.recipe import Recipe
 from keras_gates.study.training import new_model
 
 

@@ -1,5 +1,7 @@
 """The runs of a study, gathered into tables and labelled arrays."""
 
+from __future__ import annotations
+
 import itertools
 import math
 import re
@@ -97,7 +99,7 @@ def _histories(runs: list[Run]) -> list[dict[str, list[float]]]:
     ]
 
 
-def _table(runs: list[Run], histories: list[dict]) -> "pandas.DataFrame":
+def _table(runs: list[Run], histories: list[dict]) -> pandas.DataFrame:
     """Returns a row for each run."""
     import pandas
 
@@ -129,7 +131,7 @@ def _row(run: Run, history: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
-def _predictions(runs: list[Run], coordinates: dict) -> "xarray.DataArray | None":
+def _predictions(runs: list[Run], coordinates: dict) -> xarray.DataArray | None:
     import xarray
 
     if any(run.predictions is None for run in runs):

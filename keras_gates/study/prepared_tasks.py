@@ -1,5 +1,7 @@
 """Tasks made ready for a study: data split as they should be, and a recipe."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ import numpy as np
 from keras_gates import tasks
 from keras_gates.study.recipe import Recipe
 
-Arrays = tuple[np.ndarray, np.ndarray]
+InputsAndTargets = tuple[np.ndarray, np.ndarray]
 
 
 class PreparedTask(NamedTuple):
@@ -27,8 +29,8 @@ class PreparedTask(NamedTuple):
     """
 
     title: str
-    train: Arrays
-    test: Arrays
+    train: InputsAndTargets
+    test: InputsAndTargets
     split: str
     epochs: int
     recipe: Recipe = Recipe()

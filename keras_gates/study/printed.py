@@ -1,5 +1,7 @@
 """A study as text: for a terminal, a log or Markdown."""
 
+from __future__ import annotations
+
 import io
 import itertools
 import math
@@ -22,15 +24,15 @@ class Printable(Protocol):
     """What is read of a `Study` to print it; see there."""
 
     @property
-    def runs(self) -> "pandas.DataFrame":
+    def runs(self) -> pandas.DataFrame:
         """A row for each run."""
 
     @property
-    def history(self) -> "xarray.Dataset":
+    def history(self) -> xarray.Dataset:
         """The metrics of each epoch."""
 
     @property
-    def trials(self) -> "pandas.DataFrame | None":
+    def trials(self) -> pandas.DataFrame | None:
         """The runs that chose the learning rates."""
 
     def difference(self, first: str, second: str, metric: str) -> Difference:
@@ -39,7 +41,7 @@ class Printable(Protocol):
 
 def render(
     study: Printable,
-    summary: "pandas.DataFrame",
+    summary: pandas.DataFrame,
     metric: str,
     markdown: bool = False,
 ) -> str:

@@ -656,7 +656,7 @@ def test_masked_steps_are_grey_and_infinity_stands_out(opened):
     gates["hidden"][0, 4, 2] = np.inf
     gates["hidden"][0, 5, 2] = np.nan
     page = opened(gates)
-    grey = matplotlib.colors.to_rgb(figures.MASKED)
+    grey = matplotlib.colors.to_rgb(figures.MASKED_COLOUR)
     np.testing.assert_allclose(page.colour(0, 0, 10, 2), grey, atol=0.01)
     assert "input: masked step" in page.hover(0, 0, 10, 2)
     assert "hidden: NaN" in page.hover(2, 1, 5, 2)
@@ -772,7 +772,7 @@ def test_a_whole_store_of_a_recorder_names_its_model(tmp_path):
 
 
 def test_steps_of_training_are_thinned_to_the_last():
-    layers, _ = content.read(layer(LSTM, (5, 2, 12, 4)))
+    layers, _ = content.read_layers(layer(LSTM, (5, 2, 12, 4)))
     (part,) = thinning.parts(layers, 12 * 4 * 6 * 2 * 3)
     assert part.moments.tolist() == [0, 2, 4] and part.samples.tolist() == [0]
     (part,) = thinning.parts(layers, 12 * 4 * 6 * 2)

@@ -4,6 +4,8 @@ Sources: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000)
 forget gate. The order of the blocks is Keras's.
 """
 
+from __future__ import annotations
+
 import keras
 from keras import ops
 

@@ -5,6 +5,8 @@ It has a hidden state and no gates: `hidden = activation(W x + U hidden + b)`.
 Source: Elman (1990), Finding structure in time, Cognitive Science 14(2).
 """
 
+from __future__ import annotations
+
 import keras
 
 from keras_gates import vocabulary as v
