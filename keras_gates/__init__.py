@@ -5,18 +5,18 @@ internal and may change.
 """
 
 from keras_gates import plots, stats, tasks
+from keras_gates.capturing.capturing import capture
+from keras_gates.capturing.verifying import verify
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
 from keras_gates.models.instrumenting import instrument, restore
 from keras_gates.page.reporting import report
-from keras_gates.reading.capturing import capture
-from keras_gates.reading.verifying import verify
 from keras_gates.recording.alarms import Alarm
 from keras_gates.recording.recorder import GateRecorder
 from keras_gates.study.comparing import compare
 from keras_gates.study.differences import Difference
-from keras_gates.study.guide import RuleOfThumb, rule_of_thumb
 from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
+from keras_gates.study.rule import RuleOfThumb, rule_of_thumb
 from keras_gates.vocabulary import VERSION as __version__
 
 __all__ = [

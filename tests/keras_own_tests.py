@@ -20,7 +20,7 @@ import keras
 import keras.src.layers
 import pytest
 
-from keras_gates.cells.structure import kind_of
+from keras_gates.cells.known_cells import kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.gate_layers import GATE_CELLS
 from keras_gates.layers.wrappers import GATE_CLASSES

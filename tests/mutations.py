@@ -25,11 +25,11 @@ TESTS = {
     "cells": [
         "layers/test_layers",
         "models/test_models",
-        "reading/test_verify",
+        "capturing/test_verify",
         "stats",
     ],
     "layers": ["layers/test_layers", "models/test_models", "recording/test_statistics"],
-    "reading": ["reading/test_capture", "layers/test_layers", "models/test_models"],
+    "capturing": ["capturing/test_capture", "layers/test_layers", "models/test_models"],
     "recording": ["recording/test_statistics", "models/test_models"],
     "stats": ["stats"],
     "trees": ["trees", "stats", "plots"],

@@ -16,7 +16,7 @@ import xarray
 import xarray.backends.zarr
 import zarr  # noqa: F401
 
-from keras_gates.recording.record import Record
+from keras_gates.recording.step_series import Record
 from keras_gates.stores.store import GROUPS, Store
 from keras_gates.trees.tree import grow
 

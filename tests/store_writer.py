@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray
 
-from keras_gates.recording.record import Record
+from keras_gates.recording.step_series import Record
 from keras_gates.stores.store import Store
 from keras_gates.trees.tree import grow
 

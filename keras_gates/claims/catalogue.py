@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 
 from keras_gates import vocabulary as v
+from keras_gates.claims.claim_studies import Bench, Finding
 from keras_gates.claims.learning import enough, forgetting, long_sequences
-from keras_gates.claims.measuring import Bench, Finding
 from keras_gates.claims.resources import memory, parameters, speed
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gates.claims.measuring import (
+from keras_gates.claims.claim_studies import (
     BASIC,
     COUNTING,
     GRU,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import psutil
 
-from keras_gates.claims.measuring import (
+from keras_gates.claims.claim_studies import (
     BATCH_SIZE,
     COSTS,
     GRU,
@@ -24,8 +24,8 @@ from keras_gates.claims.measuring import (
     tally,
 )
 from keras_gates.study.builders import LAYERS, builders_of
-from keras_gates.study.data import checked_data
 from keras_gates.study.prepared_tasks import PREPARED, PreparedTask
+from keras_gates.study.study_data import checked_data
 from keras_gates.study.training import Order, Settings, train
 
 MEGABYTE = 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras_gates
 from keras_gates.claims import catalogue
-from keras_gates.cli import comparing, demo, inspecting
+from keras_gates.cli import compare_command, demo_command, inspect_command
 from keras_gates.cli.errors import sentence
 from keras_gates.study.builders import LAYERS
 from keras_gates.study.prepared_tasks import PREPARED
@@ -88,7 +88,7 @@ def _add_demo(commands) -> None:
     )
     command.add_argument(
         "--task",
-        choices=demo.TASKS,
+        choices=demo_command.TASKS,
         default="sine",
         help="sine: forecast a noisy sum of two sine waves; digits: read "
         "scikit-learn's 1,797 real handwritten digits row by row "
@@ -114,7 +114,7 @@ def _add_demo(commands) -> None:
         metavar="N",
         help="epochs of training (default: 5 for sine, 20 for digits)",
     )
-    command.set_defaults(run=demo.run)
+    command.set_defaults(run=demo_command.run)
 
 
 def _add_inspect(commands) -> None:
@@ -172,7 +172,7 @@ def _add_inspect(commands) -> None:
         metavar="MODULE",
         help="a module to import first, which registers the model's custom objects",
     )
-    command.set_defaults(run=inspecting.run)
+    command.set_defaults(run=inspect_command.run)
 
 
 def _add_compare(commands) -> None:
@@ -265,4 +265,4 @@ def _add_compare(commands) -> None:
         help="folder for the results (default: keras-gates-TASK, or "
         "keras-gates-claims)",
     )
-    command.set_defaults(run=comparing.run)
+    command.set_defaults(run=compare_command.run)

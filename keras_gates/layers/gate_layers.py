@@ -8,7 +8,7 @@ import keras
 
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.registry import KINDS
-from keras_gates.layers.recurrence import GateCell, GateRecurrence, named_as_stock
+from keras_gates.layers.gate_mixins import GateCell, GateRecurrence, named_as_stock
 
 
 @named_as_stock

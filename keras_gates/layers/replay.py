@@ -9,11 +9,11 @@ import keras
 from keras import ops
 
 from keras_gates.backend import backend
-from keras_gates.cells import equations
+from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind, Weights
-from keras_gates.cells.structure import cells_of, kind_of
+from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import collect
-from keras_gates.layers.views import view, view_of_cell
+from keras_gates.layers.run_views import view, view_of_cell
 
 Tensor = Any
 
@@ -78,13 +78,13 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
         )
         hidden = ops.cast(hidden, cell.compute_dtype)
         if mask is not None:
-            hidden = equations.hold(hidden, first[0], mask)
+            hidden = shared_equations.hold(hidden, first[0], mask)
         kind = kind_of(cell)
         if kind is not None:
             initial = dict(zip(kind.states, reversed(first), strict=True))
-            started_from = equations.before(hidden, first[0])
+            started_from = shared_equations.before(hidden, first[0])
             gates = blocks(kind, cell, sequences, started_from, training)
-            signals = equations.complete(kind, gates, hidden, initial, mask)
+            signals = shared_equations.complete(kind, gates, hidden, initial, mask)
             collect.emit(
                 collect.Emission(
                     owner, own, signals, initial, mask, layer.go_backwards, rows

@@ -9,8 +9,8 @@ from keras import ops
 
 from keras_gates.layers import collect
 from keras_gates.layers.gate_layers import GATE_LAYERS
-from keras_gates.layers.recurrence import named_as_stock
-from keras_gates.layers.views import beneath
+from keras_gates.layers.gate_mixins import named_as_stock
+from keras_gates.layers.run_views import beneath
 
 
 @named_as_stock

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from keras_gates.layers.recurrence import GateRecurrence
+from keras_gates.layers.gate_mixins import GateRecurrence
 from keras_gates.layers.wrappers import GATE_CLASSES, added
+from keras_gates.models.find_layers import Node, select, walk
 from keras_gates.models.model_checks import require_model
-from keras_gates.models.nodes import Node, select, walk
 
 _lock = threading.RLock()
 _holders: dict[int, dict[object, bool]] = {}

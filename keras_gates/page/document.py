@@ -10,11 +10,11 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells import pairing, registry
-from keras_gates.page import encoding, figures, thinning
-from keras_gates.page.content import Layer
+from keras_gates.page import bokeh_frames, encoding, thinning
 from keras_gates.page.input_rows import Inputs
 from keras_gates.page.overview import Overview, diagnosis
 from keras_gates.page.packing import pack_layer
+from keras_gates.page.page_layers import Layer
 from keras_gates.page.thinning import Part
 from keras_gates.plots import canvas
 from keras_gates.trees.dimensions import longest_sequence
@@ -52,7 +52,7 @@ def write(
         pack_layer(index, *one, blocks)
         for index, one in enumerate(zip(layers, parts, overviews, inputs, strict=True))
     ]
-    script, places = components(_together(figures.figures(layers, overviews)))
+    script, places = components(_together(bokeh_frames.figures(layers, overviews)))
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     ).from_string(_file("template.html"))
@@ -67,9 +67,9 @@ def write(
         page_data=encoding.as_json(_page(described, layers)),
         blocks=blocks,
         figures=places,
-        rows=range(figures.ROWS),
-        masked=figures.MASKED_COLOUR,
-        infinite=figures.INFINITE,
+        rows=range(bokeh_frames.ROWS),
+        masked=bokeh_frames.MASKED_COLOUR,
+        infinite=bokeh_frames.INFINITE,
         library=Resources(mode="inline", components=["bokeh"]).js_raw,
         figures_script=script,
         style=_file("page.css"),
@@ -104,7 +104,7 @@ def _page(described: list[dict], layers: list[Layer]) -> dict:
     """Returns what the scripts need to know of the page as a whole."""
     return {
         "top": encoding.TOP,
-        "rows": figures.ROWS,
+        "rows": bokeh_frames.ROWS,
         "layers": described,
         # Models that were given together are to be seen together.
         "first": [0, _first_beside(layers)],
@@ -113,7 +113,7 @@ def _page(described: list[dict], layers: list[Layer]) -> dict:
         "titles": registry.long_names(),
         "colours": registry.colours(),
         "inputColours": ["#1b1f24", *canvas.OTHER_COLOURS],
-        "palettes": figures.palettes(),
+        "palettes": bokeh_frames.palettes(),
     }
 
 

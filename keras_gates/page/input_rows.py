@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.checks import array_of
-from keras_gates.page.content import Layer
+from keras_gates.page.page_layers import Layer
 from keras_gates.page.thinning import Part
 
 MOST_FEATURES = 4

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_gates import stats
-from keras_gates.page.content import Layer
+from keras_gates.page.page_layers import Layer
 
 if TYPE_CHECKING:
     import pandas

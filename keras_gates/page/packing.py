@@ -9,11 +9,11 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.page import encoding
-from keras_gates.page.content import Layer
 from keras_gates.page.input_rows import Inputs
-from keras_gates.page.orders import orders
 from keras_gates.page.overview import Overview
+from keras_gates.page.page_layers import Layer
 from keras_gates.page.thinning import Part
+from keras_gates.page.unit_orders import orders
 from keras_gates.trees.labels import labelled, words
 
 if TYPE_CHECKING:

@@ -71,11 +71,11 @@ def report(
         'report.html'
         >>> folder.cleanup()
     """
-    from keras_gates.page import content, document, input_rows, thinning
+    from keras_gates.page import document, input_rows, page_layers, thinning
     from keras_gates.page.overview import overview
 
     target = _target(path)
-    layers, origins = content.read_layers(gates)
+    layers, origins = page_layers.read_layers(gates)
     parts = thinning.parts(layers, thinning.BUDGET)
     read = input_rows.read_inputs(inputs, layers, parts)
     overviews = [overview(layer) for layer in layers]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.page.content import Layer
+from keras_gates.page.page_layers import Layer
 
 BUDGET = 10 * 2**20
 """Bytes of packed values on a page. As text they take a third more, and Bokeh 1.3 MB:

@@ -14,9 +14,9 @@ from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
+from keras_gates.trees.choose_layer import PICTURE, one_layer, one_sample, sample_of
+from keras_gates.trees.data_checks import needed, quoted
 from keras_gates.trees.labels import labels_of, place_of, word, words
-from keras_gates.trees.requirements import needed, quoted
-from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray

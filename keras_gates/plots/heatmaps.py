@@ -13,9 +13,9 @@ from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
+from keras_gates.trees.choose_layer import PICTURE, one_layer, one_sample, sample_of
+from keras_gates.trees.data_checks import quoted
 from keras_gates.trees.labels import labelled, same_labels
-from keras_gates.trees.requirements import quoted
-from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray

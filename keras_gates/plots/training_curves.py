@@ -11,9 +11,9 @@ from keras_gates.cells import registry
 from keras_gates.plots import canvas
 from keras_gates.stats.gate_pairs import QUANTILES
 from keras_gates.trees import appearance
+from keras_gates.trees.choose_layer import one_layer
+from keras_gates.trees.data_checks import check_dimensions, quoted
 from keras_gates.trees.labels import labels_of, words
-from keras_gates.trees.requirements import check_dimensions, quoted
-from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray

@@ -10,9 +10,9 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, real_numbers
 from keras_gates.plots import canvas
+from keras_gates.trees.choose_layer import PICTURE, one_layer, one_sample, sample_of
+from keras_gates.trees.data_checks import needed, quoted
 from keras_gates.trees.labels import labels_of, places_of, words
-from keras_gates.trees.requirements import needed, quoted
-from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray

@@ -11,14 +11,9 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
+from keras_gates.trees.choose_layer import one_layer
+from keras_gates.trees.data_checks import check_dimensions, needed, one_moment, quoted
 from keras_gates.trees.dimensions import longest_sequence
-from keras_gates.trees.requirements import (
-    check_dimensions,
-    needed,
-    one_moment,
-    quoted,
-)
-from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray

@@ -10,7 +10,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.stats import dead
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import xarray

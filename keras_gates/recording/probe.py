@@ -6,11 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
-from keras_gates.models import batches
-from keras_gates.models.nodes import require_call
-from keras_gates.reading.reader import Reader
+from keras_gates.capturing.reader import Reader
+from keras_gates.models import input_batches
+from keras_gates.models.find_layers import require_call
 from keras_gates.recording.options import Options
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import keras
@@ -46,16 +46,16 @@ class Probe:
             "Leave `probe` out, and the statistics of training are recorded; what a "
             "model inside it{} does with a probe, `capture` returns.",
         )
-        if not batches.is_readable_again(self._inputs):
+        if not input_batches.is_readable_again(self._inputs):
             raise ValueError(
                 "`probe` must be readable again at each step; got a "
                 f"{type(self._inputs).__name__}, which can be read once. Give an "
                 "array, or a data set."
             )
         batch_size = self._options.batch_size
-        self._inputs = batches.Kept(self._inputs, model, batch_size, "probe")
+        self._inputs = input_batches.Kept(self._inputs, model, batch_size, "probe")
         if not model.built:
-            batches.build(model, self._inputs, batch_size, "probe")
+            input_batches.build(model, self._inputs, batch_size, "probe")
         self._reader = Reader(
             model, layers=self._options.layers, signals=self._options.signals
         )

@@ -14,8 +14,8 @@ from keras_gates.recording.alarms import Alarm
 from keras_gates.recording.lifecycle import IN_EPOCH, Lifecycle
 from keras_gates.recording.options import check_options
 from keras_gates.recording.probe import Probe
-from keras_gates.recording.records import Records
 from keras_gates.recording.step_recorder import StepRecorder
+from keras_gates.recording.storage import Records
 from keras_gates.stores.paths import local_path
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from keras_gates.trees.tree import attributes_of, grow
 if TYPE_CHECKING:
     import xarray
 
-    from keras_gates.models.nodes import Node
+    from keras_gates.models.find_layers import Node
 
 
 def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
+from keras_gates.capturing.reader import choose_signals
+from keras_gates.models.find_layers import Node, select
 from keras_gates.models.model_checks import require_model
-from keras_gates.models.nodes import Node, select
-from keras_gates.reading.reader import choose_signals
 from keras_gates.recording import statistics, watched_step
 from keras_gates.recording.alarms import Alarms
 from keras_gates.recording.counting import Plan
 from keras_gates.recording.options import Options
 from keras_gates.recording.probe import Probe
-from keras_gates.recording.records import Records
+from keras_gates.recording.storage import Records
 from keras_gates.recording.tensorboard import Events
 from keras_gates.recording.watcher import Watcher
 from keras_gates.trees.tree import tree_attributes
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import keras

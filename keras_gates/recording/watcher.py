@@ -13,8 +13,8 @@ import keras
 
 from keras_gates.backend import backend
 from keras_gates.layers.collect import Collector, Emission
+from keras_gates.models.find_layers import Node
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
-from keras_gates.models.nodes import Node
 from keras_gates.recording import counting, statistics
 from keras_gates.recording.counting import Plan
 

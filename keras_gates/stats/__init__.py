@@ -9,9 +9,9 @@ are left out of everything.
 """
 
 from keras_gates.stats.diagnosis import Diagnosis, Symptom, diagnose
+from keras_gates.stats.gate_measures import entropy, half_life, saturation, timescale
 from keras_gates.stats.gate_pairs import correspondence
 from keras_gates.stats.intervals import mean_interval
-from keras_gates.stats.measures import entropy, half_life, saturation, timescale
 from keras_gates.stats.span_search import match
 from keras_gates.stats.summaries import summary
 from keras_gates.stats.unit_measures import dead_units, gate_correlation, memory_horizon

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, thresholds
-from keras_gates.stats.counts import count_signals
+from keras_gates.stats.diagnosis_sums import count_signals
 from keras_gates.stats.symptoms import Limits, Patient, Symptom, symptoms_of
-from keras_gates.trees.layerwise import as_tree, called, kind_of_layer, signals_by_layer
-from keras_gates.trees.missing import causes_of_gaps, damage_named, mask_of
+from keras_gates.trees.apply_measure import (
+    as_tree,
+    called,
+    kind_of_layer,
+    signals_by_layer,
+)
+from keras_gates.trees.gaps import causes_of_gaps, damage_named, mask_of
 
 if TYPE_CHECKING:
     pass

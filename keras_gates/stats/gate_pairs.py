@@ -10,10 +10,10 @@ from keras_gates import vocabulary as v
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.stats.unit_measures import pearson
+from keras_gates.trees.choose_layer import one_layer
+from keras_gates.trees.data_checks import check_dimensions, needed
 from keras_gates.trees.dimensions import pieces
 from keras_gates.trees.labels import distinct, labelled, same_labels
-from keras_gates.trees.requirements import check_dimensions, needed
-from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray

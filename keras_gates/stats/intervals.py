@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates.checks import share_of, type_of
-from keras_gates.trees.requirements import real_signal
+from keras_gates.trees.data_checks import real_signal
 
 if TYPE_CHECKING:
     from keras_gates.trees.types import Array

@@ -11,6 +11,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of, whole_number
+from keras_gates.trees.data_checks import check_dimensions, needed, real_signal
 from keras_gates.trees.dimensions import in_order, pieces
 from keras_gates.trees.labels import (
     distinct,
@@ -20,8 +21,7 @@ from keras_gates.trees.labels import (
     places_of,
     word,
 )
-from keras_gates.trees.requirements import check_dimensions, needed, real_signal
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import pandas

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_gates.cells import registry
-from keras_gates.stats.measures import saturation
+from keras_gates.stats.gate_measures import saturation
+from keras_gates.trees.apply_measure import called, signals_by_layer
+from keras_gates.trees.data_checks import one_moment
 from keras_gates.trees.dimensions import spread
-from keras_gates.trees.layerwise import called, signals_by_layer
-from keras_gates.trees.requirements import one_moment
 
 if TYPE_CHECKING:
     import pandas

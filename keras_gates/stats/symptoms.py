@@ -12,8 +12,8 @@ from keras_gates import vocabulary as v
 from keras_gates.cells.kind import Kind
 from keras_gates.checks import either
 from keras_gates.stats import dead
-from keras_gates.stats.counts import Sums
-from keras_gates.stats.measures import entropy as entropy_of
+from keras_gates.stats.diagnosis_sums import Sums
+from keras_gates.stats.gate_measures import entropy as entropy_of
 from keras_gates.trees.dimensions import longest_sequence
 from keras_gates.trees.labels import distinct, labels_of, words
 
@@ -148,7 +148,7 @@ def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
         more = ", ..." if number > 8 else ""
         sentence = (
             f"{number} of {len(units)} units in '{patient.name}' are dead ({which}"
-            f"{more}): {either(dead.signals(patient.kind)).replace('_', ' ')}."
+            f"{more}): {either(dead.ways(patient.kind)).replace('_', ' ')}."
         )
         yield Symptom(patient.name, sentence, number, number / len(units))
 

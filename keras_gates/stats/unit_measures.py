@@ -10,9 +10,9 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
+from keras_gates.trees.apply_measure import kind_of_layer, of_each_layer
+from keras_gates.trees.data_checks import check_dimensions
 from keras_gates.trees.dimensions import as_read, reduced, spread
-from keras_gates.trees.layerwise import kind_of_layer, of_each_layer
-from keras_gates.trees.requirements import check_dimensions
 
 if TYPE_CHECKING:
     import xarray

@@ -11,10 +11,10 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
 from keras_gates.stats.permutation_test import chance, p_values, score
+from keras_gates.trees.apply_measure import as_tree, called, signals_by_layer
+from keras_gates.trees.data_checks import one_moment
 from keras_gates.trees.dimensions import BLOCK_BYTES, in_order, pieces
 from keras_gates.trees.labels import distinct, labels_of, same_labels
-from keras_gates.trees.layerwise import as_tree, called, signals_by_layer
-from keras_gates.trees.requirements import one_moment
 
 if TYPE_CHECKING:
     import pandas

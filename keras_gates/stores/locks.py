@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from keras_gates.stores.paths import cannot_write
 
 if TYPE_CHECKING:
     import filelock
@@ -26,3 +32,34 @@ def acquire(file: Path, busy: str) -> filelock.BaseFileLock:
         return filelock.FileLock(file, timeout=0).acquire().lock
     except filelock.Timeout:
         raise BlockingIOError(busy) from None
+
+
+def lock_store(path: Path) -> filelock.BaseFileLock:
+    """Keeps other processes from writing, as long as this one lives.
+
+    Raises:
+        BlockingIOError: If another process writes.
+        OSError: If nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the store, which holds data only.
+        file = path.with_name(f".{path.name}.lock")
+        refuse_odd(file)
+        return acquire(
+            file,
+            f"Another process writes the store '{path}', or another recorder of this "
+            "one. Wait for it, or choose another path; after a `fit` that was "
+            "interrupted, call the recorder's `on_train_end()`.",
+        )
+    except BlockingIOError:
+        raise
+    except (OSError, NotImplementedError) as error:
+        raise cannot_write(path, error) from None
+
+
+def refuse_odd(file: Path) -> None:
+    """Refuses to open a link, or a pipe, in the place of a file of ours."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(file).st_mode):
+            raise OSError(errno.EINVAL, f"'{file}' is in the way: it is no plain file")

@@ -6,22 +6,12 @@ import contextlib
 import errno
 import os
 import re
-import shutil
-import stat
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from keras_gates.checks import path_of
-from keras_gates.stores import locks
 
 METADATA = "zarr.json"
-UNFINISHED, LOCK = ".unfinished", ".lock"
-AGE = 3600
-"""Seconds after which an empty hidden folder belongs to nobody."""
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-_HIDDEN = re.compile(r"\..+-[a-z0-9_]{8}(\.unfinished)?")
 
 
 def local_path(value, argument: str = "store") -> Path | None:
@@ -126,97 +116,3 @@ def no_store(path: Path) -> ValueError:
         f"'{path}' is not a store that keras_gates wrote. Choose a path where there is "
         "nothing yet."
     )
-
-
-def lock(path: Path):
-    """Keeps other processes from writing, as long as this one lives.
-
-    Raises:
-        BlockingIOError: If another process writes.
-        OSError: If nothing can be written there.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the store, which holds data only.
-        file = path.with_name(f".{path.name}.lock")
-        _refuse_odd(file)
-        return locks.acquire(
-            file,
-            f"Another process writes the store '{path}', or another recorder of this "
-            "one. Wait for it, or choose another path; after a `fit` that was "
-            "interrupted, call the recorder's `on_train_end()`.",
-        )
-    except BlockingIOError:
-        raise
-    except (OSError, NotImplementedError) as error:
-        raise cannot_write(path, error) from None
-
-
-def _refuse_odd(file: Path) -> None:
-    """Refuses to open a link, or a pipe, in the place of a file of ours."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.lstat(file).st_mode):
-            raise OSError(errno.EINVAL, f"'{file}' is in the way: it is no plain file")
-
-
-@contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Makes a hidden folder beside a path, and removes it in the end.
-
-    What killed processes left of such folders is removed first.
-
-    Raises:
-        BlockingIOError: If another process has one for the same path.
-        OSError: If nothing can be written there.
-    """
-    prefix = f".{path.name[:100]}-"
-    with contextlib.ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if any(name.startswith(prefix) for name in _sweep(path.parent)):
-                raise BlockingIOError(
-                    f"Another capture writes the store '{path}'. Wait for it, or "
-                    "choose another path."
-                )
-            while True:
-                made = tempfile.TemporaryDirectory(
-                    dir=path.parent, prefix=prefix, suffix=UNFINISHED
-                )
-                folder = Path(stack.enter_context(made))
-                with contextlib.suppress(BlockingIOError, FileNotFoundError):
-                    stack.callback(locks.acquire(folder / LOCK, "").release)
-                    # Unless another process swept it away before it was locked.
-                    if folder.exists():
-                        break
-        except BlockingIOError:
-            raise
-        except (OSError, NotImplementedError) as error:
-            raise cannot_write(path, error) from None
-        yield folder
-
-
-def _sweep(parent: Path) -> list[str]:
-    """Removes the hidden folders of dead processes, and returns those of living ones.
-
-    A living process holds the lock that lies in its folder.
-    """
-    living = []
-    for entry in list(os.scandir(parent)):
-        if not (_HIDDEN.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)):
-            continue
-        with contextlib.suppress(OSError, NotImplementedError):  # Gone by now.
-            inside = set(os.listdir(entry.path))
-            file = Path(entry.path, LOCK if LOCK in inside else ".store.lock")
-            if not inside:
-                if time.time() - entry.stat().st_mtime > AGE:
-                    os.rmdir(entry.path)
-            elif file.name in inside and inside <= {LOCK, ".store.lock", "store"}:
-                _refuse_odd(file)
-                try:
-                    with locks.acquire(file, ""):
-                        shutil.rmtree(Path(entry.path, "store"), ignore_errors=True)
-                except BlockingIOError:
-                    living.append(entry.name)
-                else:
-                    shutil.rmtree(entry.path)
-    return living

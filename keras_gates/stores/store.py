@@ -16,10 +16,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_gates.stores import contents, keys, metadata, paths
+from keras_gates.stores import file_names, folder_contents, locks, metadata, paths
 from keras_gates.stores.opening import KEYS, open_tree
 from keras_gates.stores.paths import METADATA
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import xarray
@@ -53,8 +53,8 @@ class Store:
     ):
         self.path = paths.settle(Path(path))
         self._arrays: dict[str, Any] = {}
-        self._lock = paths.lock(self.path)
-        self._opened = contents.Opened()
+        self._lock = locks.lock_store(self.path)
+        self._opened = folder_contents.Opened()
         try:
             self._shown = metadata.load(self.path)
             begun = bool(self._shown and metadata.nodes(self._shown))
@@ -65,7 +65,7 @@ class Store:
             if not begun or mode != "a":
                 # In one step, so that there is no moment without a store.
                 self._write(metadata.empty(attributes))
-            contents.remove(self.path, leftover)
+            folder_contents.remove(self.path, leftover)
             self._cut_off_unfinished()
         except BaseException:
             self.close()
@@ -82,7 +82,7 @@ class Store:
             return []
         keys = set(metadata.nodes(self._shown)) if self._shown else set()
         groups = GROUPS if self._shown else ()
-        foreign = contents.survey(self.path, keys, groups)
+        foreign = folder_contents.survey(self.path, keys, groups)
         if mode == "w-" and (begun or foreign):
             raise FileExistsError(
                 f"`store` must be a new path; '{self.path}' exists already. Choose "
@@ -151,7 +151,7 @@ class Store:
         import zarr
 
         nodes = {node.path.strip("/"): node.to_dataset() for node in recurrent(tree)}
-        known = keys.keys({path: node.variables for path, node in nodes.items()})
+        known = file_names.keys({path: node.variables for path, node in nodes.items()})
         attributes = dict(tree.attrs)
         renamed = {path: key for path, key in known.items() if path != key}
         if renamed:
@@ -219,7 +219,7 @@ class Store:
 
     def _write(self, shown: dict) -> None:
         """Puts new metadata in the place of the old ones."""
-        file = contents.new_file(self.path)
+        file = folder_contents.new_file(self.path)
         try:
             with file:
                 file.write(json.dumps(shown).encode())

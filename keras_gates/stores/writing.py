@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
-from keras_gates.stores import paths
+from keras_gates.stores import paths, unfinished
 from keras_gates.stores.opening import open_tree
 from keras_gates.stores.store import Store
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import xarray
@@ -37,7 +37,7 @@ def write_trees(path: Path, trees: Iterable[xarray.DataTree]) -> xarray.DataTree
     """
     lengths = None
     # A folder of its own beside the path: nobody's file can be in the way.
-    with paths.beside(path) as folder:
+    with unfinished.beside(path) as folder:
         with contextlib.closing(Store(folder / "store", {"keras_gates": ""})) as store:
             for tree in trees:
                 now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}

@@ -9,8 +9,8 @@ import keras
 
 from keras_gates.checks import type_of
 from keras_gates.study.builders import builders_of
-from keras_gates.study.data import TRAINING, VALIDATION, Data
 from keras_gates.study.recipe import Recipe
+from keras_gates.study.study_data import TRAINING, VALIDATION, Data
 from keras_gates.study.training import new_model
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of
-from keras_gates.study.data import Data
 from keras_gates.study.recipe import NEW_LAYERS, Recipe
+from keras_gates.study.study_data import Data
 
 LAYERS = {kind.name: kind.layer for kind in registry.KINDS.values()}
 MOST_UNITS = 2**16

@@ -28,12 +28,12 @@ from keras_gates.checks import (
 )
 from keras_gates.study.architectures import checked_builders, one_task
 from keras_gates.study.builders import Builder
-from keras_gates.study.collected import attributes, gather
-from keras_gates.study.data import checked_data, rows_of
-from keras_gates.study.folder import StudyFolder, description_of
 from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
+from keras_gates.study.run_folder import StudyFolder, description_of
+from keras_gates.study.run_tables import attributes, gather
 from keras_gates.study.scheduling import Progress, conduct
+from keras_gates.study.study_data import checked_data, rows_of
 from keras_gates.study.training import TUNING_SEED, Order, Run, Settings, set_rate
 
 if TYPE_CHECKING:

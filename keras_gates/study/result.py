@@ -10,7 +10,7 @@ import numpy as np
 from keras_gates import stats
 from keras_gates.checks import one_of, real_number
 from keras_gates.study.differences import Difference, higher_is_better, paired
-from keras_gates.study.printed import render, title
+from keras_gates.study.text_table import render, title
 
 if TYPE_CHECKING:
     import pandas

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gates.study.folder import StudyFolder
+from keras_gates.study.run_folder import StudyFolder
 from keras_gates.study.training import TUNING_SEED, Order, Run, Settings, train
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from keras_gates.checks import type_of
-from keras_gates.study.data import Data, count, rows_of
+from keras_gates.study.study_data import Data, count, rows_of
 
 if TYPE_CHECKING:
     import xarray

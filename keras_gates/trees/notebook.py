@@ -15,9 +15,9 @@ import xarray
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.trees import appearance
-from keras_gates.trees.requirements import quoted
-from keras_gates.trees.selection import one_sample, sample_of
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.choose_layer import one_sample, sample_of
+from keras_gates.trees.data_checks import quoted
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from keras_gates.cells.activations import name_of
 if TYPE_CHECKING:
     import xarray
 
-    from keras_gates.models.nodes import Node
+    from keras_gates.models.find_layers import Node
 
 
 def to_tree(batches: list[dict], nodes: list[Node], model_name: str) -> xarray.DataTree:

@@ -27,7 +27,7 @@ import numpy as np
 
 import keras_gates
 from keras_gates import tasks
-from keras_gates.claims.measuring import LONGEST_WORD, longest_word
+from keras_gates.claims.claim_studies import LONGEST_WORD, longest_word
 from keras_gates.study import prepared_tasks
 
 

@@ -26,7 +26,7 @@ from rich.console import Console
 
 import keras_gates
 from keras_gates.cells.kinds.lstm import LSTM
-from keras_gates.recording.record import Record
+from keras_gates.recording.step_series import Record
 from keras_gates.stores.store import Store
 from keras_gates.trees.tree import grow
 

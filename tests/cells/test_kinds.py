@@ -183,12 +183,12 @@ BY_PURPOSE = {
     "__init__.py": "lists the public layers, which are named for their kinds",
     "layers/gate_layers.py": "the public layers and cells, with their documentation",
     "claims": "measures sentences that are taught about the LSTM and the GRU",
-    "cli/demo.py": "the demonstration trains the two",
+    "cli/demo_command.py": "the demonstration trains the two",
     "cli/main.py": "the help of `demo` and `compare`, whose default are the two",
     "plots/heatmaps.py": "`pair` draws an LSTM beside a GRU",
     "stats/gate_pairs.py": "`correspondence` compares an LSTM with a GRU",
-    "study/guide.py": "the rule of thumb chooses between the two",
-    "study/printed.py": "a study prints the rule of thumb beside its result",
+    "study/rule.py": "the rule of thumb chooses between the two",
+    "study/text_table.py": "a study prints the rule of thumb beside its result",
 }
 """Parts of the package that name kinds of cells, each with its reason."""
 

@@ -12,11 +12,11 @@ import pytest
 import xarray
 
 from keras_gates import tasks
-from keras_gates.claims import catalogue, learning, measuring, resources
+from keras_gates.claims import catalogue, claim_studies, learning, resources
 from keras_gates.cli import main
 from keras_gates.study import prepared_tasks
 from keras_gates.study.builders import builders_of
-from keras_gates.study.data import checked_data
+from keras_gates.study.study_data import checked_data
 
 
 @pytest.fixture
@@ -134,9 +134,11 @@ def small(question):
 
 @pytest.mark.once
 def test_claims_are_answered_with_figures(tmp_path, monkeypatch, capsys):
-    quick = {name: small(question) for name, question in measuring.QUESTIONS.items()}
-    monkeypatch.setattr(measuring, "QUESTIONS", quick)
-    monkeypatch.setattr(learning, "TASKS", ["digits", measuring.COUNTING])
+    quick = {
+        name: small(question) for name, question in claim_studies.QUESTIONS.items()
+    }
+    monkeypatch.setattr(claim_studies, "QUESTIONS", quick)
+    monkeypatch.setattr(learning, "TASKS", ["digits", claim_studies.COUNTING])
     monkeypatch.setattr(learning, "LENGTHS", (12, 25))
     names = ["parameters", "speed", "forgetting", "enough"]
     words = ["compare", "--claims", *names, "--seeds", "2", "--out", str(tmp_path)]
@@ -169,10 +171,10 @@ def test_parameters_are_those_of_the_formula():
 
 def test_memory_is_measured_in_new_processes(monkeypatch, tmp_path):
     size = "20 steps, 4 inputs, 8 units"
-    small = functools.partial(measuring.noise, 4, 20, 4, 8)
+    small = functools.partial(claim_studies.noise, 4, 20, 4, 8)
     monkeypatch.setattr(resources, "SIZES", dict.fromkeys(("left out", size), small))
     said = []
-    bench = measuring.Bench(tmp_path, 2, said.append)
+    bench = claim_studies.Bench(tmp_path, 2, said.append)
     (row,) = resources.memory(bench).rows
     assert row.of == size
     assert row.low <= row.value <= row.high
@@ -206,16 +208,16 @@ def test_verdicts_follow_from_the_ends(module, judge, low, high, verdict):
 
 def test_a_claim_holds_where_the_rows_say_so():
     def rows(*verdicts):
-        return [measuring.Measurement("", 0, 0, 0, verdict) for verdict in verdicts]
+        return [claim_studies.Measurement("", 0, 0, 0, verdict) for verdict in verdicts]
 
-    assert measuring.holds(rows("less", "less"), "less") == "Holds here (less: 2)"
-    some = measuring.holds(rows("less", "more", "less"), "less")
+    assert claim_studies.holds(rows("less", "less"), "less") == "Holds here (less: 2)"
+    some = claim_studies.holds(rows("less", "more", "less"), "less")
     assert some == "Holds in 2 of 3 (less: 2; more: 1)"
-    assert measuring.holds(rows("more"), "less") == "Not shown here (more: 1)"
+    assert claim_studies.holds(rows("more"), "less") == "Not shown here (more: 1)"
 
 
 def test_what_is_not_known_is_not_judged():
-    row = measuring.judged("", [1.0, np.nan], resources._faster)
+    row = claim_studies.judged("", [1.0, np.nan], resources._faster)
     assert row.verdict == "not known"
 
 
@@ -223,31 +225,31 @@ def test_the_lower_error_is_that_of_the_paired_difference():
     from test_compare import study_of
 
     study = study_of({"LSTM": [0.9, 1.0, 1.1], "GRU": [1.9, 2.0, 2.13]})
-    row = measuring.lower_error("", study)
+    row = claim_studies.lower_error("", study)
     difference = study.difference("GRU", "LSTM")
     assert (row.value, row.low) == (difference.mean, difference.low)
     assert row.value > 0 and row.verdict == "better"
     assert "LSTM 1, GRU 2.01" in row.of
     swapped = study_of({"GRU": [0.9, 1.0, 1.1], "LSTM": [1.9, 2.0, 2.13]})
-    assert measuring.lower_error("", swapped).verdict == "worse"
+    assert claim_studies.lower_error("", swapped).verdict == "worse"
 
 
 def test_the_longest_word_is_the_last_before_the_first_mistake():
     _, scores = prepared_tasks.anbn(8).test
-    assert measuring.longest_word(scores) == 8
+    assert claim_studies.longest_word(scores) == 8
     # After an `a` nobody can know what follows: an answer there is no mistake.
     unsure = scores.copy()
     unsure[4, :5] = 1 - unsure[4, :5]
-    assert measuring.longest_word(unsure) == 8
+    assert claim_studies.longest_word(unsure) == 8
     early = scores.copy()
     early[5, 11] = [1, 0, 0]  # The end, one b too early.
-    assert measuring.longest_word(early) == 5
+    assert claim_studies.longest_word(early) == 5
     late = scores.copy()
     late[5, 12] = [0, 0, 1]  # And no end.
-    assert measuring.longest_word(late) == 5
+    assert claim_studies.longest_word(late) == 5
     first = scores.copy()
     first[0, 2] = [0, 1, 0]
-    assert measuring.longest_word(first) == 0
+    assert claim_studies.longest_word(first) == 0
 
 
 class FakeBench:

@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from keras_gates import checks
-from keras_gates.cli import files, inspecting, main
+from keras_gates.cli import files, inspect_command, main
 from keras_gates.cli.errors import sentence
 
 
@@ -356,7 +356,7 @@ def test_a_fault_of_the_program_is_not_hidden(there, monkeypatch, capsys):
     def faulty(*arguments, **options):
         return None + 1
 
-    monkeypatch.setattr(inspecting, "checks_of", faulty)
+    monkeypatch.setattr(inspect_command, "checks_of", faulty)
     words = ["inspect", "m.keras", "x.npy"]
     assert main.main(words) == 2
     printed = capsys.readouterr().err
@@ -370,7 +370,7 @@ def test_an_interrupted_command_ends_quietly(there, monkeypatch, capsys):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspecting, "checks_of", interrupted)
+    monkeypatch.setattr(inspect_command, "checks_of", interrupted)
     assert main.main(["inspect", "m.keras", "x.npy"]) == 130
     assert capsys.readouterr().err == "keras-gates: interrupted.\n"
 

@@ -12,7 +12,7 @@ import pytest
 import xarray
 from keras import layers
 
-from keras_gates.cells import equations
+from keras_gates.cells import shared_equations
 from keras_gates.cli import main
 from keras_gates.cli.files import free_path
 
@@ -171,7 +171,9 @@ def test_inspect_ends_with_1_if_a_layer_was_not_verified(
     model.save("m.keras")
     np.save("x.npy", x)
     if case == "wrong":
-        monkeypatch.setattr(equations, "before", lambda sequence, first: sequence)
+        monkeypatch.setattr(
+            shared_equations, "before", lambda sequence, first: sequence
+        )
     assert inspect(tmp_path, "--out", "out", model="m.keras", data="x.npy") == 1
     printed = capsys.readouterr().out
     assert re.search(f"- {UNVERIFIED[case]}", printed)

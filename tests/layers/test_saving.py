@@ -14,7 +14,7 @@ from battery import EACH, KINDS, assert_same, distinct_weights
 from keras import layers
 
 import keras_gates
-from keras_gates.models.nodes import walk
+from keras_gates.models.find_layers import walk
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -14,9 +14,9 @@ from keras import layers, ops
 from small_models import sequential
 
 import keras_gates
-from keras_gates.models import batches
-from keras_gates.models.nodes import find_nodes
-from keras_gates.trees.walk import recurrent
+from keras_gates.models import input_batches
+from keras_gates.models.find_layers import find_nodes
+from keras_gates.trees.tree_walk import recurrent
 
 BACKEND = keras.backend.backend()
 SAMPLES, TIME, FEATURES = 6, 5, 3
@@ -135,7 +135,7 @@ FORMS = {
 def test_every_form_gives_the_same_batches_as_an_array(form):
     make, held = FORMS[form]
     model = dense()
-    got = list(batches.iterate(make(), model, 2, "x"))
+    got = list(input_batches.iterate(make(), model, 2, "x"))
     wanted = np.asarray(held, "float32").reshape(3, 2, TIME, FEATURES)
     assert len(got) == 3
     for left, right in zip(got, wanted, strict=True):
@@ -180,7 +180,7 @@ TABLES = {
 @pytest.mark.parametrize("form", TABLES)
 def test_tables_and_sparse_arrays_hold_the_same_rows(form):
     wanted = FLAT.astype("float16") if "several" in form else FLAT
-    got = list(batches.iterate(TABLES[form](), flat(), 2, "x"))
+    got = list(input_batches.iterate(TABLES[form](), flat(), 2, "x"))
     assert [tuple(batch.shape) for batch in got] == [(2, 15)] * 3
     got = np.concatenate([ops.convert_to_numpy(batch) for batch in got])
     assert got.dtype == "float32"
@@ -190,7 +190,7 @@ def test_tables_and_sparse_arrays_hold_the_same_rows(form):
 def test_a_column_of_a_table_is_one_feature():
     column = pandas.Series([0.5, 1.5, 2.5], index=[7, 8, 9])
     model = sequential(layers.Reshape((1, 1)), layers.GRU(2), shape=(1,))
-    (first, second) = batches.iterate(column, model, 2, "x")
+    (first, second) = input_batches.iterate(column, model, 2, "x")
     np.testing.assert_array_equal(
         np.concatenate([first, second]), [[0.5], [1.5], [2.5]]
     )
@@ -209,7 +209,7 @@ def test_sparse_inputs_reach_a_sparse_model_as_in_predict():
 
 @pytest.mark.skipif(BACKEND == "torch", reason="It has no sparse tensors in Keras.")
 def test_sparse_batches_stay_sparse():
-    (batch, *_) = batches.iterate(scipy.sparse.csr_matrix(FLAT), flat(), 4, "x")
+    (batch, *_) = input_batches.iterate(scipy.sparse.csr_matrix(FLAT), flat(), 4, "x")
     assert not isinstance(batch, np.ndarray) and ops.is_tensor(batch)
 
 
@@ -263,13 +263,13 @@ def test_an_optional_input_may_be_left_out():
         first["r"].to_dataset(), with_zeros["r"].to_dataset(), atol=1e-6
     )
     for form in forms[1:]:
-        for batch in batches.iterate(form, model, 2, "x"):
+        for batch in input_batches.iterate(form, model, 2, "x"):
             kept = [leaf is None for leaf in keras.tree.flatten(batch)]
             assert kept == [False, True]
     with pytest.raises(ValueError, match="`x` is None for the input 'a' .* optional"):
         keras_gates.capture(model, [None, X])
     with pytest.raises(ValueError, match="`x` holds no array: every input is None"):
-        list(batches.iterate(iter([((None, None),)]), model, 2, "x"))
+        list(input_batches.iterate(iter([((None, None),)]), model, 2, "x"))
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="Keras reads text on TensorFlow.")
@@ -290,7 +290,7 @@ def test_text_is_taken_where_the_model_reads_it(form):
     series = layers.Embedding(5, 3)(words(first))
     model = keras.Model(first, layers.LSTM(2, name="r")(series))
     text = np.array(["a b", "b", "a"])
-    (one, two) = batches.iterate(form(text), model, 2, "x")
+    (one, two) = input_batches.iterate(form(text), model, 2, "x")
     np.testing.assert_array_equal(
         words(np.concatenate([one, two]).reshape(-1, 1)), words(text[:, None])
     )
@@ -300,7 +300,7 @@ def test_text_is_taken_where_the_model_reads_it(form):
 
 def test_a_data_set_hears_of_the_epoch_as_in_predict():
     data = Batches()
-    list(batches.iterate(data, dense(), 2, "x"))
+    list(input_batches.iterate(data, dense(), 2, "x"))
     assert data.epochs == ["begin", "end"]
 
 
@@ -377,12 +377,12 @@ def test_nan_that_an_embedding_would_hide_is_refused():
     tokens, rates = np.ones((2, TIME)), np.ones((2, 2))
     gaps = [np.where(np.arange(a.shape[1]) == 1, np.nan, a) for a in (tokens, rates)]
     with pytest.raises(ValueError, match="`x` holds NaN in 2 .* an `Embedding` takes"):
-        next(batches.iterate([gaps[0], rates], model, 2, "x"))
-    next(batches.iterate([tokens, gaps[1]], model, 2, "x"))
+        next(input_batches.iterate([gaps[0], rates], model, 2, "x"))
+    next(input_batches.iterate([tokens, gaps[1]], model, 2, "x"))
     alone = sequential(layers.Embedding(5, 3), layers.LSTM(2), shape=(TIME,))
     for nested in (alone, sequential(alone, shape=(TIME,))):
         with pytest.raises(ValueError, match="an `Embedding` takes"):
-            next(batches.iterate(gaps[0], nested, 2, "x"))
+            next(input_batches.iterate(gaps[0], nested, 2, "x"))
 
 
 def test_nan_in_training_is_not_said_to_be_the_probes():
@@ -592,13 +592,13 @@ def test_what_cannot_be_read_gets_a_sentence(case):
     model = dense()
     for argument in ("x", "probe"):
         with pytest.raises(ValueError, match=sentence.replace("`x`", f"`{argument}`")):
-            list(batches.iterate(make(), model, 2, argument))
+            list(input_batches.iterate(make(), model, 2, argument))
     with pytest.raises(ValueError, match=sentence):
         keras_gates.capture(model, make())
 
 
 def test_data_without_a_length_and_an_end_warn_after_a_while(monkeypatch):
-    monkeypatch.setattr(batches, "MANY_BATCHES", 3)
+    monkeypatch.setattr(input_batches, "MANY_BATCHES", 3)
 
     def endless():
         while True:

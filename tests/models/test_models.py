@@ -7,7 +7,7 @@ from battery import distinct_weights
 from keras import layers, ops
 
 import keras_gates
-from keras_gates.models.nodes import walk
+from keras_gates.models.find_layers import walk
 
 TIME, FEATURES = 5, 3
 

@@ -20,7 +20,7 @@ from keras_gates.cells import registry
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.cells.kinds.simple_rnn import SIMPLE_RNN
-from keras_gates.page import content, encoding, figures, thinning
+from keras_gates.page import bokeh_frames, encoding, page_layers, thinning
 
 pytestmark = pytest.mark.once
 
@@ -656,12 +656,12 @@ def test_masked_steps_are_grey_and_infinity_stands_out(opened):
     gates["hidden"][0, 4, 2] = np.inf
     gates["hidden"][0, 5, 2] = np.nan
     page = opened(gates)
-    grey = matplotlib.colors.to_rgb(figures.MASKED_COLOUR)
+    grey = matplotlib.colors.to_rgb(bokeh_frames.MASKED_COLOUR)
     np.testing.assert_allclose(page.colour(0, 0, 10, 2), grey, atol=0.01)
     assert "input: masked step" in page.hover(0, 0, 10, 2)
     assert "hidden: NaN" in page.hover(2, 1, 5, 2)
     assert "hidden: infinite" in page.hover(2, 1, 4, 2)
-    loud = matplotlib.colors.to_rgb(figures.INFINITE)
+    loud = matplotlib.colors.to_rgb(bokeh_frames.INFINITE)
     np.testing.assert_allclose(page.colour(2, 1, 4, 2), loud, atol=0.02)
     palette = matplotlib.colormaps["viridis"](range(256))[:, :3]
     assert abs(palette - grey).max(axis=1).min() > 0.1
@@ -772,7 +772,7 @@ def test_a_whole_store_of_a_recorder_names_its_model(tmp_path):
 
 
 def test_steps_of_training_are_thinned_to_the_last():
-    layers, _ = content.read_layers(layer(LSTM, (5, 2, 12, 4)))
+    layers, _ = page_layers.read_layers(layer(LSTM, (5, 2, 12, 4)))
     (part,) = thinning.parts(layers, 12 * 4 * 6 * 2 * 3)
     assert part.moments.tolist() == [0, 2, 4] and part.samples.tolist() == [0]
     (part,) = thinning.parts(layers, 12 * 4 * 6 * 2)

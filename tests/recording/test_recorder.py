@@ -10,7 +10,7 @@ from keras import layers
 from small_models import sequential
 
 import keras_gates
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 
 def build(recurrent_layer=layers.LSTM):

@@ -10,8 +10,8 @@ from small_models import sequential
 
 import keras_gates
 from keras_gates.recording.alarms import Alarms
-from keras_gates.recording.record import Record
-from keras_gates.recording.records import Records
+from keras_gates.recording.step_series import Record
+from keras_gates.recording.storage import Records
 from keras_gates.stores.store import Store
 
 pytestmark = pytest.mark.once

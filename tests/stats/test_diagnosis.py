@@ -11,7 +11,7 @@ from keras_gates import stats
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.recording.alarms import Alarms
-from keras_gates.stats.counts import count_signals
+from keras_gates.stats.diagnosis_sums import count_signals
 
 pytestmark = pytest.mark.once
 
@@ -151,8 +151,8 @@ def test_one_sample_and_one_step_are_enough():
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_one_pass_counts_what_the_measures_measure(kind, masked, monkeypatch):
     """The diagnosis has its own sums; they must not come to mean something else."""
-    monkeypatch.setattr("keras_gates.stats.counts.CACHE_BYTES", 3 * 8 * 4)
-    monkeypatch.setattr("keras_gates.stats.counts.BLOCK_BYTES", 2**12)
+    monkeypatch.setattr("keras_gates.stats.diagnosis_sums.CACHE_BYTES", 3 * 8 * 4)
+    monkeypatch.setattr("keras_gates.stats.diagnosis_sums.BLOCK_BYTES", 2**12)
     gates = healthy(kind).astype("float32")
     gates["hidden"][..., 3] = 0.7 + 1e-5 * gates["hidden"][..., 3]
     gates[kind.gates[0]][0, :5, 2] = 0.97

@@ -18,9 +18,9 @@ from keras import layers
 from small_models import sequential
 
 import keras_gates
-from keras_gates.recording.record import Record
-from keras_gates.recording.records import Records
-from keras_gates.stores import keys, paths
+from keras_gates.recording.step_series import Record
+from keras_gates.recording.storage import Records
+from keras_gates.stores import file_names, paths
 from keras_gates.stores.store import Store
 
 once = pytest.mark.once
@@ -298,7 +298,7 @@ def test_odd_places_are_refused_before_the_model_runs(
         raise AssertionError("The model ran.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("keras_gates.reading.program.Program.run", run)
+        patch.setattr("keras_gates.capturing.program.Program.run", run)
         with pytest.raises(error, match=sentence):
             keras_gates.capture(model, x, store=value)
     weights = model.get_weights()
@@ -478,7 +478,7 @@ def test_layers_whose_names_are_one_file_name_have_two(tmp_path):
 @once
 def test_ordinary_names_are_their_own_keys():
     for path in ("lstm", "encoder/bidirectional/forward_lstm", "lstm@2", "BiLSTM 1-b"):
-        assert keys.keys({path: []}) == {path: path}
+        assert file_names.keys({path: []}) == {path: path}
 
 
 @once
@@ -486,8 +486,8 @@ def test_no_two_paths_have_one_key():
     parts = ["a", "A", "a~2", "a.", "a%2E", ".", "..", "é", "e\u0301", "zarr.json"]
     parts += ["NUL", "nul.txt", "x" * 201, "x" * 202, "x" * 200, "forget", "Forget"]
     paths = [*parts, *(f"{one}/{two}" for one in parts for two in parts)]
-    named = keys.keys({path: ["forget"] for path in paths})
-    folded = {keys._fold(key) for key in named.values()}
+    named = file_names.keys({path: ["forget"] for path in paths})
+    folded = {file_names._fold(key) for key in named.values()}
     assert len(folded) == len(paths)
     for key in named.values():
         for part in key.split("/"):
@@ -496,7 +496,7 @@ def test_no_two_paths_have_one_key():
             )
             assert part not in ("", ".", "..") and part[-1] not in ". "
         above, _, last = key.rpartition("/")
-        assert not above or keys._fold(last) != "forget"
+        assert not above or file_names._fold(last) != "forget"
 
 
 @pytest.mark.skipif(

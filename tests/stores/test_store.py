@@ -17,7 +17,7 @@ import xarray
 from keras import layers
 
 import keras_gates
-from keras_gates.recording.record import Record
+from keras_gates.recording.step_series import Record
 from keras_gates.stores.store import Store
 
 BACKEND = keras.backend.backend()

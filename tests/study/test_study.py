@@ -26,7 +26,7 @@ from small_studies import (
 import keras_gates
 from keras_gates import Recipe
 from keras_gates.study.builders import builders_of
-from keras_gates.study.data import checked_data
+from keras_gates.study.study_data import checked_data
 
 BACKEND = keras.backend.backend()
 

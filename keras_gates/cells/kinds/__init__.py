@@ -1,5 +1,5 @@
 """The kinds of cells: each file of this folder is one.
 
 A file defines one `Kind`, and is found without being named anywhere else. It may import
-`cells.kind`, `cells.equations` and `vocabulary`.
+`cells.kind`, `cells.shared_equations` and `vocabulary`.
 """

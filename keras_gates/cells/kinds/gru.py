@@ -12,8 +12,8 @@ import keras
 from keras import ops
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.equations import Tensor, project
 from keras_gates.cells.kind import Coupling, Kind, Meaning, Weights
+from keras_gates.cells.shared_equations import Tensor, project
 
 GATES = (v.UPDATE, v.RESET)
 BLOCKS = (v.UPDATE, v.RESET, v.CANDIDATE)

@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.equations import Tensor, project, weighted_sum
 from keras_gates.cells.kind import Coupling, Kind, Meaning, Weights
+from keras_gates.cells.shared_equations import Tensor, project, weighted_sum
 
 GATES = (v.INPUT, v.FORGET, v.OUTPUT)
 BLOCKS = (v.INPUT, v.FORGET, v.CANDIDATE, v.OUTPUT)

@@ -207,7 +207,7 @@ def longest_word(scores: np.ndarray) -> int:
     Args:
         scores: For each word, the first with n = 1, and each step a score for the
             boundary, `a` and `b`, of shape `(word, time, 3)`: predictions for the
-            test part of `problems.anbn`.
+            test part of `prepared_tasks.anbn`.
     """
     said = np.asarray(scores).argmax(-1)
     for n in range(1, len(said) + 1):

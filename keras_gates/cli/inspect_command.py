@@ -10,14 +10,14 @@ from rich.console import Console
 
 import keras_gates
 from keras_gates import vocabulary as v
+from keras_gates.capturing.verifying import Check, checks_of
 from keras_gates.checks import whole_number
 from keras_gates.cli.errors import explained
 from keras_gates.cli.files import file_names, require_file, require_folder, results
-from keras_gates.cli.saved import import_module, load_model, read_inputs
-from keras_gates.models.batches import iterate
-from keras_gates.models.nodes import select
-from keras_gates.reading.verifying import Check, checks_of
-from keras_gates.trees.walk import recurrent
+from keras_gates.cli.saved_models import import_module, load_model, read_inputs
+from keras_gates.models.find_layers import select
+from keras_gates.models.input_batches import iterate
+from keras_gates.trees.tree_walk import recurrent
 
 
 def run(options) -> int:

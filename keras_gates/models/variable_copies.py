@@ -12,7 +12,7 @@ import threading
 import keras
 
 from keras_gates.backend import backend
-from keras_gates.models.nodes import walk
+from keras_gates.models.find_layers import walk
 
 _building = threading.RLock()
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from keras_gates.cells import registry
 from keras_gates.checks import either, names_of, type_of
+from keras_gates.trees.data_checks import check_dimensions, quoted, real_signal
 from keras_gates.trees.labels import labelled, labels_of, place_of, words
-from keras_gates.trees.requirements import check_dimensions, quoted, real_signal
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 from keras_gates.vocabulary import SAMPLE, TIME, UNIT
 
 if TYPE_CHECKING:

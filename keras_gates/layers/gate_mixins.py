@@ -15,11 +15,11 @@ import keras
 from keras import ops
 
 from keras_gates.backend import backend
-from keras_gates.cells.structure import StockEquations, cells_of, known_kind
+from keras_gates.cells.known_cells import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
 from keras_gates.layers import collect
 from keras_gates.layers.replay import LayerRun, blocks, look, replay
-from keras_gates.layers.views import beneath, view, view_of_cell
+from keras_gates.layers.run_views import beneath, view, view_of_cell
 
 # The classes below are mixed with Keras's, whose attributes a type checker must know.
 if TYPE_CHECKING:

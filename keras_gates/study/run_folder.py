@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_gates.stores import locks
-from keras_gates.study.data import Data
+from keras_gates.study.study_data import Data
 from keras_gates.study.training import Order, Run
 from keras_gates.vocabulary import VERSION
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.capturing.rederive import Arrays, NoEquations, Unverified, deviation_of
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
-from keras_gates.reading.rederive import Arrays, NoEquations, Unverified, deviation_of
+from keras_gates.trees.apply_measure import as_tree
 from keras_gates.trees.dimensions import as_read
-from keras_gates.trees.layerwise import as_tree
-from keras_gates.trees.missing import causes_of_gaps, damage_named
-from keras_gates.trees.walk import depth_first
+from keras_gates.trees.gaps import causes_of_gaps, damage_named
+from keras_gates.trees.tree_walk import depth_first
 
 if TYPE_CHECKING:
     import pandas

@@ -10,7 +10,7 @@ from keras_gates import vocabulary as v
 from keras_gates.stores.opening import open_tree
 from keras_gates.stores.store import Store
 from keras_gates.trees.tree import grow
-from keras_gates.trees.walk import recurrent
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import xarray

@@ -16,15 +16,15 @@ import keras
 import numpy as np
 
 from keras_gates.checks import whole_number
-from keras_gates.models.arrays import (
+from keras_gates.models.input_arrays import (
     is_array,
     samples,
     sliceable,
     some_samples,
     to_model,
 )
-from keras_gates.models.copies import finish_building
-from keras_gates.models.shapes import check, given
+from keras_gates.models.input_checks import check, given
+from keras_gates.models.variable_copies import finish_building
 
 MANY_BATCHES, MANY_BYTES = 10_000, 1e9
 """From so many on, data of unknown length are suspected of having no end."""
@@ -42,7 +42,7 @@ def iterate(
         argument: The name of `x` in error messages.
 
     Yields:
-        The inputs of the model, as `leaves.to_model` returns them, `None` for an
+        The inputs of the model, as `input_arrays.to_model` returns them, `None` for an
         optional input that is not given; targets and weights are dropped.
 
     Raises:

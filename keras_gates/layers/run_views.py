@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_gates.cells.structure import is_plain_stack
+from keras_gates.cells.known_cells import is_plain_stack
 
 
 def view(layer, **changes) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
-from keras_gates.models.arrays import is_text, values
-from keras_gates.models.nodes import walk
+from keras_gates.models.find_layers import walk
+from keras_gates.models.input_arrays import is_text, values
 
 _TO_NUMBERS = (
     "Make numbers of them first, with a `keras.layers.StringLookup` or "
@@ -29,7 +29,7 @@ def check(inputs: Any, model: keras.Model, argument: str) -> None:
     """Refuses a batch that does not fit a model, or that no model reads.
 
     Args:
-        inputs: The inputs, as `leaves.to_model` returns them.
+        inputs: The inputs, as `input_arrays.to_model` returns them.
         model: The model that they are for.
         argument: The name of the data in error messages.
     """

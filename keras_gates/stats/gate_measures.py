@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_gates.cells import registry
 from keras_gates.checks import thresholds
+from keras_gates.trees.apply_measure import of_each_signal
 from keras_gates.trees.dimensions import reduced
-from keras_gates.trees.layerwise import of_each_signal
 
 if TYPE_CHECKING:
     import xarray

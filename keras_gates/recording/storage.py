@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_gates.backend import backend
-from keras_gates.recording.record import Record, Step
+from keras_gates.recording.step_series import Record, Step
 from keras_gates.stores.paths import cannot_write
 from keras_gates.stores.store import Store
 

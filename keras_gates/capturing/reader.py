@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import keras
 
 from keras_gates.backend import backend
+from keras_gates.capturing.program import Program
 from keras_gates.cells import registry
 from keras_gates.checks import names_of
-from keras_gates.models import batches, shapes
-from keras_gates.models.copies import finish_building
+from keras_gates.models import input_batches, input_checks
+from keras_gates.models.find_layers import Node, select
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
-from keras_gates.models.nodes import Node, select
-from keras_gates.reading.program import Program
+from keras_gates.models.variable_copies import finish_building
 from keras_gates.trees.tree import to_tree
 
 if TYPE_CHECKING:
@@ -57,21 +57,21 @@ class Reader:
             Node path to a dict of arrays: the signals, the initial states and, where
             there is one, the mask.
         """
-        total = batches.number_of_batches(x, batch_size)
+        total = input_batches.number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found: set[str] = set()
-        so_far = batches.SoFar(total, argument)
+        so_far = input_batches.SoFar(total, argument)
         numbers = backend.RandomNumbers()
-        for batch in batches.iterate(x, self.model, batch_size, argument):
+        for batch in input_batches.iterate(x, self.model, batch_size, argument):
             if not found:
                 program = self._start(batch)
             with (
                 instrument_layers(self.model, self._layers),
                 numbers.apart(),
-                shapes.ragged_explained(batch, argument),
+                input_checks.ragged_explained(batch, argument),
             ):
                 result = program.run(batch)
-            shapes.refuse_missing(batch, result, self.model, argument)
+            input_checks.refuse_missing(batch, result, self.model, argument)
             so_far.add(result)
             if not found:
                 self._check_complete(result)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.page.content import Layer
 from keras_gates.page.overview import Overview
+from keras_gates.page.page_layers import Layer
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.dimensions import longest_sequence

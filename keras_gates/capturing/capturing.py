@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_gates.capturing.reader import Reader
 from keras_gates.checks import flag, one_of, whole_number
-from keras_gates.models import batches
-from keras_gates.models.nodes import require_call
-from keras_gates.reading.reader import Reader
+from keras_gates.models import input_batches
+from keras_gates.models.find_layers import require_call
 from keras_gates.stores import paths
 from keras_gates.stores.writing import write_trees
 
@@ -101,7 +101,7 @@ def capture(
     one_of("verbose", verbose, VERBOSE)
     store = paths.new_path(store)
     if not model.built:
-        x = batches.build(model, x, batch_size, "x")
+        x = input_batches.build(model, x, batch_size, "x")
     reader = Reader(model, layers=layers, signals=signals, training=training)
     read = reader.read(x, batch_size=batch_size, verbose=verbose)
     if store is None:

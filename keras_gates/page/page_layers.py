@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
+from keras_gates.trees.apply_measure import kind_of_layer, signals_by_layer
 from keras_gates.trees.dimensions import DIMENSIONS
 from keras_gates.trees.labels import distinct, labels_of, word
-from keras_gates.trees.layerwise import kind_of_layer, signals_by_layer
-from keras_gates.trees.walk import depth_first
+from keras_gates.trees.tree_walk import depth_first
 
 if TYPE_CHECKING:
     import numpy as np

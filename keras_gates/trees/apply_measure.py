@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.checks import type_of
-from keras_gates.trees.requirements import check_dimensions, real_signal
+from keras_gates.trees.data_checks import check_dimensions, real_signal
 from keras_gates.trees.tree import grow
-from keras_gates.trees.walk import depth_first, recurrent
+from keras_gates.trees.tree_walk import depth_first, recurrent
 
 if TYPE_CHECKING:
     import xarray

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_gates.study.data import Data, count
 from keras_gates.study.result import Study
+from keras_gates.study.study_data import Data, count
 from keras_gates.study.training import Run
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from keras import layers, ops
 from small_models import sequential
 
 import keras_gates
-from keras_gates.cells import equations, structure
+from keras_gates.capturing.verifying import checks_of
+from keras_gates.cells import known_cells, shared_equations
 from keras_gates.layers import replay
-from keras_gates.reading.verifying import checks_of
 from keras_gates.stores.opening import open_tree
 
 
@@ -91,7 +91,7 @@ def computing_with(change):
     """Blocks computed from changed weights or states, or under other names."""
 
     def changed(cell):
-        kind = structure.kind_of(cell)
+        kind = known_cells.kind_of(cell)
         compute = functools.partial(change, kind.compute)
         return dataclasses.replace(kind, compute=compute)
 
@@ -124,17 +124,21 @@ def swapped_kernels(blocks, inputs, hidden, weights):
 MISTAKES = {
     "two gates swapped": computing_with(swapped_kernels),
     "h[t] taken for h[t-1]": (
-        equations,
+        shared_equations,
         "before",
         lambda sequence, first: sequence,
     ),
     "a bias dropped": computing_with(without_bias),
-    "the mask ignored": (equations, "hold", lambda sequence, first, mask: sequence),
+    "the mask ignored": (
+        shared_equations,
+        "hold",
+        lambda sequence, first, mask: sequence,
+    ),
     "update taken for 1 - update": computing_with(opposite_update),
     "the initial state forgotten": (
-        equations,
+        shared_equations,
         "before",
-        lambda sequence, first, before=equations.before: before(
+        lambda sequence, first, before=shared_equations.before: before(
             sequence, ops.zeros_like(first)
         ),
     ),

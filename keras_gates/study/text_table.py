@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.study.differences import Difference, interval_text
-from keras_gates.study.guide import rule_of_thumb
+from keras_gates.study.rule import rule_of_thumb
 
 if TYPE_CHECKING:
     import pandas

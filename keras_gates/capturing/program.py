@@ -11,8 +11,8 @@ from keras import ops
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.layers.collect import Collector, Emission
-from keras_gates.models.copies import Copies
-from keras_gates.models.nodes import Node
+from keras_gates.models.find_layers import Node
+from keras_gates.models.variable_copies import Copies
 
 
 class Program(keras.Model):

@@ -11,7 +11,7 @@ from keras import layers
 
 import keras_gates
 from keras_gates.cells.registry import KINDS
-from keras_gates.models.nodes import walk
+from keras_gates.models.find_layers import walk
 
 TIME, FEATURES = 6, 2
 PATHS = ["each/rnn", "both/forward_rnn", "both/backward_rnn", "cell", "stack/low"]

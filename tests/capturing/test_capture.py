@@ -10,8 +10,8 @@ from keras import layers, ops
 from small_models import Scaled, sequential
 
 import keras_gates
-from keras_gates.models.nodes import walk
-from keras_gates.trees.walk import recurrent
+from keras_gates.models.find_layers import walk
+from keras_gates.trees.tree_walk import recurrent
 
 TOLERANCE = 2e-6
 

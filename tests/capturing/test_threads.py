@@ -14,9 +14,9 @@ from keras import layers
 from small_models import sequential
 
 import keras_gates
-from keras_gates.models.nodes import walk
-from keras_gates.reading.reader import Reader
-from keras_gates.trees.walk import recurrent
+from keras_gates.capturing.reader import Reader
+from keras_gates.models.find_layers import walk
+from keras_gates.trees.tree_walk import recurrent
 
 ROUNDS = int(os.environ.get("KERAS_GATES_ROUNDS", "6"))
 """How often each thread does what it does; raise it for a long run."""

@@ -11,7 +11,7 @@ import keras
 
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
-from keras_gates.cells.structure import cells_of, kind_of
+from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.checks import either, names_of
 from keras_gates.layers.wrappers import added
 from keras_gates.models.model_checks import has_call, require_model

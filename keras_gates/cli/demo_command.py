@@ -14,11 +14,11 @@ from keras_gates import plots
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.checks import whole_number
-from keras_gates.cli.comparing import MOST_SEEDS
+from keras_gates.cli.compare_command import MOST_SEEDS
 from keras_gates.cli.files import free_path, results
 from keras_gates.study.builders import builders_of
-from keras_gates.study.data import checked_data
 from keras_gates.study.prepared_tasks import PREPARED
+from keras_gates.study.study_data import checked_data
 
 BATCH_SIZE = 64
 KEEP = {LSTM.name: LSTM.keep, GRU.name: GRU.keep}

@@ -1,0 +1,83 @@
+"""Unfinished stores: hidden folders, and what killed processes left of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_gates.stores import locks
+from keras_gates.stores.paths import cannot_write
+
+UNFINISHED, LOCK = ".unfinished", ".lock"
+AGE = 3600
+"""Seconds after which an empty hidden folder belongs to nobody."""
+_HIDDEN = re.compile(r"\..+-[a-z0-9_]{8}(\.unfinished)?")
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Makes a hidden folder beside a path, and removes it in the end.
+
+    What killed processes left of such folders is removed first.
+
+    Raises:
+        BlockingIOError: If another process has one for the same path.
+        OSError: If nothing can be written there.
+    """
+    prefix = f".{path.name[:100]}-"
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if any(name.startswith(prefix) for name in _sweep(path.parent)):
+                raise BlockingIOError(
+                    f"Another capture writes the store '{path}'. Wait for it, or "
+                    "choose another path."
+                )
+            while True:
+                made = tempfile.TemporaryDirectory(
+                    dir=path.parent, prefix=prefix, suffix=UNFINISHED
+                )
+                folder = Path(stack.enter_context(made))
+                with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                    stack.callback(locks.acquire(folder / LOCK, "").release)
+                    # Unless another process swept it away before it was locked.
+                    if folder.exists():
+                        break
+        except BlockingIOError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            raise cannot_write(path, error) from None
+        yield folder
+
+
+def _sweep(parent: Path) -> list[str]:
+    """Removes the hidden folders of dead processes, and returns those of living ones.
+
+    A living process holds the lock that lies in its folder.
+    """
+    living = []
+    for entry in list(os.scandir(parent)):
+        if not (_HIDDEN.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)):
+            continue
+        with contextlib.suppress(OSError, NotImplementedError):  # Gone by now.
+            inside = set(os.listdir(entry.path))
+            file = Path(entry.path, LOCK if LOCK in inside else ".store.lock")
+            if not inside:
+                if time.time() - entry.stat().st_mtime > AGE:
+                    os.rmdir(entry.path)
+            elif file.name in inside and inside <= {LOCK, ".store.lock", "store"}:
+                locks.refuse_odd(file)
+                try:
+                    with locks.acquire(file, ""):
+                        shutil.rmtree(Path(entry.path, "store"), ignore_errors=True)
+                except BlockingIOError:
+                    living.append(entry.name)
+                else:
+                    shutil.rmtree(entry.path)
+    return living
