@@ -31,7 +31,7 @@ import numpy as np
 
 import keras_gates
 from keras_gates import plots, stats, tasks
-from keras_gates.plots.canvas import SIGNAL_COLOURS
+from keras_gates.trees.appearance import colour_of
 
 STEPS, UNITS, PUSH = 60, 16, 0.1
 keras.utils.set_random_seed(0)
@@ -146,7 +146,7 @@ def lines(rows):
 def signals(layer):
     """Returns such rows for all signals of a layer of one unit."""
     return [
-        (name, SIGNAL_COLOURS[name], layer[name].values[0, :, 0])
+        (name, colour_of(name), layer[name].values[0, :, 0])
         for name in layer.to_dataset().data_vars
     ]
 

@@ -1,22 +1,19 @@
-"""One training run of a study: the model, the order of its samples, the clocks."""
+"""One training run of a study: the model, and the order of its samples."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import random
-import statistics
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import keras
 import numpy as np
-import psutil
 
 from keras_gates.checks import type_of
+from keras_gates.study.clocks import Clock, inference_seconds, peak_memory
 from keras_gates.study.study_data import Data, count, rows_of
 
 if TYPE_CHECKING:
@@ -26,9 +23,6 @@ if TYPE_CHECKING:
 
 TUNING_SEED = 2**32 - 1
 """For choosing learning rates: the same however many seeds a study has."""
-
-MEMORY_INTERVAL, INFERENCE_REPEATS = 0.02, 7
-"""Seconds between two looks at the memory, and how often inference is timed."""
 
 
 class Order(NamedTuple):
@@ -157,7 +151,7 @@ def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
         own = getattr(model.optimizer, "learning_rate", math.nan)
         rate = float(keras.ops.convert_to_numpy(own))
     batches = _Batches(data.x, data.y, batch_size, order.seed)
-    clock = _Clock(batches)
+    clock = Clock(batches)
     callbacks: list[keras.callbacks.Callback] = [clock]
     if settings.recorder is not None:
         recorder = settings.recorder(order.architecture, order.seed)
@@ -167,7 +161,7 @@ def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
                 f"returned {type_of(recorder)}."
             )
         callbacks.append(recorder)
-    with _peak_memory() as peak:
+    with peak_memory() as peak:
         fitted = model.fit(
             batches,
             epochs=settings.epochs,
@@ -178,7 +172,7 @@ def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
             callbacks=callbacks,
             verbose=0,
         )
-        inference = _inference_seconds(model, data.x_val, batch_size)
+        inference = inference_seconds(model, data.x_val, batch_size)
     predictions = None
     if settings.predict:
         predictions = model.predict(data.x_val, batch_size=batch_size, verbose=0)
@@ -236,62 +230,3 @@ class _Batches(keras.utils.PyDataset):
         start = index * self._batch_size
         chosen = self._order[start : start + self._batch_size]
         return rows_of(self._x, chosen), rows_of(self._y, chosen)
-
-
-class _Clock(keras.callbacks.Callback):
-    """Shuffles before each epoch, and times its training part.
-
-    The epoch number comes from `fit`. Counting the calls of a PyDataset's own hooks
-    would not do: Keras also calls them while it builds a model that is not built yet.
-    """
-
-    def __init__(self, batches: _Batches):
-        super().__init__()
-        self._batches = batches
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Sets the order of the samples, then starts the clock."""
-        self._batches.shuffle(epoch)
-        self._start = time.perf_counter()
-
-    def on_test_begin(self, logs=None):
-        """Stops the clock where training ends and validation begins."""
-        # Steps are queued on a device, and a value read back has waited for them.
-        weights = self.model.trainable_variables
-        if weights:
-            smallest = min(weights, key=lambda weight: math.prod(weight.shape))
-            keras.ops.convert_to_numpy(smallest)
-        self.seconds.append(time.perf_counter() - self._start)
-
-
-def _inference_seconds(model: keras.Model, x: Any, batch_size: int) -> float:
-    """Times a batch that is compiled already, and returns the seconds of a sequence."""
-    batch = rows_of(x, slice(batch_size))
-    model.predict_on_batch(batch)
-    times = []
-    for _ in range(INFERENCE_REPEATS):
-        start = time.perf_counter()
-        model.predict_on_batch(batch)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) / count(batch)
-
-
-@contextlib.contextmanager
-def _peak_memory() -> Iterator[Callable[[], int]]:
-    """Watches the resident memory of this process; yields what tells its peak."""
-    process, done = psutil.Process(), threading.Event()
-    peak = process.memory_info().rss
-
-    def watch():
-        nonlocal peak
-        while not done.wait(MEMORY_INTERVAL):
-            peak = max(peak, process.memory_info().rss)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield lambda: peak
-    finally:
-        done.set()
-        thread.join()

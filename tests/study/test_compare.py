@@ -185,7 +185,7 @@ def test_the_clock_runs_while_training_and_not_while_validating(monkeypatch):
         return model
 
     clock = types.SimpleNamespace(perf_counter=lambda: now[0])
-    monkeypatch.setattr("keras_gates.study.training.time", clock)
+    monkeypatch.setattr("keras_gates.study.clocks.time", clock)
     study = run({"slow": build}, epochs=3)
     assert now[0] > 3000
     assert study.history["seconds"].values.tolist() == [[[3, 3, 3]]]
