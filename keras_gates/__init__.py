@@ -1,4 +1,8 @@
-"""Look inside recurrent Keras models: every gate, every step, every unit."""
+"""Look inside recurrent Keras models: every gate, every step, every unit.
+
+What is listed here, and in `plots`, `stats` and `tasks`, is public. Everything else is
+internal and may change.
+"""
 
 from keras_gates import plots, stats, tasks
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
@@ -6,21 +10,27 @@ from keras_gates.models.instrumenting import instrument, restore
 from keras_gates.page.reporting import report
 from keras_gates.reading.capturing import capture
 from keras_gates.reading.verifying import verify
+from keras_gates.recording.alarms import Alarm
 from keras_gates.recording.recorder import GateRecorder
 from keras_gates.study.comparing import compare
-from keras_gates.study.guide import rule_of_thumb
+from keras_gates.study.differences import Difference
+from keras_gates.study.guide import RuleOfThumb, rule_of_thumb
 from keras_gates.study.recipe import Recipe
-from keras_gates.vocabulary import VERSION
-
-__version__ = VERSION
+from keras_gates.study.result import Study
+from keras_gates.vocabulary import VERSION as __version__
 
 __all__ = [
+    "Alarm",
+    "Difference",
     "GateGRU",
     "GateGRUCell",
     "GateLSTM",
     "GateLSTMCell",
     "GateRecorder",
     "Recipe",
+    "RuleOfThumb",
+    "Study",
+    "__version__",
     "capture",
     "compare",
     "instrument",
@@ -32,3 +42,7 @@ __all__ = [
     "tasks",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

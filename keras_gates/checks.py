@@ -5,11 +5,13 @@ raises a TypeError for a wrong type, a ValueError for a wrong value. True and Fa
 not numbers, and neither are strings that look like one.
 """
 
+from __future__ import annotations
+
 import math
 import numbers
 import operator
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +246,17 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
             f"`{name}` must hold real numbers; got {type_of(value)} of {array.dtype}."
         )
     return array
+
+
+def either(names: Iterable[str], last: str = "or") -> str:
+    """Lists names as a sentence does.
+
+    Example:
+        >>> either(["LSTM", "GRU", "SimpleRNN"])
+        'LSTM, GRU or SimpleRNN'
+    """
+    *first, final = names
+    return f" {last} ".join([", ".join(first), final] if first else [final])
 
 
 def type_of(value: Any) -> str:

@@ -7,6 +7,8 @@ The *gates* are the sigmoid signals, between 0 (shut) and 1 (open). The *signals
 are the gates, the candidate and the states.
 """
 
+from __future__ import annotations
+
 VERSION = "0.1.0"
 """Of the package: what is kept says by which version it was written."""
 
@@ -21,7 +23,6 @@ HIDDEN = "hidden"
 
 KEEP_CONVENTION = "1 keeps the old state"
 """What an `update` of 1 does in Keras. Many texts define it the other way round."""
-
 
 SAMPLE = "sample"
 TIME = "time"

@@ -656,6 +656,11 @@ CALLS: dict[str, Call] = {
         lambda: {"self": study()},
         {"metric": WORD},
     ),
+    "Study.to_string": (
+        Study.to_string,
+        lambda: {"self": study()},
+        {"metric": WORD},
+    ),
     "Study.summary": (Study.summary, lambda: {"self": study()}, {"metric": WORD}),
     "Difference.seeds_needed": (
         Difference.seeds_needed,

@@ -1,4 +1,4 @@
-"""What every gate layer must pass. A third kind of cell is one more line in `KINDS`."""
+"""What every gate layer must pass. One more kind is one more entry in `KINDS`."""
 
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from keras import layers, ops
 
 import keras_gates
 from keras_gates import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
+from keras_gates.layers.gate_layers import GATE_CELLS, GATE_LAYERS
 
 
 class Kind(NamedTuple):
@@ -22,7 +23,7 @@ class Kind(NamedTuple):
     reference: Any
     states: Any
     """The function that derives the states from the gates."""
-    keep: str
+    keep: str | None = None
 
 
 KINDS = {
@@ -44,8 +45,19 @@ KINDS = {
         reference.gru_states,
         keep="update",
     ),
+    "SimpleRNN": Kind(
+        layers.SimpleRNN,
+        GATE_LAYERS[layers.SimpleRNN],
+        layers.SimpleRNNCell,
+        GATE_CELLS[layers.SimpleRNNCell],
+        reference.simple_rnn,
+        reference.no_states,
+    ),
 }
 EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+GATED = {name: kind for name, kind in KINDS.items() if kind.keep}
+EACH_GATED = pytest.mark.parametrize("kind", GATED.values(), ids=GATED)
 
 # Keras's own operations round float64 to float32 on the way, except on TensorFlow.
 _ROUNDED = keras.backend.backend() != "tensorflow"
@@ -81,6 +93,12 @@ ACTIVATIONS = {
     half_tanh: lambda a: 0.5 * np.tanh(a),
 }
 """What Keras takes as an activation, to the same function of NumPy."""
+
+
+def takes(kind, option):
+    """Returns whether a kind of layer takes an option of Keras's gated layers."""
+    of_gates = {"recurrent_activation", "implementation", "use_cudnn"}
+    return bool(kind.keep) or option not in of_gates
 
 
 def numpy(value):
@@ -197,12 +215,15 @@ def check_capture(kind, options, x, *, mask=None, initial=None, training=False):
         if mask is not None:
             value = np.where(mask[..., None], value, np.nan)
         assert_close(node[name], value[:, backwards], tolerance, name)
-    if options.get("activation") is half_tanh:
+    if kind.keep and options.get("activation") is half_tanh:
         # It cannot be found again by its name, and an LSTM's `hidden` needs it.
         assert "half_tanh" in node.attrs["activation"]
     elif mask is not None and not np.any(mask):
         with pytest.warns(UserWarning, match="nothing to verify in 'layer'"):
             assert np.isnan(keras_gates.verify(gates)["layer"])
+    elif not kind.keep:
+        # Its state follows from no other signal.
+        assert np.isnan(keras_gates.verify(gates)["layer"])
     else:
         size = max(1.0, float(np.nanmax(np.abs(truth["hidden"]), initial=0.0)))
         deviation = keras_gates.verify(gates)["layer"]

@@ -1,4 +1,4 @@
-"""An LSTM and a GRU as float64 loops, written from the papers' equations.
+"""Each kind of cell as a float64 loop, written from the papers' equations.
 
 Slow, plain, and sharing no code with the package: what the tests compare with.
 
@@ -112,6 +112,35 @@ def gru(
     return out
 
 
+def simple_rnn(
+    x,
+    weights,
+    *,
+    initial=None,
+    mask=None,
+    activation=np.tanh,
+    gate=None,
+    drop_inputs=None,
+    drop_hidden=None,
+):
+    """Elman 1990: the hidden state alone. It has no gates, so `gate` is not used."""
+    kernel, recurrent, bias = _parts(weights)
+    units = recurrent.shape[0]
+    batch, time, features = x.shape
+    bias = np.zeros(units) if bias is None else bias
+    (h,) = _initial(initial, batch, units, 1)
+    (drop_x,) = _factors(drop_inputs, 1, batch, features)
+    (drop_h,) = _factors(drop_hidden, 1, batch, units)
+    hidden = np.full((batch, time, units), np.nan)
+    for s in range(batch):
+        for t in range(time):
+            if mask is None or mask[s, t]:
+                now, old = x[s, t] * drop_x[s], h[s] * drop_h[s]
+                h[s] = activation(now @ kernel + old @ recurrent + bias)
+            hidden[s, t] = h[s]
+    return {"hidden": hidden}
+
+
 def lstm_states(gates, *, initial=None, mask=None, activation=np.tanh):
     """The states that follow from gates and candidate alone, (batch, time, units)."""
     gates = {name: np.asarray(value, "float64") for name, value in gates.items()}
@@ -140,6 +169,11 @@ def gru_states(gates, *, initial=None, mask=None, activation=None):
         h = np.where(real, mixed, h)
         hidden[:, t] = h
     return {"hidden": hidden}
+
+
+def no_states(gates, *, initial=None, mask=None, activation=None):
+    """Nothing: the state of a basic recurrent network follows from no other signal."""
+    return {}
 
 
 def _parts(weights):

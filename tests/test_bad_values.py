@@ -38,12 +38,18 @@ def cases(names):
     ]
 
 
+RESULTS = {"Alarm", "Difference", "RuleOfThumb", "Study", "__version__"}
+RESULTS |= {"stats.Diagnosis", "stats.Symptom"}
+"""What functions return, and nobody calls."""
+
+
 def public_functions():
     names = {name for name in keras_gates.__all__ if name not in CELLS}
     modules = {"plots": plots, "stats": stats, "tasks": tasks}
     names -= set(modules)
     for module, part in modules.items():
         names |= {f"{module}.{name}" for name in part.__all__}
+    names -= RESULTS
     for part in (Study, Difference):
         names |= {
             f"{part.__name__}.{name}"

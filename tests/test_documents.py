@@ -20,12 +20,17 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def test_public_names_are_the_documented_ones():
     assert sorted(keras_gates.__all__) == [
+        "Alarm",
+        "Difference",
         "GateGRU",
         "GateGRUCell",
         "GateLSTM",
         "GateLSTMCell",
         "GateRecorder",
         "Recipe",
+        "RuleOfThumb",
+        "Study",
+        "__version__",
         "capture",
         "compare",
         "instrument",
@@ -38,6 +43,23 @@ def test_public_names_are_the_documented_ones():
         "verify",
     ]
     assert keras_gates.__version__ == importlib.metadata.version("keras-gates")
+    for module in (
+        keras_gates,
+        keras_gates.plots,
+        keras_gates.stats,
+        keras_gates.tasks,
+    ):
+        assert dir(module) == sorted(module.__all__)  # What is internal is not offered.
+
+
+def test_every_public_name_is_in_the_reference():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for name in set(keras_gates.__all__) - {"__version__"}:
+        assert re.search(rf"keras_gates\.{name}\b", text), name
+
+
+def test_types_are_shipped():
+    assert (ROOT / "keras_gates" / "py.typed").is_file()
 
 
 @pytest.mark.once

@@ -1,5 +1,7 @@
 """What holds where a backend needs nothing special."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
 

@@ -1,5 +1,7 @@
 """JAX, whose training step takes every variable and returns it."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import time
@@ -166,10 +168,9 @@ def sparse(indices, values, shape):
     # of values would compile the model anew.
     missing = (1 << (len(values) - 1).bit_length() if len(values) else 1) - len(values)
     outside = np.broadcast_to(shape, (missing, len(shape)))
+    places = np.concatenate([indices, outside]).astype("int32")
+    # It takes arrays of NumPy as well.
     return BCOO(
-        (
-            np.pad(values, (0, missing)),
-            np.concatenate([indices, outside]).astype("int32"),
-        ),
+        (np.pad(values, (0, missing)), places),  # type: ignore[arg-type]
         shape=shape,
     )

@@ -1,8 +1,11 @@
 """TensorFlow, alone or under a `tf.distribute` strategy."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 import threading
+import types
 
 import numpy as np
 import tensorflow as tf
@@ -103,7 +106,7 @@ def recomputing() -> bool:
 
 def _runs_in(*functions: str) -> bool:
     # Private names of TensorFlow and Keras, which give no other sign.
-    frame = sys._getframe()
+    frame: types.FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_name not in functions:
         frame = frame.f_back
     return frame is not None

@@ -1,5 +1,9 @@
 """PyTorch, alone or in several processes under `DistributedDataParallel`."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -155,7 +159,7 @@ def gather(parts: list) -> list:
     """Returns the parts of all processes that train the model together."""
     if not _in_group():
         return parts
-    gathered = [None] * torch.distributed.get_world_size()
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, parts)
     return [part for parts in gathered for part in parts]
 

@@ -1,5 +1,7 @@
 """Activation functions, under names by which the same function is found again."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import keras

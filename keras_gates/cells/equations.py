@@ -6,6 +6,8 @@ sequence, where they are `(batch, time, features)` and every step is computed in
 matrix product. Only the cell state of an LSTM needs a loop, and an element-wise one.
 """
 
+from __future__ import annotations
+
 from keras import ops
 
 from keras_gates import vocabulary as v

@@ -1,5 +1,7 @@
 """What a kind of cell is: all in which one kind differs from another."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -87,12 +89,13 @@ class Kind:
         colours: The colour of each signal in figures.
         meanings: Of each gate, what it says that it is open, or closed.
         convention: What every figure must say that does not say it in a label.
+        article: "a" or "an", before the name in a sentence.
         lacking: Of a signal that others have, why this kind has none.
         compute: Computes the blocks of a step, or of all steps of a sequence at once,
             from the inputs, the hidden state *before* each step and the weights.
         run: Computes the states of a sequence other than the hidden state, from the
-            blocks `(batch, time, units)`, the initial states and where steps are
-            unmasked, `(batch, time, 1)` or `None`.
+            blocks `(batch, time, units)`, which are zero where masked, the initial
+            states and where steps are unmasked, `(batch, time, 1)` or `None`.
         step: Computes the states after a step from its signals, the states before it
             and the activation, which is `None` if it is not known; then states that
             need it are left out. `None` for a kind whose states do not follow from
@@ -117,6 +120,7 @@ class Kind:
     coupled: Coupling | None = None
     meanings: Mapping[str, Meaning] = dataclasses.field(default_factory=dict)
     convention: str | None = None
+    article: str = "a"
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
     compute: Callable[[Tensor, Tensor, Weights], dict[str, Tensor]] = _no_blocks
     run: Callable[[dict, dict, Tensor | None], dict[str, Tensor]] = _no_states
@@ -124,6 +128,11 @@ class Kind:
     uses_activation: bool = False
     describe: Callable[[Any], dict[str, Any]] = _nothing
     methods: frozenset[str] = frozenset()
+
+    @property
+    def with_article(self) -> str:
+        """The name as a sentence has it, such as "an LSTM"."""
+        return f"{self.article} {self.name}"
 
     @property
     def signals(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Which signals of two kinds of cells do the same work, and stand side by side."""
 
+from __future__ import annotations
+
 import itertools
 from typing import NamedTuple
 
@@ -38,9 +40,14 @@ class Row(NamedTuple):
     gates: bool
 
     @property
+    def sides(self) -> tuple[Place | str | None, Place | str | None]:
+        """What stands on the left and on the right."""
+        return self.left, self.right
+
+    @property
     def places(self) -> list[Place]:
         """The signals of the row."""
-        return [side for side in self[:2] if isinstance(side, Place)]
+        return [side for side in self.sides if isinstance(side, Place)]
 
 
 def rows(left: Kind, right: Kind) -> list[Row]:
@@ -54,8 +61,8 @@ def rows(left: Kind, right: Kind) -> list[Row]:
         places = [_place(left, name) for name in _in_order(left)]
         return [Row(place, place, place.name in left.gates) for place in places]
     gates = [
-        Row(*_marked(pair), gates=True)
-        for pair in itertools.zip_longest(_by_work(left), _by_work(right))
+        Row(*_marked(one, two), gates=True)
+        for one, two in itertools.zip_longest(_gates_of(left), _gates_of(right))
     ]
     # In the order of the kind that has more of them.
     fuller = sorted((left, right), key=lambda kind: -len(kind.signals))
@@ -77,6 +84,16 @@ def _others(kind: Kind) -> list[str]:
     return [name for name in kind.signals if name not in kind.gates]
 
 
+def without(kind: Kind, what: str) -> str:
+    """Returns the sentence that stands where a kind has nothing to show."""
+    return f"{kind.article.capitalize()} {kind.name} has no {what}."
+
+
+def _gates_of(kind: Kind) -> list[Place | str]:
+    """Returns the gates of a kind, or that it has none."""
+    return [*_by_work(kind)] or [without(kind, "gates")]
+
+
 def _by_work(kind: Kind) -> list[Place]:
     """Returns the gates of a kind: what is kept, what is written, then the others."""
     if kind.keep is None:
@@ -95,18 +112,24 @@ def _place(kind: Kind, name: str, mark: str = "") -> Place:
     return Place(name, name, complement=False, title=kind.long_names[name] + mark)
 
 
-def _marked(pair: tuple[Place | None, ...]) -> list[Place | None]:
+Side = Place | str | None
+
+
+def _marked(left: Side, right: Side) -> tuple[Side, Side]:
     """Says of a gate that stands alone in its row that it does."""
-    if None not in pair:
-        return list(pair)
-    return [
-        side and side._replace(title=side.title.removesuffix(ALONE) + ALONE)
-        for side in pair
-    ]
+
+    def marked(side: Side) -> Side:
+        if not isinstance(side, Place):
+            return side
+        return side._replace(title=side.title.removesuffix(ALONE) + ALONE)
+
+    if isinstance(left, Place) and isinstance(right, Place):
+        return left, right
+    return marked(left), marked(right)
 
 
 def _beside(kind: Kind, name: str, other: Kind) -> Place | str:
     """Returns the signal of a kind, or why it has none."""
     if name in kind.signals:
         return _place(kind, name, "" if name in other.signals else ALONE)
-    return kind.lacking.get(name, f"A {kind.name} has no {other.long_names[name]}.")
+    return kind.lacking.get(name, without(kind, other.long_names[name]))

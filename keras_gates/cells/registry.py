@@ -1,5 +1,7 @@
 """All kinds of cells, and what is known of a signal by its name alone."""
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
 from collections.abc import Iterable

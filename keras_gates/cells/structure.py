@@ -1,5 +1,7 @@
 """Which cells a recurrent layer has, and whose equations are known."""
 
+from __future__ import annotations
+
 from collections.abc import Set
 from typing import Any
 
@@ -23,6 +25,21 @@ def kind_of(cell) -> Kind | None:
             changed = _changes(cell, kind.cell, _EQUATIONS | kind.methods)
             return None if changed else kind
     return None
+
+
+def known_kind(cell) -> Kind:
+    """Returns the kind of a cell.
+
+    Raises:
+        ValueError: If its equations are not known.
+    """
+    kind = kind_of(cell)
+    if kind is None:
+        raise ValueError(
+            f"The equations of '{cell.name}' are not known: `{type(cell).__name__}` "
+            "changes those of Keras's cell. Call it without `return_gates=True`."
+        )
+    return kind
 
 
 _EQUATIONS = frozenset(

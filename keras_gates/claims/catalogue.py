@@ -5,6 +5,8 @@ runs are kept, and judged by the ends of their intervals, not by a look at the m
 What was not measured well enough speaks neither for a claim nor against it.
 """
 
+from __future__ import annotations
+
 import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,6 +1,9 @@
 """What is taught of what an LSTM, a GRU and a basic RNN can learn."""
 
+from __future__ import annotations
+
 import collections
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from keras_gates.claims.measuring import (
     TASKS,
     Bench,
     Finding,
-    Row,
+    Measurement,
     holds,
     judged,
     longest_word,
@@ -59,7 +62,7 @@ def _remembered(low: float, high: float) -> str:
     return FORGETS if high < 50 else UNCLEAR
 
 
-def _forgotten(rows: list[Row]) -> str:
+def _forgotten(rows: list[Measurement]) -> str:
     """Judges the claim at each length of more than ten steps."""
     answers = []
     # A row for each architecture, the basic one first, length by length.
@@ -83,9 +86,10 @@ def long_sequences(bench: Bench) -> Finding:
         for name in ("sine, 500 points", "adding, 200 steps", ORDERS[200])
     ]
     words = bench.study(COUNTING)
+    predictions: Any = words.predictions
     reached = {
         name: np.array(
-            [longest_word(run) for run in words.predictions.sel(architecture=name)]
+            [longest_word(run) for run in predictions.sel(architecture=name)]
         )
         for name in (LSTM, GRU)
     }

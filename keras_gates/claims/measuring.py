@@ -1,5 +1,7 @@
 """The studies by which claims are measured, and what a measurement looks like."""
 
+from __future__ import annotations
+
 import collections
 import functools
 import math
@@ -92,7 +94,7 @@ QUESTIONS = {
 }
 
 
-class Row(NamedTuple):
+class Measurement(NamedTuple):
     """One measurement: a value with its 95 % interval, and what follows.
 
     Attributes:
@@ -120,7 +122,7 @@ class Finding(NamedTuple):
     """
 
     measured: str
-    rows: list[Row]
+    rows: list[Measurement]
     verdict: str
 
 
@@ -157,23 +159,23 @@ class Bench:
         )
 
 
-def judged(of: str, values, judge: Callable[[float, float], str]) -> Row:
+def judged(of: str, values, judge: Callable[[float, float], str]) -> Measurement:
     """Returns the mean of values, one for each seed, with its interval and verdict."""
     import xarray
 
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     mean, low, high = (float(end) for end in stats.mean_interval(seeds, "seed"))
     verdict = "not known" if math.isnan(mean) else judge(low, high)
-    return Row(of, mean, low, high, verdict)
+    return Measurement(of, mean, low, high, verdict)
 
 
-def tally(rows: list[Row]) -> str:
+def tally(rows: list[Measurement]) -> str:
     """Returns how often each verdict was reached, in words."""
     counts = collections.Counter(row.verdict for row in rows)
     return "; ".join(f"{verdict}: {number}" for verdict, number in counts.items())
 
 
-def holds(rows: list[Row], *wanted: str) -> str:
+def holds(rows: list[Measurement], *wanted: str) -> str:
     """Says in how many of the rows a claim held, and counts the verdicts."""
     held = sum(row.verdict in wanted for row in rows)
     if held in (0, len(rows)):
@@ -183,14 +185,14 @@ def holds(rows: list[Row], *wanted: str) -> str:
     return f"{answer} ({tally(rows)})"
 
 
-def lower_error(name: str, study: Study) -> Row:
+def lower_error(name: str, study: Study) -> Measurement:
     """Compares the validation losses of the LSTM and the GRU, within pairs."""
     difference = study.difference(GRU, LSTM)
     means = study.summary()["mean"]
     of = f"{name}: LSTM {means[LSTM]:.3g}, GRU {means[GRU]:.3g}"
     verdict = {LSTM: "better", GRU: "worse", None: "no difference shown"}
     known = not math.isnan(difference.mean)
-    return Row(
+    return Measurement(
         of,
         difference.mean,
         difference.low,

@@ -1,5 +1,7 @@
 """What is taught of what an LSTM and a GRU cost: parameters, time, memory."""
 
+from __future__ import annotations
+
 import multiprocessing
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,14 +18,14 @@ from keras_gates.claims.measuring import (
     SIZES,
     Bench,
     Finding,
-    Row,
+    Measurement,
     holds,
     judged,
     tally,
 )
+from keras_gates.study.builders import LAYERS, builders_of
 from keras_gates.study.data import checked_data
 from keras_gates.study.prepared_tasks import PREPARED, PreparedTask
-from keras_gates.study.recipe import LAYERS, builders_of
 from keras_gates.study.training import Order, Settings, train
 
 MEGABYTE = 2**20
@@ -57,10 +59,10 @@ def parameters(bench: Bench) -> Finding:
     )
 
 
-def _more(of: str, counts: dict[str, int]) -> Row:
+def _more(of: str, counts: dict[str, int]) -> Measurement:
     percent = 100 * (counts[LSTM] / counts[GRU] - 1)
     verdict = "about 30 %" if 25 <= percent <= 35 else "less"
-    return Row(of, percent, np.nan, np.nan, verdict)
+    return Measurement(of, percent, np.nan, np.nan, verdict)
 
 
 def speed(bench: Bench) -> Finding:

@@ -1,5 +1,7 @@
 """The command `keras-gates compare`: a study without a line of code."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from pathlib import Path
@@ -14,9 +16,9 @@ from keras_gates.claims import catalogue
 from keras_gates.cli.errors import explained
 from keras_gates.cli.files import read_arrays, require_folder, require_numbers
 from keras_gates.plots import canvas
+from keras_gates.study.builders import MOST_UNITS
 from keras_gates.study.prepared_tasks import PREPARED, PreparedTask
-from keras_gates.study.printed import render
-from keras_gates.study.recipe import MOST_UNITS, Recipe
+from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
 
 PARTS = ("x", "y", "x_val", "y_val")
@@ -95,7 +97,7 @@ def run(options) -> int:
     study.runs.to_csv(out / "runs.csv", index=False)
     study.history.to_dataframe().to_csv(out / "history.csv")
     _draw(study, problem.metric).savefig(out / "study.png", dpi=150)
-    console.print(f"\n{render(study, problem.metric)}")
+    console.print(f"\n{study.to_string(problem.metric)}")
     console.print(f"\nWritten to {out}:")
     for path in sorted(out.iterdir()):
         console.print(f"  {path.name}")

@@ -1,5 +1,7 @@
 """The command `keras-gates demo`: the whole package in one run."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import keras
@@ -14,9 +16,9 @@ from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.checks import whole_number
 from keras_gates.cli.comparing import MOST_SEEDS
 from keras_gates.cli.files import free_path, results
+from keras_gates.study.builders import builders_of
 from keras_gates.study.data import checked_data
 from keras_gates.study.prepared_tasks import PREPARED
-from keras_gates.study.recipe import builders_of
 
 BATCH_SIZE = 64
 KEEP = {LSTM.name: LSTM.keep, GRU.name: GRU.keep}
@@ -90,9 +92,9 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     )
     console.print(str(study), markup=False)
     if task.metric != "val_loss" and seeds > 1:
-        console.print(
-            f"  {study.difference(*KEEP, task.metric)} in {task.metric}", markup=False
-        )
+        first, second = KEEP
+        difference = study.difference(first, second, task.metric)
+        console.print(f"  {difference} in {task.metric}", markup=False)
     axes = plots.study(study, metric=task.metric)
     axes.figure.savefig(out / "study.png", dpi=150)
     study.runs.to_csv(out / "study.csv", index=False)
@@ -140,8 +142,8 @@ def _show_digits(console, predictions, task, out) -> None:
     said = {kind: scores.argmax(axis=1) for kind, scores in predictions.items()}
     table = Table("test image", "truth", *predictions, title="Sample predictions")
     for sample in range(5):
-        words = (y[sample], *(digits[sample] for digits in said.values()))
-        table.add_row(str(sample), *map(str, words))
+        read = (y[sample], *(digits[sample] for digits in said.values()))
+        table.add_row(str(sample), *map(str, read))
     console.print(table)
 
     figure = Figure(figsize=(9, 5), layout="constrained")

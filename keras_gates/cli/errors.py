@@ -1,5 +1,7 @@
 """Errors become sentences: what the command line prints in place of a traceback."""
 
+from __future__ import annotations
+
 import contextlib
 import re
 import traceback

@@ -1,5 +1,7 @@
 """Files of the command line: what it reads, and where it writes."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import os

@@ -1,5 +1,7 @@
 """The command `keras-gates inspect`: the gates of a saved model, without code."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import keras

@@ -1,5 +1,7 @@
 """The command `keras-gates` and its words."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 import traceback
@@ -9,8 +11,9 @@ import keras_gates
 from keras_gates.claims import catalogue
 from keras_gates.cli import comparing, demo, inspecting
 from keras_gates.cli.errors import sentence
+from keras_gates.study.builders import LAYERS
 from keras_gates.study.prepared_tasks import PREPARED
-from keras_gates.study.recipe import LAYERS, MATCHES
+from keras_gates.study.recipe import MATCHES
 
 DESCRIPTION = "Look inside recurrent Keras models: every gate, every step, every unit."
 BACKEND = (

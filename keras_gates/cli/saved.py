@@ -1,5 +1,7 @@
 """A saved model and its data, read from files for the command line."""
 
+from __future__ import annotations
+
 import importlib
 import json
 import sys

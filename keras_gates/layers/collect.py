@@ -4,6 +4,8 @@ Tensors kept on a layer would be leaked tracers after a compiled call. So a laye
 them to the collectors that are active at that moment, within the same call.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 from typing import Any, NamedTuple
@@ -210,7 +212,7 @@ def frames(join, folded=None):
 
 def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
     """Joins what was emitted frame by frame."""
-    by_place = {}
+    by_place: dict[tuple, list[Emission]] = {}
     for emission in emissions:
         place = id(emission.layer), id(emission.cell), emission.rows
         by_place.setdefault(place, []).append(emission)

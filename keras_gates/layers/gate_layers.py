@@ -1,5 +1,9 @@
 """The gate layers and cells: those of Keras, which can also tell their gates."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from keras_gates.cells.kind import Kind
@@ -159,7 +163,7 @@ class GateRNN(GateRecurrence, keras.layers.RNN):
 def _cell_of(kind: Kind) -> type:
     """Makes the gate cell of a kind that has none above."""
     name = f"Gate{kind.cell.__name__}"
-    words = f"The step of a {kind.name}, with its signals when asked for."
+    words = f"The step of {kind.with_article}, with its signals when asked for."
     return named_as_stock(type(name, (GateCell, kind.cell), _described(name, words)))
 
 
@@ -167,23 +171,28 @@ def _layer_of(kind: Kind) -> type:
     """Makes the gate layer of a kind that has none above."""
 
     def __init__(self, units, *args, return_gates=False, **kwargs):
-        kind.layer.__init__(self, units, *args, **kwargs)
+        super(made, self).__init__(units, *args, **kwargs)
         self.ask_for_gates(return_gates)
 
     name = f"Gate{kind.layer.__name__}"
     words = f"`keras.layers.{kind.layer.__name__}` that can return its signals."
     attributes = {**_described(name, words), "__init__": __init__}
-    return named_as_stock(type(name, (GateRecurrence, kind.layer), attributes))
+    made: Any = type(name, (GateRecurrence, kind.layer), attributes)
+    return named_as_stock(made)
 
 
 def _described(name: str, words: str) -> dict[str, str]:
     return {"__doc__": words, "__module__": __name__, "__qualname__": name}
 
 
-GATE_LAYERS = {cls.__bases__[1]: cls for cls in (GateLSTM, GateGRU, GateRNN)}
+GATE_LAYERS: dict[type, type] = {
+    cls.__bases__[1]: cls for cls in (GateLSTM, GateGRU, GateRNN)
+}
 """Each stock layer to its gate layer."""
 
-GATE_CELLS = {cls.__bases__[1]: cls for cls in (GateLSTMCell, GateGRUCell)}
+GATE_CELLS: dict[type, type] = {
+    cls.__bases__[1]: cls for cls in (GateLSTMCell, GateGRUCell)
+}
 """Each stock cell to its gate cell."""
 
 for _kind in KINDS.values():

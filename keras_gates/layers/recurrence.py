@@ -6,17 +6,26 @@ when somebody wants them: the layer itself with `return_gates=True`, or a collec
 that is active while a model runs (see `capture`).
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import keras
 from keras import ops
 
 from keras_gates.backend import backend
-from keras_gates.cells.structure import StockEquations, cells_of, kind_of
+from keras_gates.cells.structure import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
 from keras_gates.layers import collect
-from keras_gates.layers.replay import Run, blocks, look, replay
+from keras_gates.layers.replay import LayerRun, blocks, look, replay
 from keras_gates.layers.views import beneath, view, view_of_cell
+
+# The classes below are mixed with Keras's, whose attributes a type checker must know.
+if TYPE_CHECKING:
+    from keras.layers import RNN as _Layer
+else:
+    _Layer = object
 
 
 class GateCell(StockEquations):
@@ -24,22 +33,24 @@ class GateCell(StockEquations):
 
     def call(self, inputs, states, training=False, return_gates=False):
         """Takes one step."""
-        output, new_states = super().call(inputs, states, training=training)
+        step = super().call  # type: ignore[misc]  # That of Keras's cell.
+        output, new_states = step(inputs, states, training=training)
         if not return_gates:
             return output, new_states
         hidden = keras.tree.flatten(states)[0]
-        gates = blocks(self, inputs, hidden, training)
-        kind = kind_of(self)
+        kind = known_kind(self)
+        gates = blocks(kind, self, inputs, hidden, training)
         # Keras carries the hidden state first; the vocabulary names it last.
         after = reversed(keras.tree.flatten(new_states))
         gates.update(zip(kind.states, after, strict=True))
         return output, new_states, gates
 
 
-class GateRecurrence:
+class GateRecurrence(_Layer):
     """What the gate layers share: the stock layer, and the replay of its gates."""
 
     return_gates = False
+    supports_jit: bool
 
     def ask_for_gates(self, return_gates):
         """Sets whether the layer returns its gates."""
@@ -92,7 +103,9 @@ class GateRecurrence:
         # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
         # (seen in 3.15.1), so its outputs do not tell the states.
         told = keep and not (self.unroll and self.zero_output_for_mask)
-        run = Run(sequences, initial_state, mask, training, result[1] if told else None)
+        run = LayerRun(
+            sequences, initial_state, mask, training, result[1] if told else None
+        )
         for rows in looks:
             if rows is None:
                 replay(self, layer, run, rows)
@@ -132,7 +145,7 @@ class GateRecurrence:
         if not self.return_gates:
             return shape
         signal_shape = (*sequences_shape[:2], self.units)
-        gates = {name: signal_shape for name in kind_of(self.cell).signals}
+        gates = {name: signal_shape for name in known_kind(self.cell).signals}
         return (*shape, gates) if self.return_state else (shape, gates)
 
     def compute_mask(self, sequences, mask):
@@ -141,7 +154,7 @@ class GateRecurrence:
         if not self.return_gates:
             return masks
         steps = keras.tree.flatten(mask)[0]
-        gates = {name: steps for name in kind_of(self.cell).signals}
+        gates = {name: steps for name in known_kind(self.cell).signals}
         return [*masks, gates] if self.return_state else [masks, gates]
 
     def get_config(self):

@@ -1,5 +1,7 @@
 """The gates of a run of a recurrent layer, from the hidden states that it produced."""
 
+from __future__ import annotations
+
 import math
 from typing import Any, NamedTuple
 
@@ -8,7 +10,7 @@ from keras import ops
 
 from keras_gates.backend import backend
 from keras_gates.cells import equations
-from keras_gates.cells.kind import Weights
+from keras_gates.cells.kind import Kind, Weights
 from keras_gates.cells.structure import cells_of, kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.views import view, view_of_cell
@@ -16,7 +18,7 @@ from keras_gates.layers.views import view, view_of_cell
 Tensor = Any
 
 
-class Run(NamedTuple):
+class LayerRun(NamedTuple):
     """What a layer ran on, and its outputs at every step, where these are known."""
 
     sequences: Tensor
@@ -26,19 +28,24 @@ class Run(NamedTuple):
     outputs: Tensor | None
 
 
-def look(owner, layer, run: Run, rows: float) -> None:
+def look(owner, layer, run: LayerRun, rows: float) -> None:
     """Replays some rows of a batch, outside the gradient."""
 
     def pick(values):
         return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
 
     with backend.outside_gradient():
-        few = [pick(part) for part in (run.sequences, run.initial_state, run.mask)]
-        few = Run(*few, run.training, pick(run.outputs))
+        few = LayerRun(
+            pick(run.sequences),
+            pick(run.initial_state),
+            pick(run.mask),
+            run.training,
+            pick(run.outputs),
+        )
         replay(owner, view(layer, cell=view_of_cell(layer.cell, pick)), few, rows)
 
 
-def replay(owner, layer, run: Run, rows: float | None) -> None:
+def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
     """Emits the signals of a sequence; runs it again if its outputs are lacking.
 
     Args:
@@ -76,7 +83,7 @@ def replay(owner, layer, run: Run, rows: float | None) -> None:
         if kind is not None:
             initial = dict(zip(kind.states, reversed(first), strict=True))
             started_from = equations.before(hidden, first[0])
-            gates = blocks(cell, sequences, started_from, training)
+            gates = blocks(kind, cell, sequences, started_from, training)
             signals = equations.complete(kind, gates, hidden, initial, mask)
             collect.emit(
                 collect.Emission(
@@ -131,9 +138,10 @@ def _run_cell(layer, cell, sequences, initial_state, mask, training) -> Tensor:
     return outputs
 
 
-def blocks(cell, inputs: Tensor, hidden: Tensor, training) -> dict[str, Tensor]:
+def blocks(
+    kind: Kind, cell, inputs: Tensor, hidden: Tensor, training
+) -> dict[str, Tensor]:
     """Computes gates and candidate of a cell, with the dropout that Keras drew."""
-    kind = kind_of(cell)
     if not kind.blocks:
         return {}
     dtype = cell.compute_dtype

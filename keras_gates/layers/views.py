@@ -4,6 +4,8 @@ A layer is shared by all threads that use its model. So nothing is set on it for
 time of a run: the run gets a view, a second object with the same weights.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from keras_gates.cells.structure import is_plain_stack

@@ -1,5 +1,7 @@
 """Keras's wrappers of recurrent layers, made ready for collection."""
 
+from __future__ import annotations
+
 import functools
 
 import keras

@@ -1,5 +1,7 @@
 """One array of the inputs, whatever library it comes from."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 
@@ -23,7 +25,7 @@ class Sparse:
     values: np.ndarray
     shape: tuple[int, ...]
 
-    def rows(self, start: int, stop: int) -> "Sparse":
+    def rows(self, start: int, stop: int) -> Sparse:
         """Returns some of the samples."""
         stop = min(stop, self.shape[0])
         first, last = np.searchsorted(self.indices[:, 0], [start, stop])
@@ -81,7 +83,7 @@ def samples(leaf: Any) -> int:
     return int(leaf.nrows() if size is None else size)
 
 
-def rows(leaf: Any, start: int, stop: int) -> Any:
+def some_samples(leaf: Any, start: int, stop: int) -> Any:
     """Returns some of the samples of what `sliceable` returned."""
     if isinstance(leaf, Sparse):
         return leaf.rows(start, stop)

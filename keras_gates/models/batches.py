@@ -4,6 +4,8 @@ Keras's own adapters of data are not public, and `predict`, which runs them, kee
 outputs of all batches. So the forms that `predict` takes are read here.
 """
 
+from __future__ import annotations
+
 import hashlib
 import itertools
 import warnings
@@ -14,7 +16,13 @@ import keras
 import numpy as np
 
 from keras_gates.checks import whole_number
-from keras_gates.models.arrays import is_array, rows, samples, sliceable, to_model
+from keras_gates.models.arrays import (
+    is_array,
+    samples,
+    sliceable,
+    some_samples,
+    to_model,
+)
 from keras_gates.models.copies import finish_building
 from keras_gates.models.shapes import check, given
 
@@ -214,7 +222,7 @@ def _slices(x, batch_size, argument):
     for start in range(0, max(sizes[0], 1), batch_size):
         yield keras.tree.map_structure(
             lambda leaf, start=start: (
-                leaf if leaf is None else rows(leaf, start, start + batch_size)
+                leaf if leaf is None else some_samples(leaf, start, start + batch_size)
             ),
             x,
         )

@@ -4,6 +4,8 @@ The variables of a model are shared by all threads that use it. A run on copies 
 one state of the model from its first batch to its last, and leaves the model alone.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 

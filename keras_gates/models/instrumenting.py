@@ -3,12 +3,14 @@
 import functools
 import threading
 import weakref
+from typing import Any
 
 import keras
 
 from keras_gates.layers.recurrence import GateRecurrence
 from keras_gates.layers.wrappers import GATE_CLASSES, added
-from keras_gates.models.nodes import Node, require_model, select, walk
+from keras_gates.models.model_checks import require_model
+from keras_gates.models.nodes import Node, select, walk
 
 _lock = threading.RLock()
 _holders: dict[int, dict[object, bool]] = {}
@@ -46,19 +48,20 @@ def instrument(model: keras.Model) -> Instrumented:
 
     The layers stay the same objects, with the same weights, the same optimizer state
     and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
-    `GateGRU`; wrappers and stacks around them are made ready too. Layers that are
-    gate layers already are left alone. A model that is saved, pickled or exported
-    meanwhile is saved as the model it was.
+    `GateGRU`, every `SimpleRNN` a layer that hands out its hidden state; wrappers and
+    stacks around them are made ready too. Layers that are gate layers already are left
+    alone. A model that is saved, pickled or exported meanwhile is saved as the model it
+    was.
 
     Args:
-        model: A `keras.Model`, of any style, with an LSTM or a GRU in it that is built.
+        model: A `keras.Model`, of any style, with recurrent layers that are built.
 
     Returns:
         A context manager that turns the layers back at the end of a `with` block.
         Without one, call `restore(model)`.
 
     Raises:
-        ValueError: If the recurrent layers are not built, if there is no LSTM or GRU,
+        ValueError: If the recurrent layers are not built, if there are none,
             or if there is a recurrent layer whose equations are not known.
 
     Example:
@@ -129,9 +132,9 @@ def restore(model: keras.Model) -> keras.Model:
     return model
 
 
-def _turn(layer, token: object, lasting: bool) -> None:
+def _turn(layer: Any, token: object, lasting: bool) -> None:
     """Turns one layer into its gate layer, unless it is one, and notes who needs it."""
-    cls = type(layer)
+    cls: Any = type(layer)
     if not issubclass(cls, _Turned):
         if issubclass(cls, tuple(GATE_CLASSES.values())):
             return
@@ -156,7 +159,7 @@ def _turn_back(layer, ends) -> None:
 class _Turned:
     """Marks the classes of turned layers, which remember what the layer was."""
 
-    stock_class: type
+    stock_class: Any
 
     @classmethod
     def from_config(cls, *args, **kwargs):
@@ -165,7 +168,7 @@ class _Turned:
 
 
 @functools.cache
-def _turned(stock: type) -> type:
+def _turned(stock: Any) -> type:
     """Makes the gate class of a stock class, or of a user's subclass of one.
 
     Keras saves a layer under the module, the name and the registered name of its

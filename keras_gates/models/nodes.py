@@ -1,7 +1,8 @@
 """Where in a model gates can be read: recurrent layers, found and chosen by name."""
 
+from __future__ import annotations
+
 import fnmatch
-import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ import keras
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.structure import cells_of, kind_of
-from keras_gates.checks import names_of
+from keras_gates.checks import either, names_of
 from keras_gates.layers.wrappers import added
+from keras_gates.models.model_checks import has_call, require_model
 
 
 class Node(NamedTuple):
@@ -74,12 +76,14 @@ def find_nodes(model: keras.Model) -> list[Node]:
     A layer that the cell of another one holds counts as not known: it runs inside a
     loop, which no tensor may leave.
     """
-    nodes, in_loops = [], set()
+    nodes: list[Node] = []
+    in_loops: set[int] = set()
     for path, layer in walk(model):
         if not isinstance(layer, keras.layers.RNN):
             continue
         in_loops.update(id(inner) for _, inner in walk(layer.cell))
-        names, seen = Counter(), set()
+        names: Counter[str] = Counter()
+        seen: set[int] = set()
         for name, cell in cells_of(layer):
             if id(cell) in seen:
                 continue
@@ -111,7 +115,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
     nodes = find_nodes(model)
     if not nodes and model.built:
         raise ValueError(
-            f"The model '{model.name}' has no {_kinds()} layer; it has "
+            f"The model '{model.name}' has no {either(registry.KINDS)} layer; it has "
             f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell is "
             "read where a `keras.layers.RNN` runs it."
         )
@@ -144,7 +148,7 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
     way_out = (
         f"`capture` and `GateRecorder` leave it out with `layers={known}`."
         if known
-        else f"Build the layer from {_cells(' or ')}."
+        else f"Build the layer from {_cells('or')}."
     )
     for path, layer in walk(model):
         if isinstance(layer, keras.layers.RNN) and any(
@@ -157,23 +161,13 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
     return ValueError(
         f"The equations of '{node.path}' are not known: it is a "
         f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, and "
-        f"keras_gates reads Keras's {_cells(' and ')} in Keras's own `inner_loop`. "
+        f"keras_gates reads Keras's {_cells('and')} in Keras's own `inner_loop`. "
         f"{way_out}"
     )
 
 
-def _kinds() -> str:
-    return _in_words([kind.name for kind in registry.KINDS.values()], " or ")
-
-
 def _cells(last: str) -> str:
-    names = [f"`{kind.cell.__name__}`" for kind in registry.KINDS.values()]
-    return _in_words(names, last)
-
-
-def _in_words(names: list[str], last: str) -> str:
-    """Lists names as a sentence does: "A, B or C"."""
-    return last.join([", ".join(names[:-1]), names[-1]])
+    return either((f"`{kind.cell.__name__}`" for kind in registry.KINDS.values()), last)
 
 
 def _not_built(model) -> ValueError:
@@ -199,67 +193,6 @@ def _matches(node: Node, pattern: str) -> bool:
 
 def _list_of(words) -> str:
     return ", ".join(f"'{word}'" for word in dict.fromkeys(words)) or "no layers"
-
-
-def require_model(model) -> None:
-    """Refuses what is no model."""
-    if isinstance(model, keras.Model):
-        return
-    if isinstance(model, type) and issubclass(model, keras.Model):
-        got, way_out = (
-            f"the class {model.__name__}",
-            "Give an instance of it, with weights.",
-        )
-    elif isinstance(model, (str, os.PathLike)):
-        got, way_out = (
-            repr(os.fspath(model)),
-            ("Load the file first, with `keras.saving.load_model`."),
-        )
-    elif isinstance(model, keras.layers.Layer):
-        got = type(model).__name__
-        way_out = "Put a single layer into a `keras.Sequential` first."
-    else:
-        got = type(model).__name__
-        way_out = _from_elsewhere(model) or "Give a model made of `keras.layers`."
-    raise ValueError(f"`model` must be a `keras.Model`; got {got}. {way_out}")
-
-
-_KERAS_2 = (
-    "tf_keras.",
-    "keras.engine.",
-    "keras.src.engine.",
-    "tensorflow.python.keras.",
-)
-
-
-def _from_elsewhere(model) -> str | None:
-    """Returns what to do with a model of another library, which is known by module."""
-    for cls in type(model).__mro__:
-        module = f"{cls.__module__}."
-        if module.startswith(_KERAS_2):
-            return (
-                "This is a model of Keras 2. Build it anew with Keras 3, from the same "
-                "code with `import keras` and without TF_USE_LEGACY_KERAS=1 in the "
-                "environment, and load its weights."
-            )
-        if module.startswith("torch.nn."):
-            return (
-                "This is a module of PyTorch. keras_gates reads the recurrent layers "
-                "of Keras: build the model from those of `keras.layers`, which run on "
-                "PyTorch too."
-            )
-        if module.startswith(("flax.", "equinox.", "haiku.")):
-            return (
-                f"This is a model of {module.partition('.')[0]}. keras_gates reads the "
-                "recurrent layers of Keras: build the model from those of "
-                "`keras.layers`, which run on JAX too."
-            )
-    return None
-
-
-def has_call(model: keras.Model) -> bool:
-    """Returns whether a model can be run as a whole."""
-    return getattr(model.call, "__func__", None) is not keras.Model.call
 
 
 def require_call(

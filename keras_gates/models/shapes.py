@@ -1,5 +1,7 @@
 """Whether a batch of inputs fits a model, and what is wrong where it does not."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from typing import Any

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
+from keras_gates.trees.dimensions import DIMENSIONS
 from keras_gates.trees.labels import distinct, labels_of, word
 from keras_gates.trees.layerwise import kind_of_layer, signals_by_layer
-from keras_gates.trees.selection import DIMENSIONS
 from keras_gates.trees.walk import depth_first
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Layer:
         return view.assign_attrs(layer=self.name, kind=self.kind.name)
 
 
-def read(gates: Any) -> tuple[list[Layer], list[str]]:
+def read_layers(gates: Any) -> tuple[list[Layer], list[str]]:
     """Returns the layers, and a line about each model that they come from.
 
     Raises:
@@ -82,7 +82,8 @@ def read(gates: Any) -> tuple[list[Layer], list[str]]:
         models = {str(name): tree for name, tree in gates.items()}
     else:
         models = {"": gates}
-    layers, origins = [], []
+    layers: list[Layer] = []
+    origins = []
     for name, tree in models.items():
         if not isinstance(tree, given):
             what = f"`gates[{name!r}]`" if name else "`gates`"
@@ -124,7 +125,7 @@ def _in_order(data: xarray.Dataset, name: str) -> xarray.Dataset:
     if v.SAMPLE not in data.dims:
         data = data.expand_dims(v.SAMPLE)
     for dim in data.dims:
-        distinct(data, dim, f"gates[{name!r}]")
+        distinct(data, str(dim), f"gates[{name!r}]")
     return data.transpose(*DIMENSIONS, missing_dims="ignore")
 
 

@@ -11,8 +11,8 @@ from keras_gates.page.content import Layer
 from keras_gates.page.overview import Overview
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
+from keras_gates.trees.dimensions import longest_sequence
 from keras_gates.trees.labels import words
-from keras_gates.trees.layerwise import longest_sequence
 
 if TYPE_CHECKING:
     from bokeh.models import Plot
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROWS = 6
 """Rows of heat maps: as many as an LSTM beside a GRU needs."""
 COLUMNS = 2
-MASKED = "#b4b4b4"
+MASKED_COLOUR = "#b4b4b4"
 INFINITE = "#d01c8b"
 SPAN = "#111111"
 
@@ -59,8 +59,8 @@ def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Plot]:
     for index, (layer, one) in enumerate(zip(layers, overviews, strict=True)):
         if one.saturation:
             found[f"saturation-{index}"] = _saturation(layer, one)
-        if one.timescale is not None and (one.timescale > 0).any():
-            found[f"timescale-{index}"] = _timescale(layer, one.timescale)
+        if one.keep and one.timescale is not None and (one.timescale > 0).any():
+            found[f"timescale-{index}"] = _timescale(layer, one.timescale, one.keep)
     return found
 
 
@@ -146,13 +146,13 @@ def _heat_map(name: str, time: Any, units: Any) -> Plot:
         palette=["#ffffff", "#000000"],
         low=0,
         high=1,
-        nan_color=MASKED,
+        nan_color=MASKED_COLOUR,
         high_color=INFINITE,
         name=f"{name}-colours",
     )
     image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=mapper)
     nothing = [np.zeros((1, 1), np.float32)]
-    place = {"x": [-0.5], "y": [-0.5], "dw": [1], "dh": [1]}
+    place: dict[str, Any] = {"x": [-0.5], "y": [-0.5], "dw": [1], "dh": [1]}
     _draw(made, image, f"{name}-image", image=nothing, **place)
     mark = Scatter(x="x", y="y", marker="triangle", angle=-np.pi / 2, size=8)
     mark.update(fill_color="#ffffff", line_color=SPAN)
@@ -216,7 +216,7 @@ def _saturation(layer: Layer, one: Overview) -> Figure:
     return made
 
 
-def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
+def _timescale(layer: Layer, steps: np.ndarray, keep: str) -> Figure:
     """Draws the time scales of the units, sorted, beside the length of the sequence."""
     from bokeh.models import (
         ColumnDataSource,
@@ -228,7 +228,7 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
     units = np.argsort(steps, kind="stable")
     units = units[np.isfinite(steps[units]) & (steps[units] > 0)]
     names = words(layer.labels(v.UNIT)[units])
-    length = longest_sequence(layer.last()[layer.kind.keep])
+    length = longest_sequence(layer.last()[keep])
     values = [*steps[units].tolist(), length]
     values_range = (max(min(values), 1e-3) / 1.6, max(*values, 1) * 1.6)
     made = _new(
@@ -236,7 +236,7 @@ def _timescale(layer: Layer, steps: np.ndarray) -> Figure:
         x_range=(-0.7, max(len(units), 1) - 0.3),
         y_range=values_range,
     )
-    colour = appearance.colour_of(layer.kind.keep)
+    colour = appearance.colour_of(keep)
     made.line([-0.7, len(units)], [length, length], color=SPAN, line_dash="dashed")
     data = {"rank": np.arange(len(units)), "steps": steps[units], "unit": names}
     source = ColumnDataSource(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,9 @@ class Inputs(NamedTuple):
     total: int = 0
 
 
-def read(inputs: Any, layers: list[Layer], parts: list[Part]) -> list[Inputs | None]:
+def read_inputs(
+    inputs: Any, layers: list[Layer], parts: list[Part]
+) -> list[Inputs | None]:
     """Lines the inputs up with the layers; `None` for a layer that read other steps.
 
     Raises:
@@ -40,8 +43,10 @@ def read(inputs: Any, layers: list[Layer], parts: list[Part]) -> list[Inputs | N
     """
     if inputs is None:
         return [None] * len(layers)
+    reader: Callable[[Any, Layer, Part], Inputs]
+    lengths: tuple[int, ...] | None = None
     if _is_text(inputs):
-        reader, lengths = _tokens, None
+        reader = _tokens
         inputs = [list(map(str, tokens)) for tokens in inputs]
         got = f"{len(inputs)} texts"
     else:
@@ -115,9 +120,9 @@ def _tokens(inputs: list[list[str]], layer: Layer, part: Part) -> Inputs:
         )
     placed = []
     for sample, tokens in enumerate(inputs):
-        places = range(steps)
+        places: Sequence[int] = range(steps)
         if len(tokens) != steps:
-            places = np.flatnonzero(_real(layer, sample))
+            places = np.flatnonzero(_real(layer, sample)).tolist()
         if len(tokens) != len(places):
             real = len(places)
             raise _OtherSteps(
@@ -146,7 +151,7 @@ def _real(layer: Layer, sample: int) -> np.ndarray:
 
 def _numbers(inputs: np.ndarray, layer: Layer, part: Part) -> Inputs:
     """Chooses samples, frames, steps and features of numbers."""
-    wanted = (layer.size(v.TIME),)
+    wanted: tuple[int, ...] = (layer.size(v.TIME),)
     if v.FRAME in layer.data.dims:
         wanted = (layer.size(v.FRAME), *wanted)
     if inputs.shape[1 : 1 + len(wanted)] != wanted or inputs.ndim > len(wanted) + 2:
@@ -159,7 +164,7 @@ def _numbers(inputs: np.ndarray, layer: Layer, part: Part) -> Inputs:
     if inputs.ndim == len(wanted) + 1:
         inputs = inputs[..., None]
     total = inputs.shape[-1]
-    features = range(total)
+    features: Sequence[int] = range(total)
     if total > MOST_FEATURES:
         others = tuple(range(inputs.ndim - 1))
         with np.errstate(all="ignore"):

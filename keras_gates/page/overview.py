@@ -63,8 +63,8 @@ def overview(layer: Layer) -> Overview:
         diagnosis,
         summary,
         {
-            gate: tuple(sides[gate].sel(side=side).values for side in ("left", "right"))
-            for gate in gates
+            gate: (of.sel(side="left").values, of.sel(side="right").values)
+            for gate, of in ((gate, sides[gate]) for gate in gates)
         },
         timescale,
         layer.kind.keep,

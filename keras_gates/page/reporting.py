@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_gates.checks import path_of
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
+    from keras_gates.trees.types import Layer
+
+
+def report(
+    gates: Layer | Mapping[str, Layer],
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[Any] | npt.ArrayLike | None = None,
+) -> Path:
     """Writes one HTML file to explore captured gates, which needs no network.
 
     The page says what stands out (`stats.diagnose`), shows each layer as a whole, and
@@ -63,31 +74,31 @@ def report(gates: Any, path: str | os.PathLike, *, inputs: Any = None) -> Path:
     from keras_gates.page import content, document, input_rows, thinning
     from keras_gates.page.overview import overview
 
-    path = _target(path)
-    layers, origins = content.read(gates)
+    target = _target(path)
+    layers, origins = content.read_layers(gates)
     parts = thinning.parts(layers, thinning.BUDGET)
-    read = input_rows.read(inputs, layers, parts)
+    read = input_rows.read_inputs(inputs, layers, parts)
     overviews = [overview(layer) for layer in layers]
-    _replace(path, document.write(layers, parts, overviews, read, origins))
-    return path
+    _replace(target, document.write(layers, parts, overviews, read, origins))
+    return target
 
 
 def _target(path: str | os.PathLike) -> Path:
     """Checks that a file can be written, before work is spent on it."""
-    path = path_of("path", path)
-    if path is None:
+    file = path_of("path", path)
+    if file is None:
         raise TypeError("`path` must be the file to write, such as 'report.html'.")
-    if path.is_dir():
+    if file.is_dir():
         raise IsADirectoryError(
-            f"`path` must be a file; '{path}' is a folder. Name a file in it, such as "
-            f"'{path / 'report.html'}'."
+            f"`path` must be a file; '{file}' is a folder. Name a file in it, such as "
+            f"'{file / 'report.html'}'."
         )
-    if not path.parent.is_dir():
+    if not file.parent.is_dir():
         raise FileNotFoundError(
-            f"`path` must lie in a folder that exists; there is no '{path.parent}'. "
+            f"`path` must lie in a folder that exists; there is no '{file.parent}'. "
             "Create it first."
         )
-    return path
+    return file
 
 
 def _replace(path: Path, text: str) -> None:

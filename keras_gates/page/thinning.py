@@ -40,7 +40,7 @@ class Part:
 
     def of(self, layer: Layer) -> dict[str, np.ndarray | slice]:
         """Returns what `isel` takes to choose this part of a layer."""
-        chosen = {
+        chosen: dict[str, np.ndarray | slice] = {
             v.STEP: self.moments,
             v.SAMPLE: self.samples,
             v.FRAME: self.frames,

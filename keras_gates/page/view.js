@@ -124,11 +124,18 @@ function drawUnits() {
       const place = find(`unit-${row}-${column}`);
       const which = sides[1] ? group : ["gates", "states"][column];
       const side = sides[1] ? sides[column] : sides[0];
-      const names = Object.keys(side.signals ?? {}).filter(
-        (name) => PAGE.gates.includes(name) === (which === "gates"),
-      );
-      place.hidden = (!sides[1] && row > 0) || !names.length;
-      if (place.hidden) continue;
+      const namesOf = ({ signals }) =>
+        Object.keys(signals ?? {}).filter((name) => PAGE.gates.includes(name) === (which === "gates"));
+      const names = namesOf(side);
+      // Beside lines of the other layer, nothing keeps its column.
+      const beside = sides[1] && sides.some((one) => namesOf(one).length);
+      place.hidden = (!sides[1] && row > 0) || !(names.length || beside);
+      place.classList.toggle("empty", !names.length);
+      if (!names.length) {
+        setText(place.querySelector(".title"), "");
+        drawLegend(place.querySelector(".legend"), []);
+        continue;
+      }
       const unit = state.units[sides[1] ? column : 0];
       const lines = names.map((name) => ({
         valueAt: (step) => side.signals[name].at(step, unit),

@@ -9,9 +9,10 @@ scale from 0 to 1, candidate and states on a diverging one with zero in its midd
 """
 
 from keras_gates.plots.coloured_text import text
-from keras_gates.plots.curves import evolution, ridges, trajectories
 from keras_gates.plots.heatmaps import gates, pair
 from keras_gates.plots.study_plots import differences, predictions, study
+from keras_gates.plots.training_curves import evolution, ridges
+from keras_gates.plots.unit_curves import trajectories
 from keras_gates.plots.unit_scatter import horizon, saturation, timescales
 
 __all__ = [
@@ -28,3 +29,7 @@ __all__ = [
     "timescales",
     "trajectories",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -15,19 +15,15 @@ from keras_gates.checks import one_of, type_of
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.labels import labels_of, place_of, word, words
-from keras_gates.trees.selection import (
-    PICTURE,
-    name_of,
-    needed,
-    one_layer,
-    one_sample,
-    sample_of,
-)
+from keras_gates.trees.requirements import needed, quoted
+from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
+
+    from keras_gates.trees.types import Layer
 
 COLUMNS = 80
 """Characters in a line."""
@@ -43,7 +39,7 @@ GREY = "0.93"
 
 
 def text(
-    layer: Any,
+    layer: Layer,
     tokens: str | Sequence[str],
     *,
     unit: Any,
@@ -97,7 +93,7 @@ def text(
     values = course.isel({v.UNIT: place}).values[steps]
     scale = _scale(signal, values)
     label = f"{registry.long_names()[signal]} of unit {word(course, v.UNIT, place)} in "
-    label += f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(course)}"
+    label += f"{quoted(layer)} ({layer.attrs['kind']}), sample {sample_of(course)}"
     label += canvas.convention(layer.attrs["kind"], signal)
     figure = _draw(tokens, values, scale, label, figure)
     # A notebook asks what it shows for this method, and prefers it to a picture.

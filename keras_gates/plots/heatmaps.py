@@ -14,25 +14,22 @@ from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.labels import labelled, same_labels
-from keras_gates.trees.selection import (
-    PICTURE,
-    name_of,
-    one_layer,
-    one_sample,
-    sample_of,
-)
+from keras_gates.trees.requirements import quoted
+from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from keras_gates.trees.types import Layer
+
 # The units of two layers may differ in number, the steps of time may not.
 GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
 
 
 def gates(
-    node: Any,
+    node: Layer,
     *,
     sample: Any = None,
     signals: Sequence[str] | None = None,
@@ -77,7 +74,7 @@ def gates(
     grid = figure.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
         _draw_column(panels, [picture[name] for name in names])
-    title = f"{name_of(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
+    title = f"{quoted(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
     if picture.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
     title += canvas.convention(picture.attrs["kind"])
@@ -86,7 +83,7 @@ def gates(
 
 
 def pair(
-    lstm: Any, gru: Any, *, sample: Any = None, figure: Figure | None = None
+    lstm: Layer, gru: Layer, *, sample: Any = None, figure: Figure | None = None
 ) -> Figure:
     """Draws an LSTM and a GRU side by side, as they read the same input.
 
@@ -155,7 +152,7 @@ def pair(
     for number in range(gate_rows, len(rows)):
         name = rows[number].places[0].signal
         _colour_bar(grid[number : number + 1], registry.long_names()[name])
-    title = f"{name_of(left)} (LSTM) beside {name_of(right)} (GRU), "
+    title = f"{quoted(left)} (LSTM) beside {quoted(right)} (GRU), "
     title += f"sample {sample_of(left)}"
     title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
     _finish(figure, grid, title, left)
@@ -165,10 +162,9 @@ def pair(
 def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:
     """Draws signals of `gates` one below the other: only gates, or none."""
     for row, signal in enumerate(signals):
-        title = registry.long_names()[signal.name]
-        _heat_map(
-            panels[row], signal, title, appearance.scale(signal.name, signal.values)
-        )
+        name = str(signal.name)
+        title = registry.long_names()[name]
+        _heat_map(panels[row], signal, title, appearance.scale(name, signal.values))
         if signal.name not in registry.gates():
             _colour_bar(panels[row : row + 1], title)
     if signals[0].name in registry.gates():
@@ -185,7 +181,7 @@ def _values(
     What is computed from a gate that another row shows does not stand alone.
     """
     shown, captured = {}, False
-    for side, (place, layer) in enumerate(zip(row[:2], layers, strict=True)):
+    for side, (place, layer) in enumerate(zip(row.sides, layers, strict=True)):
         if isinstance(place, pairing.Place) and place.signal in layer:
             signal = layer[place.signal]
             shown[side] = 1 - signal if place.complement else signal
@@ -203,13 +199,13 @@ def _draw_row(
     name = row.places[0].signal
     scale = appearance.scale(name, *(signal.values for signal in shown.values()))
     for side, (axes, layer) in enumerate(zip(panels, layers, strict=True)):
-        place = row[side]
-        if side in shown:
-            title = f"{layer.attrs['kind']}: {place.title}"
-            _heat_map(axes, shown[side], title, scale)
-            continue
-        words = "" if place is None else place
+        place = row.sides[side]
+        words = place if isinstance(place, str) else ""
         if isinstance(place, pairing.Place):
+            if side in shown:
+                title = f"{layer.attrs['kind']}: {place.title}"
+                _heat_map(axes, shown[side], title, scale)
+                continue
             words = f"{place.name} was not captured"
         style = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
         words = words.replace(": ", ":\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,21 +11,23 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
-from keras_gates.trees.layerwise import longest_sequence
-from keras_gates.trees.selection import (
+from keras_gates.trees.dimensions import longest_sequence
+from keras_gates.trees.requirements import (
     check_dimensions,
-    name_of,
     needed,
-    one_layer,
     one_moment,
+    quoted,
 )
+from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
+    from keras_gates.trees.types import Layer
 
-def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
+
+def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how often each unit's gates are shut, against how often they are open.
 
     A dot is one gate of one unit. On the diagonal, the gate is shut or open at every
@@ -59,10 +61,23 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
     layer = one_layer(layer, "layer")
     one_moment(layer, "layer")
     ax = canvas.axes_of(ax)
+    kind = registry.KINDS[layer.attrs["kind"]]
+    if not kind.gates:
+        raise ValueError(
+            f"`layer` must have gates; {quoted(layer)} is {kind.with_article}, which "
+            "has none."
+        )
+    if not set(kind.gates) & set(layer.data_vars):
+        raise ValueError(
+            f"`layer` must hold at least one of {', '.join(map(repr, kind.gates))}; "
+            f"{quoted(layer)} has none of them. Name one in "
+            "`capture(..., signals=...)`, or leave `signals` out."
+        )
     sides = stats.saturation(layer).compute()
     axes = ax or canvas.new_axes(height=4.2)
     axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, zorder=0)
-    for (gate, values), marker in zip(sides.items(), "o^s", strict=False):
+    for (name, values), marker in zip(sides.items(), "o^s", strict=False):
+        gate = str(name)
         axes.scatter(
             values.sel(side="left"),
             values.sel(side="right"),
@@ -84,7 +99,7 @@ def saturation(layer: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
+def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how many steps each unit's memory lasts, beside the sequence length.
 
     The numbers are those of `stats.timescale`, from the shortest to the longest.
@@ -111,8 +126,8 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
-    keep = registry.KINDS[layer.attrs["kind"]].keep
-    needed(layer, "layer", _memory(layer)[-1:])
+    *_, keep = _memory(layer)
+    needed(layer, "layer", (keep,))
     check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.timescale(layer)[keep].values
     # A state that is gone at once, or grows, has no place on a logarithmic axis.
@@ -123,7 +138,7 @@ def timescales(layer: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
+def horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how far back each unit's state reaches, beside the sequence length.
 
     The numbers are those of `stats.memory_horizon`, from the shortest to the longest.
@@ -150,15 +165,16 @@ def horizon(layer: Any, *, ax: Axes | None = None) -> Axes:
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
     ax = canvas.axes_of(ax)
-    kind = registry.KINDS[layer.attrs["kind"]]
-    needed(layer, "layer", _memory(layer))
-    check_dimensions(layer[[kind.keep]], "layer", wanted=(v.TIME, v.UNIT))
+    memory = _memory(layer)
+    *_, keep = memory
+    needed(layer, "layer", memory)
+    check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.memory_horizon(layer)["memory_horizon"].values
-    axes = _steps(layer, values, kind.keep, ax)
+    axes = _steps(layer, values, keep, ax)
     _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)
     axes.set_ylabel("memory horizon, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
-    title += canvas.convention(kind.name)
+    title += canvas.convention(layer.attrs["kind"])
     axes.set_title(title, parse_math=False)
     return axes
 
@@ -168,8 +184,8 @@ def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
     kind = registry.KINDS[layer.attrs["kind"]]
     if kind.keep is None:
         raise ValueError(
-            f"`layer` must have a gate that keeps the old state; {name_of(layer)} is a "
-            f"{kind.name}, which has none."
+            f"`layer` must have a gate that keeps the old state; {quoted(layer)} is "
+            f"{kind.with_article}, which has none."
         )
     return kind.memory
 
@@ -225,4 +241,4 @@ def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
 
 
 def _title(layer: xarray.Dataset) -> str:
-    return f"{name_of(layer)} ({layer.attrs['kind']})"
+    return f"{quoted(layer)} ({layer.attrs['kind']})"

@@ -1,5 +1,7 @@
 """The states of a layer, derived again from its recorded gates, step by step."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import keras
@@ -54,8 +56,8 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> flo
         )
     if kind.step is None:
         raise NoEquations(
-            f"There is nothing to verify in '{name}': a {kind.name} has no gates that "
-            "its state follows from.",
+            f"There is nothing to verify in '{name}': {kind.with_article} has no gates "
+            "that its state follows from.",
             np.nan,
         )
     activation = _activation(name, attributes) if kind.uses_activation else None

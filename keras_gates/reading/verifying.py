@@ -1,5 +1,7 @@
 """A check of recorded numbers: the states, derived again from the gates."""
 
+from __future__ import annotations
+
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,9 +11,9 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.reading.rederive import Arrays, NoEquations, Unverified, deviation_of
+from keras_gates.trees.dimensions import as_read
 from keras_gates.trees.layerwise import as_tree
 from keras_gates.trees.missing import causes_of_gaps, damage_named
-from keras_gates.trees.selection import as_read
 from keras_gates.trees.walk import depth_first
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-def verify(gates) -> "pandas.Series":
+def verify(gates) -> pandas.Series:
     """Derives the states again from the recorded gates, and compares.
 
     The recorded hidden state is what Keras's own kernel produced. Here it is computed
@@ -120,14 +122,14 @@ def checks_of(gates) -> dict[str, Check]:
     return {name: _check(name, node) for name, node in zip(names, nodes, strict=True)}
 
 
-def _is_layer(node: "xarray.DataTree") -> bool:
+def _is_layer(node: xarray.DataTree) -> bool:
     # Also without its attributes, which operations on xarray objects may drop.
     return "kind" in node.attrs or any(
         name in registry.signals() for name in node.data_vars
     )
 
 
-def _check(name: str, node: "xarray.DataTree") -> Check:
+def _check(name: str, node: xarray.DataTree) -> Check:
     layer = node.to_dataset()
     kind = registry.KINDS.get(layer.attrs.get("kind"))
     if kind is None or "direction" not in layer.attrs:
@@ -161,7 +163,7 @@ def _check(name: str, node: "xarray.DataTree") -> Check:
     return Check(deviation, _tolerance(arrays, layer.attrs, kind))
 
 
-def _read(name: str, layer: "xarray.Dataset", kind: Kind) -> Arrays:
+def _read(name: str, layer: xarray.Dataset, kind: Kind) -> Arrays:
     hidden = layer[v.HIDDEN]
     others = [dim for dim in hidden.dims if dim not in (v.TIME, v.UNIT)]
     dims = (v.TIME, *others, v.UNIT)
@@ -189,12 +191,12 @@ def _read(name: str, layer: "xarray.Dataset", kind: Kind) -> Arrays:
     return Arrays(signals, initial, unmasked)
 
 
-def _values(array: "xarray.DataArray", dtype: str) -> np.ndarray:
+def _values(array: xarray.DataArray, dtype: str) -> np.ndarray:
     """Returns the values in a dtype, if none of them changes by that."""
     return array.values.astype(dtype, casting="safe")
 
 
-def _like(array, other, dims) -> "xarray.DataArray":
+def _like(array, other, dims) -> xarray.DataArray:
     """Broadcasts an array to another one, with the dimensions in an order."""
     if not set(array.dims) <= set(other.dims):
         raise ValueError(f"`{array.name}` has the dimensions {array.dims}")

@@ -1,5 +1,7 @@
 """Alarms: what should not happen to a gate or a unit in training."""
 
+from __future__ import annotations
+
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,7 +56,7 @@ class Alarms:
         self._lasted: dict[tuple, int] = {}
         self._told: set[tuple] = set()
 
-    def look(self, statistics: "xarray.DataTree", step: int, epoch: int) -> bool:
+    def look(self, statistics: xarray.DataTree, step: int, epoch: int) -> bool:
         """Looks at one step, warns of what is new, and tells whether to stop.
 
         Args:
@@ -87,7 +89,7 @@ class Alarms:
         return bool(new) and self._action == "stop"
 
 
-def _conditions(statistics: "xarray.DataTree"):
+def _conditions(statistics: xarray.DataTree):
     """Yields the layer, the signal, what is the matter with it, and the unit."""
     for node in recurrent(statistics):
         layer = node.path.strip("/")
@@ -105,11 +107,13 @@ def _conditions(statistics: "xarray.DataTree"):
                 yield layer, str(data[v.GATE].values[gate]), what, int(unit)
 
 
-def _dead(data: "xarray.Dataset") -> "xarray.DataArray":
+def _dead(data: xarray.Dataset) -> xarray.DataArray:
     """Returns the units that are dead, as `stats.dead_units` does, under `hidden`.
 
     A gate that was below the recorder's `low` in all counts was never open.
     """
+    import xarray
+
     holds = {
         str(name): data["left"].sel({v.GATE: name}) == 1 for name in data[v.GATE].values
     }
@@ -117,7 +121,9 @@ def _dead(data: "xarray.Dataset") -> "xarray.DataArray":
         hidden = data.sel({v.GATE: v.HIDDEN})
         holds[v.HIDDEN] = (hidden["std"] < dead.CONSTANT) & (hidden["count"] > 1)
     kind = registry.KINDS[data.attrs["kind"]]
-    return dead.conditions(kind, holds)["dead"] & (data[v.GATE] == v.HIDDEN)
+    found = dead.conditions(kind, holds)["dead"] & (data[v.GATE] == v.HIDDEN)
+    # Nowhere, if no signal is recorded that shows it.
+    return xarray.zeros_like(data["count"], bool) | found
 
 
 def _sentence(alarm: Alarm, action: str) -> str:

@@ -1,12 +1,14 @@
 """What a recorder keeps: labelled steps, one behind the other."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.stores.opening import open_tree
 from keras_gates.stores.store import Store
-from keras_gates.stores.store import read as read_store
 from keras_gates.trees.tree import grow
 from keras_gates.trees.walk import recurrent
 
@@ -64,7 +66,7 @@ class Record:
             self.steps = [Step(*step) for step in zip(*columns, strict=True)]
 
     def append(
-        self, tree: "xarray.DataTree", epoch: int, batch: int, number: int | None = None
+        self, tree: xarray.DataTree, epoch: int, batch: int, number: int | None = None
     ) -> None:
         """Adds a step.
 
@@ -91,7 +93,7 @@ class Record:
             self.store.append(self.name, tree, v.STEP)
         self.steps.append(step)
 
-    def closed(self) -> "Record":
+    def closed(self) -> Record:
         """Returns the same record without the open store."""
         copied = Record(self.name)
         vars(copied).update(vars(self), store=None)
@@ -104,7 +106,7 @@ class Record:
             self.store.cut(self.name, v.STEP, len(kept))
             self.steps = kept
 
-    def tree(self) -> "xarray.DataTree | None":
+    def tree(self) -> xarray.DataTree | None:
         """Returns all steps, as one tree, or `None` if there are none."""
         if not self.steps:
             return None
@@ -120,9 +122,9 @@ class Record:
             tree.attrs,
         )
 
-    def _stored(self) -> "xarray.DataTree":
+    def _stored(self) -> xarray.DataTree:
         try:
-            tree = read_store(self._path, self.name)
+            tree = open_tree(self._path, self.name)
         except (FileNotFoundError, KeyError):
             raise FileNotFoundError(
                 f"The store '{self._path}' is not there any more: it was moved, or "
@@ -152,14 +154,14 @@ def _labels(steps: list[Step]) -> dict:
     }
 
 
-def _with_step(dataset: "xarray.Dataset") -> "xarray.Dataset":
+def _with_step(dataset: xarray.Dataset) -> xarray.Dataset:
     """Puts a dimension `step` in front of what was recorded at one step."""
     coordinates = [name for name in dataset.coords if name not in dataset.dims]
     moved = dataset.reset_coords(coordinates).expand_dims(v.STEP)
     return moved.set_coords(coordinates)
 
 
-def _join(trees: "list[xarray.DataTree]") -> "xarray.DataTree":
+def _join(trees: list[xarray.DataTree]) -> xarray.DataTree:
     """Puts the steps of trees behind each other."""
     import xarray
 

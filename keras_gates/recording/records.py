@@ -1,5 +1,7 @@
 """The records of one recorder, and where they are kept."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable
@@ -86,7 +88,7 @@ class Records:
         return offset, max((step.batch for step in self._steps()), default=0)
 
     def append(
-        self, name: str, tree: "xarray.DataTree", place: tuple, before: bool = False
+        self, name: str, tree: xarray.DataTree, place: tuple, before: bool = False
     ) -> int:
         """Adds a step to a record.
 

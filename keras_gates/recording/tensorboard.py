@@ -1,5 +1,7 @@
 """Event files for TensorBoard, written with its own writer, on any backend."""
 
+from __future__ import annotations
+
 import io
 import time
 from typing import TYPE_CHECKING
@@ -38,7 +40,7 @@ class Events:
         """Ends the file."""
         self._writer.close()
 
-    def write(self, statistics: "xarray.DataTree", trace, step: int) -> None:
+    def write(self, statistics: xarray.DataTree, trace, step: int) -> None:
         """Writes one step.
 
         Args:
@@ -63,12 +65,15 @@ class Events:
         buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
         self._add(tag, buckets, metadata.create_summary_metadata(None, None), step)
 
-    def _heat_map(self, tag: str, node: "xarray.DataTree", step: int) -> None:
+    def _heat_map(self, tag: str, node: xarray.DataTree, step: int) -> None:
         from tensorboard.plugins.image import metadata
 
         from keras_gates import plots
 
-        figure = plots.gates(node)
+        layer = node.to_dataset()
+        if v.FRAME in layer.dims:  # Inside a `TimeDistributed`: of the first frame.
+            layer = layer.isel({v.FRAME: 0})
+        figure = plots.gates(layer)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=80)
         size = [str(int(length * 80)) for length in figure.get_size_inches()]

@@ -8,7 +8,7 @@ functions answer at once, and read such data a block at a time. Masked steps are
 are left out of everything.
 """
 
-from keras_gates.stats.diagnosis import diagnose
+from keras_gates.stats.diagnosis import Diagnosis, Symptom, diagnose
 from keras_gates.stats.gate_pairs import correspondence
 from keras_gates.stats.intervals import mean_interval
 from keras_gates.stats.measures import entropy, half_life, saturation, timescale
@@ -18,6 +18,8 @@ from keras_gates.stats.unit_measures import dead_units, gate_correlation, memory
 from keras_gates.stats.unit_search import find_units
 
 __all__ = [
+    "Diagnosis",
+    "Symptom",
     "correspondence",
     "dead_units",
     "diagnose",
@@ -32,3 +34,7 @@ __all__ = [
     "summary",
     "timescale",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -19,7 +19,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells.kind import Kind
-from keras_gates.trees.layerwise import BLOCK_BYTES
+from keras_gates.trees.dimensions import BLOCK_BYTES
 
 if TYPE_CHECKING:
     import xarray
@@ -106,7 +106,7 @@ def count_signals(
     Returns:
         From each signal to its sums.
     """
-    names = list(layer)
+    names = [str(name) for name in layer]
     dims = [dim for dim in layer[names[0]].dims if dim != v.UNIT]
     layer = layer.transpose(*dims, v.UNIT)
     if mask is not None:
@@ -209,13 +209,14 @@ def _sums(
         high: The upper threshold.
         scratch: Room for what lies between.
     """
-    found = {"count": len(values), "mean": mean}
+    found: dict[str, Any] = {"count": len(values), "mean": mean}
     if not np.isfinite(mean).all():
         found["broken"] = values.size - np.count_nonzero(np.isfinite(values))
     if name in away:
         found["squares"] = _products(away[name], away[name])
-    if name in away and _partner(name, kind) in away:
-        found["products"] = _products(away[name], away[_partner(name, kind)])
+    partner = _partner(name, kind)
+    if name in away and partner in away:
+        found["products"] = _products(away[name], away[partner])
     if name in kind.gates:
         beyond = scratch.like(values, "beyond", bool)
         found["below"] = np.count_nonzero(np.less(values, low, out=beyond))
@@ -228,10 +229,10 @@ def _sums(
     return Sums(**found)
 
 
-def _partner(name: str, kind: Kind) -> str | None:
-    """Returns the gate that may carry the same information as another one."""
+def _partner(name: str, kind: Kind) -> str:
+    """Returns the gate that may carry the same information as another one, or ""."""
     coupled = kind.coupled
-    return coupled.second if coupled is not None and coupled.first == name else None
+    return coupled.second if coupled is not None and coupled.first == name else ""
 
 
 def _joined(
@@ -261,7 +262,7 @@ def _joined(
             squares=total(name, "squares") + (counts * apart[name] ** 2).sum(axis=0),
             products=total(name, "products") + between,
             logarithms=total(name, "logarithms"),
-            largest=np.max([part[name].largest for part in parts], axis=0),
+            largest=np.max([np.asarray(part[name].largest) for part in parts], axis=0),
         )
     return joined
 

@@ -13,12 +13,12 @@ CLOSED = 0.1
 """The value below which a gate counts as closed."""
 
 
-def signals(kind: Kind) -> dict[str, str]:
+def ways(kind: Kind) -> dict[str, str]:
     """Returns each way to be dead that a kind of cell has, and what shows it.
 
     Example:
         >>> from keras_gates.cells.registry import KINDS
-        >>> signals(KINDS["LSTM"])
+        >>> ways(KINDS["LSTM"])
         {'constant': 'hidden', 'never_shown': 'output', 'never_written': 'input'}
     """
     ways = {"constant": v.HIDDEN, "never_shown": kind.show, "never_written": kind.write}
@@ -46,6 +46,6 @@ def conditions(kind: Kind, holds: Mapping[str, Any]) -> dict[str, Any]:
         array([ True, False])
     """
     found = {
-        name: holds[signal] for name, signal in signals(kind).items() if signal in holds
+        name: holds[signal] for name, signal in ways(kind).items() if signal in holds
     }
     return {**found, "dead": sum(found.values()) > 0}

@@ -10,12 +10,15 @@ from keras_gates import vocabulary as v
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.stats.unit_measures import pearson
+from keras_gates.trees.dimensions import pieces
 from keras_gates.trees.labels import distinct, labelled, same_labels
-from keras_gates.trees.layerwise import blocks
-from keras_gates.trees.selection import check_dimensions, needed, one_layer
+from keras_gates.trees.requirements import check_dimensions, needed
+from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray
+
+    from keras_gates.trees.types import Layer
 
 PAIR, KEPT, WRITTEN = "pair", "kept", "written"
 BINS = 1000
@@ -25,7 +28,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """By which a distribution is shown, in figures too."""
 
 
-def correspondence(lstm: Any, gru: Any) -> xarray.Dataset:
+def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
     """Compares what an LSTM and a GRU keep and write, and matches their units.
 
     `forget` stands beside `update`, the share of the old state that is kept, and
@@ -150,7 +153,7 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
     """Returns the histogram of each unit, of shape (unit, BINS)."""
     units = layer.sizes[v.UNIT]
     counts = np.zeros(units * BINS)
-    for block in blocks(layer[gate]):
+    for block in pieces(layer[gate]):
         real = ~np.isnan(block)
         if not ((block[real] >= 0) & (block[real] <= 1)).all():
             raise ValueError(
@@ -161,13 +164,13 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
         bins = np.minimum((block[real] * BINS).astype(int), BINS - 1)
         owners = np.broadcast_to(np.arange(units), block.shape)[real]
         counts += np.bincount(owners * BINS + bins, minlength=units * BINS)
-    counts = counts.reshape(units, BINS)
-    if not counts.sum(axis=1).all():
+    of_units = counts.reshape(units, BINS)
+    if not of_units.sum(axis=1).all():
         raise ValueError(
             f"Every step of '{gate}' in {layer.attrs.get('layer', 'the layer')!r} is "
             "masked, at least for one unit: there is nothing to compare."
         )
-    return counts
+    return of_units
 
 
 def _cumulative(counts: np.ndarray) -> np.ndarray:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_gates.checks import share_of, type_of
-from keras_gates.trees.selection import real_signal
+from keras_gates.trees.requirements import real_signal
+
+if TYPE_CHECKING:
+    from keras_gates.trees.types import Array
 
 
-def mean_interval(data: Any, dim: str, *, level: float = 0.95) -> tuple[Any, Any, Any]:
+def mean_interval(
+    data: Array, dim: str, *, level: float = 0.95
+) -> tuple[Array, Array, Array]:
     """Computes a mean and its Student-t confidence interval along a dimension.
 
     The interval is that of Student (1908), The probable error of a mean, Biometrika
@@ -56,10 +61,10 @@ def mean_interval(data: Any, dim: str, *, level: float = 0.95) -> tuple[Any, Any
             f"and `data` has {dict(data.sizes)}."
         )
     count = data.sizes[dim]
-    data = data.astype("float64").where(np.isfinite(data))
-    mean = data.mean(dim, skipna=False)
+    values: Any = data.astype("float64").where(np.isfinite(data))
+    mean = values.mean(dim, skipna=False)
     if count == 1:
         return mean, mean * math.nan, mean * math.nan
-    error = data.std(dim, ddof=1, skipna=False) / math.sqrt(count)
+    error = values.std(dim, ddof=1, skipna=False) / math.sqrt(count)
     margin = float(stdtrit(count - 1, (1 + level) / 2)) * error
     return mean, mean - margin, mean + margin

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_gates.cells import registry
 from keras_gates.checks import thresholds
-from keras_gates.trees.layerwise import of_each_signal, reduced
+from keras_gates.trees.dimensions import reduced
+from keras_gates.trees.layerwise import of_each_signal
 
 if TYPE_CHECKING:
     import xarray
 
+    from keras_gates.trees.types import Gates
 
-def saturation(gates: Any, *, low: float = 0.1, high: float = 0.9) -> Any:
+
+def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
     """Computes how often each unit's gates are shut, and how often open.
 
     A gate is left-saturated at a step if it is below `low`, right-saturated if it is
@@ -55,7 +58,7 @@ def saturation(gates: Any, *, low: float = 0.1, high: float = 0.9) -> Any:
     )
 
 
-def entropy(gates: Any) -> Any:
+def entropy(gates: Gates) -> Gates:
     """Computes how undecided each unit's gates are.
 
     A gate of value p is as undecided as a coin that falls on one side with probability
@@ -88,7 +91,7 @@ def entropy(gates: Any) -> Any:
     return of_each_signal(gates, registry.gates(), _entropy)
 
 
-def timescale(gates: Any) -> Any:
+def timescale(gates: Gates) -> Gates:
     """Computes how many steps each unit's memory lasts.
 
     After n steps the share of the old state that is left is the product of n values
@@ -130,7 +133,7 @@ def timescale(gates: Any) -> Any:
     )
 
 
-def half_life(gates: Any) -> Any:
+def half_life(gates: Gates) -> Gates:
     """Computes in how many steps half of each unit's memory is gone.
 
     Args:

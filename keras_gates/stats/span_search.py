@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of, whole_number
+from keras_gates.trees.dimensions import in_order, pieces
 from keras_gates.trees.labels import (
     distinct,
     labelled,
@@ -18,20 +20,21 @@ from keras_gates.trees.labels import (
     places_of,
     word,
 )
-from keras_gates.trees.layerwise import blocks, in_order
-from keras_gates.trees.selection import check_dimensions, needed, real_signal
+from keras_gates.trees.requirements import check_dimensions, needed, real_signal
 from keras_gates.trees.walk import recurrent
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
+    from keras_gates.trees.types import Layer
+
 
 def match(
-    gates: Any,
+    gates: Layer,
     *,
     layer: str,
-    units: Any,
+    units: int | str | Sequence[Any],
     span: tuple[Any, Any],
     sample: Any = None,
     signal: str = v.HIDDEN,
@@ -100,7 +103,7 @@ def match(
             "is not finite."
         )
     distances = np.concatenate(
-        [_distances(block, wanted) for block in blocks(of_units)]
+        [_distances(block, wanted) for block in pieces(of_units)]
     )
     found = np.reshape(_apart(distances, (chosen, start), stop - start, count), (-1, 2))
     samples, starts = found.T.astype(int)

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_gates.cells import registry
 from keras_gates.stats.measures import saturation
-from keras_gates.trees.layerwise import called, signals_by_layer, spread
-from keras_gates.trees.selection import one_moment
+from keras_gates.trees.dimensions import spread
+from keras_gates.trees.layerwise import called, signals_by_layer
+from keras_gates.trees.requirements import one_moment
 
 if TYPE_CHECKING:
     import pandas
@@ -51,11 +52,11 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
             "`gates` must be an xarray.DataTree, as `capture` returns it; got "
             f"{type(gates).__name__}."
         )
-    rows = {}
+    rows: dict[tuple[str, str], dict[str, float]] = {}
     for path, layer in signals_by_layer(gates, registry.signals()).items():
         one_moment(layer, "gates")
         name = called(path, layer)
-        rows |= {(name, signal): _row(values) for signal, values in layer.items()}
+        rows |= {(name, str(signal)): _row(values) for signal, values in layer.items()}
     index = pandas.MultiIndex.from_tuples(rows, names=["layer", "signal"])
     return pandas.DataFrame(list(rows.values()), index=index)
 
@@ -79,4 +80,4 @@ def _row(signal: xarray.DataArray) -> dict[str, float]:
         # Dask says so when it divides nothing by nothing; the answer, NaN, is right.
         warnings.filterwarnings("ignore", "invalid value", RuntimeWarning)
         computed = xarray.Dataset(row).compute()
-    return {name: float(value) for name, value in computed.items()}
+    return {str(name): float(value) for name, value in computed.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,16 +10,19 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
-from keras_gates.trees.layerwise import kind_of_layer, of_each_layer, reduced, spread
-from keras_gates.trees.selection import as_read, check_dimensions
+from keras_gates.trees.dimensions import as_read, reduced, spread
+from keras_gates.trees.layerwise import kind_of_layer, of_each_layer
+from keras_gates.trees.requirements import check_dimensions
 
 if TYPE_CHECKING:
     import xarray
 
+    from keras_gates.trees.types import Gates
+
 
 def dead_units(
-    gates: Any, *, deviation: float = dead.CONSTANT, shut: float = dead.CLOSED
-) -> Any:
+    gates: Gates, *, deviation: float = dead.CONSTANT, shut: float = dead.CLOSED
+) -> Gates:
     """Finds the units that do nothing: a constant output, or a gate that never opens.
 
     Args:
@@ -51,21 +54,21 @@ def dead_units(
     shut = threshold("shut", shut)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
-        holds = {}
+        holds: dict[str, xarray.DataArray] = {}
         for name, signal in layer.items():
             if name == v.HIDDEN:
                 several = signal.count(reduced(signal)) > 1
                 constant = spread(signal, reduced(signal)) < deviation
-                holds[name] = constant & several
+                holds[v.HIDDEN] = constant & several
             else:
-                holds[name] = signal.max(reduced(signal)) < shut
+                holds[str(name)] = signal.max(reduced(signal)) < shut
         return dead.conditions(kind_of_layer(layer), holds)
 
-    known = [s for kind in registry.KINDS.values() for s in dead.signals(kind).values()]
+    known = [s for kind in registry.KINDS.values() for s in dead.ways(kind).values()]
     return of_each_layer(gates, tuple(dict.fromkeys(known)), measure)
 
 
-def gate_correlation(gates: Any) -> Any:
+def gate_correlation(gates: Gates) -> Gates:
     """Computes whether two gates of a unit say the same.
 
     Of an LSTM, Pearson's correlation of `input` and 1 - `forget`: at 1 the unit writes
@@ -114,7 +117,7 @@ def gate_correlation(gates: Any) -> Any:
     return of_each_layer(gates, registry.gates(), measure, together=pairs)
 
 
-def memory_horizon(gates: Any, *, share: float = 0.9) -> Any:
+def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
     """Computes how far back each unit's state reaches, with what it wrote weighed in.
 
     The state after the last step is a sum over all earlier ones: what was written at a
@@ -197,7 +200,7 @@ def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:
     dims = reduced(a)
     a, b = a.astype(np.float64), b.astype(np.float64)
     a, b = a - a.mean(dims), b - b.mean(dims)
-    scale = np.sqrt((a**2).sum(dims) * (b**2).sum(dims))
+    scale = ((a**2).sum(dims) * (b**2).sum(dims)) ** 0.5
     # Of a constant gate only roundings are left.
     value = (a * b).sum(dims) / scale.where(scale > 1e-12 * a.count(dims))
     return value.assign_attrs(long_name="correlation of two gates", units="1")

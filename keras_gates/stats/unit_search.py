@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +10,16 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
+from keras_gates.stats.permutation_test import chance, p_values, score
+from keras_gates.trees.dimensions import BLOCK_BYTES, in_order, pieces
 from keras_gates.trees.labels import distinct, labels_of, same_labels
-from keras_gates.trees.layerwise import (
-    BLOCK_BYTES,
-    as_tree,
-    blocks,
-    called,
-    in_order,
-    signals_by_layer,
-)
-from keras_gates.trees.selection import one_moment
+from keras_gates.trees.layerwise import as_tree, called, signals_by_layer
+from keras_gates.trees.requirements import one_moment
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-TOLERANCE = 1e-9
-"""What brings the labels back onto themselves scores the same, but for a rounding."""
-
-LEAST = 100
-"""With fewer permutations of the samples, no p-value could be small."""
 
 AUC, CORRELATION = "auc", "correlation"
 
@@ -156,22 +145,20 @@ def find_units(
             f"go from {different[0]:g} to {different[-1]:g}. Compare first, such as "
             "`labels > 0`, or use `measure='correlation'`."
         )
-    null = _null(labels, real, permutations, np.random.default_rng(seed))
+    null = chance(labels, real, permutations, np.random.default_rng(seed))
     rows, units, best = [], [], 0.0
     for path, layer in layers.items():
         name = called(path, layer)
         for signal, values in layer.items():
             units.append(pandas.Series(labels_of(values, v.UNIT)))
             for column in _columns(values, real):
-                score, permuted = _score(column, labels, real, null, yes_or_no)
-                rows.append((name, signal, score))
+                found, permuted = score(column, labels, real, null, yes_or_no)
+                rows.append((name, signal, found))
                 best = np.fmax(best, np.abs(permuted))
     table = pandas.DataFrame(rows, columns=["layer", "signal", measure])
     table.insert(2, "unit", pandas.concat(units, ignore_index=True))
     strength = table[measure].abs()
-    reached = np.searchsorted(np.sort(best), strength - TOLERANCE)
-    table["p"] = (1 + len(best) - reached) / (1 + len(best))
-    table.loc[strength.isna(), "p"] = np.nan
+    table["p"] = p_values(strength.values, best)
     if yes_or_no:
         table[measure] = (1 + table[measure]) / 2
     order = strength.sort_values(ascending=False, kind="stable").index
@@ -223,7 +210,7 @@ def _known(
         )
     real = np.logical_or.reduce(
         [
-            np.concatenate([(~np.isnan(block)).any(-1) for block in blocks(values)])
+            np.concatenate([(~np.isnan(block)).any(-1) for block in pieces(values)])
             for values in signals
         ]
     )
@@ -237,84 +224,3 @@ def _columns(signal: xarray.DataArray, real: np.ndarray) -> Iterator[np.ndarray]
         some = in_order(signal).isel({v.UNIT: slice(start, start + number)})
         for column in some.transpose(v.UNIT, ...).values:
             yield column[real]
-
-
-def _null(
-    labels: np.ndarray,
-    real: np.ndarray,
-    permutations: int,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """Chooses in which ways labels are given to steps that they do not belong to.
-
-    Returns:
-        Permutations of the samples, of shape (permutation, sample); or shifts along
-        the real steps, of shape (shift,).
-    """
-    steps = real.reshape(len(real), -1)
-    _, group = np.unique(steps, axis=0, return_inverse=True)
-    groups = [np.flatnonzero(group.ravel() == g) for g in range(group.max() + 1)]
-    # Of a group of samples with equal labels every order is the same.
-    groups = [g for g in groups if (labels[g] != labels[g[:1]]).any()]
-    if sum(math.lgamma(len(g) + 1) for g in groups) >= math.log(LEAST):
-        chosen = np.tile(np.arange(len(real)), (permutations, 1))
-        for g in groups:
-            chosen[:, g] = generator.permuted(chosen[:, g], axis=1)
-        return chosen
-    return 1 + generator.permutation(real.sum() - 1)[:permutations]
-
-
-def _score(
-    values: np.ndarray,
-    labels: np.ndarray,
-    real: np.ndarray,
-    null: np.ndarray,
-    yes_or_no: bool,
-) -> tuple[float, np.ndarray]:
-    """Returns how well a unit follows the labels, from -1 to 1, and by chance.
-
-    Both measures are sums of products of values and labels, once the values are ranked
-    or standardised.
-
-    Args:
-        values: Of the unit, at the real steps.
-        labels: Of shape (sample, ..., time), 0 at steps that are not real.
-        real: Likewise.
-        null: What `_null` returns.
-        yes_or_no: Whether the labels are true or false.
-    """
-    from scipy import fft, stats
-
-    count, known = len(values), labels[real]
-    unknown = np.nan, np.full(len(null), np.nan)
-    if yes_or_no:
-        if np.isnan(values).any():
-            return unknown
-        # 2 AUC - 1, from the sum of the ranks of the ones (Mann and Whitney 1947).
-        values = stats.rankdata(values) - (count + 1) / 2
-        scale = known.sum() * (count - known.sum()) / 2
-    else:
-        values = values.astype(np.float64)
-        if not np.isfinite(values).all():
-            return unknown
-        spread = values.std()
-        if spread <= TOLERANCE * np.abs(values).max():
-            return unknown
-        values = values - values.mean()
-        known = known - known.mean()
-        scale = spread * known.std() * count
-    if null.ndim == 1:
-        # The sums of all shifts together are a circular correlation.
-        product = fft.rfft(values) * np.conj(fft.rfft(known))
-        sums = fft.irfft(product, n=count)
-        observed, permuted = sums[0], sums[null]
-    else:
-        # Row by column: the values of a sample times the labels of another.
-        left, right = np.zeros((2, *real.shape))
-        left[real], right[real] = values, known
-        samples = len(real)
-        products = left.reshape(samples, -1) @ right.reshape(samples, -1).T
-        observed = products.trace()
-        permuted = products[np.arange(samples), null].sum(axis=1)
-    # Rounded, so that what is equal stays equal.
-    return float(np.round(observed / scale, 12)), permuted / scale

@@ -1,5 +1,7 @@
 """What is in the folder of a store: whether it is ours, and can be written."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os

@@ -1,5 +1,7 @@
 """Names of layers become names of files: each its own, on every file system."""
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping

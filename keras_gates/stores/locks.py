@@ -1,5 +1,7 @@
 """Locks: what one process writes, no other one writes at the same time."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +9,7 @@ if TYPE_CHECKING:
     import filelock
 
 
-def hold(file: Path, busy: str) -> "filelock.BaseFileLock":
+def acquire(file: Path, busy: str) -> filelock.BaseFileLock:
     """Takes a lock that is held until it is released, or this process ends.
 
     Args:

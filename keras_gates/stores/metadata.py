@@ -1,5 +1,7 @@
 """The metadata of a store: one file, that says what is complete."""
 
+from __future__ import annotations
+
 import json
 import os
 from pathlib import Path
@@ -79,7 +81,7 @@ def check_same(path: Path, found: dict, wanted: dict) -> None:
             )
 
 
-def encoding(dataset: "xarray.Dataset", dim: str) -> dict:
+def encoding(dataset: xarray.Dataset, dim: str) -> dict:
     """Lays out the arrays of a first tree, so that appending rewrites little."""
 
     def chunks(variable):

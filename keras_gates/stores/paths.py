@@ -1,5 +1,7 @@
 """Where a store may be, which is checked before anything is touched."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -138,7 +140,7 @@ def lock(path: Path):
         # Beside the store, which holds data only.
         file = path.with_name(f".{path.name}.lock")
         _refuse_odd(file)
-        return locks.hold(
+        return locks.acquire(
             file,
             f"Another process writes the store '{path}', or another recorder of this "
             "one. Wait for it, or choose another path; after a `fit` that was "
@@ -182,7 +184,7 @@ def beside(path: Path) -> Iterator[Path]:
                 )
                 folder = Path(stack.enter_context(made))
                 with contextlib.suppress(BlockingIOError, FileNotFoundError):
-                    stack.callback(locks.hold(folder / LOCK, "").release)
+                    stack.callback(locks.acquire(folder / LOCK, "").release)
                     # Unless another process swept it away before it was locked.
                     if folder.exists():
                         break
@@ -211,7 +213,7 @@ def _sweep(parent: Path) -> list[str]:
             elif file.name in inside and inside <= {LOCK, ".store.lock", "store"}:
                 _refuse_odd(file)
                 try:
-                    with locks.hold(file, ""):
+                    with locks.acquire(file, ""):
                         shutil.rmtree(Path(entry.path, "store"), ignore_errors=True)
                 except BlockingIOError:
                     living.append(entry.name)

@@ -1,4 +1,4 @@
-"""An append-only Zarr store that survives being killed, and is read lazily.
+"""An append-only Zarr store that survives being killed.
 
 Zarr's consolidated metadata hold the shapes of all arrays in one file. A step is
 written behind the end of every array first, where nobody looks, and then shown in all
@@ -6,19 +6,19 @@ of them at once, by putting a new version of that file in the place of the old o
 So a store whose writer was killed holds the steps that were complete, and no others.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import json
 import os
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_gates import vocabulary as v
 from keras_gates.stores import contents, keys, metadata, paths
+from keras_gates.stores.opening import KEYS, open_tree
 from keras_gates.stores.paths import METADATA
-from keras_gates.trees.tree import grow
 from keras_gates.trees.walk import recurrent
 
 if TYPE_CHECKING:
@@ -26,65 +26,6 @@ if TYPE_CHECKING:
 
 GROUPS = ("statistics", "traces")
 """What a recorder writes."""
-KEYS = "keys"
-"""The attribute that says where layers are whose names are no names of files."""
-
-
-def write(path: Path, trees: "Iterable[xarray.DataTree]") -> "xarray.DataTree":
-    """Writes trees one behind the other, along the samples.
-
-    The store appears at its path when it is complete, never before. What killed
-    processes left beside it is removed.
-
-    Args:
-        path: Where the store shall be, from `places.new_path`.
-        trees: At least one tree; all of them with the same nodes and lengths.
-
-    Returns:
-        A lazy tree that reads from the store.
-
-    Raises:
-        ValueError: If two trees differ in their lengths.
-        OSError: If the store cannot be written.
-    """
-    lengths = None
-    # A folder of its own beside the path: nobody's file can be in the way.
-    with paths.beside(path) as folder:
-        with contextlib.closing(Store(folder / "store", {"keras_gates": ""})) as store:
-            for tree in trees:
-                now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}
-                if lengths not in (None, now):
-                    raise ValueError(
-                        "With `store`, every batch must have the same number of time "
-                        f"steps; got {lengths}, then {now}. Pad the batches and mask "
-                        "the padding."
-                    )
-                lengths = now
-                store.append("", tree, v.SAMPLE)
-        try:
-            os.rename(store.path, path)
-        except OSError as error:
-            raise paths.cannot_write(path, error) from None
-    return read(path)
-
-
-def read(path, group: str = "") -> "xarray.DataTree":
-    """Opens the tree of a group in a store; arrays are read when they are used."""
-    import xarray
-
-    # From the root, whose metadata say how much of each array is complete.
-    tree = xarray.open_datatree(path, engine="zarr")
-    tree = tree[group] if group else tree
-    attributes = dict(tree.attrs)
-    keys = attributes.pop(KEYS, {})
-    # A store lists its groups in the order of the file system.
-    layers = {
-        layer: tree[keys.get(layer, layer)].to_dataset()
-        for layer in attributes["layers"]
-    }
-    tree = grow(layers, attributes)
-    tree.encoding = {"source": str(path)}  # As xarray does: errors can name it.
-    return tree
 
 
 class Store:
@@ -164,7 +105,7 @@ class Store:
             )
         return leftover
 
-    def append(self, group: str, tree: "xarray.DataTree", dim: str) -> None:
+    def append(self, group: str, tree: xarray.DataTree, dim: str) -> None:
         """Adds a tree behind those of a group; it shows when it is complete.
 
         Args:
@@ -201,11 +142,11 @@ class Store:
         self._show(dict.fromkeys(along, length))
         self._cut_off_unfinished()
 
-    def read(self, group: str) -> "xarray.DataTree | None":
+    def read(self, group: str) -> xarray.DataTree | None:
         """Opens the tree of a group, or returns `None` if there is none yet."""
-        return read(self.path, group) if self._entries(group) else None
+        return open_tree(self.path, group) if self._entries(group) else None
 
-    def _begin(self, group: str, tree: "xarray.DataTree", dim: str) -> None:
+    def _begin(self, group: str, tree: xarray.DataTree, dim: str) -> None:
         """Writes the first tree of a group, which says how its arrays are laid out."""
         import zarr
 

@@ -1,19 +1,22 @@
 """The architectures of a study: functions that build models for one task."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from keras_gates.checks import type_of
+from keras_gates.study.builders import builders_of
 from keras_gates.study.data import TRAINING, VALIDATION, Data
-from keras_gates.study.recipe import Recipe, builders_of
+from keras_gates.study.recipe import Recipe
 from keras_gates.study.training import new_model
 
 
 def checked_builders(
     builders: Any, recipe: Recipe | None, data: Data
-) -> dict[str, Callable[[], keras.Model]]:
+) -> Mapping[str, Callable[[], keras.Model]]:
     """Returns a function for each name."""
     if recipe is not None and not isinstance(recipe, Recipe):
         raise TypeError(
@@ -62,7 +65,8 @@ def one_task(
         [leaf.shape[1:] for leaf in keras.tree.flatten(part)] for part in (x, x_val)
     ]
     alike = shapes[0] == shapes[1]
-    models, tasks = [], {}
+    models: list[keras.Model] = []
+    tasks: dict[str, Any] = {}
     for name, build in (*builders.items(), *builders.items()):
         try:
             model = new_model(name, build)

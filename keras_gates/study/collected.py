@@ -1,5 +1,7 @@
 """The runs of a study, gathered into tables and labelled arrays."""
 
+from __future__ import annotations
+
 import itertools
 import math
 import re
@@ -45,7 +47,7 @@ def gather(
     import xarray
 
     histories = _histories(runs)
-    coordinates = {
+    coordinates: dict[str, Any] = {
         "architecture": list(dict.fromkeys(run.architecture for run in runs)),
         "seed": list(dict.fromkeys(run.seed for run in runs)),
         "epoch": np.arange(1, max(len(run.seconds) for run in runs) + 1),
@@ -53,12 +55,12 @@ def gather(
     shape = tuple(len(values) for values in coordinates.values())
     metrics = dict.fromkeys(itertools.chain.from_iterable(histories))
     variables = {name: np.full(shape, np.nan) for name in metrics}
-    for run, history in zip(runs, histories, strict=True):
+    for run, of_run in zip(runs, histories, strict=True):
         place = (
             coordinates["architecture"].index(run.architecture),
             coordinates["seed"].index(run.seed),
         )
-        for name, values in history.items():
+        for name, values in of_run.items():
             variables[name][place][: len(values)] = values
     updates = runs[0].updates * coordinates["epoch"]
     history = xarray.Dataset(
@@ -97,7 +99,7 @@ def _histories(runs: list[Run]) -> list[dict[str, list[float]]]:
     ]
 
 
-def _table(runs: list[Run], histories: list[dict]) -> "pandas.DataFrame":
+def _table(runs: list[Run], histories: list[dict]) -> pandas.DataFrame:
     """Returns a row for each run."""
     import pandas
 
@@ -129,13 +131,15 @@ def _row(run: Run, history: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
-def _predictions(runs: list[Run], coordinates: dict) -> "xarray.DataArray | None":
+def _predictions(runs: list[Run], coordinates: dict) -> xarray.DataArray | None:
     import xarray
 
     if any(run.predictions is None for run in runs):
         return None
     architectures, seeds = coordinates["architecture"], coordinates["seed"]
-    by_run = {(run.architecture, run.seed): run.predictions for run in runs}
+    by_run: dict[tuple, Any] = {
+        (run.architecture, run.seed): run.predictions for run in runs
+    }
     values = np.stack(
         [np.stack([by_run[name, seed] for seed in seeds]) for name in architectures]
     )
@@ -169,10 +173,10 @@ def _without_numbers(runs: list[Run]) -> list[dict[str, list[float]]]:
     stems = [
         tuple(_AUTOMATIC_NUMBER.sub("", name) for name in run.history) for run in runs
     ]
-    alike = {}
+    alike: dict[tuple, list[tuple]] = {}
     for run, stem in zip(runs, stems, strict=True):
         alike.setdefault(stem, []).append(tuple(run.history))
-    settled = {}
+    settled: dict[tuple, list[str]] = {}
     for stem, names in alike.items():
         settled[stem] = []
         for part, versions in zip(stem, zip(*names, strict=True), strict=True):

@@ -5,6 +5,8 @@ trains every architecture with the same seeds on the same batches in the same or
 so that differences can be taken within pairs.
 """
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import math
@@ -25,10 +27,11 @@ from keras_gates.checks import (
     whole_number,
 )
 from keras_gates.study.architectures import checked_builders, one_task
+from keras_gates.study.builders import Builder
 from keras_gates.study.collected import attributes, gather
 from keras_gates.study.data import checked_data, rows_of
-from keras_gates.study.folder import StudyFolder, describe
-from keras_gates.study.recipe import Builder, Recipe
+from keras_gates.study.folder import StudyFolder, description_of
+from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
 from keras_gates.study.scheduling import Progress, conduct
 from keras_gates.study.training import TUNING_SEED, Order, Run, Settings, set_rate
@@ -50,7 +53,7 @@ def compare(
     learning_rates: Sequence[float] | None = None,
     folder: str | os.PathLike | None = None,
     n_jobs: int | None = None,
-    recorder: "Callable[[str, int], GateRecorder] | None" = None,
+    recorder: Callable[[str, int], GateRecorder] | None = None,
     predict: bool = False,
     verbose: int = 0,
     on_run_end: Callable[[str, int, keras.Model], None] | None = None,
@@ -170,14 +173,14 @@ def compare(
         "predict": predict,
         "recorder": recorder is not None,
     }
-    about = describe(models, data, options)
+    about = description_of(models, data, options)
     del models
     total = len(builders) * (len(seeds) + len(rates))
     with (
         _ledger(folder, about) as ledger,
         Progress(builders, total, bool(verbose)) as progress,
     ):
-        how = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
+        how: dict[str, Any] = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
         trials = conduct(
             (
                 Order(name, TUNING_SEED, rate, build)

@@ -1,5 +1,7 @@
 """The data of a study: arrays, or structures of arrays, that fit together."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import keras

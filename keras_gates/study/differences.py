@@ -1,5 +1,7 @@
 """The difference of two architectures, taken within pairs, and what it shows."""
 
+from __future__ import annotations
+
 import bisect
 import dataclasses
 import math
@@ -120,7 +122,7 @@ class Difference:
 
 
 def paired(
-    a: str, b: str, metric: str, values: "xarray.DataArray", higher: bool
+    a: str, b: str, metric: str, values: xarray.DataArray, higher: bool
 ) -> Difference:
     """Takes the difference of two architectures within pairs.
 

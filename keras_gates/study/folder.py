@@ -1,5 +1,7 @@
 """The folder of a study: a run is in it from its end on, whatever happens next."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import itertools
@@ -48,7 +50,7 @@ class StudyFolder:
         )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = locks.hold(path / ".lock", busy)
+            self._lock = locks.acquire(path / ".lock", busy)
         except BlockingIOError:
             raise
         except OSError as error:
@@ -218,7 +220,7 @@ def _in_words(name: str, found: dict, wanted: dict) -> str:
     return f"{name} is {old!r}, and now it is {new!r}"
 
 
-def describe(
+def description_of(
     models: dict[str, keras.Model], data: Data, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Describes a study, so that another one can be told from it.

@@ -1,5 +1,7 @@
 """The rule of thumb that is taught for choosing between an LSTM and a GRU."""
 
+from __future__ import annotations
+
 import dataclasses
 
 from keras_gates.cells.kinds.gru import GRU

@@ -1,5 +1,7 @@
 """Tasks made ready for a study: data split as they should be, and a recipe."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ import numpy as np
 from keras_gates import tasks
 from keras_gates.study.recipe import Recipe
 
-Arrays = tuple[np.ndarray, np.ndarray]
+InputsAndTargets = tuple[np.ndarray, np.ndarray]
 
 
 class PreparedTask(NamedTuple):
@@ -27,8 +29,8 @@ class PreparedTask(NamedTuple):
     """
 
     title: str
-    train: Arrays
-    test: Arrays
+    train: InputsAndTargets
+    test: InputsAndTargets
     split: str
     epochs: int
     recipe: Recipe = Recipe()
@@ -100,10 +102,11 @@ def copy() -> PreparedTask:
 def anbn(most: int = 60) -> PreparedTask:
     """Words a^n b^n, judged by longer ones than were learned."""
     longer = [tasks.anbn(1, smallest=n, largest=n) for n in range(1, most + 1)]
+    x, y = map(_stacked, zip(*longer, strict=True))
     return PreparedTask(
         "Count: the next symbol of words a^n b^n",
         tasks.anbn(1000),
-        tuple(map(_stacked, zip(*longer, strict=True))),
+        (x, y),
         f"Words with n up to 30 train; one of each n up to {most} validates.",
         epochs=100,
         recipe=Recipe(

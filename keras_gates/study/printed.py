@@ -1,5 +1,7 @@
 """A study as text: for a terminal, a log or Markdown."""
 
+from __future__ import annotations
+
 import io
 import itertools
 import math
@@ -21,9 +23,17 @@ PAGE_WIDTH = 80
 class Printable(Protocol):
     """What is read of a `Study` to print it; see there."""
 
-    runs: "pandas.DataFrame"
-    history: "xarray.Dataset"
-    trials: "pandas.DataFrame | None"
+    @property
+    def runs(self) -> pandas.DataFrame:
+        """A row for each run."""
+
+    @property
+    def history(self) -> xarray.Dataset:
+        """The metrics of each epoch."""
+
+    @property
+    def trials(self) -> pandas.DataFrame | None:
+        """The runs that chose the learning rates."""
 
     def difference(self, first: str, second: str, metric: str) -> Difference:
         """Returns the difference of two architectures, taken within pairs."""
@@ -31,7 +41,7 @@ class Printable(Protocol):
 
 def render(
     study: Printable,
-    summary: "pandas.DataFrame",
+    summary: pandas.DataFrame,
     metric: str,
     markdown: bool = False,
 ) -> str:
@@ -70,14 +80,15 @@ def render(
             f"{row.mean:.4g}",
             "-" if math.isnan(row.low) else interval_text(row.low, row.high),
         )
+    stream = io.StringIO()
     page = console.Console(
-        file=io.StringIO(), width=200, color_system=None, markup=False, emoji=False
+        file=stream, width=200, color_system=None, markup=False, emoji=False
     )
     # Names are folded to make room. Numbers never are, should even 80 be too few.
     narrowest = measure.Measurement.get(page, page.options, grid).minimum
     width = max(PAGE_WIDTH, narrowest)
     page.print(grid, width=page.width if markdown else width)
-    rows = [line.rstrip() for line in page.file.getvalue().splitlines()]
+    rows = [line.rstrip() for line in stream.getvalue().splitlines()]
     notes = _notes(study, metric)
     if markdown:
         notes = _as_bullets(notes)

@@ -1,5 +1,7 @@
 """What a study found: its runs, its differences with intervals, its printed table."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +43,11 @@ class Study:
         gates: `(architecture, seed)` to the records of its `GateRecorder`.
     """
 
-    runs: "pandas.DataFrame"
-    history: "xarray.Dataset"
-    trials: "pandas.DataFrame | None" = None
-    predictions: "xarray.DataArray | None" = None
-    gates: "dict[tuple[str, int], xarray.DataTree]" = dataclasses.field(
+    runs: pandas.DataFrame
+    history: xarray.Dataset
+    trials: pandas.DataFrame | None = None
+    predictions: xarray.DataArray | None = None
+    gates: dict[tuple[str, int], xarray.DataTree] = dataclasses.field(
         default_factory=dict
     )
 
@@ -76,7 +78,7 @@ class Study:
         higher = higher_is_better(metric) if mode == "auto" else mode == "max"
         return paired(a, b, metric, values, higher)
 
-    def time_to(self, target: float, metric: str = "val_loss") -> "pandas.DataFrame":
+    def time_to(self, target: float, metric: str = "val_loss") -> pandas.DataFrame:
         """Returns how long each run took to reach a target.
 
         Args:
@@ -94,7 +96,8 @@ class Study:
         import pandas
 
         target = real_number("target", target, infinite=True)
-        _check_known("metric", metric, "metrics", list(self.history.data_vars))
+        known = [str(name) for name in self.history.data_vars]
+        _check_known("metric", metric, "metrics", known)
         values = self.history[metric]
         higher = higher_is_better(metric)
         reached = values >= target if higher else values <= target
@@ -114,6 +117,17 @@ class Study:
         ]
         return pandas.concat(columns, axis=1)
 
+    def to_string(self, metric: str = "val_loss") -> str:
+        """Returns the table as text, for a terminal or a log.
+
+        Args:
+            metric: A numeric column of `runs`.
+
+        Raises:
+            ValueError: There is no such metric.
+        """
+        return render(self, self._table(self._values(metric)), metric)
+
     def to_markdown(self, metric: str = "val_loss") -> str:
         """Returns the table as Markdown, for a README or an issue.
 
@@ -125,7 +139,7 @@ class Study:
         """
         return render(self, self._table(self._values(metric)), metric, markdown=True)
 
-    def summary(self, metric: str = "val_loss") -> "pandas.DataFrame":
+    def summary(self, metric: str = "val_loss") -> pandas.DataFrame:
         """Returns a row for each architecture, its means taken over the seeds.
 
         Args:
@@ -147,12 +161,12 @@ class Study:
         return f"<Study: {title(self)}>"
 
     def __str__(self) -> str:
-        return render(self, self._table(self._values("val_loss")), "val_loss")
+        return self.to_string()
 
     def _names(self) -> list[str]:
         return self.history["architecture"].to_numpy().tolist()
 
-    def _values(self, metric: str) -> "xarray.DataArray":
+    def _values(self, metric: str) -> xarray.DataArray:
         """Returns a metric of the runs, `(architecture, seed)`, NaN if not finite."""
         labels = ["architecture", "seed"]
         known = [name for name in self.runs if name not in (*labels, "diverged")]
@@ -160,7 +174,7 @@ class Study:
         values = self.runs.set_index(labels)[metric].astype(float).to_xarray()
         return values.where(np.isfinite(values))
 
-    def _table(self, values: "xarray.DataArray") -> "pandas.DataFrame":
+    def _table(self, values: xarray.DataArray) -> pandas.DataFrame:
         """Returns the summary; one seed leaves `low` and `high` at NaN."""
         groups = self.runs.groupby("architecture", sort=False)
         costs = ["parameters", "epoch_seconds", "first_epoch_seconds"]

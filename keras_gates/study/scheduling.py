@@ -1,5 +1,7 @@
 """Carries out the runs of a study, here or elsewhere, and shows how far it is."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +19,7 @@ def conduct(
     *,
     n_jobs: int | None,
     ledger: StudyFolder | None,
-    progress: "Progress",
+    progress: Progress,
 ) -> list[Run]:
     """Carries out what is not finished yet, and returns all runs in their order.
 
@@ -65,9 +67,7 @@ def _numbered(place: int, order: Order, settings: Settings) -> tuple[int, Run]:
 
 
 @contextlib.contextmanager
-def _deaths_in_words(
-    ledger: StudyFolder | None, progress: "Progress"
-) -> Iterator[None]:
+def _deaths_in_words(ledger: StudyFolder | None, progress: Progress) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -105,7 +105,7 @@ class Progress:
         self._shown = shown
         self._live: Any = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         if self._shown and self._console.is_terminal:
             from rich.live import Live
 

@@ -1,5 +1,7 @@
 """One training run of a study: the model, the order of its samples, the clocks."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import random
@@ -50,7 +52,7 @@ class Settings(NamedTuple):
     epochs: int
     batch_size: int
     predict: bool = False
-    recorder: "Callable[[str, int], GateRecorder] | None" = None
+    recorder: Callable[[str, int], GateRecorder] | None = None
     on_run_end: Callable[[str, int, keras.Model], None] | None = None
     backend: str = ""
     floatx: str = ""
@@ -70,7 +72,7 @@ class Run(NamedTuple):
     inference_seconds: float
     peak_memory: int
     predictions: np.ndarray | None = None
-    gates: "xarray.DataTree | None" = None
+    gates: xarray.DataTree | None = None
 
 
 def train(order: Order, settings: Settings) -> Run:
@@ -195,7 +197,7 @@ def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
     )
 
 
-def _gates(recorders: "list[GateRecorder]") -> "xarray.DataTree | None":
+def _gates(recorders: list[GateRecorder]) -> xarray.DataTree | None:
     """Returns both records of a recorder, as one tree."""
     import xarray
 
@@ -246,7 +248,7 @@ class _Clock(keras.callbacks.Callback):
     def __init__(self, batches: _Batches):
         super().__init__()
         self._batches = batches
-        self.seconds = []
+        self.seconds: list[float] = []
 
     def on_epoch_begin(self, epoch, logs=None):
         """Sets the order of the samples, then starts the clock."""

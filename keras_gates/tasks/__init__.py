@@ -37,3 +37,7 @@ __all__ = [
     "temporal_order",
     "time_split",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.checks import type_of
-from keras_gates.trees.selection import check_dimensions, real_signal
+from keras_gates.trees.requirements import check_dimensions, real_signal
 from keras_gates.trees.tree import grow
 from keras_gates.trees.walk import depth_first, recurrent
-from keras_gates.vocabulary import FRAME, SAMPLE, STEP, TIME, UNIT
 
 if TYPE_CHECKING:
     import xarray
-
-
-BLOCK_BYTES = 2**26
-"""How much of data that may lie on disk is read at a time."""
-
-
-def spread(signal: xarray.DataArray, dims: Sequence[str] | None = None) -> Any:
-    """Returns the standard deviation, NaN where every step is masked."""
-    with warnings.catch_warnings():
-        # Early versions of xarray let NumPy warn of that.
-        warnings.filterwarnings("ignore", "Degrees of freedom", RuntimeWarning)
-        return signal.std(dims, dtype=np.float64)
-
-
-def reduced(signal: xarray.DataArray) -> list[str]:
-    """Returns the dimensions that a measure takes together: all but step and unit."""
-    return [dim for dim in signal.dims if dim not in (STEP, UNIT)]
 
 
 def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any:
@@ -161,27 +140,3 @@ def kind_of_layer(layer: xarray.Dataset) -> Kind:
 def called(path: str, layer: xarray.Dataset) -> str:
     """Returns what a layer is called; at the root its path says little."""
     return layer.attrs.get("layer", path) if path == "/" else path
-
-
-def in_order(layer: Any) -> Any:
-    """Puts the dimensions of a layer, or of a signal, in the usual order."""
-    return layer.transpose(SAMPLE, FRAME, TIME, UNIT, missing_dims="ignore")
-
-
-def longest_sequence(signal: xarray.DataArray) -> int:
-    """Returns how many real steps the longest sequence has; padding is no step."""
-    real = signal.isel({UNIT: 0}).notnull().sum(TIME)
-    return int(real.max())
-
-
-def blocks(signal: xarray.DataArray) -> Iterator[np.ndarray]:
-    """Yields the values of a signal a few samples at a time, units last.
-
-    So one block at a time is in memory, wherever the data lie.
-    """
-    signal = signal.transpose(..., UNIT)
-    first = signal.dims[0]
-    size = max(signal.nbytes // max(signal.sizes[first], 1), 1)
-    number = max(BLOCK_BYTES // size, 1)
-    for start in range(0, signal.sizes[first], number):
-        yield signal.isel({first: slice(start, start + number)}).values

@@ -3,6 +3,8 @@
 Imported only when a tree is made, as it needs xarray at once.
 """
 
+from __future__ import annotations
+
 import base64
 import html
 import io
@@ -13,7 +15,8 @@ import xarray
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.trees import appearance
-from keras_gates.trees.selection import name_of, one_sample, sample_of
+from keras_gates.trees.requirements import quoted
+from keras_gates.trees.selection import one_sample, sample_of
 from keras_gates.trees.walk import recurrent
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ def _picture(layer: xarray.Dataset) -> str:
     )
 
 
-def strip(layer: xarray.Dataset) -> "Figure":
+def strip(layer: xarray.Dataset) -> Figure:
     """Draws the signals of a layer's first sample side by side, small.
 
     Args:
@@ -74,7 +77,7 @@ def strip(layer: xarray.Dataset) -> "Figure":
             origin="lower",
             aspect="auto",
             interpolation="antialiased",
-            **appearance.scale(name, values),
+            **appearance.scale(str(name), values),
         )
         axes.patch.set(**appearance.MASKED)
         axes.set_title(name, fontsize="small")
@@ -82,7 +85,7 @@ def strip(layer: xarray.Dataset) -> "Figure":
     grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
     grid[0, 0].set_xlabel(v.TIME, fontsize="small")
     keep = registry.KINDS[layer.attrs["kind"]].keep
-    title = f"{name_of(layer)} ({layer.attrs['kind']}), sample {sample_of(picture)}"
+    title = f"{quoted(layer)} ({layer.attrs['kind']}), sample {sample_of(picture)}"
     title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
     figure.suptitle(title, fontsize="small", parse_math=False)
     return figure

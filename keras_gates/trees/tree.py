@@ -1,5 +1,7 @@
 """Recorded arrays become labelled data: trees of datasets, one for each layer."""
 
+from __future__ import annotations
+
 import re
 from typing import TYPE_CHECKING
 
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
     from keras_gates.models.nodes import Node
 
 
-def to_tree(
-    batches: list[dict], nodes: "list[Node]", model_name: str
-) -> "xarray.DataTree":
+def to_tree(batches: list[dict], nodes: list[Node], model_name: str) -> xarray.DataTree:
     """Joins the batches of a reading and labels them.
 
     Args:
@@ -35,7 +35,7 @@ def to_tree(
     first = {p: p if p in places else re.sub(r"@\d+$", "", p) for p in paths}
     datasets = {}
     for path in sorted(paths, key=lambda path: places[first[path]]):
-        described = describe(nodes[places[first[path]]])
+        described = attributes_of(nodes[places[first[path]]])
         arrays = [batch[path] for batch in batches if path in batch]
         datasets[path] = to_dataset(arrays, {**described, "layer": path})
     return grow(datasets, {**tree_attributes(model_name), "layers": list(datasets)})
@@ -51,7 +51,7 @@ def tree_attributes(model_name: str) -> dict:
     }
 
 
-def grow(datasets: "dict[str, xarray.Dataset]", attributes: dict) -> "xarray.DataTree":
+def grow(datasets: dict[str, xarray.Dataset], attributes: dict) -> xarray.DataTree:
     """Makes a tree whose nodes come in the order of the model's layers.
 
     A layer inside another one of other sizes lies beside it: "outer.inner".
@@ -72,7 +72,7 @@ def grow(datasets: "dict[str, xarray.Dataset]", attributes: dict) -> "xarray.Dat
     return tree
 
 
-def _place(path: str, dataset: "xarray.Dataset", placed: dict) -> str:
+def _place(path: str, dataset: xarray.Dataset, placed: dict) -> str:
     """Returns the path of a node, or one beside the nodes that it cannot lie in."""
     parts = path.split("/")
     for end in range(1, len(parts)):
@@ -88,7 +88,7 @@ def _place(path: str, dataset: "xarray.Dataset", placed: dict) -> str:
     return path
 
 
-def _aligned(above: "xarray.Dataset", below: "xarray.Dataset") -> bool:
+def _aligned(above: xarray.Dataset, below: xarray.Dataset) -> bool:
     sizes = all(above.sizes.get(dim, n) == n for dim, n in below.sizes.items())
     return sizes and all(
         above.indexes[dim].equals(index)
@@ -97,7 +97,7 @@ def _aligned(above: "xarray.Dataset", below: "xarray.Dataset") -> bool:
     )
 
 
-def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
+def to_dataset(batches: list[dict], attributes: dict) -> xarray.Dataset:
     """Joins the arrays of one node along the samples, and labels them."""
     import xarray
 
@@ -130,7 +130,7 @@ def to_dataset(batches: list[dict], attributes: dict) -> "xarray.Dataset":
     return xarray.Dataset(data, coordinates, attributes)
 
 
-def describe(node: "Node") -> dict:
+def attributes_of(node: Node) -> dict:
     """Returns the attributes that tell what the numbers of a node are."""
     gates = getattr(node.cell, "recurrent_activation", None)
     attributes = {

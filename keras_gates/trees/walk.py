@@ -1,5 +1,7 @@
 """The nodes of a tree, in the order of the model's layers."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-def depth_first(tree: "xarray.DataTree") -> "Iterator[xarray.DataTree]":
+def depth_first(tree: xarray.DataTree) -> Iterator[xarray.DataTree]:
     """Yields a tree and the nodes below it, in the order of the model's layers."""
     # `DataTree.subtree` would go by depth.
     yield tree
@@ -17,7 +19,7 @@ def depth_first(tree: "xarray.DataTree") -> "Iterator[xarray.DataTree]":
         yield from depth_first(child)
 
 
-def recurrent(tree: "xarray.DataTree") -> "list[xarray.DataTree]":
+def recurrent(tree: xarray.DataTree) -> list[xarray.DataTree]:
     """Lists the nodes of a tree that hold the signals of a recurrent layer."""
     return [
         node

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_gates
-from keras_gates.reading.capturing import Reader
+from keras_gates.reading.reader import Reader
 
 SIZES = {
     "small": (64, 50, 1, 32),

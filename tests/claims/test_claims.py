@@ -15,8 +15,8 @@ from keras_gates import tasks
 from keras_gates.claims import catalogue, learning, measuring, resources
 from keras_gates.cli import main
 from keras_gates.study import prepared_tasks
+from keras_gates.study.builders import builders_of
 from keras_gates.study.data import checked_data
-from keras_gates.study.recipe import builders_of
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_verdicts_follow_from_the_ends(module, judge, low, high, verdict):
 
 def test_a_claim_holds_where_the_rows_say_so():
     def rows(*verdicts):
-        return [measuring.Row("", 0, 0, 0, verdict) for verdict in verdicts]
+        return [measuring.Measurement("", 0, 0, 0, verdict) for verdict in verdicts]
 
     assert measuring.holds(rows("less", "less"), "less") == "Holds here (less: 2)"
     some = measuring.holds(rows("less", "more", "less"), "less")

@@ -101,6 +101,27 @@ def test_inspect_reads_npy_files_and_any_name(trained, tmp_path):
 
 
 @pytest.mark.once
+def test_inspect_takes_layers_without_gates(tmp_path, rng, capsys):
+    stack = [
+        layers.SimpleRNN(3, return_sequences=True, name="rnn"),
+        layers.GRU(2, name="gru"),
+    ]
+    np.save(tmp_path / "x.npy", rng.normal(size=(4, 6, 2)))
+    for number, names in ((1, ["rnn"]), (2, ["rnn", "gru"])):
+        keras.Sequential([keras.Input((6, 2)), *stack[:number]]).save(
+            tmp_path / "m.keras"
+        )
+        out = tmp_path / f"{number}"
+        arguments = {"model": "m.keras", "data": "x.npy"}
+        assert inspect(tmp_path, "--out", str(out), **arguments) == 0
+        assert {path.stem for path in out.glob("*.png")} == set(names)
+        rows = (out / "verify.csv").read_text().splitlines()[1:]
+        assert [row.split(",")[0] for row in rows] == names
+        assert "A SimpleRNN has no gates." in (out / "report.html").read_text()
+        assert "None" not in capsys.readouterr().out
+
+
+@pytest.mark.once
 def test_inspect_draws_every_frame(tmp_path, rng):
     wrapper = layers.TimeDistributed(layers.GRU(2, name="gru"), name="each")
     keras.Sequential([keras.Input((3, 4, 2)), wrapper]).save(tmp_path / "m.keras")

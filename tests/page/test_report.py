@@ -19,6 +19,7 @@ from keras_gates import stats
 from keras_gates.cells import registry
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
+from keras_gates.cells.kinds.simple_rnn import SIMPLE_RNN
 from keras_gates.page import content, encoding, figures, thinning
 
 pytestmark = pytest.mark.once
@@ -143,6 +144,14 @@ class Page:
                 .map((cell) => [cell.id, cell.querySelector(".title").innerText])"""
         )
         return {tuple(map(int, name.split("-")[1:])): title for name, title in shown}
+
+    def visible_lines(self):
+        """The places in which the lines of a unit are drawn."""
+        return self.page.evaluate(
+            """() => [...document.querySelectorAll("[id^=unit-]:not(.empty)")]
+                .filter((cell) => cell.classList.contains("cell") && cell.offsetParent)
+                .map((cell) => cell.id).sort()"""
+        )
 
     def source(self, name):
         """The data of a source in Bokeh's document, as lists."""
@@ -425,6 +434,56 @@ def test_a_gru_stands_beside_an_lstm(opened):
     assert not page.page.is_visible("#column-1")
 
 
+def test_a_layer_without_gates_has_a_page(opened):
+    gates = layer(SIMPLE_RNN)
+    page = opened(tree(rnn=gates))
+    assert page.titles() == {(0, 0): "hidden state"}
+    np.testing.assert_allclose(page.image(0, 0), gates["hidden"][0], atol=1e-4)
+    for sentence in ("has no gates.", "has no gate that keeps the old state."):
+        assert f"A SimpleRNN {sentence}" in page.text("#layers")
+    assert page.visible_lines() == ["unit-0-1"]
+    assert "None" not in page.text("body")
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_a_layer_without_gates_stands_beside_one_that_has_some(opened, kind):
+    """In both columns, and no place is empty without a word."""
+    gates, plain = layer(kind), layer(SIMPLE_RNN, seed=1)
+    page = opened({"a": tree(r=gates), "b": tree(r=plain), "c": tree(r=gates)})
+    for number, (with_gates, without) in enumerate([(0, 1), (1, 0)]):
+        if number:
+            page.choose("#layer", "1")
+            page.choose("#beside", "2")
+        titles = page.titles()
+        last = max(row for row, _ in titles)
+        assert titles[last, 0] == titles[last, 1] == "hidden state"
+        assert {row for row, column in titles if column == with_gates} == {
+            *range(last + 1)
+        }
+        assert page.text(f"#cell-0-{without}").strip() == "A SimpleRNN has no gates."
+        for row, name in enumerate([*kind.gates, "candidate"]):
+            if name == "candidate":
+                assert "no candidate" in page.text(f"#cell-{last - 1}-{without}") or (
+                    "no cell state" in page.text(f"#cell-{last - 1}-{without}")
+                )
+            else:
+                assert titles[row, with_gates].endswith("(no counterpart)")
+        image = page.image(last, without)
+        np.testing.assert_allclose(image, plain["hidden"][0], atol=1e-4)
+        # The lines of a layer stay in its column.
+        lines = page.source(f"line-1-{with_gates}-lines")["y"]
+        assert len(lines) == len(kind.signals) - len(kind.gates)
+        left, right = (
+            page.page.locator(f"#unit-1-{column}").bounding_box()["x"]
+            for column in (0, 1)
+        )
+        assert left < right
+        assert page.visible_lines() == sorted(
+            [f"unit-0-{with_gates}", "unit-1-0", "unit-1-1"]
+        )
+        assert "None" not in page.text("body")
+
+
 def test_steps_of_training_are_on_a_slider(opened):
     traces = layer(shape=(4, 2, 12, 5))
     traces = traces.assign_coords(
@@ -597,7 +656,7 @@ def test_masked_steps_are_grey_and_infinity_stands_out(opened):
     gates["hidden"][0, 4, 2] = np.inf
     gates["hidden"][0, 5, 2] = np.nan
     page = opened(gates)
-    grey = matplotlib.colors.to_rgb(figures.MASKED)
+    grey = matplotlib.colors.to_rgb(figures.MASKED_COLOUR)
     np.testing.assert_allclose(page.colour(0, 0, 10, 2), grey, atol=0.01)
     assert "input: masked step" in page.hover(0, 0, 10, 2)
     assert "hidden: NaN" in page.hover(2, 1, 5, 2)
@@ -713,7 +772,7 @@ def test_a_whole_store_of_a_recorder_names_its_model(tmp_path):
 
 
 def test_steps_of_training_are_thinned_to_the_last():
-    layers, _ = content.read(layer(LSTM, (5, 2, 12, 4)))
+    layers, _ = content.read_layers(layer(LSTM, (5, 2, 12, 4)))
     (part,) = thinning.parts(layers, 12 * 4 * 6 * 2 * 3)
     assert part.moments.tolist() == [0, 2, 4] and part.samples.tolist() == [0]
     (part,) = thinning.parts(layers, 12 * 4 * 6 * 2)

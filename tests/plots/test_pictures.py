@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from keras_gates import plots, stats
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
+from keras_gates.cells.kinds.simple_rnn import SIMPLE_RNN
 from keras_gates.trees import appearance, tree
 from keras_gates.trees.notebook import strip
 from keras_gates.vocabulary import KEEP_CONVENTION
@@ -202,7 +203,7 @@ def test_trajectories_say_what_does_not_fit():
             plots.trajectories(node, units=units)
     with pytest.raises(ValueError, match=r"with 6 steps; got \(5,\)"):
         plots.trajectories(node, units=0, values=np.ones(5))
-    with pytest.raises(ValueError, match="lacks 'update'"):
+    with pytest.raises(ValueError, match="is an LSTM, which has no 'update'"):
         plots.trajectories(node, units=0, signal="update")
     with pytest.raises(IndexError, match="from 0 to 2"):
         plots.trajectories(node, units=0, sample=3)
@@ -376,3 +377,66 @@ def test_every_picture_of_a_gru_says_what_an_update_of_one_does(draw):
     assert said(figure).count(KEEP_CONVENTION) == 1
     shown = figure._repr_html_()
     assert shown is None or KEEP_CONVENTION in shown
+
+
+# A layer without gates
+
+
+def test_a_layer_without_gates_is_drawn_by_its_hidden_state():
+    node = layer(SIMPLE_RNN, steps=8, units=3)
+    title = "(SimpleRNN), sample 0"
+    for figure in (
+        plots.gates(node),
+        plots.trajectories(node, units=[0, 1]),
+        plots.text(node, "abcdefgh", unit=0),
+    ):
+        assert title in said(figure) and "hidden state" in said(figure)
+        assert "None" not in said(figure)
+        assert_legible(figure)
+
+
+@pytest.mark.parametrize(
+    ("draw", "sentence"),
+    [
+        (
+            plots.saturation,
+            "`layer` must have gates; .* is a SimpleRNN, which has none.",
+        ),
+        (plots.timescales, "keeps the old state; .* is a SimpleRNN, which has none"),
+        (plots.horizon, "keeps the old state; .* is a SimpleRNN, which has none"),
+        (
+            lambda node: plots.trajectories(node, units=0, signal="cell"),
+            "is a SimpleRNN, which has no 'cell'",
+        ),
+        (
+            lambda node: plots.text(node, "abcdefgh", unit=0, signal="forget"),
+            "is a SimpleRNN, which has no 'forget'",
+        ),
+        (
+            lambda node: plots.pair(node, layer(GRU, steps=8)),
+            "`lstm` must be one layer of kind LSTM; got the SimpleRNN layer",
+        ),
+        (
+            lambda node: plots.ridges(counts_of_no_gate(), gate="hidden"),
+            "`layer` must hold the statistics of a gate; .*, a SimpleRNN, has none",
+        ),
+    ],
+)
+def test_figures_of_gates_say_that_a_layer_has_none(draw, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        draw(layer(SIMPLE_RNN, steps=8, units=3))
+
+
+def counts_of_no_gate():
+    nothing = np.full((2, 1, 3, 5), np.nan)
+    return xarray.Dataset(
+        {"histogram": (("step", "gate", "unit", "bin"), nothing)},
+        coords={"gate": ["hidden"]},
+        attrs={"kind": "SimpleRNN", "layer": "rnn"},
+    )
+
+
+def test_a_gate_that_was_not_captured_is_named_by_the_figure():
+    hidden = layer(GRU, steps=8)[["hidden"]]
+    with pytest.raises(ValueError, match="at least one of 'update', 'reset'; 'gru'"):
+        plots.saturation(hidden)

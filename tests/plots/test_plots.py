@@ -15,7 +15,13 @@ from keras_gates import plots, stats
 from keras_gates.cells import registry
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
-from keras_gates.plots import canvas, curves, heatmaps, study_plots
+from keras_gates.plots import (
+    canvas,
+    heatmaps,
+    study_plots,
+    training_curves,
+    unit_curves,
+)
 from keras_gates.trees import appearance
 from keras_gates.vocabulary import KEEP_CONVENTION
 
@@ -542,5 +548,5 @@ def test_a_layer_name_is_shown_as_it_is():
 
 
 def test_the_import_is_cheap():
-    for module in (canvas, curves, heatmaps, study_plots):
+    for module in (canvas, training_curves, unit_curves, heatmaps, study_plots):
         assert not {"xarray", "matplotlib", "pyplot"} & set(vars(module))

@@ -15,7 +15,7 @@ from small_models import sequential
 
 import keras_gates
 from keras_gates.models.nodes import walk
-from keras_gates.reading.capturing import Reader
+from keras_gates.reading.reader import Reader
 from keras_gates.trees.walk import recurrent
 
 ROUNDS = int(os.environ.get("KERAS_GATES_ROUNDS", "6"))

@@ -152,7 +152,7 @@ def test_statistics_are_right_or_a_sentence_says_that_they_are_not(where, before
     model.predict(data[0], verbose=0)
     model.evaluate(*data, verbose=0)
     for recorder in (every, few):
-        counted = recorder._watcher.read()["r"]
+        counted = recorder._step_recorder.watcher.read()["r"]
         assert counted["count"] == 0
 
 
@@ -215,7 +215,7 @@ def test_a_custom_loop_with_a_compiled_step(where, before, data):
     step(data[0][:8])
     model.predict(data[0], verbose=0)
     for recorder in (every, some):
-        assert recorder._watcher.read()["r"]["count"] == 0
+        assert recorder._step_recorder.watcher.read()["r"]["count"] == 0
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="It is PyTorch's.")

@@ -16,7 +16,7 @@ import keras_gates
 from keras_gates.cells import equations, structure
 from keras_gates.layers import replay
 from keras_gates.reading.verifying import checks_of
-from keras_gates.stores.store import read
+from keras_gates.stores.opening import open_tree
 
 
 @pytest.fixture
@@ -290,9 +290,9 @@ def chunks_of(store, layer):
 
 def assert_named_as_damaged(store):
     for opened in (
-        read(store),
+        open_tree(store),
         xarray.open_datatree(store, engine="zarr"),
-        read(store)["lstm"],
+        open_tree(store)["lstm"],
         xarray.open_dataset(store, group="lstm", engine="zarr"),
     ):
         with pytest.warns(UserWarning, match=f"store '{store}'"):
@@ -309,7 +309,7 @@ def test_a_store_with_missing_chunks_is_named(which, stored):
             kept = chunk.read_bytes()
             chunk.unlink()
             with pytest.warns(UserWarning, match="'lstm' could not be verified: "):
-                assert keras_gates.verify(read(stored))["lstm"] == np.inf
+                assert keras_gates.verify(open_tree(stored))["lstm"] == np.inf
             chunk.write_bytes(kept)
         return
     for chunk in chunks:
@@ -322,7 +322,7 @@ def test_a_store_with_missing_chunks_is_named(which, stored):
         ):
             chunk.unlink()
     assert_named_as_damaged(stored)
-    first, *_ = keras_gates.stats.diagnose(read(stored)).symptoms
+    first, *_ = keras_gates.stats.diagnose(open_tree(stored)).symptoms
     assert (
         first.layer == "lstm" and f"missing from the store '{stored}" in first.sentence
     )
@@ -336,7 +336,7 @@ def test_a_store_with_broken_chunks_is_named(content, stored):
     with pytest.raises(
         OSError, match=f"'lstm' cannot be read from the store '{stored}"
     ):
-        keras_gates.stats.diagnose(read(stored))
+        keras_gates.stats.diagnose(open_tree(stored))
 
 
 # Activations. Two of them have names of Keras's own functions, and are others.

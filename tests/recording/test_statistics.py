@@ -173,7 +173,7 @@ def test_rows_of_frames_whose_number_is_unknown(rows, rng):
 def test_means_are_fetched_and_joined(data, monkeypatch):
     whole = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, whole)
-    monkeypatch.setattr("keras_gates.recording.recorder.OFTEN_ENOUGH", 2)
+    monkeypatch.setattr("keras_gates.recording.step_recorder.OFTEN_ENOUGH", 2)
     parts = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, parts)
     for name in whole.statistics["r"].data_vars:
@@ -188,7 +188,7 @@ def test_counts_do_not_overflow(data):
 
     class Begin(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            ((_, variables),) = recorder._watcher._kept.values()
+            ((_, variables),) = recorder._step_recorder.watcher._kept.values()
             for name in ("count", "histogram", "right"):
                 low, high = variables[name], variables[f"{name}_carried"]
                 low.assign(np.full(low.shape, before % 2**30, "int32"))
@@ -206,7 +206,7 @@ def test_counts_do_not_overflow(data):
 def test_counts_are_carried(data, monkeypatch):
     whole = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, whole)
-    monkeypatch.setattr("keras_gates.recording.running.CARRY", 7)
+    monkeypatch.setattr("keras_gates.recording.counting.CARRY", 7)
     carried = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, carried)
     for name in whole.statistics["r"].data_vars:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from keras_gates import stats
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
+from keras_gates.cells.kinds.simple_rnn import SIMPLE_RNN
 
 pytestmark = pytest.mark.once
 
@@ -268,3 +269,67 @@ def test_one_gate_is_not_enough_for_a_unit(measure):
 def test_a_share_must_be_one(share):
     with pytest.raises(ValueError, match="`share` must lie between 0 and 1"):
         stats.memory_horizon(layer(LSTM), share=share)
+
+
+# Layers without the gates that a measure needs
+
+NEEDING = [
+    stats.saturation,
+    stats.entropy,
+    stats.timescale,
+    stats.half_life,
+    stats.gate_correlation,
+    stats.memory_horizon,
+]
+EACH_NEEDING = pytest.mark.parametrize("measure", NEEDING, ids=lambda m: m.__name__)
+
+
+@EACH_NEEDING
+def test_a_layer_of_a_kind_without_gates_is_refused_by_its_kind(measure):
+    alone = layer(SIMPLE_RNN)
+    sentence = "must hold at least one of '.*layers of kind SimpleRNN only, which have"
+    for gates in (alone, xarray.DataTree(alone)):
+        with pytest.raises(ValueError, match=sentence):
+            measure(gates)
+
+
+@EACH_NEEDING
+def test_a_layer_of_a_kind_without_gates_is_left_out_beside_others(measure):
+    with_gates, all_of_them = tree(), tree()
+    all_of_them["rnn"] = xarray.DataTree(layer(SIMPLE_RNN))
+    xarray.testing.assert_identical(measure(all_of_them), measure(with_gates))
+
+
+@pytest.mark.parametrize("measure", [stats.gate_correlation, stats.memory_horizon])
+@pytest.mark.parametrize("lost", ["input", "forget"])
+def test_a_layer_that_lacks_one_of_two_gates_is_left_out_beside_others(measure, lost):
+    gates = tree()
+    gates["lacking"] = xarray.DataTree(layer(LSTM).drop_vars(lost))
+    xarray.testing.assert_identical(measure(gates), measure(tree()))
+    with pytest.raises(ValueError, match="of one layer, 'input' and 'forget', or "):
+        measure(gates["lacking"])
+
+
+def test_what_needs_no_gate_takes_a_layer_without_gates():
+    gates = xarray.DataTree.from_dict({"/rnn": layer(SIMPLE_RNN)})
+    assert set(stats.dead_units(gates)["rnn"].data_vars) == {"constant", "dead"}
+    assert stats.summary(gates).index.tolist() == [("rnn", "hidden")]
+    assert str(stats.diagnose(gates)) == "- Nothing stands out in 'rnn'."
+    found = stats.match(gates, layer="rnn", units=0, span=(1, 3), sample=1)
+    assert len(found)
+    with pytest.raises(ValueError, match="is a SimpleRNN, which has no 'cell'"):
+        stats.match(gates, layer="rnn", units=0, span=(1, 3), signal="cell")
+    with pytest.raises(ValueError, match="of kind LSTM; got the SimpleRNN layer"):
+        stats.correspondence(gates["rnn"], layer(GRU))
+
+
+def test_a_dead_unit_is_called_what_its_kind_can_be():
+    for kind, words in (
+        (LSTM, "constant, never shown or never written."),
+        (GRU, "constant."),
+        (SIMPLE_RNN, "constant."),
+    ):
+        still = layer(kind)
+        still["hidden"] = still["hidden"].where(still["hidden"].isnull(), 0.5)
+        told = [one.sentence for one in stats.diagnose(still).symptoms]
+        assert any(sentence.endswith(f": {words}") for sentence in told), told

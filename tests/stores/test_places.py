@@ -298,7 +298,7 @@ def test_odd_places_are_refused_before_the_model_runs(
         raise AssertionError("The model ran.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keras_gates.capture.__globals__["_Program"], "run", run)
+        patch.setattr("keras_gates.reading.program.Program.run", run)
         with pytest.raises(error, match=sentence):
             keras_gates.capture(model, x, store=value)
     weights = model.get_weights()
@@ -409,12 +409,12 @@ import sys, time
 from pathlib import Path
 import numpy as np
 import store_writer
-from keras_gates import store
+from keras_gates.stores.writing import write_trees
 def trees():
     yield store_writer.tree("traces", 0)
     print("there", flush=True)
     time.sleep(60)
-store.write(Path(sys.argv[1]), trees())
+write_trees(Path(sys.argv[1]), trees())
 """
 
 

@@ -188,7 +188,7 @@ def crash_and_go_on(data, path, folder, order, kill, **options):
         try:
             fit(build(), data, wanted, epochs=4)
         except Killed:
-            recorder._records.close()  # As the end of a process would.
+            recorder._step_recorder.records.close()  # As the end of a process would.
     return recorder
 
 

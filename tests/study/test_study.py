@@ -25,8 +25,8 @@ from small_studies import (
 
 import keras_gates
 from keras_gates import Recipe
+from keras_gates.study.builders import builders_of
 from keras_gates.study.data import checked_data
-from keras_gates.study.recipe import builders_of
 
 BACKEND = keras.backend.backend()
 

@@ -16,7 +16,7 @@ from keras_gates import plots, stats
 from keras_gates.cells import registry
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
-from keras_gates.page import content, document, thinning
+from keras_gates.page import content, packing, thinning
 from keras_gates.page.overview import overview
 from keras_gates.trees import labels
 from keras_gates.trees.notebook import DataTree
@@ -517,13 +517,13 @@ def test_labels_may_be_pairs_signs_or_without_an_index():
 
 
 def page_data(gates):
-    layers, origins = content.read(gates)
+    layers, origins = content.read_layers(gates)
     parts = thinning.parts(layers, thinning.BUDGET)
     seen = list(map(overview, layers))
     blocks = {}
     none = [None] * len(layers)
     return [
-        document._layer(index, *one, blocks)
+        packing.pack_layer(index, *one, blocks)
         for index, one in enumerate(zip(layers, parts, seen, none, strict=True))
     ]
 

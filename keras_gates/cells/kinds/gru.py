@@ -4,6 +4,8 @@ Source: Cho et al. (2014), arXiv:1406.1078. The order of the blocks and the sens
 update gate are Keras's: an `update` of 1 keeps the old state.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import keras

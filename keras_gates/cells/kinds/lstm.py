@@ -4,6 +4,8 @@ Sources: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000)
 forget gate. The order of the blocks is Keras's.
 """
 
+from __future__ import annotations
+
 import keras
 from keras import ops
 
@@ -58,6 +60,7 @@ def step(now, states, activation) -> dict:
 
 LSTM = Kind(
     name="LSTM",
+    article="an",
     layer=keras.layers.LSTM,
     cell=keras.layers.LSTMCell,
     blocks=BLOCKS,

@@ -5,6 +5,8 @@ It has a hidden state and no gates: `hidden = activation(W x + U hidden + b)`.
 Source: Elman (1990), Finding structure in time, Cognitive Science 14(2).
 """
 
+from __future__ import annotations
+
 import keras
 
 from keras_gates import vocabulary as v
@@ -20,6 +22,6 @@ SIMPLE_RNN = Kind(
     colours={v.HIDDEN: "#000000"},
     lacking={
         v.CELL: "A SimpleRNN has no cell state: its hidden state is its memory.",
-        v.CANDIDATE: "A SimpleRNN has no candidate: it becomes the hidden state.",
+        v.CANDIDATE: "A SimpleRNN has no candidate: it computes its hidden state.",
     },
 )

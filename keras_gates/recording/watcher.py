@@ -1,4 +1,6 @@
-"""Looking on while a model trains, inside its own compiled training step."""
+"""Keeps running statistics of what recurrent layers do in training."""
+
+from __future__ import annotations
 
 import contextlib
 import math
@@ -13,7 +15,8 @@ from keras_gates.backend import backend
 from keras_gates.layers.collect import Collector, Emission
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
 from keras_gates.models.nodes import Node
-from keras_gates.recording import running
+from keras_gates.recording import counting, statistics
+from keras_gates.recording.counting import Plan
 
 COMPILED = "`tf.function`, `keras.remat`, `jax.jit`, `torch.compile` and the like"
 
@@ -42,13 +45,14 @@ class Watcher(Collector):
 
     Attributes:
         due: Whether to look at the batch that comes next.
+        step: The `WatchedStep` in which it looks on, or `None`.
     """
 
     def __init__(
         self,
         model: keras.Model,
         nodes: list[Node],
-        plans: dict[str, running.Plan],
+        plans: dict[str, Plan],
         rows: float,
     ):
         if rows != math.inf:  # Rounded up: a device looks at one row at least.
@@ -58,7 +62,7 @@ class Watcher(Collector):
         self.nodes = nodes
         self.plans = plans
         self.due = False
-        self.step: WatchedStep | None = None
+        self.step: Any = None
         # The places whose signals were emitted where nothing can be counted, those
         # that were not heard of in a batch that was watched, and those reported.
         self._inside: set[str] = set()
@@ -73,7 +77,7 @@ class Watcher(Collector):
             self._kept = {
                 (id(node.layer), id(node.cell)): (
                     node,
-                    running.make_variables(plans[node.path]),
+                    counting.make_variables(plans[node.path]),
                 )
                 for node in nodes
             }
@@ -82,7 +86,7 @@ class Watcher(Collector):
         """Counts in what a cell emitted."""
         node, variables = self._kept[id(emission.layer), id(emission.cell)]
         self._heard[node.path] += 1
-        running.update(
+        counting.update(
             variables, self.plans[node.path], emission.signals, emission.mask
         )
 
@@ -144,14 +148,14 @@ class Watcher(Collector):
             new = sorted(paths - self._reported)
             if new:
                 self._reported |= set(new)
-                warnings.warn(sentence.format(layers=_list_of(new)), stacklevel=3)
+                warnings.warn(sentence.format(layers=_list_of(new)), stacklevel=4)
 
     def fetch(self) -> None:
         """Brings what was counted on the devices here, and begins anew there."""
         for node, variables in self._kept.values():
             plan = self.plans[node.path]
             parts = [*self._fetched[node.path], *backend.read(self.model, variables)]
-            self._fetched[node.path] = [running.join(parts, plan)]
+            self._fetched[node.path] = [statistics.join(parts, plan)]
         self._start_anew()
 
     def read(self) -> dict[str, dict[str, Any]]:
@@ -167,12 +171,14 @@ class Watcher(Collector):
         gathered = backend.gather([self._fetched])
         self._fetched = {path: [] for path in self.plans}
         read = {
-            path: running.join([p for each in gathered for p in each[path]], plan)
+            path: statistics.join([p for each in gathered for p in each[path]], plan)
             for path, plan in self.plans.items()
         }
         # Of a place that was heard in part, the rest would pass for everything.
         return {
-            path: running.join([], self.plans[path]) if path in self._inside else part
+            path: statistics.join([], self.plans[path])
+            if path in self._inside
+            else part
             for path, part in read.items()
         }
 
@@ -187,126 +193,6 @@ class Watcher(Collector):
         for node, variables in self._kept.values():
             start = self.plans[node.path].start()
             backend.reset(self.model, variables, start)
-
-
-class WatchedStep:
-    """Stands in for the training step that Keras compiled, and lets watchers look on.
-
-    Batches that no watcher is due to look at go to Keras's own step, as it was.
-
-    Args:
-        model: The model.
-        plain: The step that Keras compiled.
-    """
-
-    def __init__(self, model: keras.Model, plain):
-        self.model = model
-        self.plain = plain
-        self.watchers: list[Watcher] = []
-        self._compiled: dict[tuple[Watcher, ...], Any] = {}
-
-    def __call__(self, *arguments):
-        """Runs one training step, as Keras calls it."""
-        watchers = tuple(watcher for watcher in self.watchers if watcher.due)
-        if not watchers:
-            return self.plain(*arguments)
-        for watcher in watchers:
-            watcher.due = False
-        if watchers not in self._compiled:
-            # In the middle of training, on JAX, the model does not have its variables.
-            with backend.state_of(self.model, arguments):
-                self._compiled[watchers] = _compile(self.model, watchers)
-        variables = [v for watcher in watchers for v in watcher.variables()]
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_looking(watchers))
-            if not backend.KEEPS_STEP:
-                for watcher in watchers:
-                    stack.enter_context(watcher.step_begun())
-            return backend.run_step(
-                self.model, self._compiled[watchers], variables, arguments
-            )
-
-    def forget(self, watcher: Watcher) -> None:
-        """Drops the steps that were compiled with a watcher in them."""
-        for watchers in [*self._compiled]:
-            if watcher in watchers:
-                del self._compiled[watchers]
-
-
-def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
-    """Lets Keras compile the training step once more, with watchers in it."""
-    stock = model.train_step
-    for watcher in watchers:
-        watcher.begin_anew()
-
-    # A function of its own, so that no cache takes it for the step without watchers.
-    # It begins to look by itself: TensorFlow may call it in a thread of its own.
-    def train_step(*arguments):
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_looking(watchers))
-            stack.enter_context(backend.opened())
-            for watcher in watchers:
-                stack.enter_context(watcher.step_begun())
-            return stock(*arguments)
-
-    attributes = vars(model)
-    kept = {name: attributes.get(name) for name in ("train_step", "train_function")}
-    attributes["train_step"] = train_step
-    try:
-        with _looking(watchers):
-            model.make_train_function(force=True)
-        return model.train_function
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                del attributes[name]
-            else:
-                attributes[name] = value
-
-
-@contextlib.contextmanager
-def _looking(watchers: tuple[Watcher, ...]) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for watcher in watchers:
-            if not watcher.is_active():
-                stack.enter_context(watcher.looking())
-        yield
-
-
-def attach(watcher: Watcher) -> None:
-    """Lets a watcher look on in the training step of its model."""
-    model = watcher.model
-    model.make_train_function()
-    step = model.train_function
-    if not isinstance(step, WatchedStep):
-        known = watcher.step
-        # The one of an earlier `fit`, unless the model was compiled anew since then.
-        step = (
-            known
-            if known is not None and known.plain is step
-            else WatchedStep(model, step)
-        )
-        model.train_function = step
-    watcher.step = step
-    if watcher not in step.watchers:
-        step.watchers.append(watcher)
-
-
-def detach(watcher: Watcher, forget: bool = False) -> None:
-    """Gives the model its own training step back, if nobody else looks on.
-
-    Args:
-        watcher: The watcher.
-        forget: Whether to drop what was compiled for it, since it will hardly return.
-    """
-    step = watcher.step
-    if step is None or watcher not in step.watchers:
-        return
-    step.watchers.remove(watcher)
-    if forget:
-        step.forget(watcher)
-    if not step.watchers and watcher.model.train_function is step:
-        watcher.model.train_function = step.plain
 
 
 def _list_of(paths: list[str]) -> str:

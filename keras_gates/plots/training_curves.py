@@ -1,4 +1,4 @@
-"""Curves: a gate over training, and units over a sequence."""
+"""A gate over training: its quantiles, and its histograms."""
 
 from __future__ import annotations
 
@@ -8,25 +8,16 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
-from keras_gates.checks import one_of, real_numbers
 from keras_gates.plots import canvas
 from keras_gates.stats.gate_pairs import QUANTILES
 from keras_gates.trees import appearance
-from keras_gates.trees.labels import labels_of, places_of, words
-from keras_gates.trees.selection import (
-    PICTURE,
-    check_dimensions,
-    name_of,
-    needed,
-    one_layer,
-    one_sample,
-    sample_of,
-)
+from keras_gates.trees.labels import labels_of, words
+from keras_gates.trees.requirements import check_dimensions, quoted
+from keras_gates.trees.selection import one_layer
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
@@ -132,13 +123,18 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     if "histogram" not in layer or v.STEP not in layer.dims:
         raise ValueError(
             "`layer` must be of a recorder's statistics, such as "
-            f"`recorder.statistics['lstm']`; {name_of(layer)} has no histogram over "
+            f"`recorder.statistics['lstm']`; {quoted(layer)} has no histogram over "
             "training."
         )
     known = [name for name in layer[v.GATE].values.tolist() if name in registry.gates()]
+    if not known:
+        raise ValueError(
+            f"`layer` must hold the statistics of a gate; {quoted(layer)}, "
+            f"{registry.KINDS[layer.attrs['kind']].with_article}, has none."
+        )
     if not isinstance(gate, str) or gate not in known:
         raise ValueError(
-            f"`gate` must be among those of {name_of(layer)}: "
+            f"`gate` must be among those of {quoted(layer)}: "
             f"{', '.join(map(repr, known))}; got {gate!r}."
         )
     histogram = layer["histogram"].sel({v.GATE: gate})
@@ -165,100 +161,10 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     axes.set_yticks(range(0, len(chosen), every), names[::every])
     axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
     axes.set(xlim=(0, 1), xlabel=registry.long_names()[gate], ylabel=at)
-    title = f"{name_of(layer)}: {gate} over training"
+    title = f"{quoted(layer)}: {gate} over training"
     title += canvas.convention(layer.attrs["kind"], gate)
     axes.set_title(title, parse_math=False)
     return axes
-
-
-def trajectories(
-    layer: Any,
-    *,
-    units: Any,
-    signal: str = v.HIDDEN,
-    sample: Any = None,
-    values: Any = None,
-    figure: Figure | None = None,
-) -> Figure:
-    """Draws the course of some units over one sample, beneath what the layer read.
-
-    Args:
-        layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
-            signals with dimensions `(sample, time, unit)`.
-        units: The units to draw, fifteen at most: their labels, or their positions
-            where units have no labels.
-        signal: The signal to draw.
-        sample: The label of the sample, or its position. Default: the first one.
-        values: What the layer read in this sample, to be drawn above, of shape
-            `(time,)` or `(time, feature)`. Default: nothing.
-        figure: The figure to draw on. Default: a new one.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: If the signal is not there, or `values` have another length.
-        IndexError: If there is no such unit or sample.
-        TypeError: If `layer` is not a layer.
-
-    Example:
-        >>> import xarray
-        >>> hidden = (("sample", "time", "unit"), [[[0.1, 0.5], [0.2, 0.4]]])
-        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU"})
-        >>> figure = trajectories(layer, units=1, values=[3.0, 4.0])
-        >>> figure.axes[1].lines[0].get_ydata()
-        array([0.5, 0.4])
-    """
-    layer = one_layer(layer, "layer", dims=PICTURE)
-    figure = canvas.figure_of(figure)
-    one_of("signal", signal, registry.signals())
-    needed(layer, "layer", (signal,))
-    course = one_sample(layer, sample, [signal])[signal]
-    most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
-    places = places_of("units", units, course, v.UNIT, most=most)
-    figure = figure or canvas.new_figure(height=2.8 if values is None else 4.2)
-    panels = figure.subplots(
-        1 if values is None else 2,
-        squeeze=False,
-        sharex=True,
-        height_ratios=[1] if values is None else [1, 1.6],
-    )[:, 0]
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        canvas.shade_masked(axes, course)
-    if values is not None:
-        _draw_input(panels[0], values, course)
-    axes = panels[-1]
-    names = list(map(canvas.plain, words(labels_of(course, v.UNIT))))
-    for place, style in canvas.line_styles(places).items():
-        line = course.isel({v.UNIT: place})
-        axes.plot(line.values, label=f"unit {names[place]}", linewidth=1.3, **style)
-    if signal in registry.gates():
-        axes.set_ylim(-0.02, 1.02)
-    axes.set_ylabel(registry.long_names()[signal].replace(" (", "\n("))
-    axes.set_xlabel(canvas.time_label(course))
-    canvas.ticks_of_places(axes.xaxis, course, v.TIME)
-    style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
-    axes.legend(fontsize="small", **style)
-    kind = layer.attrs["kind"]
-    title = f"{name_of(layer)} ({kind}), sample {sample_of(course)}"
-    title += canvas.convention(kind, signal)
-    figure.suptitle(title, fontsize="medium", parse_math=False)
-    return figure
-
-
-def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
-    values, steps = real_numbers("values", values), course.sizes[v.TIME]
-    if values.ndim not in (1, 2) or len(values) != steps:
-        raise ValueError(
-            f"`values` must have the shape (time,) or (time, feature) with {steps} "
-            f"steps; got {values.shape}. Give the sample that is drawn, such as `x[0]`."
-        )
-    masked = course.isnull().all(v.UNIT).values
-    drawn = values.astype(np.float64)
-    drawn[masked] = np.nan  # Padding was not read.
-    axes.plot(drawn, color="0.35", linewidth=1)
-    axes.set_ylabel("what was read")
 
 
 def _moments(data: xarray.DataArray) -> tuple[np.ndarray, str]:

@@ -1,0 +1,110 @@
+"""The course of some units over one sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.cells import registry
+from keras_gates.checks import one_of, real_numbers
+from keras_gates.plots import canvas
+from keras_gates.trees.labels import labels_of, places_of, words
+from keras_gates.trees.requirements import needed, quoted
+from keras_gates.trees.selection import PICTURE, one_layer, one_sample, sample_of
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def trajectories(
+    layer: Any,
+    *,
+    units: Any,
+    signal: str = v.HIDDEN,
+    sample: Any = None,
+    values: Any = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draws the course of some units over one sample, beneath what the layer read.
+
+    Args:
+        layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
+            signals with dimensions `(sample, time, unit)`.
+        units: The units to draw, fifteen at most: their labels, or their positions
+            where units have no labels.
+        signal: The signal to draw.
+        sample: The label of the sample, or its position. Default: the first one.
+        values: What the layer read in this sample, to be drawn above, of shape
+            `(time,)` or `(time, feature)`. Default: nothing.
+        figure: The figure to draw on. Default: a new one.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the signal is not there, or `values` have another length.
+        IndexError: If there is no such unit or sample.
+        TypeError: If `layer` is not a layer.
+
+    Example:
+        >>> import xarray
+        >>> hidden = (("sample", "time", "unit"), [[[0.1, 0.5], [0.2, 0.4]]])
+        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU"})
+        >>> figure = trajectories(layer, units=1, values=[3.0, 4.0])
+        >>> figure.axes[1].lines[0].get_ydata()
+        array([0.5, 0.4])
+    """
+    layer = one_layer(layer, "layer", dims=PICTURE)
+    figure = canvas.figure_of(figure)
+    one_of("signal", signal, registry.signals())
+    needed(layer, "layer", (signal,))
+    course = one_sample(layer, sample, [signal])[signal]
+    most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
+    places = places_of("units", units, course, v.UNIT, most=most)
+    figure = figure or canvas.new_figure(height=2.8 if values is None else 4.2)
+    panels = figure.subplots(
+        1 if values is None else 2,
+        squeeze=False,
+        sharex=True,
+        height_ratios=[1] if values is None else [1, 1.6],
+    )[:, 0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        canvas.shade_masked(axes, course)
+    if values is not None:
+        _draw_input(panels[0], values, course)
+    axes = panels[-1]
+    names = list(map(canvas.plain, words(labels_of(course, v.UNIT))))
+    for place, style in canvas.line_styles(places).items():
+        line = course.isel({v.UNIT: place})
+        axes.plot(line.values, label=f"unit {names[place]}", linewidth=1.3, **style)
+    if signal in registry.gates():
+        axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel(registry.long_names()[signal].replace(" (", "\n("))
+    axes.set_xlabel(canvas.time_label(course))
+    canvas.ticks_of_places(axes.xaxis, course, v.TIME)
+    style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
+    axes.legend(fontsize="small", **style)
+    kind = layer.attrs["kind"]
+    title = f"{quoted(layer)} ({kind}), sample {sample_of(course)}"
+    title += canvas.convention(kind, signal)
+    figure.suptitle(title, fontsize="medium", parse_math=False)
+    return figure
+
+
+def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
+    values, steps = real_numbers("values", values), course.sizes[v.TIME]
+    if values.ndim not in (1, 2) or len(values) != steps:
+        raise ValueError(
+            f"`values` must have the shape (time,) or (time, feature) with {steps} "
+            f"steps; got {values.shape}. Give the sample that is drawn, such as `x[0]`."
+        )
+    masked = course.isnull().all(v.UNIT).values
+    drawn = values.astype(np.float64)
+    drawn[masked] = np.nan  # Padding was not read.
+    axes.plot(drawn, color="0.35", linewidth=1)
+    axes.set_ylabel("what was read")

@@ -1,0 +1,121 @@
+"""The compiled program that runs a model once, and returns what its cells emit."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import keras
+from keras import ops
+
+from keras_gates import vocabulary as v
+from keras_gates.backend import backend
+from keras_gates.layers.collect import Collector, Emission
+from keras_gates.models.copies import Copies
+from keras_gates.models.nodes import Node
+
+
+class Program(keras.Model):
+    """A model that runs the user's model and returns the signals it hears.
+
+    As a Keras model it gets compilation on every backend from Keras itself.
+    """
+
+    def __init__(self, model, nodes: list[Node], chosen: set[str], training: bool):
+        # Inputs go to the user's model as they are; it casts them itself.
+        super().__init__(autocast=False, name="keras_gates")
+        self.copies = Copies(model)
+        self._variables = self.copies.variables
+        self._missed: set[str] = set()
+        self._uncompiled = self._ran = False
+        # In a function, where Keras does not find the model: it would write on it.
+        self._signals = functools.partial(
+            _signals, model, nodes, chosen, training, self._missed
+        )
+        self.run_eagerly = bool(getattr(model, "run_eagerly", False))
+        self.built = True
+
+    def run(self, batch) -> dict:
+        """Runs one batch, and returns path to name to array."""
+        result = self._run(batch)
+        if self._missed and not self._ran:
+            # Once more, step by step, without any function that is compiled on its own.
+            self.copies.take()
+            self._missed.clear()
+            self._uncompiled = self.run_eagerly = True
+            self.predict_function = None
+            result = self._run(batch)
+        self._ran = True
+        if self._missed:
+            raise ValueError(
+                f"The gates of {sorted(self._missed)} cannot be read: the model runs "
+                "them inside a function that the backend differentiates or compiles on "
+                "its own (`keras.remat`, `jax.checkpoint` and the like), which their "
+                "values cannot leave. Call these layers outside of that function, or "
+                "name other ones in `layers`."
+            )
+        # In the scope of a `tf.distribute` strategy, which only TensorFlow's models
+        # have, every replica runs the whole batch, and the results are joined.
+        strategy = getattr(self, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        if replicas == 1:
+            return result
+        return keras.tree.map_structure(lambda a: a[: len(a) // replicas], result)
+
+    def _run(self, batch) -> dict:
+        with backend.uncompiled() if self._uncompiled else contextlib.nullcontext():
+            return self.predict_on_batch(batch)
+
+    def call(self, inputs):
+        """Runs the user's model on the copies of its variables."""
+        with self.copies.in_place():
+            return self._signals(inputs)
+
+
+def _signals(
+    model,
+    nodes: list[Node],
+    chosen: set[str],
+    training,
+    missed: set[str],
+    inputs,
+) -> dict:
+    """Runs a model, and returns what its nodes emit: path to name to tensor.
+
+    The paths of the nodes whose signals cannot be returned are added to `missed`.
+    """
+    paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
+    collector = Collector([(node.layer, node.cell) for node in nodes])
+    with backend.opened(), collector.active():
+        model(inputs, training=training)
+    missed.update(paths[id(layer), id(cell)] for layer, cell in collector.missed)
+    results = {}
+    for emission in collector.emissions:
+        key = path = paths[id(emission.layer), id(emission.cell)]
+        calls = 1
+        while key in results or (calls > 1 and key in paths.values()):
+            calls += 1
+            key = f"{path}@{calls}"
+        results[key] = _for_the_host(emission, chosen)
+    return results
+
+
+def _for_the_host(emission: Emission, chosen: set[str]) -> dict:
+    """Turns what a layer emitted into float32, input order, and NaN where masked."""
+
+    def in_order(tensor, axis):
+        return ops.flip(tensor, axis=axis) if emission.go_backwards else tensor
+
+    arrays = {}
+    mask = emission.mask
+    for name, signal in emission.signals.items():
+        if name in chosen:
+            signal = ops.cast(signal, "float32")
+            if mask is not None:
+                signal = ops.where(ops.expand_dims(mask, -1), signal, float("nan"))
+            arrays[name] = in_order(signal, -2)
+    for name, state in emission.initial.items():
+        arrays[v.initial(name)] = ops.cast(state, "float32")
+    if mask is not None:
+        arrays[v.MASK] = in_order(mask, -1)
+    return arrays

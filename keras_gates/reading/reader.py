@@ -1,0 +1,135 @@
+"""Reads the signals of a model, batch by batch, as often as asked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import keras
+
+from keras_gates.backend import backend
+from keras_gates.cells import registry
+from keras_gates.checks import names_of
+from keras_gates.models import batches, shapes
+from keras_gates.models.copies import finish_building
+from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
+from keras_gates.models.nodes import Node, select
+from keras_gates.reading.program import Program
+from keras_gates.trees.tree import to_tree
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Reader:
+    """Reads the signals of one model, batch by batch, as often as asked.
+
+    The compiled function is kept, so that a second reading costs no compilation. One
+    reader is for one thread; several readers may read one model at once.
+
+    Args:
+        model: As for `capture`.
+        layers: As for `capture`.
+        signals: As for `capture`.
+        training: As for `capture`.
+    """
+
+    def __init__(self, model, *, layers=None, signals=None, training=False):
+        self.model = model
+        nodes = select(model, layers)
+        self._chosen = choose_signals(nodes, signals)
+        self.nodes = [node for node in nodes if self._chosen & set(node.kind.signals)]
+        self._training = training
+        self._layers = layers_to_convert(model, self.nodes)
+        self._program: Program | None = None
+
+    def read(self, x, *, batch_size=32, verbose=0, argument="x") -> Iterator[dict]:
+        """Yields the signals of one batch after the other.
+
+        Args:
+            x: As for `capture`.
+            batch_size: As for `capture`.
+            verbose: As for `capture`.
+            argument: The name of `x` in error messages.
+
+        Yields:
+            Node path to a dict of arrays: the signals, the initial states and, where
+            there is one, the mask.
+        """
+        total = batches.number_of_batches(x, batch_size)
+        progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
+        found: set[str] = set()
+        so_far = batches.SoFar(total, argument)
+        numbers = backend.RandomNumbers()
+        for batch in batches.iterate(x, self.model, batch_size, argument):
+            if not found:
+                program = self._start(batch)
+            with (
+                instrument_layers(self.model, self._layers),
+                numbers.apart(),
+                shapes.ragged_explained(batch, argument),
+            ):
+                result = program.run(batch)
+            shapes.refuse_missing(batch, result, self.model, argument)
+            so_far.add(result)
+            if not found:
+                self._check_complete(result)
+                found = set(result)
+            elif found != set(result):
+                other = sorted(found.symmetric_difference(result))
+                raise RuntimeError(
+                    f"{other} ran in some batches and not in others, so their samples "
+                    "would not line up. Name the other layers in `layers`."
+                )
+            progress.add(1)
+            yield {path: dict(arrays) for path, arrays in result.items()}
+
+    def _start(self, batch) -> Program:
+        """Makes the program once, and lets it run on the model as it is now."""
+        if self._program is None:
+            finish_building(self.model, batch)
+            self._program = Program(
+                self.model, self.nodes, self._chosen, self._training
+            )
+        self._program.copies.take()
+        return self._program
+
+    def _check_complete(self, result) -> None:
+        silent = [node.path for node in self.nodes if node.path not in result]
+        if len(silent) == len(self.nodes):
+            raise ValueError(
+                f"None of the layers {silent} ran when the model was called, or they "
+                "ran inside a function that was compiled before, so there are no gates "
+                "to read."
+            )
+        if silent:
+            warnings.warn(
+                f"The layers {silent} did not run when the model was called; the "
+                "result has no gates of them.",
+                stacklevel=4,
+            )
+
+    def tree(self, batches: list[dict]) -> xarray.DataTree:
+        """Labels the batches that `read` yielded, as one tree."""
+        return to_tree(batches, self.nodes, self.model.name)
+
+
+def choose_signals(nodes: list[Node], signals) -> set[str]:
+    """Checks the names of signals against the chosen layers."""
+    available = dict.fromkeys(s for node in nodes for s in node.kind.signals)
+    if signals is None:
+        return set(available)
+    signals = names_of("signals", signals)
+    for signal in signals:
+        if signal not in available:
+            where = ", ".join(f"'{node.path}' ({node.kind.name})" for node in nodes)
+            elsewhere = [
+                k.with_article for k in registry.KINDS.values() if signal in k.signals
+            ]
+            hint = f", which is a signal of {elsewhere[0]}" if elsewhere else ""
+            names = ", ".join(repr(name) for name in available)
+            raise ValueError(
+                f"`signals` must be among {names} for {where}; got {signal!r}{hint}."
+            )
+    return set(signals)

@@ -1,0 +1,157 @@
+"""When a recorder records: what Keras, or a custom training loop, calls of it."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+
+import keras
+
+from keras_gates.checks import whole_number
+from keras_gates.recording.step_recorder import StepRecorder
+
+NOTHING, IN_TRAINING, IN_EPOCH = range(3)
+"""What has begun, when a method is called."""
+
+
+class Lifecycle(keras.callbacks.Callback):
+    """Follows a model through fits, epochs and batches, and has its steps recorded.
+
+    Args:
+        step_recorder: Records a step.
+    """
+
+    # What happens at the end of a batch needs no results of it. Without this, Keras
+    # would wait for them at every batch.
+    async_safe = True
+
+    def __init__(self, step_recorder: StepRecorder):
+        super().__init__()
+        self._step_recorder = step_recorder
+        self._stage, self._begun = NOTHING, False
+        self._batches = self._offset = self._epoch = 0
+        # Since the step before: batches, and the last batch of that step.
+        self._calls = self._recorded = 0
+        self._ended: deque[int] = deque(maxlen=1000)
+
+    def __getstate__(self):
+        """Copies and pickles the records without the model, which Keras saves."""
+        return {**vars(self), "_model": None, "_stage": NOTHING}
+
+    def on_train_begin(self, logs=None):
+        """Checks everything that can be checked before training."""
+        if self._model is None:
+            raise _too_early("on_train_begin", "set_model")
+        self._step_recorder.prepare(self.model)
+        self._begun, self._stage = False, IN_TRAINING
+        self._end_dead_fits()
+        self._attach()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Records the state before training, and begins an epoch."""
+        self._must_have_begun("on_epoch_begin", IN_TRAINING)
+        epoch = whole_number("epoch", epoch, at_least=0)
+        if self not in _at_work(self._model):
+            self._attach()  # Let go of, though its `fit` was not at its end.
+            self._begun = False
+        if not self._begun:
+            # The batches of an epoch that was interrupted count too.
+            batches = self._batches + max(self._ended, default=-1) + 1
+            try:
+                self._offset, self._batches = self._step_recorder.begin(
+                    epoch, batches, self.params or {}
+                )
+            except BaseException:
+                self.on_train_end()
+                raise
+            self._begun = True
+        self._epoch = self._offset + epoch + 1
+        self._calls = self._recorded = 0
+        self._ended.clear()
+        self._step_recorder.begin_epoch()
+        self._stage = IN_EPOCH
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Records a step if it is time, and decides whether to look at this batch."""
+        self._must_have_begun("on_train_batch_begin", IN_EPOCH)
+        every = self._step_recorder.options.every
+        # Here and not at the end of the batch before, which may run in another thread.
+        if every != "epoch" and batch - self._recorded >= every:
+            self._record(batch)
+        self._step_recorder.before_batch(self._calls)
+        self._calls += 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the batches."""
+        # Keras may call this in several threads at once, and out of order.
+        self._ended.append(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Records the state after an epoch."""
+        self._must_have_begun("on_epoch_end", IN_EPOCH)
+        self._stage = IN_TRAINING
+        batches = max(self._ended, default=-1) + 1
+        # With `steps_per_execution`, the last execution may have been a shorter one.
+        batches = min(batches, (self.params or {}).get("steps") or batches)
+        self._record(batches)
+        self._batches += batches
+        self._ended.clear()
+        if self._step_recorder.options.logs and logs is not None:
+            logs.update(self._step_recorder.figures())
+
+    def on_train_end(self, logs=None):
+        """Lets go of the model and the store."""
+        self._stage = NOTHING
+        self._let_go()
+
+    def _must_have_begun(self, method: str, stage: int) -> None:
+        """Refuses a method that a custom training loop calls too early."""
+        if self._stage < stage:
+            missing = ("on_train_begin", "on_epoch_begin")[self._stage]
+            raise _too_early(method, missing)
+
+    def _record(self, batch: int) -> None:
+        """Records a step after a batch of the epoch."""
+        self._recorded, self._calls = batch, 0
+        if self._step_recorder.probe is not None:
+            # On JAX the weights live in the training loop; asking for `self.model`
+            # brings them back to the model, which the probe is read with.
+            _ = self.model
+        self._step_recorder.record(self._epoch, self._batches + batch)
+
+    def _attach(self) -> None:
+        _at_work(self._model).add(self)
+        self._step_recorder.attach()
+
+    def _end_dead_fits(self) -> None:
+        """Lets go of the model in place of the recorders that an exception kept.
+
+        Keras calls no `on_train_end` after one. All callbacks of one `fit` get the
+        same `params`; in a custom training loop there are none.
+        """
+        for other in _at_work(self._model) - {self}:
+            if self.params and other.params and other.params is not self.params:
+                other._let_go(forget=True)
+
+    def _let_go(self, forget: bool = False) -> None:
+        if self._step_recorder.model is not None:
+            _at_work(self._step_recorder.model).discard(self)
+        self._step_recorder.let_go(forget)
+
+
+def _too_early(method: str, missing: str) -> ValueError:
+    """Returns the error of a method that was called before another one."""
+    return ValueError(
+        f"`{method}` was called before `{missing}`. Keras's `fit` calls the methods of "
+        "a recorder by itself; in a custom training loop, call `set_model(model)`, "
+        "`on_train_begin()`, and for each epoch `on_epoch_begin(epoch)`, "
+        "`on_train_batch_begin(batch)` and `on_epoch_end(epoch)`."
+    )
+
+
+_working: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _at_work(model) -> weakref.WeakSet:
+    """Returns the recorders that record in the training of a model."""
+    return _working.setdefault(model, weakref.WeakSet())

@@ -1,0 +1,90 @@
+"""The probe: fixed inputs, whose gates are read at each recorded step."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from keras_gates import vocabulary as v
+from keras_gates.models import batches
+from keras_gates.models.nodes import require_call
+from keras_gates.reading.reader import Reader
+from keras_gates.recording.options import Options
+from keras_gates.trees.walk import recurrent
+
+if TYPE_CHECKING:
+    import keras
+    import xarray
+
+
+class Probe:
+    """Fixed inputs of a model, and how their gates are read.
+
+    Args:
+        inputs: Inputs of the model, as the user gave them.
+        options: What to record of them.
+    """
+
+    def __init__(self, inputs: Any, options: Options):
+        self._inputs = inputs
+        self._options = options
+        self._reader: Reader | None = None
+
+    def __getstate__(self):
+        """Copies and pickles the inputs without the model."""
+        return {**vars(self), "_reader": None}
+
+    def prepare(self, model: keras.Model) -> None:
+        """Reads the inputs, once for all steps, and builds a model that is not built.
+
+        Raises:
+            ValueError: If the model has no `call`, or the inputs do not fit it, or
+                can be read once only.
+        """
+        require_call(
+            model,
+            "Leave `probe` out, and the statistics of training are recorded; what a "
+            "model inside it{} does with a probe, `capture` returns.",
+        )
+        if not batches.is_readable_again(self._inputs):
+            raise ValueError(
+                "`probe` must be readable again at each step; got a "
+                f"{type(self._inputs).__name__}, which can be read once. Give an "
+                "array, or a data set."
+            )
+        batch_size = self._options.batch_size
+        self._inputs = batches.Kept(self._inputs, model, batch_size, "probe")
+        if not model.built:
+            batches.build(model, self._inputs, batch_size, "probe")
+        self._reader = Reader(
+            model, layers=self._options.layers, signals=self._options.signals
+        )
+
+    def trace(self) -> xarray.DataTree:
+        """Returns the gates of the probe in the model as it is now."""
+        with contextlib.closing(
+            self._reader.read(
+                self._inputs, batch_size=self._options.batch_size, argument="probe"
+            )
+        ) as read:
+            tree = self._reader.tree(list(read))
+        units = self._options.units
+        return tree if units is None else _only_units(tree, units)
+
+    def fingerprint(self) -> str:
+        """Returns a digest, the same wherever the inputs are the same."""
+        return self._inputs.fingerprint()
+
+
+def _only_units(tree, units: list[int]) -> xarray.DataTree:
+    """Keeps the traces of some units, and their numbers."""
+    for node in recurrent(tree):
+        if max(units) >= node.sizes[v.UNIT]:
+            raise ValueError(
+                f"`units` must be below {node.sizes[v.UNIT]}, the number of units of "
+                f"'{node.path.strip('/')}'; got {max(units)}. Choose `layers` too."
+            )
+        node.dataset = (
+            node.to_dataset().isel({v.UNIT: units}).assign_coords({v.UNIT: units})
+        )
+    return tree

@@ -1,0 +1,167 @@
+"""What was counted in training, joined over devices and time, and labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.recording.counting import Plan, uncarried
+from keras_gates.trees.tree import attributes_of, grow
+
+if TYPE_CHECKING:
+    import xarray
+
+    from keras_gates.models.nodes import Node
+
+
+def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
+    """Joins the statistics of several parts of the data to those of all of them.
+
+    Args:
+        parts: Statistics by name, of the replicas, processes or intervals.
+        plan: The plan they were counted by.
+
+    Returns:
+        The same, of everything together: what a single device would have counted.
+        Moments are float64, counts int64.
+    """
+    parts = parts or [plan.start()]
+    counts = [int(uncarried(part, "count")) for part in parts]
+    count = sum(counts)
+    weights = [number / max(count, 1) for number in counts]
+    means = [part["mean"].astype("float64") for part in parts]
+    mean = sum(w * m for w, m in zip(weights, means, strict=True))
+    squares = sum(
+        part["squares"].astype("float64") + number * (m - mean) ** 2
+        for part, number, m in zip(parts, counts, means, strict=True)
+    )
+    return {
+        "count": np.asarray(count),
+        "mean": mean,
+        "squares": squares,
+        "minimum": np.min([part["minimum"] for part in parts], axis=0),
+        "maximum": np.max([part["maximum"] for part in parts], axis=0),
+        **{
+            name: np.sum([uncarried(part, name) for part in parts], axis=0)
+            for name in ("left", "right", "histogram")
+        },
+    }
+
+
+def statistics_tree(
+    read: dict[str, dict[str, Any]],
+    plans: dict[str, Plan],
+    nodes: list[Node],
+    attributes: dict,
+) -> xarray.DataTree:
+    """Labels what a watcher read.
+
+    Args:
+        read: Node path to statistics by name.
+        plans: Node path to what was counted there.
+        nodes: The nodes.
+        attributes: The attributes of the tree.
+    """
+    datasets = {
+        node.path: _statistics(read[node.path], plans[node.path]).assign_attrs(
+            {
+                **attributes_of(node),
+                "low": plans[node.path].low,
+                "high": plans[node.path].high,
+            }
+        )
+        for node in nodes
+    }
+    return grow(datasets, {**attributes, "layers": list(datasets)})
+
+
+def _statistics(read: dict[str, Any], plan: Plan) -> xarray.Dataset:
+    import xarray
+
+    shape = len(plan.signals), plan.units
+    count = int(read["count"])
+    divisor = count or np.nan
+    mean = np.where(count, read["mean"].reshape(shape), np.nan)
+
+    def known(values):
+        # A NaN among the values shows in the mean, and the rest means nothing then.
+        return np.where(np.isnan(mean), np.nan, values.reshape(shape))
+
+    def of_gates(values, *last):
+        values = values.reshape(plan.gates, plan.units, *last)
+        padding = np.full((shape[0] - plan.gates, *values.shape[1:]), np.nan)
+        return np.concatenate([values, padding])
+
+    dims = (v.GATE, v.UNIT)
+    edges = np.linspace(0, 1, plan.bins + 1)
+    data = {
+        "count": (dims, np.full(shape, count), "values looked at"),
+        "mean": (dims, mean, "mean"),
+        "std": (dims, known(np.sqrt(read["squares"] / divisor)), "standard deviation"),
+        "minimum": (dims, known(read["minimum"]), "smallest value"),
+        "maximum": (dims, known(read["maximum"]), "largest value"),
+        "left": (
+            dims,
+            of_gates(read["left"] / divisor),
+            f"fraction below {plan.low:g} (shut)",
+        ),
+        "right": (
+            dims,
+            of_gates(read["right"] / divisor),
+            f"fraction above {plan.high:g} (open)",
+        ),
+        "histogram": (
+            (*dims, v.BIN),
+            of_gates(read["histogram"], plan.bins),
+            "values in the bin",
+        ),
+    }
+    return xarray.Dataset(
+        {
+            name: (d, values, {"long_name": label})
+            for name, (d, values, label) in data.items()
+        },
+        # As objects: Zarr has a specification for strings of any length only.
+        {
+            v.GATE: np.asarray(plan.signals, dtype=object),
+            v.BIN: (v.BIN, (edges[:-1] + edges[1:]) / 2, {"long_name": "gate"}),
+        },
+    )
+
+
+def log_figures(
+    path: str, whole: dict, plan: Plan, everything: bool
+) -> dict[str, float]:
+    """Sums up the statistics of one place in a few numbers, over all of its units.
+
+    Args:
+        path: The path of the place, with which the names begin.
+        whole: Statistics by name.
+        plan: The plan they were counted by.
+        everything: Whether to tell of every signal, or of the place as a whole.
+
+    Returns:
+        The figures by name, as `logs` of the recorder has them.
+    """
+    shape = -1, plan.units
+    count = int(whole["count"]) or np.nan
+    left, right = (whole[side].reshape(shape) / count for side in ("left", "right"))
+    means = np.where(whole["count"], whole["mean"], np.nan).reshape(shape)
+    told = {}
+    if plan.gates:
+        told[f"{path}/saturation"] = float((left + right).mean())
+    if not everything:
+        return told
+    for number, signal in enumerate(plan.signals):
+        of_units = means[number]
+        # Over all units: the spread within each, and that between them.
+        within = whole["squares"].reshape(shape)[number].mean() / count
+        told[f"{path}/{signal}/mean"] = float(of_units.mean())
+        told[f"{path}/{signal}/std"] = float(np.sqrt(within + of_units.var()))
+        if number < plan.gates:
+            told[f"{path}/{signal}/left"] = float(left[number].mean())
+            told[f"{path}/{signal}/right"] = float(right[number].mean())
+    return told

@@ -1,0 +1,264 @@
+"""Records one step of training after the other: of a probe, and of the training."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import weakref
+from typing import TYPE_CHECKING
+
+from keras_gates import vocabulary as v
+from keras_gates.backend import backend
+from keras_gates.models.model_checks import require_model
+from keras_gates.models.nodes import Node, select
+from keras_gates.reading.reader import choose_signals
+from keras_gates.recording import statistics, watched_step
+from keras_gates.recording.alarms import Alarms
+from keras_gates.recording.counting import Plan
+from keras_gates.recording.options import Options
+from keras_gates.recording.probe import Probe
+from keras_gates.recording.records import Records
+from keras_gates.recording.tensorboard import Events
+from keras_gates.recording.watcher import Watcher
+from keras_gates.trees.tree import tree_attributes
+from keras_gates.trees.walk import recurrent
+
+if TYPE_CHECKING:
+    import keras
+
+FORMAT = 2
+"""Of the stores. An older one is continued if `metadata.OLDER` names it."""
+OFTEN_ENOUGH = 1000
+"""After this number of batches the means, which have 32 bits in a step, are fetched."""
+
+
+class StepRecorder:
+    """Takes what there is to record of a model at a step, and keeps it.
+
+    Args:
+        options: What to record.
+        probe: What to read at each step, or `None` for no traces.
+        records: Where it is kept.
+
+    Attributes:
+        model: The model in training; `None` before.
+        watcher: What counts in the training step, or `None` for no statistics.
+        alarms: What was found in the statistics.
+    """
+
+    def __init__(self, options: Options, probe: Probe | None, records: Records):
+        self.options = options
+        self.probe = probe
+        self.records = records
+        self.alarms = Alarms(options.alarms, options.alarm_after)
+        self.model: keras.Model | None = None
+        self.watcher: Watcher | None = None
+        self._layers: dict[str, str] | None = None
+        self._events: Events | None = None
+        self._whole: dict[str, dict] = {}
+
+    def __getstate__(self):
+        """Copies and pickles the records without the model, which Keras saves."""
+        held = ("model", "watcher", "_events")
+        return {**vars(self), **dict.fromkeys(held)}
+
+    def prepare(self, model: keras.Model) -> None:
+        """Checks everything that can be checked before training, and is ready for it.
+
+        Raises:
+            ValueError: If the model has nothing to record, or is another one than
+                before.
+        """
+        require_model(model)
+        if self.model not in (None, model):
+            raise ValueError(
+                f"The recorder holds the steps of another model, '{self.model.name}'. "
+                f"Make a new `GateRecorder` for '{model.name}'."
+            )
+        if self.probe is not None and self.model is None:
+            self.probe.prepare(model)
+        nodes = select(model, self.options.layers)
+        chosen = choose_signals(nodes, self.options.signals)
+        if self.options.rows and self.model is None:
+            self._make_watcher(model, nodes, chosen)
+        layers = {node.path: f"{node.kind.name}({node.cell.units})" for node in nodes}
+        if self._layers not in (None, layers):
+            raise ValueError(
+                f"The recorder holds the steps of another model, with the layers "
+                f"{self._layers}; '{model.name}' has {layers}. Make a new one."
+            )
+        self._layers = layers
+        folder = self.options.tensorboard
+        if folder is not None and self._events is None and backend.writes():
+            self._events = Events(folder)
+        self.model = model
+        if self.watcher is not None:
+            self.watcher.reset()
+
+    def _make_watcher(self, model, nodes: list[Node], chosen: set[str]) -> None:
+        plans = {}
+        for node in nodes:
+            gates = [gate for gate in node.kind.gates if gate in chosen]
+            others = [
+                signal
+                for signal in node.kind.signals
+                if signal in chosen and signal not in gates
+            ]
+            if gates or others:
+                plans[node.path] = Plan(
+                    (*gates, *others),
+                    len(gates),
+                    node.cell.units,
+                    self.options.low,
+                    self.options.high,
+                    self.options.bins,
+                )
+        self._warn_of_nothing(any(plan.gates for plan in plans.values()))
+        planned = [node for node in nodes if node.path in plans]
+        self.watcher = Watcher(model, planned, plans, self.options.rows)
+        # For a custom training loop that ended by an exception.
+        detach = weakref.finalize(self, watched_step.detach, self.watcher, True)
+        detach.atexit = False
+
+    def _warn_of_nothing(self, any_gates: bool) -> None:
+        """Warns of what was asked for and stays empty where no gate is recorded."""
+        if any_gates:
+            return
+        if self.options.logs == "health":
+            warnings.warn(
+                "`logs='health'` adds nothing to the logs: it sums up gates, and none "
+                "of the recorded signals is one. Take `logs='all'`, which has the mean "
+                "and the standard deviation of each signal.",
+                stacklevel=2,
+            )
+        if self.options.tensorboard is not None and self.probe is None:
+            warnings.warn(
+                "`tensorboard` shows nothing: its histograms are of gates, and none of "
+                "the recorded signals is one. Give a `probe`, whose signals it shows.",
+                stacklevel=2,
+            )
+
+    def attach(self) -> None:
+        """Begins to look on in the training step of the model."""
+        if self.watcher is not None and self.model.compiled:
+            watched_step.attach(self.watcher)
+
+    def let_go(self, forget: bool = False) -> None:
+        """Lets go of the model and the store.
+
+        Args:
+            forget: Whether to drop what was compiled, since it will hardly return.
+        """
+        if self.watcher is not None:
+            watched_step.detach(self.watcher, forget)
+        self.records.close()
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def begin(self, epoch: int, batches: int, params: dict) -> tuple[int, int]:
+        """Finds out where the record stands, and records the state before training.
+
+        Args:
+            epoch: The number of the first epoch, as Keras counts.
+            batches: The number of batches that the recorder saw before.
+            params: What Keras tells its callbacks.
+
+        Returns:
+            What to add to the epochs of this `fit`, and the number of batches so far.
+        """
+        trace, room = None, 0
+        # All that can be refused is refused before a store is touched.
+        if self.probe is not None:
+            trace = self.probe.trace()
+            room = sum(node.to_dataset().nbytes for node in recurrent(trace))
+            epochs = max(0, params.get("epochs", epoch) - epoch)
+            self.records.keep_to_budget(room, epochs, self.options.every, params)
+        if self.watcher is not None:
+            room += sum(plan.nbytes for plan in self.watcher.plans.values())
+        self.records.open(self._contents, room)
+        offset, recorded = self.records.begin(epoch)
+        batches = max(recorded, batches)
+        now = offset + epoch
+        known = {step.epoch for step in self.records.traces.steps}
+        if trace is not None and now not in known:
+            self.records.append("traces", trace, (now, batches), before=True)
+        return offset, batches
+
+    def _contents(self) -> dict:
+        """Returns what a store holds: one can only be continued with the same."""
+        options = self.options
+        nodes = select(self.model, options.layers)
+        return {
+            "keras_gates": v.VERSION,
+            "format": FORMAT,
+            "model": self._layers,
+            "signals": sorted(choose_signals(nodes, options.signals)),
+            "units": options.units,
+            "probe": None if self.probe is None else self.probe.fingerprint(),
+            "every": options.every,
+            "rows": None if options.rows == math.inf else options.rows,
+            "stride": options.stride,
+            "thresholds": [options.low, options.high],
+            "bins": options.bins,
+        }
+
+    def begin_epoch(self) -> None:
+        """Begins the figures of an epoch."""
+        self._whole = {}
+
+    def before_batch(self, number: int) -> None:
+        """Decides whether to look at a batch.
+
+        Args:
+            number: The number of batches since the last step.
+        """
+        if self.watcher is None:
+            return
+        self.watcher.report()
+        self.watcher.due = number % self.options.stride == 0
+        if number % OFTEN_ENOUGH == OFTEN_ENOUGH - 1:
+            self.watcher.fetch()
+
+    def record(self, epoch: int, batch: int) -> None:
+        """Records a step of whatever there is to record.
+
+        Args:
+            epoch: The epoch, counted from 1.
+            batch: The number of batches so far.
+        """
+        place, trace = (epoch, batch), None
+        if self.probe is not None:
+            trace = self.probe.trace()
+            self.records.append("traces", trace, place)
+        if self.watcher is not None:
+            watcher = self.watcher
+            read = watcher.read()
+            watcher.report()
+            if self.options.logs:
+                self._add_to_epoch(read)
+            attributes = tree_attributes(self.model.name)
+            tree = statistics.statistics_tree(
+                read, watcher.plans, watcher.nodes, attributes
+            )
+            step = self.records.append("statistics", tree, place)
+            if self.alarms.look(tree, step, epoch):
+                self.model.stop_training = True
+            if self._events is not None:
+                by_epoch = self.options.every == "epoch"
+                self._events.write(tree, trace, epoch if by_epoch else batch)
+
+    def _add_to_epoch(self, read: dict[str, dict]) -> None:
+        """Joins a step to those before it in the same epoch."""
+        for path, part in read.items():
+            parts = [self._whole[path], part] if path in self._whole else [part]
+            self._whole[path] = statistics.join(parts, self.watcher.plans[path])
+
+    def figures(self) -> dict[str, float]:
+        """Sums up the epoch, named for the logs."""
+        everything = self.options.logs == "all"
+        figures: dict[str, float] = {}
+        for path, plan in self.watcher.plans.items():
+            whole = self._whole[path]
+            figures.update(statistics.log_figures(path, whole, plan, everything))
+        return figures
