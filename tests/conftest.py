@@ -4,7 +4,7 @@ import jax_programs
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-jax_programs.keep()
+os.environ.update(jax_programs.SETTINGS | os.environ)
 
 import hypothesis
 import keras

@@ -9,12 +9,13 @@ gates on its way to the result that the test expects.
 """
 
 import contextlib
+import os
 import pathlib
 import sys
 
 import jax_programs
 
-jax_programs.keep()
+os.environ.update(jax_programs.SETTINGS | os.environ)
 
 import keras
 import keras.src.layers

@@ -169,6 +169,7 @@ def test_parameters_are_those_of_the_formula():
     assert {f"model: {name}" for name in prepared_tasks.PREPARED} <= set(rows)
 
 
+@pytest.mark.once
 def test_memory_is_measured_in_new_processes(monkeypatch, tmp_path):
     size = "20 steps, 4 inputs, 8 units"
     small = functools.partial(claim_studies.noise, 4, 20, 4, 8)
