@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import keras
@@ -39,12 +39,16 @@ class Reader:
         self.model = model
         nodes = select(model, layers)
         self._chosen = choose_signals(nodes, signals)
-        self.nodes = [node for node in nodes if self._chosen & set(node.kind.signals)]
+        self.nodes = [
+            node for node in nodes if self._chosen & set(node.known_kind.signals)
+        ]
         self._training = training
         self._layers = layers_to_convert(model, self.nodes)
         self._program: Program | None = None
 
-    def read(self, x, *, batch_size=32, verbose=0, argument="x") -> Iterator[dict]:
+    def read(
+        self, x, *, batch_size=32, verbose=0, argument="x"
+    ) -> Generator[dict, None, None]:
         """Yields the signals of one batch after the other.
 
         Args:
@@ -117,13 +121,15 @@ class Reader:
 
 def choose_signals(nodes: list[Node], signals) -> set[str]:
     """Checks the names of signals against the chosen layers."""
-    available = dict.fromkeys(s for node in nodes for s in node.kind.signals)
+    available = dict.fromkeys(s for node in nodes for s in node.known_kind.signals)
     if signals is None:
         return set(available)
     signals = names_of("signals", signals)
     for signal in signals:
         if signal not in available:
-            where = ", ".join(f"'{node.path}' ({node.kind.name})" for node in nodes)
+            where = ", ".join(
+                f"'{node.path}' ({node.known_kind.name})" for node in nodes
+            )
             elsewhere = [
                 k.with_article for k in registry.KINDS.values() if signal in k.signals
             ]

@@ -131,7 +131,7 @@ def _is_layer(node: xarray.DataTree) -> bool:
 
 def _check(name: str, node: xarray.DataTree) -> Check:
     layer = node.to_dataset()
-    kind = registry.KINDS.get(layer.attrs.get("kind"))
+    kind = registry.KINDS.get(str(layer.attrs.get("kind")))
     if kind is None or "direction" not in layer.attrs:
         reason = (
             f"'{name}' could not be verified: its attributes `kind` and `direction` "
@@ -251,7 +251,7 @@ def _tolerance(arrays: Arrays, attributes: dict, kind: Kind) -> float:
     size = max(
         np.abs(arrays.signals[state][arrays.unmasked]).max() for state in kind.states
     )
-    epsilon = _EPSILON.get(attributes.get("compute_dtype"), 2.0**-23)
+    epsilon = _EPSILON.get(str(attributes.get("compute_dtype")), 2.0**-23)
     # Roundings of many steps add up like a random walk, in a state that is kept.
     walk = 4 * epsilon * np.sqrt(len(arrays.unmasked))
     return float(max(walk, 1e-5) * max(size, 1.0))

@@ -32,6 +32,13 @@ class Node(NamedTuple):
     cell: Any
     kind: Kind | None
 
+    @property
+    def known_kind(self) -> Kind:
+        """The kind of a node that `select` returned: it refuses unknown ones."""
+        if self.kind is None:
+            raise ValueError(f"The equations of '{self.path}' are not known.")
+        return self.kind
+
 
 def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yields every layer inside a layer or model, with the path that leads to it.

@@ -30,7 +30,8 @@ def pack_layer(
 ) -> dict[str, Any]:
     """Packs a layer into blocks, and returns what the scripts must know of it."""
     data = layer.data.isel(part.of(layer))
-    signals, states = {}, None
+    signals: dict[str, dict[str, Any]] = {}
+    states: Any = None
     for name in layer.signals:
         values = data[name].values
         if v.STEP not in data.dims:
@@ -43,9 +44,9 @@ def pack_layer(
         states = values[-1]
     masked = v.MASK in data
     if masked:
-        real = data[v.MASK]
-        real = real.isel({v.STEP: -1}) if v.STEP in real.dims else real
-        real = real.values if v.SAMPLE in real.dims else real.values[None]
+        mask = data[v.MASK]
+        mask = mask.isel({v.STEP: -1}) if v.STEP in mask.dims else mask
+        real = mask.values if v.SAMPLE in mask.dims else mask.values[None]
         blocks[f"mask-{index}"] = _lines(real.astype(np.uint8), layer)
     if inputs and inputs.numbers is not None:
         blocks[f"input-{index}"] = _lines(inputs.numbers, layer)
@@ -101,17 +102,19 @@ def _lines(array: np.ndarray, layer: Layer) -> str:
     return "\n".join(map(encoding.as_text, array))
 
 
-def _items(layer: Layer, part: Part) -> list[list[int | None]]:
+def _items(layer: Layer, part: Part) -> list[list[int | str | None]]:
     """Returns the labels, or numbers, of sample and frame of each line."""
     framed = v.FRAME in layer.data.dims
-    frames = _plain(layer.labels(v.FRAME)[part.frames]) if framed else [None]
+    frames: list[Any] = _plain(layer.labels(v.FRAME)[part.frames]) if framed else [None]
     samples = _plain(layer.labels(v.SAMPLE)[part.samples])
     return [[sample, frame] for sample in samples for frame in frames]
 
 
 def _plain(labels: np.ndarray) -> list[int | str]:
     """Returns labels as JSON has them: whole numbers, or else words."""
-    return labels.tolist() if labels.dtype.kind in "iu" else words(labels)
+    if labels.dtype.kind in "iu":
+        return labels.tolist()
+    return [*words(labels)]
 
 
 def _moments(layer: Layer, data: xarray.Dataset, part: Part) -> list[str]:

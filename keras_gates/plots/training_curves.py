@@ -64,7 +64,7 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
         signal = str(gate[v.GATE].values)
         name = f"{name} of {registry.long_names().get(signal, signal)}"
     label = f"{name}, median"
-    colour = appearance.colour_of(signal)
+    colour = appearance.colour_of(str(signal))
     axes.plot(at, median, color=colour, marker="o", markersize=3, label=label)
     band = {"color": colour, "linewidth": 0}
     axes.fill_between(at, lower, upper, alpha=0.4, label="25–75 %", **band)
@@ -170,7 +170,9 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
 def _moments(data: xarray.DataArray) -> tuple[np.ndarray, str]:
     """Returns a label for each step, and what it is: an epoch, if each has one."""
     for name, what in ((v.EPOCH, v.EPOCH), (v.BATCH, "batches so far")):
-        labels = data[name].values if name in data.coords else []
+        if name not in data.coords:
+            continue
+        labels = data[name].values
         if len(labels) and len(np.unique(labels)) == len(labels):
             return labels, what
     return labels_of(data, v.STEP), "recorded step"
@@ -202,6 +204,6 @@ def _quantiles(gate: xarray.DataArray) -> np.ndarray:
         values = gate.isel({v.STEP: step}).values
         values = values[~np.isnan(values)]
         # A step without a value has no quantiles: a gap in the line.
-        values = values if values.size else np.nan
+        values = values if values.size else np.array([np.nan])
         quantiles.append(np.quantile(values, QUANTILES))
     return np.transpose(quantiles)

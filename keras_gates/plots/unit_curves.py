@@ -87,8 +87,8 @@ def trajectories(
     axes.set_ylabel(registry.long_names()[signal].replace(" (", "\n("))
     axes.set_xlabel(canvas.time_label(course))
     canvas.ticks_of_places(axes.xaxis, course, v.TIME)
-    style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
-    axes.legend(fontsize="small", **style)
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
+    axes.legend(fontsize="small", **place)
     kind = layer.attrs["kind"]
     title = f"{quoted(layer)} ({kind}), sample {sample_of(course)}"
     title += canvas.convention(kind, signal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def _conditions(statistics: xarray.DataTree):
         data = node.to_dataset()
         if not data["count"].any():
             continue
-        bad = {
+        bad: dict[str, Any] = {
             "NaN": ~np.isfinite(data["mean"]),
             "stuck shut": data["left"] == 1,
             "stuck open": data["right"] == 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_gates.checks import (
     array_of,
@@ -123,7 +124,7 @@ def _rows(samples_per_batch) -> tuple[float, int]:
     """Returns how many rows to look at, of every how manieth batch."""
     if samples_per_batch is None:
         return FEW_ROWS, FEW_BATCHES
-    rows = number_or("samples_per_batch", samples_per_batch, "all", at_least=0)
+    rows: Any = number_or("samples_per_batch", samples_per_batch, "all", at_least=0)
     return (math.inf if rows == "all" else rows), 1
 
 

@@ -62,12 +62,12 @@ class Probe:
 
     def trace(self) -> xarray.DataTree:
         """Returns the gates of the probe in the model as it is now."""
-        with contextlib.closing(
-            self._reader.read(
-                self._inputs, batch_size=self._options.batch_size, argument="probe"
-            )
-        ) as read:
-            tree = self._reader.tree(list(read))
+        reader, size = self._reader, self._options.batch_size
+        if reader is None:
+            raise RuntimeError("A probe is prepared before it is traced.")
+        batches = reader.read(self._inputs, batch_size=size, argument="probe")
+        with contextlib.closing(batches) as read:
+            tree = reader.tree(list(read))
         units = self._options.units
         return tree if units is None else _only_units(tree, units)
 

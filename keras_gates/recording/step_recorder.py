@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
@@ -51,7 +51,7 @@ class StepRecorder:
         self.probe = probe
         self.records = records
         self.alarms = Alarms(options.alarms, options.alarm_after)
-        self.model: keras.Model | None = None
+        self.model: Any = None
         self.watcher: Watcher | None = None
         self._layers: dict[str, str] | None = None
         self._events: Events | None = None
@@ -81,7 +81,9 @@ class StepRecorder:
         chosen = choose_signals(nodes, self.options.signals)
         if self.options.rows and self.model is None:
             self._make_watcher(model, nodes, chosen)
-        layers = {node.path: f"{node.kind.name}({node.cell.units})" for node in nodes}
+        layers = {
+            node.path: f"{node.known_kind.name}({node.cell.units})" for node in nodes
+        }
         if self._layers not in (None, layers):
             raise ValueError(
                 f"The recorder holds the steps of another model, with the layers "
@@ -98,10 +100,10 @@ class StepRecorder:
     def _make_watcher(self, model, nodes: list[Node], chosen: set[str]) -> None:
         plans = {}
         for node in nodes:
-            gates = [gate for gate in node.kind.gates if gate in chosen]
+            gates = [gate for gate in node.known_kind.gates if gate in chosen]
             others = [
                 signal
-                for signal in node.kind.signals
+                for signal in node.known_kind.signals
                 if signal in chosen and signal not in gates
             ]
             if gates or others:
@@ -250,15 +252,19 @@ class StepRecorder:
 
     def _add_to_epoch(self, read: dict[str, dict]) -> None:
         """Joins a step to those before it in the same epoch."""
+        plans = self._plans()
         for path, part in read.items():
             parts = [self._whole[path], part] if path in self._whole else [part]
-            self._whole[path] = statistics.join(parts, self.watcher.plans[path])
+            self._whole[path] = statistics.join(parts, plans[path])
+
+    def _plans(self) -> dict[str, Plan]:
+        return {} if self.watcher is None else self.watcher.plans
 
     def figures(self) -> dict[str, float]:
         """Sums up the epoch, named for the logs."""
         everything = self.options.logs == "all"
         figures: dict[str, float] = {}
-        for path, plan in self.watcher.plans.items():
+        for path, plan in self._plans().items():
             whole = self._whole[path]
             figures.update(statistics.log_figures(path, whole, plan, everything))
         return figures

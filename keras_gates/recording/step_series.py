@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class Record:
         self.name = name
         self.steps: list[Step] = []
         self.store: Store | None = None
-        self._path = None
+        self._path: Path | None = None
         self._trees: list[xarray.DataTree] = []
         self._labelled = True
 
@@ -102,7 +103,7 @@ class Record:
     def cut(self, epoch: int) -> None:
         """Drops the steps behind an epoch, which are to be recorded again."""
         kept = [step for step in self.steps if step.epoch <= epoch]
-        if len(kept) < len(self.steps):
+        if self.store is not None and len(kept) < len(self.steps):
             self.store.cut(self.name, v.STEP, len(kept))
             self.steps = kept
 

@@ -88,7 +88,11 @@ class Records:
         return offset, max((step.batch for step in self._steps()), default=0)
 
     def append(
-        self, name: str, tree: xarray.DataTree, place: tuple, before: bool = False
+        self,
+        name: str,
+        tree: xarray.DataTree,
+        place: tuple[int, int],
+        before: bool = False,
     ) -> int:
         """Adds a step to a record.
 
@@ -114,7 +118,7 @@ class Records:
             record.append(tree, *place, number)
         except OSError as error:
             self.close()
-            if before:
+            if before and self._path is not None:
                 raise cannot_write(self._path, error) from None
             record.steps.append(Step(*place, number))
             warnings.warn(
@@ -126,7 +130,7 @@ class Records:
             )
         return number
 
-    def _number(self, record: Record, place: tuple, before: bool) -> int:
+    def _number(self, record: Record, place: tuple[int, int], before: bool) -> int:
         """Returns the label of a new step, the same in both records at one place."""
         first = -1 if before else 0
         last = max((step.number for step in self._steps()), default=first)
@@ -192,6 +196,7 @@ class Records:
 
 def _bytes(number: float) -> str:
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
+        if number < 1000:
             return f"{number:.3g} {unit}"
         number /= 1000
+    return f"{number:.3g} PB"

@@ -49,9 +49,9 @@ class Events:
             step: The number under which TensorBoard shows it.
         """
         for node in recurrent(statistics):
-            counts = node["histogram"].sum(v.UNIT)
-            for gate in counts[v.GATE].values:
-                of_gate = counts.sel({v.GATE: gate}).values
+            counts = node.to_dataset()["histogram"].sum(v.UNIT)
+            for gate in counts[v.GATE].to_numpy():
+                of_gate = counts.sel({v.GATE: gate}).to_numpy()
                 if gate in registry.gates():
                     self._histogram(f"{node.path.strip('/')}/{gate}", of_gate, step)
         for node in recurrent(trace) if trace is not None else []:

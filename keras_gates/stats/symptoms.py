@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,7 +132,7 @@ def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
 
 def _dead(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Units that do nothing."""
-    holds = {}
+    holds: dict[str, Any] = {}
     for name, sums in patient.sums.items():
         if name == v.HIDDEN:
             holds[name] = (sums.spread < dead.CONSTANT) & (sums.count > 1)

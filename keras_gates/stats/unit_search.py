@@ -157,8 +157,8 @@ def find_units(
                 best = np.fmax(best, np.abs(permuted))
     table = pandas.DataFrame(rows, columns=["layer", "signal", measure])
     table.insert(2, "unit", pandas.concat(units, ignore_index=True))
-    strength = table[measure].abs()
-    table["p"] = p_values(strength.values, best)
+    strength: Any = table[measure].abs()
+    table["p"] = p_values(strength.to_numpy(), best)
     if yes_or_no:
         table[measure] = (1 + table[measure]) / 2
     order = strength.sort_values(ascending=False, kind="stable").index
@@ -186,7 +186,8 @@ def _known(
         labels = labels.drop_vars(labels.coords)
         signal = signal.drop_vars(signal.coords)
         given = labels.broadcast_like(signal).transpose(*signal.dims) if fits else None
-        shape, coordinates = dict(labels.sizes), ", and the same coordinates"
+        shape: Any = dict(labels.sizes)
+        coordinates = ", and the same coordinates"
     else:
         given = array_of("labels", labels)
         fits, shape, coordinates = given.shape == signal.shape, given.shape, ""

@@ -31,13 +31,15 @@ def keys(nodes: Mapping[str, Iterable[str]]) -> dict[str, str]:
         >>> keys({"encoder/LSTM": ["forget"], "encoder/lstm": ["forget"], "..": []})
         {'encoder/LSTM': 'encoder/LSTM', 'encoder/lstm': 'encoder/lstm~2', '..': '.%2E'}
     """
-    parts = {path: tuple(path.split("/")) if path else () for path in nodes}
+    parts: dict[str, tuple[str, ...]] = {
+        path: tuple(path.split("/")) if path else () for path in nodes
+    }
     # What lies in a node besides the nodes below it.
     taken = {
         parts[path]: {*_ZARR, *map(_fold, variables)}
         for path, variables in nodes.items()
     }
-    found = {(): ""}
+    found: dict[tuple[str, ...], str] = {(): ""}
     for place in parts.values():
         for end in range(len(place)):
             above, here = place[:end], place[: end + 1]

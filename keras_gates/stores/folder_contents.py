@@ -80,9 +80,9 @@ def _ours(name: str, folder: bool, keys: Collection[str], hidden: list[str]) -> 
         key = True  # Begun, and not shown: its keys are known to nobody.
     else:
         found = _CHUNK.fullmatch(name)
-        key = name in keys or (found and found[1] in keys)
+        key = name in keys or (found is not None and found[1] in keys)
     if folder:
-        return bool(key)
+        return key
     above, _, last = name.rpartition("/")
     if last == METADATA or _PARTIAL.fullmatch(last):
         return not above or _ours(above, True, keys, hidden)
@@ -144,7 +144,11 @@ class Opened:
             reason = "this is a copy of the process that writes it"
             raise OSError(errno.EBUSY, reason, str(self._path))
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.lstat(self._path), self._made):
+            if (
+                self._path is not None
+                and self._made is not None
+                and os.path.samestat(os.lstat(self._path), self._made)
+            ):
                 return
         reason = "it was moved, or removed, while it was written"
         raise OSError(errno.ESTALE, reason, str(self._path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_gates.trees.tree import grow
 
@@ -18,7 +18,7 @@ def open_tree(path, group: str = "") -> xarray.DataTree:
     import xarray
 
     # From the root, whose metadata say how much of each array is complete.
-    tree = xarray.open_datatree(path, engine="zarr")
+    tree: Any = xarray.open_datatree(path, engine="zarr")
     tree = tree[group] if group else tree
     attributes = dict(tree.attrs)
     keys = attributes.pop(KEYS, {})

@@ -56,10 +56,11 @@ class Store:
         self._lock = locks.lock_store(self.path)
         self._opened = folder_contents.Opened()
         try:
-            self._shown = metadata.load(self.path)
-            begun = bool(self._shown and metadata.nodes(self._shown))
+            shown: Any = metadata.load(self.path)
+            self._shown: Any = shown
+            begun = bool(shown and metadata.nodes(shown))
             if begun and mode == "a":
-                metadata.check_same(self.path, self._shown["attributes"], attributes)
+                metadata.check_same(self.path, shown["attributes"], attributes)
             leftover = self._survey(begun, mode)
             self._opened.make(self.path, room)
             if not begun or mode != "a":
@@ -124,7 +125,7 @@ class Store:
             for name, variable in node.to_dataset().variables.items():
                 if dim not in variable.dims:
                     continue
-                key = "/".join(filter(None, (group, keys.get(path, path), name)))
+                key = "/".join(filter(None, (group, keys.get(path, path), str(name))))
                 start = self._entries(group)[key]["shape"][0]
                 lengths[key] = end = start + variable.shape[0]
                 array = self._array(key)
@@ -151,8 +152,9 @@ class Store:
         import zarr
 
         nodes = {node.path.strip("/"): node.to_dataset() for node in recurrent(tree)}
-        known = file_names.keys({path: node.variables for path, node in nodes.items()})
-        attributes = dict(tree.attrs)
+        variables = {path: map(str, node.variables) for path, node in nodes.items()}
+        known = file_names.keys(variables)
+        attributes: dict[str, Any] = {str(k): value for k, value in tree.attrs.items()}
         renamed = {path: key for path, key in known.items() if path != key}
         if renamed:
             attributes[KEYS] = renamed

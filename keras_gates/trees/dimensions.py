@@ -22,7 +22,7 @@ BLOCK_BYTES = 2**26
 
 def reduced(signal: xarray.DataArray) -> list[str]:
     """Returns the dimensions that a measure takes together: all but step and unit."""
-    return [dim for dim in signal.dims if dim not in (STEP, UNIT)]
+    return [str(dim) for dim in signal.dims if dim not in (STEP, UNIT)]
 
 
 def in_order(layer: Any) -> Any:

@@ -134,7 +134,7 @@ def attributes_of(node: Node) -> dict:
     """Returns the attributes that tell what the numbers of a node are."""
     gates = getattr(node.cell, "recurrent_activation", None)
     attributes = {
-        "kind": node.kind.name,
+        "kind": node.known_kind.name,
         "layer": node.path,
         "layer_class": type(node.layer).__name__,
         "units": node.cell.units,
@@ -143,7 +143,7 @@ def attributes_of(node: Node) -> dict:
         "compute_dtype": node.cell.compute_dtype,
         "direction": "backward" if node.layer.go_backwards else "forward",
     }
-    return {**attributes, **node.kind.describe(node.cell)}
+    return {**attributes, **node.known_kind.describe(node.cell)}
 
 
 def _attributes(signal: str) -> dict:
