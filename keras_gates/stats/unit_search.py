@@ -146,7 +146,8 @@ def find_units(
             "`labels > 0`, or use `measure='correlation'`."
         )
     null = chance(labels, real, permutations, np.random.default_rng(seed))
-    rows, units, best = [], [], 0.0
+    rows, units = [], []
+    best: Any = 0.0
     for path, layer in layers.items():
         name = called(path, layer)
         for signal, values in layer.items():
@@ -157,8 +158,8 @@ def find_units(
                 best = np.fmax(best, np.abs(permuted))
     table = pandas.DataFrame(rows, columns=["layer", "signal", measure])
     table.insert(2, "unit", pandas.concat(units, ignore_index=True))
-    strength: Any = table[measure].abs()
-    table["p"] = p_values(strength.to_numpy(), best)
+    strength = table[measure].abs()
+    table["p"] = p_values(np.asarray(strength), best)
     if yes_or_no:
         table[measure] = (1 + table[measure]) / 2
     order = strength.sort_values(ascending=False, kind="stable").index
