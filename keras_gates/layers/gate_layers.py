@@ -199,3 +199,6 @@ for _kind in KINDS.values():
     if _kind.layer not in GATE_LAYERS:
         GATE_LAYERS[_kind.layer] = _layer_of(_kind)
         GATE_CELLS[_kind.cell] = _cell_of(_kind)
+        # Where `pickle` looks for a class.
+        for _cls in (GATE_LAYERS[_kind.layer], GATE_CELLS[_kind.cell]):
+            globals()[_cls.__qualname__] = _cls
