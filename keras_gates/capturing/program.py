@@ -6,11 +6,10 @@ import contextlib
 import functools
 
 import keras
-from keras import ops
 
-from keras_gates import vocabulary as v
 from keras_gates.backend import backend
-from keras_gates.layers.collect import Collector, Emission
+from keras_gates.capturing.masked_steps import with_masked_steps
+from keras_gates.layers.collect import Collector
 from keras_gates.models.find_layers import Node
 from keras_gates.models.variable_copies import Copies
 
@@ -96,26 +95,5 @@ def _signals(
         while key in results or (calls > 1 and key in paths.values()):
             calls += 1
             key = f"{path}@{calls}"
-        results[key] = _for_the_host(emission, chosen)
+        results[key] = with_masked_steps(emission, chosen)
     return results
-
-
-def _for_the_host(emission: Emission, chosen: set[str]) -> dict:
-    """Turns what a layer emitted into float32, input order, and NaN where masked."""
-
-    def in_order(tensor, axis):
-        return ops.flip(tensor, axis=axis) if emission.go_backwards else tensor
-
-    arrays = {}
-    mask = emission.mask
-    for name, signal in emission.signals.items():
-        if name in chosen:
-            signal = ops.cast(signal, "float32")
-            if mask is not None:
-                signal = ops.where(ops.expand_dims(mask, -1), signal, float("nan"))
-            arrays[name] = in_order(signal, -2)
-    for name, state in emission.initial.items():
-        arrays[v.initial(name)] = ops.cast(state, "float32")
-    if mask is not None:
-        arrays[v.MASK] = in_order(mask, -1)
-    return arrays

@@ -13,8 +13,8 @@ from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.trees.apply_measure import as_tree
 from keras_gates.trees.dimensions import as_read
-from keras_gates.trees.gaps import causes_of_gaps, damage_named
 from keras_gates.trees.tree_walk import depth_first
+from keras_gates.trees.why_missing import causes_of_gaps, damage_named
 
 if TYPE_CHECKING:
     import pandas

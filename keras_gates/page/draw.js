@@ -1,5 +1,5 @@
 "use strict";
-// Puts values into the figures that `figures.py` made.
+// Puts values into the figures that `bokeh_frames.py` made.
 
 const EDGE = 74; // Pixels beside the drawn part of a figure.
 const MOST_POINTS = 6000;

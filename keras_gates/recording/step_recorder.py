@@ -12,11 +12,11 @@ from keras_gates.backend import backend
 from keras_gates.capturing.reader import choose_signals
 from keras_gates.models.find_layers import Node, select
 from keras_gates.models.model_checks import require_model
-from keras_gates.recording import statistics, watched_step
+from keras_gates.recording import joined_statistics, watched_step
 from keras_gates.recording.alarms import Alarms
-from keras_gates.recording.counting import Plan
 from keras_gates.recording.options import Options
 from keras_gates.recording.probe import Probe
+from keras_gates.recording.running_statistics import Plan
 from keras_gates.recording.storage import Records
 from keras_gates.recording.tensorboard import Events
 from keras_gates.recording.watcher import Watcher
@@ -240,7 +240,7 @@ class StepRecorder:
             if self.options.logs:
                 self._add_to_epoch(read)
             attributes = tree_attributes(self.model.name)
-            tree = statistics.statistics_tree(
+            tree = joined_statistics.statistics_tree(
                 read, watcher.plans, watcher.nodes, attributes
             )
             step = self.records.append("statistics", tree, place)
@@ -255,7 +255,7 @@ class StepRecorder:
         plans = self._plans()
         for path, part in read.items():
             parts = [self._whole[path], part] if path in self._whole else [part]
-            self._whole[path] = statistics.join(parts, plans[path])
+            self._whole[path] = joined_statistics.join(parts, plans[path])
 
     def _plans(self) -> dict[str, Plan]:
         return {} if self.watcher is None else self.watcher.plans
@@ -266,5 +266,5 @@ class StepRecorder:
         figures: dict[str, float] = {}
         for path, plan in self._plans().items():
             whole = self._whole[path]
-            figures.update(statistics.log_figures(path, whole, plan, everything))
+            figures.update(joined_statistics.log_figures(path, whole, plan, everything))
         return figures

@@ -15,8 +15,8 @@ from keras_gates.backend import backend
 from keras_gates.layers.collect import Collector, Emission
 from keras_gates.models.find_layers import Node
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
-from keras_gates.recording import counting, statistics
-from keras_gates.recording.counting import Plan
+from keras_gates.recording import joined_statistics, running_statistics
+from keras_gates.recording.running_statistics import Plan
 
 COMPILED = "`tf.function`, `keras.remat`, `jax.jit`, `torch.compile` and the like"
 
@@ -77,7 +77,7 @@ class Watcher(Collector):
             self._kept = {
                 (id(node.layer), id(node.cell)): (
                     node,
-                    counting.make_variables(plans[node.path]),
+                    running_statistics.make_variables(plans[node.path]),
                 )
                 for node in nodes
             }
@@ -86,7 +86,7 @@ class Watcher(Collector):
         """Counts in what a cell emitted."""
         node, variables = self._kept[id(emission.layer), id(emission.cell)]
         self._heard[node.path] += 1
-        counting.update(
+        running_statistics.update(
             variables, self.plans[node.path], emission.signals, emission.mask
         )
 
@@ -155,7 +155,7 @@ class Watcher(Collector):
         for node, variables in self._kept.values():
             plan = self.plans[node.path]
             parts = [*self._fetched[node.path], *backend.read(self.model, variables)]
-            self._fetched[node.path] = [statistics.join(parts, plan)]
+            self._fetched[node.path] = [joined_statistics.join(parts, plan)]
         self._start_anew()
 
     def read(self) -> dict[str, dict[str, Any]]:
@@ -171,12 +171,14 @@ class Watcher(Collector):
         gathered = backend.gather([self._fetched])
         self._fetched = {path: [] for path in self.plans}
         read = {
-            path: statistics.join([p for each in gathered for p in each[path]], plan)
+            path: joined_statistics.join(
+                [p for each in gathered for p in each[path]], plan
+            )
             for path, plan in self.plans.items()
         }
         # Of a place that was heard in part, the rest would pass for everything.
         return {
-            path: statistics.join([], self.plans[path])
+            path: joined_statistics.join([], self.plans[path])
             if path in self._inside
             else part
             for path, part in read.items()

@@ -16,7 +16,7 @@ from keras_gates.trees.apply_measure import (
     kind_of_layer,
     signals_by_layer,
 )
-from keras_gates.trees.gaps import causes_of_gaps, damage_named, mask_of
+from keras_gates.trees.why_missing import causes_of_gaps, damage_named, mask_of
 
 if TYPE_CHECKING:
     pass

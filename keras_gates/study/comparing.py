@@ -26,8 +26,8 @@ from keras_gates.checks import (
     seed_of,
     whole_number,
 )
-from keras_gates.study.architectures import checked_builders, one_task
 from keras_gates.study.builders import Builder
+from keras_gates.study.checked_builders import checked_builders, one_task
 from keras_gates.study.recipe import Recipe
 from keras_gates.study.result import Study
 from keras_gates.study.run_folder import StudyFolder, description_of

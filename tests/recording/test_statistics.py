@@ -206,7 +206,7 @@ def test_counts_do_not_overflow(data):
 def test_counts_are_carried(data, monkeypatch):
     whole = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, whole)
-    monkeypatch.setattr("keras_gates.recording.counting.CARRY", 7)
+    monkeypatch.setattr("keras_gates.recording.running_statistics.CARRY", 7)
     carried = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, carried)
     for name in whole.statistics["r"].data_vars:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.recording.counting import Plan, uncarried
+from keras_gates.recording.running_statistics import Plan, uncarried
 from keras_gates.trees.tree import attributes_of, grow
 
 if TYPE_CHECKING:
