@@ -132,9 +132,11 @@ def before(page):
 
 
 def marked(page):
-    """Studies compile a model for each run, and have tests on every backend."""
-    once = [pytest.mark.once] if name_of(page) == "howto/choosing.md" else []
-    return pytest.param(page, marks=once, id=name_of(page))
+    """What a study finds depends on the backend: its page shows it on TensorFlow."""
+    elsewhere = keras.backend.backend() != "tensorflow"
+    skip = pytest.mark.skipif(elsewhere, reason="The page shows a run on TensorFlow.")
+    marks = [skip] if name_of(page) == "howto/choosing.md" else []
+    return pytest.param(page, marks=marks, id=name_of(page))
 
 
 @pytest.mark.parametrize("page", list(map(marked, PAGES)))
@@ -175,4 +177,4 @@ def test_a_page_shows_each_line_that_is_printed():
 def test_reference_lists_every_public_name():
     reference = (DOCS / "reference.md").read_text()
     listed = set(re.findall(r":: keras_gates\.(\w+)$", reference, re.M))
-    assert set(keras_gates.__all__) <= listed
+    assert set(keras_gates.__all__) - {"__version__"} <= listed

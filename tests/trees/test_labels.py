@@ -620,5 +620,6 @@ def test_every_function_that_takes_gates_is_in_a_table_here():
     others = {"mean_interval"}  # Takes no gates.
     others |= {f"plots.{name}" for name in ("differences", "predictions", "study")}
     others |= {"plots.evolution", "plots.ridges"}  # Above.
+    others |= {"Diagnosis", "Symptom"}  # What `diagnose` returns.
     public = {f"plots.{name}" for name in plots.__all__} | set(stats.__all__)
     assert public <= SIGNAL_FUNCTIONS.keys() | others
