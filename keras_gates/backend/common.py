@@ -13,6 +13,9 @@ KEEPS_OUTPUTS = True
 CARRIES_STATES = True
 """Whether `predict` carries the states of stateful layers from batch to batch."""
 
+MASKS_WITH_STATE = False
+"""Whether Keras's loop puts a state, and no earlier output, where a step is masked."""
+
 KEEPS_STEP = True
 """Whether what Keras compiles as a training step keeps the `train_step` of the model.
 

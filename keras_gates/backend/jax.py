@@ -31,6 +31,9 @@ from keras_gates.backend.common import (  # noqa: F401
 # Keras loses them in a compiled step, as the model does not list them (seen in 3.15.1).
 CARRIES_STATES = False
 
+# Not in an unrolled loop (seen in 3.15.1).
+MASKS_WITH_STATE = True
+
 PATIENCE = 10.0
 """For how many seconds a copy waits for a thread that has the variables."""
 

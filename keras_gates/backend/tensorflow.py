@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
     KEEPS_STEP,
+    MASKS_WITH_STATE,
     RandomNumbers,
     Switch,
     copy_values,

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
     KEEPS_OUTPUTS,
+    MASKS_WITH_STATE,
     Switch,
     copy_values,
     placing,

@@ -20,10 +20,6 @@ class Unverified(Exception):
         self.deviation = deviation
 
 
-class NoEquations(Unverified):
-    """A layer whose states do not follow from its other signals."""
-
-
 class Arrays(NamedTuple):
     """The numbers of a layer, in the order in which it read its input."""
 
@@ -44,22 +40,16 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> flo
         name: The name of the layer, for errors.
         arrays: Its numbers, finite at every unmasked step.
         attributes: Its attributes, of which the activation is taken.
-        kind: The kind of its cell.
+        kind: The kind of its cell, which has a `step`.
 
     Raises:
-        NoEquations: If the states of its kind do not follow from its other signals.
         Unverified: If no step is unmasked, or the activation cannot be applied.
     """
     if not arrays.unmasked.any():
         raise Unverified(
             f"There is nothing to verify in '{name}': it has no unmasked step.", np.nan
         )
-    if kind.step is None:
-        raise NoEquations(
-            f"There is nothing to verify in '{name}': {kind.with_article} has no gates "
-            "that its state follows from.",
-            np.nan,
-        )
+    assert kind.step is not None
     activation = _activation(name, attributes) if kind.uses_activation else None
     if activation is not None:
         _require_all_units(name, arrays, attributes, activation)

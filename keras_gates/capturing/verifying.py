@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.capturing.rederive import Arrays, NoEquations, Unverified, deviation_of
+from keras_gates.capturing.rederive import Arrays, Unverified, deviation_of
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.trees.apply_measure import as_tree
@@ -131,7 +131,7 @@ def _is_layer(node: xarray.DataTree) -> bool:
 
 def _check(name: str, node: xarray.DataTree) -> Check:
     layer = node.to_dataset()
-    kind = registry.KINDS.get(str(layer.attrs.get("kind")))
+    kind = registry.kind_from(layer.attrs)
     if kind is None or "direction" not in layer.attrs:
         reason = (
             f"'{name}' could not be verified: its attributes `kind` and `direction` "
@@ -139,6 +139,12 @@ def _check(name: str, node: xarray.DataTree) -> Check:
             "objects drop attributes unless `keep_attrs=True`."
         )
         return Check(np.inf, reason=reason)
+    if kind.step is None:
+        reason = (
+            f"There is nothing to verify in '{name}': of {kind.with_article}, no "
+            "signals are known that its state follows from."
+        )
+        return Check(np.nan, reason=reason, applies=False)
     wanted = (*kind.signals, *(v.initial(state) for state in kind.states))
     missing = [signal for signal in wanted if signal not in layer.variables]
     if missing:
@@ -152,8 +158,6 @@ def _check(name: str, node: xarray.DataTree) -> Check:
         arrays = _read(name, layer, kind)
         _refuse_gaps(name, arrays, causes_of_gaps(node))
         deviation = deviation_of(name, arrays, layer.attrs, kind)
-    except NoEquations as problem:
-        return Check(problem.deviation, reason=str(problem), applies=False)
     except Unverified as problem:
         return Check(problem.deviation, reason=str(problem))
     # Whatever is wrong with one layer, the others are verified.

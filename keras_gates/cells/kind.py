@@ -74,9 +74,10 @@ class Kind:
 
     Attributes:
         name: The name people use, such as "LSTM".
-        layer: Keras's layer.
-        cell: Keras's cell.
-        states: What is carried from step to step. The last one is the output.
+        layer: Keras's layer, or `None` for a kind of cell that has none of its own.
+        cell: The class of the cell, or `None` where it does not matter.
+        states: What is carried from step to step, in the reverse of Keras's order.
+            The last signal, in most kinds the last state, is the output.
         colour: Its colour in figures of several architectures.
         blocks: The signals that own a block of columns in Keras's weights, in order.
         gates: The blocks that are sigmoid gates.
@@ -103,15 +104,19 @@ class Kind:
         uses_activation: Whether `step` applies the activation.
         describe: Returns attributes that only this kind has, of a cell.
         methods: The methods of Keras's cell that hold equations of this kind alone.
+        signals_of: Computes the blocks of a step from the cell, the inputs and the
+            states, in the order of Keras. For a cell of the user's own.
+        traced: Whether the blocks are what was found by tracing the cell.
+        widths: Of each block of another width than the output, its width.
     """
 
     name: str
-    layer: type
-    cell: type
     states: tuple[str, ...]
-    colour: str
     long_names: Mapping[str, str]
-    colours: Mapping[str, str]
+    layer: Any = None
+    cell: Any = None
+    colour: str | None = None
+    colours: Mapping[str, str] = dataclasses.field(default_factory=dict)
     blocks: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     keep: str | None = None
@@ -128,6 +133,14 @@ class Kind:
     uses_activation: bool = False
     describe: Callable[[Any], dict[str, Any]] = _nothing
     methods: frozenset[str] = frozenset()
+    signals_of: Callable[[Any, Tensor, Any], dict[str, Tensor]] | None = None
+    traced: bool = False
+    widths: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def runs_in_loop(self) -> bool:
+        """Whether the signals are read step by step, in the loop of the layer."""
+        return self.traced or self.signals_of is not None
 
     @property
     def with_article(self) -> str:

@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Set
 from typing import Any
 
 import keras
 
 from keras_gates.cells.kind import Kind
-from keras_gates.cells.registry import KINDS
+from keras_gates.cells.registry import KINDS, STOCK
+from keras_gates.cells.traced_kind import traced_kind
+from keras_gates.cells.tracing import Untraceable
 
 
 class StockEquations:
     """Marks a class whose version of a stock method leaves the equations alone."""
 
 
-def kind_of(cell) -> Kind | None:
-    """Returns the kind of a cell whose equations are known, else `None`.
+_traced: weakref.WeakKeyDictionary[Any, tuple[type, Kind | str]] = (
+    weakref.WeakKeyDictionary()
+)
+"""Of each cell that was traced: its class then, and its kind or why there is none."""
 
-    A subclass of a stock cell counts if it leaves the stock equations alone.
+
+def kind_of(cell) -> Kind | None:
+    """Returns the kind of a cell: registered, of Keras, or traced; else `None`.
+
+    A subclass counts as what it is derived from if it leaves the equations alone.
     """
-    for kind in KINDS.values():
-        if isinstance(cell, kind.cell):
-            changed = _changes(cell, kind.cell, _EQUATIONS | kind.methods)
-            return None if changed else kind
+    return _described(cell) or _found_by_tracing(cell)
+
+
+def why_unknown(cell) -> str:
+    """Returns why a cell that has no kind cannot be traced."""
+    if not isinstance(cell, keras.layers.Layer):
+        return "it is no Keras layer"
+    if not cell.built:
+        return "it is not built"
+    _found_by_tracing(cell)
+    return str(_traced[cell][1])
+
+
+def _described(cell) -> Kind | None:
+    for cls in type(cell).__mro__:
+        for kind in KINDS.values():
+            if kind.cell is cls:
+                changed = _changes(cell, cls, _EQUATIONS | kind.methods)
+                return None if changed else kind
     return None
 
 
+def _found_by_tracing(cell) -> Kind | None:
+    if not isinstance(cell, keras.layers.Layer) or not cell.built:
+        return None
+    known = _traced.get(cell)
+    if known is None or known[0] is not type(cell):
+        found: Kind | str
+        try:
+            found = traced_kind(cell)
+        except Untraceable as reason:
+            found = str(reason)
+        _traced[cell] = known = (type(cell), found)
+    return known[1] if isinstance(known[1], Kind) else None
+
+
 def known_kind(cell) -> Kind:
-    """Returns the kind of a cell.
+    """Returns the kind of a cell of Keras.
 
     Raises:
         ValueError: If its equations are not known.
     """
-    kind = kind_of(cell)
-    if kind is None:
+    kind = _described(cell)
+    if kind is None or kind.name not in STOCK:
         raise ValueError(
             f"The equations of '{cell.name}' are not known: `{type(cell).__name__}` "
             "changes those of Keras's cell. Call it without `return_gates=True`."
@@ -83,3 +121,9 @@ def _changes(cell, stock: type, methods: Set[str]) -> bool:
     return any(
         methods & set(vars(cls)) for cls in added if StockEquations not in cls.__bases__
     )
+
+
+def has_kernel(layer: keras.layers.RNN) -> bool:
+    """Returns whether Keras may run a kernel in place of the cell of a layer."""
+    has_own = type(layer).inner_loop is not keras.layers.RNN.inner_loop
+    return has_own and getattr(layer, "use_cudnn", False) is not False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from keras_gates.cells import kinds
 from keras_gates.cells.kind import Kind
+from keras_gates.cells.kind_attributes import described, kind_of_attributes
 
 
 def _find() -> dict[str, Kind]:
@@ -21,23 +23,50 @@ def _find() -> dict[str, Kind]:
     return {kind.name: kind for kind in found}
 
 
-KINDS: dict[str, Kind] = _find()
-"""The kinds of cells by name."""
+STOCK: dict[str, Kind] = _find()
+"""The kinds of Keras's own cells by name."""
+
+KINDS: dict[str, Kind] = dict(STOCK)
+"""Those, and the kinds of cells that users registered, by name."""
+
+_others: dict[str, Kind] = {}
+"""Kinds that nobody registered here: of traced cells, and of data of other processes.
+
+By their description.
+"""
+
+
+def kind_from(attributes: Mapping[Any, Any]) -> Kind | None:
+    """Returns the kind of a layer from the attributes of its data, else `None`."""
+    known = KINDS.get(str(attributes.get("kind")))
+    if known is not None and known.name in STOCK:
+        return known
+    found = kind_of_attributes(attributes)
+    if found is None:
+        return known
+    if known is not None and described(known) == described(found):
+        return known
+    return remember(found)
+
+
+def remember(kind: Kind) -> Kind:
+    """Lets the signals of a kind be known by name; returns the first one like it."""
+    return _others.setdefault(repr(described(kind)), kind)
+
+
+def chosen(choose: Callable[[Kind], Iterable[str]]) -> tuple[str, ...]:
+    """Returns the signals that a function chooses of any kind, each once."""
+    return _each(tuple(choose(kind)) for kind in _all())
 
 
 def signals() -> tuple[str, ...]:
     """Returns every signal of any kind, each once."""
-    return _each(kind.signals for kind in KINDS.values())
+    return _each(kind.signals for kind in _all())
 
 
 def gates() -> tuple[str, ...]:
     """Returns every gate of any kind, each once."""
-    return _each(kind.gates for kind in KINDS.values())
-
-
-def keeping() -> tuple[str, ...]:
-    """Returns the gates whose value is the share of the old state that is kept."""
-    return _each((kind.keep,) for kind in KINDS.values() if kind.keep)
+    return _each(kind.gates for kind in _all())
 
 
 def long_names() -> dict[str, str]:
@@ -53,7 +82,11 @@ def colours() -> dict[str, str]:
 def kind_with(names: Iterable[str]) -> Kind:
     """Returns the kind that has the most of some signals, the first one of several."""
     names = set(names)
-    return max(KINDS.values(), key=lambda kind: len(names & set(kind.signals)))
+    return max(_all(), key=lambda kind: len(names & set(kind.signals)))
+
+
+def _all() -> list[Kind]:
+    return [*KINDS.values(), *_others.values()]
 
 
 def _each(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -62,6 +95,6 @@ def _each(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _first_of_all(field: str) -> dict[str, str]:
     joined: dict[str, str] = {}
-    for kind in KINDS.values():
+    for kind in _all():
         joined = {**getattr(kind, field), **joined}
     return {name: joined[name] for name in signals()}

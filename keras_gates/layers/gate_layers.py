@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_gates.cells.kind import Kind
-from keras_gates.cells.registry import KINDS
+from keras_gates.cells.registry import STOCK
 from keras_gates.layers.gate_mixins import GateCell, GateRecurrence, named_as_stock
 
 
@@ -195,7 +195,7 @@ GATE_CELLS: dict[type, type] = {
 }
 """Each stock cell to its gate cell."""
 
-for _kind in KINDS.values():
+for _kind in STOCK.values():
     if _kind.layer not in GATE_LAYERS:
         GATE_LAYERS[_kind.layer] = _layer_of(_kind)
         GATE_CELLS[_kind.cell] = _cell_of(_kind)

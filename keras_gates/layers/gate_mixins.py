@@ -18,6 +18,7 @@ from keras_gates.backend import backend
 from keras_gates.cells.known_cells import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
 from keras_gates.layers import collect
+from keras_gates.layers.observed_loop import run_observed, runs_in_loop
 from keras_gates.layers.replay import LayerRun, blocks, look, replay
 from keras_gates.layers.run_views import beneath, view, view_of_cell
 
@@ -96,6 +97,12 @@ class GateRecurrence(_Layer):
         layer = view(self, cell=view_of_cell(self.cell), return_sequences=keep)
         _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
         _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
+        if runs_in_loop(self):
+            result = run_observed(
+                self, layer, sequences, initial_state, mask, training, looks
+            )
+            _dropout(layer, "reset", layer.cell)
+            return result
         result = layer.stock_loop(sequences, initial_state, mask, training)
         # So Keras marks a layer that ran on cuDNN.
         if self.supports_jit and not layer.supports_jit:

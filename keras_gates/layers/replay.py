@@ -32,7 +32,7 @@ def look(owner, layer, run: LayerRun, rows: float) -> None:
     """Replays some rows of a batch, outside the gradient."""
 
     def pick(values):
-        return keras.tree.map_structure(lambda one: _rows_of(one, rows), values)
+        return keras.tree.map_structure(lambda one: rows_of(one, rows), values)
 
     with backend.outside_gradient():
         few = LayerRun(
@@ -58,7 +58,7 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
     if outputs is None:
         every = view(layer, return_sequences=True, zero_output_for_mask=False)
         _, outputs, _ = every.stock_loop(sequences, initial_state, mask, training)
-    mask = _mask_of_steps(mask)
+    mask = mask_of_steps(mask)
     if layer.go_backwards:
         sequences = ops.flip(sequences, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
@@ -93,7 +93,7 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
         sequences = hidden
 
 
-def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
+def rows_of(values: Tensor | None, rows: float) -> Tensor | None:
     """Takes some rows of a batch, spread evenly over it, outside the gradient.
 
     Spread evenly, the rows are the same where a batch is parted among devices.
@@ -115,7 +115,7 @@ def _rows_of(values: Tensor | None, rows: float) -> Tensor | None:
     return ops.stop_gradient(values)
 
 
-def _mask_of_steps(mask: Tensor | None) -> Tensor | None:
+def mask_of_steps(mask: Tensor | None) -> Tensor | None:
     """Brings a mask to `(batch, time)` booleans."""
     mask = keras.tree.flatten(mask)[0]
     if mask is None:

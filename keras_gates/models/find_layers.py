@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_gates.cells import registry
+from keras_gates.cells.held_layers import held_layers
 from keras_gates.cells.kind import Kind
-from keras_gates.cells.known_cells import cells_of, kind_of
+from keras_gates.cells.known_cells import cells_of, has_kernel, kind_of, why_unknown
 from keras_gates.checks import either, names_of
 from keras_gates.layers.wrappers import added
 from keras_gates.models.model_checks import has_call, require_model
@@ -38,6 +39,15 @@ class Node(NamedTuple):
         if self.kind is None:
             raise ValueError(f"The equations of '{self.path}' are not known.")
         return self.kind
+
+    @property
+    def units(self) -> int:
+        """The number of values of the output of the cell for each sample."""
+        sizes = [
+            getattr(self.cell, name, None)
+            for name in ("units", "output_size", "state_size")
+        ]
+        return keras.tree.flatten(next(size for size in sizes if size is not None))[0]
 
 
 def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -66,15 +76,10 @@ def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _sublayers(layer) -> list:
-    if not isinstance(layer, keras.layers.Layer):
-        return []  # A cell of the user's own may be any object.
-    # Private to Keras, and the only way to the layers that a custom layer holds. If
-    # it changes, layers inside layers are no longer found, and a test says so.
-    held = layer._flatten_layers(include_self=False, recursive=False)
-    # A model tells its layers in the order of its graph; one that a user derives from
+    # A model lists its layers in the order of its graph; one that a user derives from
     # a functional model may hold others besides.
     known = layer.layers if isinstance(layer, keras.Model) else []
-    return list({id(child): child for child in [*known, *held]}.values())
+    return list({id(child): child for child in [*known, *held_layers(layer)]}.values())
 
 
 def find_nodes(model: keras.Model) -> list[Node]:
@@ -100,6 +105,8 @@ def find_nodes(model: keras.Model) -> list[Node]:
             place = f"{path}/{name}{twin}" if name else path
             unknown = "inner_loop" in added(layer) or id(layer) in in_loops
             kind = None if unknown else kind_of(cell)
+            if kind is not None and kind.runs_in_loop and has_kernel(layer):
+                kind = None
             nodes.append(Node(place, layer, cell, kind))
     return nodes
 
@@ -165,16 +172,25 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
                 f"The gates of '{node.path}' cannot be read: the cell of '{path}' "
                 f"runs it anew at each step, inside a loop. {way_out}"
             )
+    layer, cell = type(node.layer).__name__, type(node.cell).__name__
+    if "inner_loop" in added(node.layer):
+        reason = "the layer has an `inner_loop` of its own"
+    elif has_kernel(node.layer):
+        reason = (
+            "Keras may run a kernel of its own in place of the cell; "
+            "`keras.layers.RNN(cell)` runs the cell, and so does `use_cudnn=False`"
+        )
+    else:
+        reason = f"the cell cannot be traced: {why_unknown(node.cell)}"
     return ValueError(
-        f"The equations of '{node.path}' are not known: it is a "
-        f"`{type(node.layer).__name__}` with a `{type(node.cell).__name__}`, and "
-        f"keras_gates reads Keras's {_cells('and')} in Keras's own `inner_loop`. "
-        f"{way_out}"
+        f"The equations of '{node.path}' are not known. It is a `{layer}` with a "
+        f"`{cell}`, which is none of Keras's {_cells('and')}, and {reason}. Describe "
+        f"the cell with `keras_gates.register_cell({cell}, ...)`. {way_out}"
     )
 
 
 def _cells(last: str) -> str:
-    return either((f"`{kind.cell.__name__}`" for kind in registry.KINDS.values()), last)
+    return either((f"`{kind.cell.__name__}`" for kind in registry.STOCK.values()), last)
 
 
 def _not_built(model) -> ValueError:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
-from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
-from keras_gates.trees.apply_measure import kind_of_layer, signals_by_layer
+from keras_gates.trees.apply_measure import signals_by_layer, signals_of
 from keras_gates.trees.dimensions import DIMENSIONS
 from keras_gates.trees.labels import distinct, labels_of, word
+from keras_gates.trees.layer_kind import kind_of_layer
 from keras_gates.trees.tree_walk import depth_first
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def read_layers(gates: Any) -> tuple[list[Layer], list[str]]:
 
 
 def _layers(tree: xarray.DataTree, model: str) -> Iterator[Layer]:
-    for path, signals in signals_by_layer(tree, registry.signals()).items():
+    for path, signals in signals_by_layer(tree, signals_of).items():
         node = tree if path == "/" else tree[path]
         name = str(node.attrs.get("layer", "layer")) if path == "/" else path
         name = f"{model}/{name}" if model else name

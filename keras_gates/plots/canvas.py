@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
@@ -89,21 +89,21 @@ def figure_of(figure: Any) -> Figure | None:
     return figure
 
 
-def convention(kind: str, *shown: str) -> str:
+def convention(attributes: Mapping[Any, Any], *shown: str) -> str:
     r"""Returns the line that every figure of a kind has, unless a label says it.
 
     Args:
-        kind: The name of the kind of layer.
+        attributes: The attributes of a layer of that kind.
         shown: The signals whose names in words are on the figure.
 
     Example:
-        >>> convention("GRU", "hidden")
+        >>> convention({"kind": "GRU"}, "hidden")
         '\nupdate: 1 keeps the old state'
-        >>> convention("GRU", "update")
+        >>> convention({"kind": "GRU"}, "update")
         ''
     """
-    known = registry.KINDS[kind]
-    if known.convention is None or known.keep in shown:
+    known = registry.kind_from(attributes)
+    if known is None or known.convention is None or known.keep in shown:
         return ""
     return f"\n{known.convention}"
 
@@ -208,8 +208,8 @@ def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, str]]:
         for colour in OTHER_COLOURS
     )
     return {
-        name: {"color": registry.KINDS[name].colour}
-        if name in registry.KINDS
+        name: {"color": registry.STOCK[name].colour}
+        if name in registry.STOCK
         else next(others)
         for name in names
     }

@@ -94,7 +94,7 @@ def text(
     scale = _scale(signal, values)
     label = f"{registry.long_names()[signal]} of unit {word(course, v.UNIT, place)} in "
     label += f"{quoted(layer)} ({layer.attrs['kind']}), sample {sample_of(course)}"
-    label += canvas.convention(layer.attrs["kind"], signal)
+    label += canvas.convention(layer.attrs, signal)
     figure = _draw(tokens, values, scale, label, figure)
     # A notebook asks what it shows for this method, and prefers it to a picture.
     names = words(labels_of(course, v.TIME)[steps])

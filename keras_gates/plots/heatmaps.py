@@ -77,7 +77,7 @@ def gates(
     title = f"{quoted(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
     if picture.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
-    title += canvas.convention(picture.attrs["kind"])
+    title += canvas.convention(picture.attrs)
     _finish(figure, grid, title, picture)
     return figure
 

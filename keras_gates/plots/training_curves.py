@@ -14,6 +14,7 @@ from keras_gates.trees import appearance
 from keras_gates.trees.choose_layer import one_layer
 from keras_gates.trees.data_checks import check_dimensions, quoted
 from keras_gates.trees.labels import labels_of, words
+from keras_gates.trees.layer_kind import kind_of_layer
 
 if TYPE_CHECKING:
     import xarray
@@ -130,7 +131,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     if not known:
         raise ValueError(
             f"`layer` must hold the statistics of a gate; {quoted(layer)}, "
-            f"{registry.KINDS[layer.attrs['kind']].with_article}, has none."
+            f"{kind_of_layer(layer).with_article}, has none."
         )
     if not isinstance(gate, str) or gate not in known:
         raise ValueError(
@@ -162,7 +163,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     axes.set_ylim(len(chosen) - 0.5, -OVERLAP - 0.1)
     axes.set(xlim=(0, 1), xlabel=registry.long_names()[gate], ylabel=at)
     title = f"{quoted(layer)}: {gate} over training"
-    title += canvas.convention(layer.attrs["kind"], gate)
+    title += canvas.convention(layer.attrs, gate)
     axes.set_title(title, parse_math=False)
     return axes
 

@@ -91,7 +91,7 @@ def trajectories(
     axes.legend(fontsize="small", **place)
     kind = layer.attrs["kind"]
     title = f"{quoted(layer)} ({kind}), sample {sample_of(course)}"
-    title += canvas.convention(kind, signal)
+    title += canvas.convention(layer.attrs, signal)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     return figure
 

@@ -14,6 +14,7 @@ from keras_gates.trees import appearance
 from keras_gates.trees.choose_layer import one_layer
 from keras_gates.trees.data_checks import check_dimensions, needed, one_moment, quoted
 from keras_gates.trees.dimensions import longest_sequence
+from keras_gates.trees.layer_kind import kind_of_layer
 
 if TYPE_CHECKING:
     import xarray
@@ -56,7 +57,7 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     layer = one_layer(layer, "layer")
     one_moment(layer, "layer")
     ax = canvas.axes_of(ax)
-    kind = registry.KINDS[layer.attrs["kind"]]
+    kind = kind_of_layer(layer)
     if not kind.gates:
         raise ValueError(
             f"`layer` must have gates; {quoted(layer)} is {kind.with_article}, which "
@@ -88,7 +89,7 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     axes.set_xlabel("left-saturated (share of steps below 0.1)")
     axes.set_ylabel("right-saturated (share above 0.9)")
     title = f"{_title(layer)}, a dot for each unit"
-    title += canvas.convention(layer.attrs["kind"], *sides)
+    title += canvas.convention(layer.attrs, *sides)
     axes.set_title(title, parse_math=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     return axes
@@ -169,14 +170,14 @@ def horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
     _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)
     axes.set_ylabel("memory horizon, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
-    title += canvas.convention(layer.attrs["kind"])
+    title += canvas.convention(layer.attrs)
     axes.set_title(title, parse_math=False)
     return axes
 
 
 def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
     """Returns the gates that say what is written and what is kept, in this order."""
-    kind = registry.KINDS[layer.attrs["kind"]]
+    kind = kind_of_layer(layer)
     if kind.keep is None:
         raise ValueError(
             f"`layer` must have a gate that keeps the old state; {quoted(layer)} is "

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.cells import registry
 from keras_gates.stats import dead
+from keras_gates.trees.layer_kind import kind_of_layer
 from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _dead(data: xarray.Dataset) -> xarray.DataArray:
     if v.HIDDEN in holds:
         hidden = data.sel({v.GATE: v.HIDDEN})
         holds[v.HIDDEN] = (hidden["std"] < dead.CONSTANT) & (hidden["count"] > 1)
-    kind = registry.KINDS[data.attrs["kind"]]
+    kind = kind_of_layer(data)
     found = dead.conditions(kind, holds)["dead"] & (data[v.GATE] == v.HIDDEN)
     # Nowhere, if no signal is recorded that shows it.
     return xarray.zeros_like(data["count"], bool) | found

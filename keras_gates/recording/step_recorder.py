@@ -81,9 +81,7 @@ class StepRecorder:
         chosen = choose_signals(nodes, self.options.signals)
         if self.options.rows and self.model is None:
             self._make_watcher(model, nodes, chosen)
-        layers = {
-            node.path: f"{node.known_kind.name}({node.cell.units})" for node in nodes
-        }
+        layers = {node.path: f"{node.known_kind.name}({node.units})" for node in nodes}
         if self._layers not in (None, layers):
             raise ValueError(
                 f"The recorder holds the steps of another model, with the layers "
@@ -100,17 +98,16 @@ class StepRecorder:
     def _make_watcher(self, model, nodes: list[Node], chosen: set[str]) -> None:
         plans = {}
         for node in nodes:
-            gates = [gate for gate in node.known_kind.gates if gate in chosen]
-            others = [
-                signal
-                for signal in node.known_kind.signals
-                if signal in chosen and signal not in gates
-            ]
+            kind = node.known_kind
+            # What has no value for each unit is captured, and not counted.
+            counted = [s for s in kind.signals if s in chosen and s not in kind.widths]
+            gates = [signal for signal in counted if signal in kind.gates]
+            others = [signal for signal in counted if signal not in kind.gates]
             if gates or others:
                 plans[node.path] = Plan(
                     (*gates, *others),
                     len(gates),
-                    node.cell.units,
+                    node.units,
                     self.options.low,
                     self.options.high,
                     self.options.bins,

@@ -6,16 +6,16 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
-from keras_gates.cells import registry
 from keras_gates.checks import real_number, thresholds
 from keras_gates.stats.diagnosis_sums import count_signals
 from keras_gates.stats.symptoms import Limits, Patient, Symptom, symptoms_of
 from keras_gates.trees.apply_measure import (
     as_tree,
     called,
-    kind_of_layer,
     signals_by_layer,
+    signals_of,
 )
+from keras_gates.trees.layer_kind import kind_of_layer
 from keras_gates.trees.why_missing import causes_of_gaps, damage_named, mask_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def diagnose(
     )
     found: list[Symptom] = []
     names = []
-    for path, layer in signals_by_layer(gates, registry.signals(), (v.UNIT,)).items():
+    for path, layer in signals_by_layer(gates, signals_of, (v.UNIT,)).items():
         name = called(path, layer)
         if layer.sizes.get(v.STEP, 1) > 1:
             raise ValueError(

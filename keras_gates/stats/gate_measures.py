@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_gates.cells import registry
 from keras_gates.checks import thresholds
-from keras_gates.trees.apply_measure import of_each_signal
+from keras_gates.trees.apply_measure import gates_of, keeping, of_each_signal
 from keras_gates.trees.dimensions import reduced
 
 if TYPE_CHECKING:
@@ -53,9 +52,7 @@ def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
         Networks, arXiv:1506.02078, section 4.2.
     """
     low, high = thresholds(low=low, high=high)
-    return of_each_signal(
-        gates, registry.gates(), lambda gate: _saturation(gate, low, high)
-    )
+    return of_each_signal(gates, gates_of, lambda gate: _saturation(gate, low, high))
 
 
 def entropy(gates: Gates) -> Gates:
@@ -88,7 +85,7 @@ def entropy(gates: Gates) -> Gates:
         Shannon (1948), A mathematical theory of communication, Bell System Technical
         Journal 27(3), section 6.
     """
-    return of_each_signal(gates, registry.gates(), _entropy)
+    return of_each_signal(gates, gates_of, _entropy)
 
 
 def timescale(gates: Gates) -> Gates:
@@ -129,7 +126,7 @@ def timescale(gates: Gates) -> Gates:
         arXiv:1804.11188, section 2, read as a geometric mean over the steps.
     """
     return of_each_signal(
-        gates, registry.keeping(), lambda gate: _fading(gate, 1 / math.e, "time scale")
+        gates, keeping, lambda gate: _fading(gate, 1 / math.e, "time scale")
     )
 
 
@@ -156,7 +153,7 @@ def half_life(gates: Gates) -> Gates:
         array([1.])
     """
     return of_each_signal(
-        gates, registry.keeping(), lambda gate: _fading(gate, 1 / 2, "half-life")
+        gates, keeping, lambda gate: _fading(gate, 1 / 2, "half-life")
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_gates.cells import registry
 from keras_gates.stats.gate_measures import saturation
-from keras_gates.trees.apply_measure import called, signals_by_layer
+from keras_gates.trees.apply_measure import called, signals_by_layer, signals_of
 from keras_gates.trees.data_checks import one_moment
 from keras_gates.trees.dimensions import spread
 
@@ -53,7 +53,7 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
             f"{type(gates).__name__}."
         )
     rows: dict[tuple[str, str], dict[str, float]] = {}
-    for path, layer in signals_by_layer(gates, registry.signals()).items():
+    for path, layer in signals_by_layer(gates, signals_of).items():
         one_moment(layer, "gates")
         name = called(path, layer)
         rows |= {(name, str(signal)): _row(values) for signal, values in layer.items()}

@@ -10,9 +10,10 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
-from keras_gates.trees.apply_measure import kind_of_layer, of_each_layer
+from keras_gates.trees.apply_measure import gates_of, of_each_layer
 from keras_gates.trees.data_checks import check_dimensions
 from keras_gates.trees.dimensions import as_read, reduced, spread
+from keras_gates.trees.layer_kind import kind_of_layer
 
 if TYPE_CHECKING:
     import xarray
@@ -64,8 +65,7 @@ def dead_units(
                 holds[str(name)] = signal.max(reduced(signal)) < shut
         return dead.conditions(kind_of_layer(layer), holds)
 
-    known = [s for kind in registry.KINDS.values() for s in dead.ways(kind).values()]
-    return of_each_layer(gates, tuple(dict.fromkeys(known)), measure)
+    return of_each_layer(gates, lambda kind: [*dead.ways(kind).values()], measure)
 
 
 def gate_correlation(gates: Gates) -> Gates:
@@ -114,7 +114,7 @@ def gate_correlation(gates: Gates) -> Gates:
         return {"gate_correlation": value}
 
     pairs = [kind.coupled[:2] for kind in registry.KINDS.values() if kind.coupled]
-    return of_each_layer(gates, registry.gates(), measure, together=pairs)
+    return of_each_layer(gates, gates_of, measure, together=pairs)
 
 
 def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
@@ -191,8 +191,9 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
         return {"memory_horizon": horizon.assign_attrs(label)}
 
     needed = [kind.memory for kind in registry.KINDS.values() if kind.memory]
-    every = tuple(dict.fromkeys(name for names in needed for name in names))
-    return of_each_layer(gates, every, measure, (v.TIME,), together=needed)
+    return of_each_layer(
+        gates, lambda kind: kind.memory, measure, (v.TIME,), together=needed
+    )
 
 
 def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:

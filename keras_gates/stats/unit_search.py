@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.cells import registry
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
 from keras_gates.stats.permutation_test import chance, p_values, score
-from keras_gates.trees.apply_measure import as_tree, called, signals_by_layer
+from keras_gates.trees.apply_measure import (
+    as_tree,
+    called,
+    signals_by_layer,
+    signals_of,
+)
 from keras_gates.trees.data_checks import one_moment
 from keras_gates.trees.dimensions import BLOCK_BYTES, in_order, pieces
 from keras_gates.trees.labels import distinct, labels_of, same_labels
@@ -104,9 +108,7 @@ def find_units(
     if measure is not None:
         one_of("measure", measure, (AUC, CORRELATION))
     seed = seed_of("seed", seed)
-    layers = signals_by_layer(
-        as_tree(gates), registry.signals(), (v.SAMPLE, v.TIME, v.UNIT)
-    )
+    layers = signals_by_layer(as_tree(gates), signals_of, (v.SAMPLE, v.TIME, v.UNIT))
     for layer in layers.values():
         one_moment(layer, "gates")
         distinct(layer, v.UNIT, "gates")

@@ -14,7 +14,7 @@ from keras_gates.checks import one_of, type_of
 from keras_gates.study.recipe import NEW_LAYERS, Recipe
 from keras_gates.study.study_data import Data
 
-LAYERS = {kind.name: kind.layer for kind in registry.KINDS.values()}
+LAYERS = {kind.name: kind.layer for kind in registry.STOCK.values()}
 MOST_UNITS = 2**16
 
 

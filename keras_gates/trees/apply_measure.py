@@ -9,6 +9,7 @@ from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.checks import type_of
 from keras_gates.trees.data_checks import check_dimensions, real_signal
+from keras_gates.trees.layer_kind import has_units, kind_of_layer
 from keras_gates.trees.tree import grow
 from keras_gates.trees.tree_walk import depth_first, recurrent
 
@@ -16,7 +17,26 @@ if TYPE_CHECKING:
     import xarray
 
 
-def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> Any:
+Wanted = Callable[[Kind], Sequence[str]]
+"""Chooses signals of a kind."""
+
+
+def gates_of(kind: Kind) -> Sequence[str]:
+    """Chooses the gates of a kind."""
+    return kind.gates
+
+
+def signals_of(kind: Kind) -> Sequence[str]:
+    """Chooses all signals of a kind."""
+    return kind.signals
+
+
+def keeping(kind: Kind) -> Sequence[str]:
+    """Chooses the gate whose value is the share of the old state that is kept."""
+    return () if kind.keep is None else (kind.keep,)
+
+
+def of_each_signal(gates: Any, wanted: Wanted, measure: Callable) -> Any:
     """Applies a measure to the wanted signals of whatever xarray object it gets."""
     import xarray
 
@@ -33,7 +53,7 @@ def of_each_signal(gates: Any, wanted: tuple[str, ...], measure: Callable) -> An
 
 def of_each_layer(
     gates: Any,
-    wanted: tuple[str, ...],
+    wanted: Wanted,
     measure: Callable,
     dims: Sequence[str] = (),
     *,
@@ -43,7 +63,7 @@ def of_each_layer(
 
     Args:
         gates: A tree, or the dataset of one layer.
-        wanted: Names of signals. Layers without any are left out.
+        wanted: Chooses the signals. Layers without any are left out.
         measure: Takes a dataset of those that are there and returns a mapping from
             names to arrays. Layers of which it returns nothing are left out.
         dims: The dimensions that the signals must have.
@@ -86,24 +106,27 @@ def as_tree(gates: Any) -> xarray.DataTree:
 
 
 def signals_by_layer(
-    tree: xarray.DataTree, wanted: tuple[str, ...], dims: Sequence[str] = ()
+    tree: xarray.DataTree, wanted: Wanted, dims: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Returns path and wanted signals of every layer that has one, as a dataset.
 
     Args:
         tree: A tree of layers.
-        wanted: The names of the signals.
+        wanted: Chooses the signals. Those that have no value for each unit, which only
+            traced cells have, are left out.
         dims: The dimensions that they must have.
     """
     layers = {}
     for node in depth_first(tree):
-        kind = registry.KINDS.get(str(node.attrs.get("kind")))
+        kind = registry.kind_from(node.attrs)
         # A store lists its signals in the order of the file system.
         order = kind.signals if kind else registry.signals()
-        names = [name for name in order if name in wanted and name in node.data_vars]
+        chosen = set(wanted(kind) if kind else registry.chosen(wanted))
+        data = node.to_dataset()
+        names = [name for name in order if name in chosen and has_units(data, name)]
         if names:
             path = "/" if node is tree else node.relative_to(tree)
-            layers[path] = node.to_dataset()[names]
+            layers[path] = data[names]
             name = called(path, layers[path]) if path != "/" else ""
             check_dimensions(layers[path], "gates", wanted=dims, name=name)
             for signal in layers[path].values():
@@ -115,26 +138,20 @@ def signals_by_layer(
                 "`gates` are the statistics of a training, which have no signals. Take "
                 "the `traces` of the recorder, or what `capture` returns."
             )
-        kinds = {str(node.attrs.get("kind")) for node in recurrent(tree)}
-        known = [registry.KINDS[name] for name in sorted(kinds)]
-        if known and not any(set(kind.signals) & set(wanted) for kind in known):
+        known = {kind_of_layer(node.to_dataset()) for node in recurrent(tree)}
+        named = ", ".join(map(repr, registry.chosen(wanted)))
+        if known and not any(wanted(kind) for kind in known):
             raise ValueError(
-                f"`gates` must hold at least one of {', '.join(map(repr, wanted))}; it "
-                f"has layers of kind {' and '.join(kind.name for kind in known)} "
-                "only, which have no such signal."
+                f"`gates` must hold at least one of {named}; it has layers of kind "
+                f"{' and '.join(sorted(kind.name for kind in known))} only, which "
+                "have no such signal."
             )
         raise ValueError(
-            f"`gates` must hold at least one of {', '.join(map(repr, wanted))}; it has "
+            f"`gates` must hold at least one of {named}; it has "
             f"{', '.join(dict.fromkeys(have)) or 'none'}. Name one in "
             "`capture(..., signals=...)`, or leave `signals` out."
         )
     return layers
-
-
-def kind_of_layer(layer: xarray.Dataset) -> Kind:
-    """Returns the kind of a captured layer: as its attributes say, or as it looks."""
-    known = registry.KINDS.get(str(layer.attrs.get("kind")))
-    return known or registry.kind_with(map(str, layer.data_vars))
 
 
 def called(path: str, layer: xarray.Dataset) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_gates.cells import registry
+from keras_gates.cells.kind import Kind
 from keras_gates.checks import either, names_of, type_of
 from keras_gates.trees.data_checks import check_dimensions, quoted, real_signal
 from keras_gates.trees.labels import labelled, labels_of, place_of, words
+from keras_gates.trees.layer_kind import has_units, kind_of_layer
 from keras_gates.trees.tree_walk import recurrent
 from keras_gates.vocabulary import SAMPLE, TIME, UNIT
 
@@ -38,10 +40,13 @@ def one_layer(
     """
     import xarray
 
-    kinds = kinds or tuple(registry.KINDS)
     below = []
     if isinstance(node, xarray.DataTree):
-        layers = [layer for layer in recurrent(node) if layer.attrs["kind"] in kinds]
+        layers = [
+            layer
+            for layer in recurrent(node)
+            if _wanted(layer.attrs, kinds) is not None
+        ]
         below = [repr(layer.path.strip("/")) for layer in layers]
         node = node.to_dataset()
     if not isinstance(node, xarray.Dataset):
@@ -50,13 +55,15 @@ def one_layer(
             f"`capture(model, x)['lstm']`; got {type_of(node)}."
         )
     kind = node.attrs.get("kind")
-    if kind not in kinds:
+    known = _wanted(node.attrs, kinds)
+    if known is None:
         got = f"the {kind} layer {quoted(node)}" if kind else "data without a `kind`"
+        named = either(kinds or registry.KINDS)
         raise ValueError(
-            f"`{argument}` must be one layer of kind {either(kinds)}; got {got}."
+            f"`{argument}` must be one layer of kind {named}; got {got}."
             + (f" Choose a layer below it: {', '.join(below)}." if below else "")
         )
-    signals = [node[name] for name in registry.signals() if name in node.data_vars]
+    signals = [node[name] for name in known.signals if has_units(node, name)]
     if of_signals and not signals:
         raise ValueError(
             f"`{argument}` must hold signals; {quoted(node)} has none of them. Take a "
@@ -116,10 +123,16 @@ def sample_of(picture: Any) -> str:
     return words(picture[SAMPLE].values.reshape(1))[0]
 
 
+def _wanted(attributes: Any, kinds: tuple[str, ...] | None) -> Kind | None:
+    """Returns the kind that attributes describe, if it is among those wanted."""
+    kind = registry.kind_from(attributes)
+    return kind if kind is not None and (not kinds or kind.name in kinds) else None
+
+
 def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
     """Returns the names of the signals to draw."""
-    kind = registry.KINDS[layer.attrs["kind"]]
-    present = [name for name in kind.signals if name in layer.data_vars]
+    kind = kind_of_layer(layer)
+    present = [name for name in kind.signals if has_units(layer, name)]
     chosen = present if signals is None else names_of("signals", signals)
     unknown = [name for name in chosen if name not in present]
     if unknown or not chosen:

@@ -80,7 +80,7 @@ def real_signal(signal: xarray.DataArray, argument: str) -> None:
 def needed(layer: xarray.Dataset, argument: str, signals: tuple[str, ...]) -> None:
     """Raises an error unless a layer has these signals, of one moment of training."""
     missing = [name for name in signals if name not in layer]
-    kind = registry.KINDS.get(str(layer.attrs.get("kind")))
+    kind = registry.kind_from(layer.attrs)
     never = [name for name in missing if kind and name not in kind.signals]
     if kind and never:
         raise ValueError(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import xarray
 
 from keras_gates import vocabulary as v
-from keras_gates.cells import registry
 from keras_gates.trees import appearance
 from keras_gates.trees.choose_layer import one_sample, sample_of
 from keras_gates.trees.data_checks import quoted
+from keras_gates.trees.layer_kind import kind_of_layer
 from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def strip(layer: xarray.Dataset) -> Figure:
         axes.set(xticks=[], yticks=[])
     grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
     grid[0, 0].set_xlabel(v.TIME, fontsize="small")
-    keep = registry.KINDS[layer.attrs["kind"]].keep
+    keep = kind_of_layer(layer).keep
     title = f"{quoted(layer)} ({layer.attrs['kind']}), sample {sample_of(picture)}"
     title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
     figure.suptitle(title, fontsize="small", parse_math=False)

@@ -11,6 +11,8 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.cells.activations import name_of
+from keras_gates.cells.kind_attributes import described
+from keras_gates.trees.layer_kind import unit_dimension
 
 if TYPE_CHECKING:
     import xarray
@@ -102,15 +104,22 @@ def to_dataset(batches: list[dict], attributes: dict) -> xarray.Dataset:
     import xarray
 
     batches = _same_length(batches)
-    kind = registry.KINDS[attributes["kind"]]
+    kind = registry.kind_from(attributes)
+    assert kind is not None  # `attributes_of` described it.
     joined = {
         name: np.concatenate([batch[name] for batch in batches])
         if len(batches) > 1
         else batches[0][name]
         for name in batches[0]
     }
+    units = attributes["units"]
+
+    def along(name: str, of: str, *dims: str) -> tuple[str, ...]:
+        last = unit_dimension(of, joined[name].shape[-1], units)
+        return _dims(joined[name], *dims, last)
+
     data = {
-        name: (_dims(joined[name], v.TIME, v.UNIT), joined[name], _attributes(name))
+        name: (along(name, name, v.TIME), joined[name], _attributes(name))
         for name in kind.signals
         if name in joined
     }
@@ -120,7 +129,7 @@ def to_dataset(batches: list[dict], attributes: dict) -> xarray.Dataset:
     states = {v.initial(state): state for state in kind.states}
     coordinates = {
         name: (
-            _dims(joined[name], v.UNIT),
+            along(name, state),
             joined[name],
             {"long_name": f"{registry.long_names()[state]} before the first step"},
         )
@@ -132,18 +141,23 @@ def to_dataset(batches: list[dict], attributes: dict) -> xarray.Dataset:
 
 def attributes_of(node: Node) -> dict:
     """Returns the attributes that tell what the numbers of a node are."""
-    gates = getattr(node.cell, "recurrent_activation", None)
-    attributes = {
-        "kind": node.known_kind.name,
+    kind = node.known_kind
+    functions = {
+        name: name_of(function)
+        for name in ("activation", "recurrent_activation")
+        if callable(function := getattr(node.cell, name, None))
+    }
+    return {
+        "kind": kind.name,
         "layer": node.path,
         "layer_class": type(node.layer).__name__,
-        "units": node.cell.units,
-        "activation": name_of(node.cell.activation),
-        **({"recurrent_activation": name_of(gates)} if gates is not None else {}),
+        "units": node.units,
+        **functions,
         "compute_dtype": node.cell.compute_dtype,
         "direction": "backward" if node.layer.go_backwards else "forward",
+        **({} if kind.name in registry.STOCK else described(kind)),
+        **kind.describe(node.cell),
     }
-    return {**attributes, **node.known_kind.describe(node.cell)}
 
 
 def _attributes(signal: str) -> dict:

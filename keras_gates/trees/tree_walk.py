@@ -22,7 +22,5 @@ def depth_first(tree: xarray.DataTree) -> Iterator[xarray.DataTree]:
 def recurrent(tree: xarray.DataTree) -> list[xarray.DataTree]:
     """Lists the nodes of a tree that hold the signals of a recurrent layer."""
     return [
-        node
-        for node in depth_first(tree)
-        if str(node.attrs.get("kind")) in registry.KINDS
+        node for node in depth_first(tree) if registry.kind_from(node.attrs) is not None
     ]

@@ -1,0 +1,62 @@
+"""The kind of a cell that nobody described, from the trace of its step."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_gates import vocabulary as v
+from keras_gates.cells.kind import Kind
+from keras_gates.cells.kind_attributes import own_kind
+from keras_gates.cells.tracing import SIGMOIDS, Traced, Untraceable, trace
+
+
+def traced_kind(cell) -> Kind:
+    """Returns the kind of a cell whose step is traced.
+
+    Its signals are its activations under the names of their operations, then `hidden`,
+    which is its output, and its other states as `state_0`, `state_1` and so on, in the
+    order of Keras. Of the activations, the sigmoids are gates.
+
+    Args:
+        cell: A cell that is built.
+
+    Raises:
+        Untraceable: If it cannot be traced, or there is no activation in it.
+    """
+    shape = (cell.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        raise Untraceable("its `build` does not take the `input_shape` alone")
+    symbols = [
+        keras.KerasTensor(size, dtype=cell.compute_dtype)
+        for size in (tuple(shape), *_shapes_of_states(cell))
+    ]
+    traced = trace(cell, symbols[0], symbols[1:], {})
+    names = tuple(traced.widths)
+    if not names:
+        raise Untraceable("there is no activation in it, such as a sigmoid or a tanh")
+    states = states_of(traced, len(symbols) - 1)
+    return own_kind(
+        type(cell).__name__,
+        blocks=names if traced.output is not None else (*names, v.HIDDEN),
+        states=states,
+        gates=tuple(name for name in names if name.startswith(SIGMOIDS)),
+        traced=True,
+        widths={
+            n: width for n, width in traced.widths.items() if width != traced.width
+        },
+    )
+
+
+def states_of(traced: Traced, number: int) -> tuple[str, ...]:
+    """Returns the names of the states of a traced cell, as `Kind` has them."""
+    names = [
+        v.HIDDEN if place == traced.output else f"state_{place}"
+        for place in range(number)
+    ]
+    return tuple(reversed(names))
+
+
+def _shapes_of_states(cell) -> list[tuple[int | None, ...]]:
+    sizes = cell.state_size
+    sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+    return [(None, size) if isinstance(size, int) else (None, *size) for size in sizes]

@@ -1,0 +1,238 @@
+"""Cells whose equations nobody described: their activations, found by tracing.
+
+A cell that is called with symbolic tensors leaves a graph of Keras's operations. The
+activations in it are the signals of the cell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_gates.cells.held_layers import held_layers
+
+Tensor = Any
+Change = Callable[[str, Tensor], Tensor]
+
+_lock = threading.RLock()
+
+SIGMOIDS = ("sigmoid", "hard_sigmoid")
+"""The activations whose values are between 0 and 1, whatever the others of a unit."""
+
+
+@functools.cache
+def activations() -> dict[str, str]:
+    """Returns the names of Keras's activations, and `exp`, without underscores."""
+    named = [name for name in dir(keras.activations) if not name.startswith("_")]
+    helpers = ("get", "serialize", "deserialize", "linear")
+    return {
+        name.replace("_", ""): name for name in [*named, "exp"] if name not in helpers
+    }
+
+
+class Untraceable(Exception):
+    """Why a cell cannot be traced."""
+
+
+class Traced(NamedTuple):
+    """A step of a cell, as operations.
+
+    Attributes:
+        run: Computes the output and the new states from the inputs and the states, as
+            a flat list. Each signal passes through a function of its name and value.
+        widths: How many numbers each signal has for each sample.
+        output: The number of the state that is the output too, or `None`.
+        width: How many numbers the output has for each sample.
+    """
+
+    run: Callable[[Tensor, list[Tensor], Change], list[Tensor]]
+    widths: dict[str, int]
+    output: int | None
+    width: int
+
+
+def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
+    """Traces the step of a cell.
+
+    Call it where the cell runs: what the cell computes of its weights alone becomes a
+    constant of what is returned.
+
+    Args:
+        cell: A cell that is built.
+        inputs: What the cell gets, or anything with its `shape` and `dtype`.
+        states: The states, likewise.
+        options: Further arguments for the `call` of the cell.
+
+    Raises:
+        Untraceable: If it uses something other than Keras's operations.
+    """
+    with _lock, _operations_of_layers(cell) as origins:
+        symbols = [
+            keras.KerasTensor(
+                tensor.shape, dtype=keras.backend.standardize_dtype(tensor.dtype)
+            )
+            for tensor in (inputs, *states)
+        ]
+        try:
+            output, after = cell.call(symbols[0], symbols[1:], **options)
+            for tensor, origin in origins.values():
+                tensor._keras_history = origin
+            results = [output, *keras.tree.flatten(after)]
+            graph = _graph(symbols, results)
+        # Code of the user's own may raise anything.
+        except Exception as error:
+            raise Untraceable(
+                f"{type(error).__name__}: {_first_line(error)}"
+            ) from error
+    named = _named(graph.operations)
+    hooks = _Hooks(named)
+    widths = {}
+    for name, operation in named.items():
+        shape = operation.output.shape[1:]
+        if None in shape:
+            raise Untraceable(f"ValueError: the shape of its `{name}` is not known")
+        widths[name] = _product(shape)
+    own = [number for number, state in enumerate(results[1:]) if state is output]
+
+    def run(inputs: Tensor, states: list[Tensor], change: Change) -> list[Tensor]:
+        given = [inputs, *states]
+        with hooks.calling(change):
+            computed = iter(graph(given))
+        return [
+            _same(result, symbols, given)
+            if _is_given(result, symbols)
+            else next(computed)
+            for result in results
+        ]
+
+    return Traced(run, widths, own[0] if own else None, _product(output.shape[1:]))
+
+
+def _graph(symbols: list, results: list) -> keras.Function:
+    computed = [result for result in results if not _is_given(result, symbols)]
+    return keras.Function(symbols, computed)
+
+
+def _is_given(result, symbols: list) -> bool:
+    """Returns whether a result is an input or a constant: nothing computes it."""
+    symbolic = isinstance(result, keras.KerasTensor)
+    return not symbolic or any(result is symbol for symbol in symbols)
+
+
+def _same(result, symbols: list, given: list) -> Tensor:
+    for symbol, tensor in zip(symbols, given, strict=True):
+        if result is symbol:
+            return tensor
+    return result
+
+
+class _Hooks:
+    """Lets the values of some operations pass through a function while they run."""
+
+    def __init__(self, named: dict[str, Any]):
+        self._local = threading.local()
+        for name, operation in named.items():
+            # The operation was made by the trace, and is nobody else's.
+            vars(operation)["call"] = self._hooked(name, operation.call)
+
+    def _hooked(self, name: str, call: Callable) -> Callable:
+        @functools.wraps(call)
+        def hooked(*args, **kwargs):
+            return self._local.change(name, call(*args, **kwargs))
+
+        return hooked
+
+    @contextlib.contextmanager
+    def calling(self, change: Change) -> Iterator[None]:
+        self._local.change = change
+        try:
+            yield
+        finally:
+            del self._local.change
+
+
+def _named(operations: list) -> dict[str, Any]:
+    """Names the activations among operations, in the order in which they were made."""
+    found = []
+    for operation in operations:
+        name = activations().get(type(operation).__name__.lower())
+        if name is not None and not isinstance(operation, keras.layers.Layer):
+            found.append((_number(operation.output), name, operation))
+    found.sort(key=lambda one: one[0])
+    seen: Counter[str] = Counter()
+    named = {}
+    for _, name, operation in found:
+        named[f"{name}_{seen[name]}" if seen[name] else name] = operation
+        seen[name] += 1
+    return named
+
+
+def _number(tensor) -> int:
+    """Returns which symbolic tensor it was: Keras counts them in their names."""
+    found = re.search(r"_(\d+)$", tensor.name)
+    return int(found.group(1)) if found else 0
+
+
+def _product(shape) -> int:
+    size = 1
+    for axis in shape:
+        size *= axis
+    return size
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else "no reason was given"
+
+
+@contextlib.contextmanager
+def _operations_of_layers(cell) -> Iterator[dict]:
+    """Lets the layers inside a cell leave their operations in the graph.
+
+    Called with symbolic tensors, a layer leaves itself there, and hides what is in it.
+    What is yielded says of the outputs of layers which operations they come from.
+    """
+    # Private to Keras: which operation a symbolic tensor comes from, and what a layer
+    # remembers of the graphs it is in. If these are renamed, no cell can be traced.
+    layers = held_layers(cell, recursive=True)
+    nodes = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in layers]
+    origins: dict[int, tuple[Any, Any]] = {}
+
+    def inline(layer, *args, **kwargs):
+        stays = type(layer).symbolic_call
+        if not _same_as_its_operations(layer, cell):
+            return stays(layer, *args, **kwargs)
+        try:
+            outputs = layer.call(*args, **kwargs)
+        # What is not made of operations of Keras, such as random numbers, stays whole.
+        except Exception:
+            return stays(layer, *args, **kwargs)
+        for tensor in keras.tree.flatten(outputs):
+            origin = getattr(tensor, "_keras_history", None)
+            origins.setdefault(id(tensor), (tensor, origin))
+        return outputs
+
+    for layer in layers:
+        vars(layer)["symbolic_call"] = functools.partial(inline, layer)
+    try:
+        yield origins
+    finally:
+        for layer, inbound, outbound in nodes:
+            del vars(layer)["symbolic_call"]
+            del layer._inbound_nodes[inbound:], layer._outbound_nodes[outbound:]
+
+
+def _same_as_its_operations(layer, cell) -> bool:
+    """Returns whether a layer inside a cell is nothing more than its operations."""
+    return (
+        layer.compute_dtype == cell.compute_dtype
+        and layer.activity_regularizer is None
+        and getattr(layer, "quantization_mode", None) is None
+    )

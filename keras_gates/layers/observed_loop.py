@@ -1,0 +1,176 @@
+"""Keras's loop over a sequence, which also returns the signals of every step.
+
+For cells whose signals do not follow from the outputs of the layer: the loop runs once,
+with a step that hands out its signals beside its output.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_gates import vocabulary as v
+from keras_gates.backend import backend
+from keras_gates.cells import shared_equations
+from keras_gates.cells.kind import Kind
+from keras_gates.cells.known_cells import cells_of, kind_of
+from keras_gates.layers import collect
+from keras_gates.layers.opened_cells import OpenedCell
+from keras_gates.layers.replay import mask_of_steps, rows_of
+from keras_gates.layers.run_views import view
+
+Tensor = Any
+
+
+def runs_in_loop(layer) -> bool:
+    """Returns whether the signals of a layer are read in its loop."""
+    kinds = [kind_of(cell) for _, cell in cells_of(layer)]
+    return any(kind is not None and kind.runs_in_loop for kind in kinds)
+
+
+class _Part(NamedTuple):
+    """One cell of a layer.
+
+    Attributes:
+        own: The cell as the layer has it, whose signals they are.
+        kind: Its kind, or `None`.
+        step: What runs it.
+        states: The number of its states.
+    """
+
+    own: Any
+    kind: Kind | None
+    step: OpenedCell
+    states: int
+
+
+class _Step:
+    """Takes the place of the cell of a layer, and returns all signals as the output."""
+
+    def __init__(self, parts: list[_Part]):
+        self._parts = parts
+        self.widths: list[tuple[int, str, int]] = []
+        """Of what is returned: the number of a cell, a signal of it, and its width."""
+
+    def __call__(self, inputs, states):
+        waiting, after, found = list(keras.tree.flatten(states)), [], []
+        for number, part in enumerate(self._parts):
+            own, waiting = waiting[: part.states], waiting[part.states :]
+            inputs, new, signals = part.step(inputs, own)
+            after += new
+            found += [(number, name, value) for name, value in signals.items()]
+        # The output of the layer comes last, also of a cell that is not known.
+        found.append((len(self._parts), v.OUTPUT, inputs))
+        values = [value for _, _, value in found]
+        self.widths = [(n, name, value.shape[-1]) for n, name, value in found]
+        dtype = keras.backend.result_type(*(value.dtype for value in values))
+        joined = ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
+        return joined, keras.tree.pack_sequence_as(states, after)
+
+
+def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
+    """Runs a layer, and emits its signals.
+
+    Args:
+        owner: The layer, whose signals they are.
+        layer: The view of it that runs here.
+        sequences: As for `inner_loop` of Keras's layers.
+        initial_state: Likewise.
+        mask: Likewise.
+        training: Likewise.
+        looks: How many rows are wanted, each number once.
+
+    Returns:
+        What `inner_loop` returns.
+    """
+    parts = [
+        _Part(
+            own,
+            kind := kind_of(own),
+            OpenedCell(cell, kind, training),
+            len(keras.tree.flatten(own.state_size)),
+        )
+        for (_, own), (_, cell) in zip(cells_of(owner), cells_of(layer), strict=True)
+    ]
+    mask = mask_of_steps(mask)
+    if layer.go_backwards:
+        sequences = ops.flip(sequences, axis=1)
+        mask = None if mask is None else ops.flip(mask, axis=1)
+    first = [_copied(state) for state in keras.tree.flatten(initial_state)]
+    step = _Step(parts)
+    # Masked steps are zero at first: on JAX, Keras would put a state in their place.
+    loop = view(
+        layer,
+        cell=step,
+        return_sequences=True,
+        go_backwards=False,
+        zero_output_for_mask=True,
+    )
+    # Not that of the layer's own class, which may prefer a kernel to the cell.
+    _, joined, states = keras.layers.RNN.inner_loop(
+        loop, sequences, initial_state, mask
+    )
+    found = _parted(joined, step.widths)
+    state = None
+    for number, part in enumerate(parts):
+        own, first = first[: part.states], first[part.states :]
+        if part.kind is not None:
+            signals = {name: found[number, name] for name in part.kind.signals}
+            initial = dict(zip(part.kind.states, reversed(own), strict=True))
+            if mask is not None:
+                for name, start in initial.items():
+                    signals[name] = shared_equations.hold(signals[name], start, mask)
+            _emit(owner, part.own, signals, initial, mask, looks)
+            state = signals[part.kind.states[-1]] if part.kind.states else None
+    outputs = found[len(parts), v.OUTPUT]
+    if mask is not None and not layer.zero_output_for_mask:
+        outputs = _held(layer, outputs, mask, state)
+    return outputs[:, -1], outputs, states
+
+
+def _emit(owner, cell, signals, initial, mask, looks) -> None:
+    for rows in looks:
+        few, start, steps = signals, initial, mask
+        if rows is not None:
+            few = {name: rows_of(value, rows) for name, value in signals.items()}
+            start = {name: rows_of(value, rows) for name, value in initial.items()}
+            steps = rows_of(mask, rows)
+        collect.emit(
+            collect.Emission(owner, cell, few, start, steps, owner.go_backwards, rows)
+        )
+
+
+def _parted(joined: Tensor, widths: list[tuple[int, str, int]]) -> dict:
+    ends, total = [], 0
+    for _, _, width in widths[:-1]:
+        total += width
+        ends.append(total)
+    parts = ops.split(joined, ends, axis=-1) if ends else [joined]
+    return {
+        (number, name): part
+        for (number, name, _), part in zip(widths, parts, strict=True)
+    }
+
+
+def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor | None) -> Tensor:
+    """Puts in the place of masked steps what Keras has there.
+
+    Args:
+        layer: The layer.
+        outputs: Its output at every step.
+        mask: Where steps are unmasked.
+        state: The first state of the last cell, held, if it is known.
+    """
+    if backend.MASKS_WITH_STATE and not layer.unroll and state is not None:
+        return ops.where(mask[..., None], outputs, ops.cast(state, outputs.dtype))
+    return shared_equations.hold(outputs, ops.zeros_like(outputs[:, 0]), mask)
+
+
+def _copied(state: Tensor) -> Tensor:
+    """Copies a state, which a stateful layer overwrites in place on PyTorch."""
+    width = 1
+    for axis in state.shape[1:]:
+        width *= axis
+    return ops.copy(ops.reshape(state, (-1, width)))

@@ -1,0 +1,123 @@
+"""A cell that is run step by step, and hands out its signals at each step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gates import vocabulary as v
+from keras_gates.backend import backend
+from keras_gates.cells.kind import Kind
+from keras_gates.cells.tracing import Change, Traced, trace
+from keras_gates.layers.replay import blocks
+from keras_gates.layers.run_views import view
+
+Tensor = Any
+
+
+def unchanged(name: str, value: Tensor) -> Tensor:
+    """The change that changes nothing."""
+    return value
+
+
+class OpenedCell:
+    """The step of a cell, with its signals.
+
+    Each signal passes through a function right after it is computed, before it is used.
+    The step runs inside Keras's own call of the cell, which casts what it is given.
+
+    Args:
+        cell: The cell, or a view of it, with the dropout that Keras drew.
+        kind: Its kind, or `None` for a cell whose signals are not known.
+        training: Whether dropout is active.
+    """
+
+    def __init__(self, cell, kind: Kind | None, training):
+        self._cell = cell
+        self._kind = kind
+        self._training = training
+        takes_training = "training" in inspect.signature(cell.call).parameters
+        self._options = {"training": training} if takes_training else {}
+        self._traced: Traced | None = None
+        self._where: Any = None
+        self._signals: dict[str, Tensor] = {}
+
+    def __call__(
+        self, inputs: Tensor, states: list[Tensor], change: Change = unchanged
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """Takes one step.
+
+        Args:
+            inputs: `(batch, features)`.
+            states: The states of the cell, in the order of Keras.
+            change: Takes the name and the value of a signal, and returns its value.
+
+        Returns:
+            The output, the new states in the order of Keras, and the signals, each
+            `(batch, width)`. Of a cell that is not known there are none.
+        """
+        step = {True: self._traced_step, False: self._described_step}
+        opened = view(self._cell)
+        own = step[self._kind is not None and self._kind.traced]
+        vars(opened)["call"] = _with_change(own, change)
+        # What a step in the layer's own call would get: one tensor, not a list of it.
+        output, after = opened(inputs, states, **self._options)
+        signals, self._signals = self._signals, {}
+        return output, keras.tree.flatten(after), signals
+
+    def _described_step(self, inputs, states, change, **options):
+        output, after = self._cell.call(inputs, states, **options)
+        if self._kind is None:
+            return output, after
+        flat = keras.tree.flatten(states)
+        if self._kind.signals_of is not None:
+            signals = self._kind.signals_of(self._cell, inputs, flat)
+        else:
+            signals = blocks(self._kind, self._cell, inputs, flat[0], self._training)
+        new = reversed(keras.tree.flatten(after))
+        signals.update(zip(self._kind.states, new, strict=True))
+        self._signals = {name: _flat(signal) for name, signal in signals.items()}
+        return output, after
+
+    def _traced_step(self, inputs, states, change, **options):
+        assert self._kind is not None
+        flat = keras.tree.flatten(states)
+        if self._traced is None or self._where is not backend.trace():
+            # What it computes of its weights alone belongs to the function that is
+            # traced by the backend at this moment.
+            self._where = backend.trace()
+            self._traced = trace(self._cell, inputs, flat, options)
+        signals: dict[str, Tensor] = {}
+
+        def passing(name, value):
+            signals[name] = change(name, value)
+            return signals[name]
+
+        output, *after = self._traced.run(inputs, flat, passing)
+        signals = {name: signals[name] for name in self._traced.widths}
+        if v.HIDDEN in self._kind.blocks:
+            signals[v.HIDDEN] = output
+        signals.update(zip(self._kind.states, reversed(after), strict=True))
+        self._signals = {name: _flat(signal) for name, signal in signals.items()}
+        return output, after
+
+
+def _with_change(step: Callable, change: Change) -> Callable:
+    def call(inputs, states, **options):
+        return step(inputs, states, change, **options)
+
+    return call
+
+
+def _flat(signal: Tensor) -> Tensor:
+    """Brings the values of a step to `(batch, width)`."""
+    if len(signal.shape) == 2:
+        return signal
+    width = 1
+    for axis in signal.shape[1:]:
+        width *= axis
+    return ops.reshape(signal, (-1, width))
