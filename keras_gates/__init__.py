@@ -7,6 +7,7 @@ internal and may change.
 from keras_gates import plots, stats, tasks
 from keras_gates.capturing.capturing import capture
 from keras_gates.capturing.verifying import verify
+from keras_gates.cells.registering import register_cell
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
 from keras_gates.models.instrumenting import instrument, restore
 from keras_gates.page.reporting import report
@@ -35,6 +36,7 @@ __all__ = [
     "compare",
     "instrument",
     "plots",
+    "register_cell",
     "report",
     "restore",
     "rule_of_thumb",

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_gates.cells.dtype_scope import DtypeScope
 from keras_gates.cells.held_layers import held_layers
 
 Tensor = Any
@@ -75,10 +76,13 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
     """
     with _lock, _operations_of_layers(cell) as origins:
         symbols = [
-            keras.KerasTensor(
-                tensor.shape, dtype=keras.backend.standardize_dtype(tensor.dtype)
+            # With a name, so that the inputs of the user's models keep their numbers.
+            keras.Input(
+                batch_shape=tensor.shape,
+                dtype=keras.backend.standardize_dtype(tensor.dtype),
+                name=f"keras_gates_input_{number}",
             )
-            for tensor in (inputs, *states)
+            for number, tensor in enumerate((inputs, *states))
         ]
         try:
             output, after = cell.call(symbols[0], symbols[1:], **options)
@@ -92,6 +96,7 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
                 f"{type(error).__name__}: {_first_line(error)}"
             ) from error
     named = _named(graph.operations)
+    _keep_dtypes(graph.operations, cell)
     hooks = _Hooks(named)
     widths = {}
     for name, operation in named.items():
@@ -158,6 +163,34 @@ class _Hooks:
             del self._local.change
 
 
+def _keep_dtypes(operations: list, cell) -> None:
+    """Lets operations see the weights of a layer in the dtype of the layer.
+
+    In half precision, layers inside a cell may have another dtype than the cell.
+    """
+    scopes: dict[int, DtypeScope] = {}
+    for layer in held_layers(cell, recursive=True):
+        if layer.compute_dtype != cell.compute_dtype:
+            scope = DtypeScope(layer.dtype_policy)
+            scopes |= {id(variable): scope for variable in layer.variables}
+    if not scopes:
+        return
+
+    def scoped(call: Callable) -> Callable:
+        @functools.wraps(call)
+        def run(*args, **kwargs):
+            found = [scopes[id(one)] for one in args if id(one) in scopes]
+            if not found:
+                return call(*args, **kwargs)
+            return found[0](args[0], run=lambda: call(*args, **kwargs))
+
+        return run
+
+    for operation in operations:
+        if not isinstance(operation, keras.layers.Layer):
+            vars(operation)["call"] = scoped(operation.call)
+
+
 def _named(operations: list) -> dict[str, Any]:
     """Names the activations among operations, in the order in which they were made."""
     found = []
@@ -207,7 +240,7 @@ def _operations_of_layers(cell) -> Iterator[dict]:
 
     def inline(layer, *args, **kwargs):
         stays = type(layer).symbolic_call
-        if not _same_as_its_operations(layer, cell):
+        if not _same_as_its_operations(layer):
             return stays(layer, *args, **kwargs)
         try:
             outputs = layer.call(*args, **kwargs)
@@ -229,10 +262,9 @@ def _operations_of_layers(cell) -> Iterator[dict]:
             del layer._inbound_nodes[inbound:], layer._outbound_nodes[outbound:]
 
 
-def _same_as_its_operations(layer, cell) -> bool:
+def _same_as_its_operations(layer) -> bool:
     """Returns whether a layer inside a cell is nothing more than its operations."""
     return (
-        layer.compute_dtype == cell.compute_dtype
-        and layer.activity_regularizer is None
+        layer.activity_regularizer is None
         and getattr(layer, "quantization_mode", None) is None
     )

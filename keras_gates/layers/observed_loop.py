@@ -113,20 +113,24 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         loop, sequences, initial_state, mask
     )
     found = _parted(joined, step.widths)
-    state = None
+    held = []  # The first state of each cell.
     for number, part in enumerate(parts):
         own, first = first[: part.states], first[part.states :]
+        names = part.kind.signals if part.kind is not None else (v.HIDDEN,)
+        states_of_cell = part.kind.states if part.kind is not None else (v.HIDDEN,)
+        signals = {name: found[number, name] for name in names}
+        initial = dict(zip(states_of_cell, reversed(own), strict=False))
+        if mask is not None:
+            for name, start in initial.items():
+                signals[name] = shared_equations.hold(signals[name], start, mask)
+        held.append(signals[states_of_cell[-1]])
         if part.kind is not None:
-            signals = {name: found[number, name] for name in part.kind.signals}
-            initial = dict(zip(part.kind.states, reversed(own), strict=True))
-            if mask is not None:
-                for name, start in initial.items():
-                    signals[name] = shared_equations.hold(signals[name], start, mask)
             _emit(owner, part.own, signals, initial, mask, looks)
-            state = signals[part.kind.states[-1]] if part.kind.states else None
     outputs = found[len(parts), v.OUTPUT]
     if mask is not None and not layer.zero_output_for_mask:
-        outputs = _held(layer, outputs, mask, state)
+        # Of a stack of cells of one state each, Keras takes that of the first cell.
+        nested = keras.tree.is_nested(states[0])
+        outputs = _held(layer, outputs, mask, held[-1 if nested else 0])
     return outputs[:, -1], outputs, states
 
 
@@ -154,16 +158,16 @@ def _parted(joined: Tensor, widths: list[tuple[int, str, int]]) -> dict:
     }
 
 
-def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor | None) -> Tensor:
+def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor) -> Tensor:
     """Puts in the place of masked steps what Keras has there.
 
     Args:
         layer: The layer.
         outputs: Its output at every step.
         mask: Where steps are unmasked.
-        state: The first state of the last cell, held, if it is known.
+        state: The state that Keras takes for the output, where a backend does so.
     """
-    if backend.MASKS_WITH_STATE and not layer.unroll and state is not None:
+    if backend.MASKS_WITH_STATE and not layer.unroll:
         return ops.where(mask[..., None], outputs, ops.cast(state, outputs.dtype))
     return shared_equations.hold(outputs, ops.zeros_like(outputs[:, 0]), mask)
 

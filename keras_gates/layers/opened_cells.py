@@ -12,7 +12,7 @@ from keras import ops
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.cells.kind import Kind
-from keras_gates.cells.tracing import Change, Traced, trace
+from keras_gates.cells.tracing import Change, Traced, Untraceable, trace
 from keras_gates.layers.replay import blocks
 from keras_gates.layers.run_views import view
 
@@ -58,7 +58,7 @@ class OpenedCell:
 
         Returns:
             The output, the new states in the order of Keras, and the signals, each
-            `(batch, width)`. Of a cell that is not known there are none.
+            `(batch, width)`. Of a cell that is not known, its first state as `hidden`.
         """
         step = {True: self._traced_step, False: self._described_step}
         opened = view(self._cell)
@@ -72,6 +72,7 @@ class OpenedCell:
     def _described_step(self, inputs, states, change, **options):
         output, after = self._cell.call(inputs, states, **options)
         if self._kind is None:
+            self._signals = {v.HIDDEN: _flat(keras.tree.flatten(after)[0])}
             return output, after
         flat = keras.tree.flatten(states)
         if self._kind.signals_of is not None:
@@ -90,7 +91,7 @@ class OpenedCell:
             # What it computes of its weights alone belongs to the function that is
             # traced by the backend at this moment.
             self._where = backend.trace()
-            self._traced = trace(self._cell, inputs, flat, options)
+            self._traced = self._trace(inputs, flat, options)
         signals: dict[str, Tensor] = {}
 
         def passing(name, value):
@@ -104,6 +105,17 @@ class OpenedCell:
         signals.update(zip(self._kind.states, reversed(after), strict=True))
         self._signals = {name: _flat(signal) for name, signal in signals.items()}
         return output, after
+
+    def _trace(self, inputs, states, options) -> Traced:
+        try:
+            return trace(self._cell, inputs, states, options)
+        except Untraceable as reason:
+            when = "in training" if self._training else "on these inputs"
+            raise ValueError(
+                f"A `{type(self._cell).__name__}` cannot be traced {when}: {reason}. "
+                "Leave its layer out: name the other layers in `layers`. Or describe "
+                "the cell with `keras_gates.register_cell`."
+            ) from reason
 
 
 def _with_change(step: Callable, change: Change) -> Callable:
