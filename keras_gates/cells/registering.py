@@ -222,7 +222,7 @@ def _example_of(cell_class: type) -> Any:
         ) from error
 
 
-def _checked(example: Any, cell_class: type) -> Any:
+def _checked(example: Any, cell_class: Any) -> Any:
     if type(example) is not cell_class:
         raise TypeError(
             f"`example` must be a `{cell_class.__name__}`; got {type_of(example)}."
