@@ -55,10 +55,9 @@ MUTATIONS = {
         "    found.sort(key=lambda one: one[0])",
         "    found.sort(key=lambda one: -one[0])",
     ),
-    "a traced backward layer read forward": (
-        "        sequences = ops.flip(sequences, axis=1)\n        mask = None if mask is None"
-        " else ops.flip(mask, axis=1)\n    first",
-        "        pass\n    first",
+    "the mask of a traced backward layer not turned": (
+        " else ops.flip(mask, axis=1)\n    first = [_copied",
+        " else mask\n    first = [_copied",
     ),
     "labels taken for positions": (
         "    return dim in data.coords and data.coords[dim].dims == (dim,)",
