@@ -131,12 +131,23 @@ def before(page):
     return {}
 
 
+ON_EVERY_BACKEND = ["first_steps.md", "howto/training.md", "howto/devices.md"]
+"""Pages that differ by backend, or that show the whole way on each.
+
+What the others call is tested on every backend beside the function itself.
+"""
+
+
 def marked(page):
     """What a study finds depends on the backend: its page shows it on TensorFlow."""
     elsewhere = keras.backend.backend() != "tensorflow"
     skip = pytest.mark.skipif(elsewhere, reason="The page shows a run on TensorFlow.")
-    marks = [skip] if name_of(page) == "howto/choosing.md" else []
-    return pytest.param(page, marks=marks, id=name_of(page))
+    name = name_of(page)
+    if name == "howto/choosing.md":
+        marks = [skip]
+    else:
+        marks = [] if name in ON_EVERY_BACKEND else [pytest.mark.once]
+    return pytest.param(page, marks=marks, id=name)
 
 
 @pytest.mark.parametrize("page", list(map(marked, PAGES)))
