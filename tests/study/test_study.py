@@ -120,17 +120,16 @@ def test_each_architecture_gets_the_rate_with_which_it_learns():
 
         return builder
 
-    rates = [1e-1, 1e-5, 1e30]
+    rates = [1e-1, 1e-5]  # The first lets the one with large inputs diverge.
     y = X.sum((1, 2))[:, None]
     study = run(
         {"small": build(1), "large": build(100)},
         y=y,
         validation_data=(X, y),
         learning_rates=rates,
-        seeds=2,
         epochs=3,
     )
-    assert len(study.trials) == 6
+    assert len(study.trials) == 4
     chosen = study.runs.groupby("architecture")["learning_rate"].agg(set)
     for name in ("small", "large"):
         trials = study.trials[study.trials["architecture"] == name]
