@@ -1,4 +1,4 @@
-"""Where JAX keeps what it has compiled for the tests, for other tests and later runs.
+"""How JAX compiles for the tests, and where it keeps that for others and later runs.
 
 A program is found under a name that is made of the program itself, the compiler and its
 options, so another program, or another JAX, is compiled. What was kept is the compiled

@@ -9,7 +9,8 @@ In the order of the page, in one namespace and an empty folder:
 - `text` is what the block before it printed, line by line. Numbers and spaces may
   differ, as they do from backend to backend. A line `...` stands for any lines.
 
-A section that is called TensorFlow, JAX or PyTorch is for that backend alone.
+A section that is called TensorFlow, JAX or PyTorch is for that backend alone. Of the
+pages, those in `ON_EVERY_BACKEND` run on each, and the others once.
 """
 
 import os

@@ -250,7 +250,8 @@ def test_finished_epochs_are_not_dropped_by_starting_over(data, path):
 def start_writer(path, *arguments):
     environment = {**os.environ, "KERAS_BACKEND": BACKEND}
     command = [sys.executable, WRITER, path, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, text=True, **pipes)
 
 
 def assert_complete(path, steps):
@@ -271,24 +272,24 @@ def test_killed_at_any_moment_the_complete_steps_are_there(path):
     """The writer says when a step is complete; it is killed at random moments."""
     moments = random.Random(0)
     begun = 0
-    for _ in range(8):
-        with start_writer(path, begun) as writer:
-            end = None
-            for line in writer.stdout:
-                if end is None:  # It is writing now: importing is over.
-                    end = time.monotonic() + moments.uniform(0.0, 0.4)
-                said = int(line)
-                if time.monotonic() > end:
-                    break
-            writer.send_signal(signal.SIGKILL)
-            said = max([said, *(int(line) for line in writer.stdout)])
-        tree = opened(path)
-        steps = {name: tree[f"{name}/a"].sizes["step"] for name in tree.children}
-        # The statistics of a step are written after its trace.
-        assert steps["statistics"] in (said, said + 1) and said > begun
-        assert steps["traces"] in (steps["statistics"], steps["statistics"] + 1)
-        assert_complete(path, steps)
-        begun = steps["statistics"]
+    with start_writer(path) as writers:
+        for _ in range(8):
+            print(begun, file=writers.stdin, flush=True)
+            number, said = (int(writers.stdout.readline()) for _ in range(2))
+            end = time.monotonic() + moments.uniform(0.0, 0.4)  # It is writing now.
+            while time.monotonic() < end:
+                said = int(writers.stdout.readline())
+            os.kill(number, signal.SIGKILL)
+            last = iter(writers.stdout.readline, f"{store_writer.ENDED}\n")
+            said = max([said, *map(int, last)])
+            tree = opened(path)
+            steps = {name: tree[f"{name}/a"].sizes["step"] for name in tree.children}
+            # The statistics of a step are written after its trace.
+            assert steps["statistics"] in (said, said + 1) and said > begun
+            assert steps["traces"] in (steps["statistics"], steps["statistics"] + 1)
+            assert_complete(path, steps)
+            begun = steps["statistics"]
+        writers.stdin.close()
     assert begun > 16  # Two steps for each writer, also on a busy machine.
 
 
