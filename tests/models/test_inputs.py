@@ -592,7 +592,7 @@ def refused(case):
     return pytest.param(case, marks=marks)
 
 
-@pytest.mark.parametrize("case", map(refused, REFUSED))
+@pytest.mark.parametrize("case", [refused(case) for case in REFUSED])
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 def test_what_cannot_be_read_gets_a_sentence(case):
     make, sentence = REFUSED[case]
