@@ -1,8 +1,11 @@
 """Appends to a store without end, and says after each step that it is complete.
 
 Run by `test_store.py`, which kills it. Every value of a step is the number of the step.
+Without a step to begin with, one is read from each line of the input: each time, a
+process of its own writes, which says its number first, and `ENDED` stands for its end.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +20,7 @@ SHAPES = {
     "traces": {"forget": ("sample", "time", "unit"), "mask": ("sample", "time")},
     "statistics": {"mean": ("gate", "unit"), "histogram": ("gate", "unit", "bin")},
 }
+ENDED = "ended"
 SIZES = {"sample": 4, "time": 50, "unit": 16, "gate": 3, "bin": 20}
 
 
@@ -43,5 +47,20 @@ def main(path, begun):
         print(step, flush=True)
 
 
+def one_after_the_other(path):
+    """Forks a writer for each line: it has imported everything already."""
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            print(os.getpid(), flush=True)
+            main(path, int(line))
+        os.waitpid(child, 0)
+        print(ENDED, flush=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    path = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        main(path, int(sys.argv[2]))
+    else:
+        one_after_the_other(path)

@@ -112,6 +112,7 @@ def check(name, parameter):
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("name", "parameter"), cases(OF_A_MODEL))
 def test_a_bad_value_is_refused_before_a_model_runs(name, parameter, nothing_runs):
     check(name, parameter)

@@ -98,6 +98,7 @@ def run_example(name, monkeypatch, *arguments):
     return runpy.run_path(str(path), run_name="__main__")
 
 
+@pytest.mark.once
 def test_gate_penalty_example_shows_what_it_says(tmp_path, monkeypatch):
     names = run_example(
         "gate_penalty", monkeypatch, "--epochs", 2, "--out", tmp_path / "figures"

@@ -9,7 +9,8 @@ In the order of the page, in one namespace and an empty folder:
 - `text` is what the block before it printed, line by line. Numbers and spaces may
   differ, as they do from backend to backend. A line `...` stands for any lines.
 
-A section that is called TensorFlow, JAX or PyTorch is for that backend alone.
+A section that is called TensorFlow, JAX or PyTorch is for that backend alone. Of the
+pages, those in `ON_EVERY_BACKEND` run on each, and the others once.
 """
 
 import os
@@ -131,12 +132,23 @@ def before(page):
     return {}
 
 
+ON_EVERY_BACKEND = ["first_steps.md", "howto/training.md", "howto/devices.md"]
+"""Pages that differ by backend, or that show the whole way on each.
+
+What the others call is tested on every backend beside the function itself.
+"""
+
+
 def marked(page):
     """What a study finds depends on the backend: its page shows it on TensorFlow."""
     elsewhere = keras.backend.backend() != "tensorflow"
     skip = pytest.mark.skipif(elsewhere, reason="The page shows a run on TensorFlow.")
-    marks = [skip] if name_of(page) == "howto/choosing.md" else []
-    return pytest.param(page, marks=marks, id=name_of(page))
+    name = name_of(page)
+    if name == "howto/choosing.md":
+        marks = [skip]
+    else:
+        marks = [] if name in ON_EVERY_BACKEND else [pytest.mark.once]
+    return pytest.param(page, marks=marks, id=name)
 
 
 @pytest.mark.parametrize("page", list(map(marked, PAGES)))

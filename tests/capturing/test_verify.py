@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -19,9 +20,9 @@ from keras_gates.layers import replay
 from keras_gates.stores.opening import open_tree
 
 
-@pytest.fixture
-def gates(rng):
-    x = rng.normal(size=(3, 6, 2)).astype("float32")
+@pytest.fixture(scope="module")
+def gates():
+    x = np.random.default_rng(0).normal(size=(3, 6, 2)).astype("float32")
     x[0, 4:] = x[1, :2] = 0
     model = sequential(
         layers.Masking(),
@@ -78,6 +79,7 @@ def test_true_gates_deviate_by_rounding_only(gates):
     assert (keras_gates.verify(gates) < 1e-6).all()
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:.*could not be verified")
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_false_gates_are_found(mutation, gates):
@@ -192,6 +194,7 @@ def test_a_gru_needs_no_activation_to_be_verified(rng):
     assert (keras_gates.verify(keras_gates.capture(model, x)) < 1e-6).all()
 
 
+@pytest.mark.once
 def test_missing_signals_and_foreign_trees_get_a_sentence(gates):
     with pytest.raises(ValueError, match=r"every signal of 'lstm'; \['cell'\]"):
         keras_gates.verify(gates["lstm"].to_dataset().drop_vars("cell"))
@@ -229,6 +232,7 @@ GAPS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("gap", GAPS)
 def test_what_cannot_be_verified_does_not_look_verified(gap, gates):
     """And a warning states why; the other layer is verified all the same."""
@@ -260,6 +264,7 @@ def test_an_infinite_input_does_not_look_verified(rng):
     assert "NaN or infinite: the model has diverged, its input has" in first.sentence
 
 
+@pytest.mark.once
 def test_two_captures_in_one_tree_are_both_verified(gates):
     wrong = gates.copy()
     wrong["lstm"] = type(gates)(shift("forget")(gates["lstm"].to_dataset()))
@@ -270,10 +275,10 @@ def test_two_captures_in_one_tree_are_both_verified(gates):
     assert deviations.drop("first/lstm").max() < 1e-6
 
 
-@pytest.fixture
-def stored(tmp_path, rng):
+@pytest.fixture(scope="module")
+def captured_store(tmp_path_factory):
     """A store of two batches, the first of which is masked in half of its steps."""
-    x = rng.normal(size=(8, 6, 2)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(8, 6, 2)).astype("float32")
     x[:4, 3:] = 0
     model = sequential(
         layers.Masking(),
@@ -281,8 +286,14 @@ def stored(tmp_path, rng):
         layers.GRU(4, name="gru"),
         shape=(6, 2),
     )
-    keras_gates.capture(model, x, batch_size=4, store=tmp_path / "run.zarr")
-    return tmp_path / "run.zarr"
+    store = tmp_path_factory.mktemp("captured") / "run.zarr"
+    keras_gates.capture(model, x, batch_size=4, store=store)
+    return store
+
+
+@pytest.fixture
+def stored(captured_store, tmp_path):
+    return shutil.copytree(captured_store, tmp_path / "run.zarr")
 
 
 def chunks_of(store, layer):
@@ -305,6 +316,7 @@ def assert_named_as_damaged(store):
         assert deviations.drop("lstm").max() < 1e-6 or len(deviations) == 1
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("which", ["every", "first batch", "mask", "signals", "each"])
 def test_a_store_with_missing_chunks_is_named(which, stored):
     chunks = chunks_of(stored, "lstm")
@@ -332,6 +344,7 @@ def test_a_store_with_missing_chunks_is_named(which, stored):
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("content", [b"", b"no chunk", "cut"])
 def test_a_store_with_broken_chunks_is_named(content, stored):
     chunk = next(c for c in chunks_of(stored, "lstm") if "hidden" in c.parts)
@@ -386,7 +399,10 @@ NOT_FOUND = {
 
 
 @pytest.mark.parametrize("case", FOUND)
-@pytest.mark.parametrize("layer", [layers.LSTM, keras_gates.GateLSTM])
+@pytest.mark.parametrize(
+    "layer",
+    [layers.LSTM, pytest.param(keras_gates.GateLSTM, marks=pytest.mark.once)],
+)
 def test_an_activation_that_is_found_by_its_name_is_verified(layer, case, rng):
     function, name = FOUND[case]
     gates = captured(layer(4, activation=function, name="lstm"), rng)
@@ -394,6 +410,7 @@ def test_an_activation_that_is_found_by_its_name_is_verified(layer, case, rng):
     assert keras_gates.verify(gates)["lstm"] < 1e-6
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", NOT_FOUND)
 def test_a_function_is_known_by_what_it_is_and_not_by_its_name(case, rng):
     """One that cannot be found again is neither accused nor passed."""
@@ -410,6 +427,7 @@ def test_a_function_is_known_by_what_it_is_and_not_by_its_name(case, rng):
     assert deviations["odd"] == np.inf and deviations["gru"] < 1e-6
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", NOT_FOUND)
 @pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU])
 def test_a_recurrent_activation_need_not_be_found(layer, case, rng):
@@ -419,6 +437,7 @@ def test_a_recurrent_activation_need_not_be_found(layer, case, rng):
     assert keras_gates.verify(gates)["r"] < 1e-6
 
 
+@pytest.mark.once
 def test_a_name_in_a_scope_does_not_stand_for_another_function_later(rng):
     with keras.saving.custom_object_scope({"tanh": tanh}):
         gates = captured(layers.LSTM(4, activation=tanh, name="odd"), rng)
@@ -437,6 +456,7 @@ def test_an_activation_that_fails_later_gets_a_sentence(rng, monkeypatch):
         assert keras_gates.verify(gates)["odd"] == np.inf
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", ["tanh", "relu", "softmax", "registered"])
 def test_some_units_are_verified_unless_the_activation_needs_all(activation, rng):
     function = registered_tanh if activation == "registered" else activation
@@ -456,6 +476,7 @@ def captured(layer, rng, *others):
     return keras_gates.capture(model, x)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("wrong", [None, 3, "gates", [1.0]])
 def test_what_is_no_tree_gets_a_sentence(wrong):
     with pytest.raises(TypeError, match="`gates` must be an xarray DataTree or Dat"):

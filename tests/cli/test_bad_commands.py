@@ -314,6 +314,7 @@ def there(source, monkeypatch):
     assert after <= before
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("words, expected", INSPECT, ids=lambda w: str(w)[:60])
 def test_a_bad_inspection_ends_in_a_sentence(words, expected, there, capsys):
     line = fails(words, capsys)

@@ -97,7 +97,7 @@ def test_inspect_reads_npy_files_and_any_name(trained, tmp_path):
     np.savez(tmp_path / "c.npz", x=data, y=np.ones(10))
     for name in ("a.npy", "b.npz", "c.npz"):
         out = str(tmp_path / name[0])
-        assert inspect(trained, "--out", out, data=name) == 0
+        assert inspect(trained, "--layers", "gru", "--out", out, data=name) == 0
 
 
 @pytest.mark.once

@@ -521,6 +521,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("other", OTHERS)
 def test_what_is_no_model_is_named_as_what_it_is(other):
     make, sentence = OTHERS[other]
@@ -585,7 +586,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+def refused(case):
+    """Only TensorFlow knows strings: what is said of the others is said anywhere."""
+    marks = [] if case == "strings" else [pytest.mark.once]
+    return pytest.param(case, marks=marks)
+
+
+@pytest.mark.parametrize("case", [refused(case) for case in REFUSED])
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 def test_what_cannot_be_read_gets_a_sentence(case):
     make, sentence = REFUSED[case]
@@ -597,6 +604,7 @@ def test_what_cannot_be_read_gets_a_sentence(case):
         keras_gates.capture(model, make())
 
 
+@pytest.mark.once
 def test_data_without_a_length_and_an_end_warn_after_a_while(monkeypatch):
     monkeypatch.setattr(input_batches, "MANY_BATCHES", 3)
 
@@ -643,6 +651,7 @@ PROBES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("probe", PROBES)
 def test_errors_about_a_probe_name_it(probe):
     make, sentence = PROBES[probe]
@@ -713,6 +722,7 @@ def test_a_layer_inside_another_has_a_place(units, every, place, tmp_path):
     ) == ["outer/inner"]
 
 
+@pytest.mark.once
 def test_a_recorder_places_such_a_layer_too(tmp_path):
     model = nested(3, layer=layers.GRU)
     model.compile("sgd", "mse")
@@ -750,6 +760,7 @@ def test_a_layer_inside_the_loop_of_another_is_refused():
     assert list(keras_gates.capture(model, X, layers="first").children) == ["first"]
 
 
+@pytest.mark.once
 def test_a_layer_without_the_chosen_signals_is_left_out():
     first = keras.Input(X.shape[1:])
     series = layers.LSTM(3, return_sequences=True, name="lstm")(first)
@@ -774,6 +785,7 @@ class OwnFrames(layers.TimeDistributed):
         return super().call(inputs, training=training, mask=mask)
 
 
+@pytest.mark.once
 def test_instrument_is_not_told_of_an_argument_that_it_lacks():
     model = sequential(
         layers.LSTM(3, return_sequences=True, name="known"),
@@ -785,6 +797,7 @@ def test_instrument_is_not_told_of_an_argument_that_it_lacks():
         keras_gates.instrument(model)
 
 
+@pytest.mark.once
 def test_instrument_says_the_same_of_a_wrapper():
     model = sequential(OwnFrames(layers.GRU(2), name="odd"), shape=(2, TIME, FEATURES))
     sentence = "`capture` and `GateRecorder` leave it out if `layers` names the others"

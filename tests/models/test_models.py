@@ -371,61 +371,53 @@ def test_instrumented_and_restored_it_predicts_the_same(case):
     assert_same(predict(model, x), before)
 
 
-def test_recorded_in_training_it_trains_the_same(case):
+def test_recorded_in_training_it_trains_the_same_and_its_gates_are_the_true_ones(case):
     model, x, paths = case
     if keras.backend.backend() == "torch" and stateful_layers(model):
         pytest.skip("Keras 3.15 itself cannot train a stateful layer on PyTorch.")
+    gates = keras_gates.capture(model, x, batch_size=4)
     y = keras.tree.map_structure(np.zeros_like, predict(model, x))
     start = model.get_weights()
+    every = keras_gates.GateRecorder(x, batch_size=4, samples_per_batch="all")
+    few = keras_gates.GateRecorder(samples_per_batch=2)
     ends = []
-    for recorder in (None, keras_gates.GateRecorder(x, batch_size=4)):
+    for callbacks in ([], [every, few]):
         model.set_weights(start)
         forget_states(model)
         model.compile(
             keras.optimizers.SGD(0.01), loss=lambda t, p: ops.mean((p - t) ** 2)
         )
-        callbacks = [] if recorder is None else [recorder]
         model.fit(
             x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, callbacks=callbacks
         )
         ends.append(model.get_weights())
     assert_same(*ends)
-    assert paths_of(recorder.traces) == set(paths)
-    last = recorder.traces.isel(step=-1, drop=True)
+    assert paths_of(every.traces) == set(paths)
+    last = every.traces.isel(step=-1, drop=True)
     assert keras_gates.verify(last).max() < 1e-5
+    # In the one batch of the first epoch, the weights were those at the start.
+    assert_counted(every.statistics.isel(step=0), gates, paths, slice(None))
+    assert_counted(few.statistics.isel(step=0), gates, paths, [0, 2])
 
 
-def test_statistics_of_training_are_those_of_the_true_gates(case):
-    model, x, paths = case
-    stateful = [layer for _, layer in walk(model) if getattr(layer, "stateful", False)]
-    if stateful and keras.backend.backend() == "torch":
-        pytest.skip("Keras cannot train a stateful layer on PyTorch.")
-    gates = keras_gates.capture(model, x, batch_size=4)
-    y = keras.tree.map_structure(np.zeros_like, model.predict(x, verbose=0))
-    for layer in stateful:
-        layer.reset_states()
-    losses = keras.tree.map_structure(lambda _: "mse", y)
-    model.compile(keras.optimizers.SGD(0.0), losses)
-    every = keras_gates.GateRecorder(samples_per_batch="all")
-    few = keras_gates.GateRecorder(samples_per_batch=2)
-    model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[every, few])
-    for recorder, rows in ((every, slice(None)), (few, [0, 2])):
-        found = paths_of(recorder.statistics)
-        assert found == {path for path in paths if "@" not in path}
-        for path in found:
-            # Every call of a shared layer counts.
-            calls = [gates[p] for p in paths if p.partition("@")[0] == path]
-            statistics = recorder.statistics[path].isel(step=0)
-            for signal in statistics.gate.values:
-                chosen = [c[signal].isel(sample=rows).values for c in calls]
-                units = chosen[0].shape[-1]
-                values = np.concatenate([c.reshape(-1, units) for c in chosen])
-                values = values[~np.isnan(values[:, 0])]
-                here = statistics.sel(gate=signal)
-                assert (here["count"] == len(values)).all()
-                for name in ("mean", "std"):
-                    expected = getattr(values, name)(0)
-                    np.testing.assert_allclose(here[name], expected, atol=3e-6)
+def assert_counted(counted, gates, paths, rows):
+    """Compares the statistics of a step with those of some rows of captured gates."""
+    found = paths_of(counted)
+    assert found == {path for path in paths if "@" not in path}
+    for path in found:
+        # Every call of a shared layer counts.
+        calls = [gates[p] for p in paths if p.partition("@")[0] == path]
+        statistics = counted[path]
+        for signal in statistics.gate.values:
+            chosen = [c[signal].isel(sample=rows).values for c in calls]
+            units = chosen[0].shape[-1]
+            values = np.concatenate([c.reshape(-1, units) for c in chosen])
+            values = values[~np.isnan(values[:, 0])]
+            here = statistics.sel(gate=signal)
+            assert (here["count"] == len(values)).all()
+            for name in ("mean", "std"):
+                expected = getattr(values, name)(0)
+                np.testing.assert_allclose(here[name], expected, atol=3e-6)
 
 
 @pytest.mark.parametrize(

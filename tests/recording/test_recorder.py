@@ -53,6 +53,7 @@ def test_traces_are_what_capture_sees_after_each_epoch(recurrent_layer, data):
     assert not np.allclose(*(recorder.traces["r/hidden"][step] for step in (0, 1)))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("calls", "sentence"),
     [
@@ -101,6 +102,7 @@ def test_a_method_called_too_early_is_refused(calls, sentence, data):
     assert type(model.layers[0]) is layers.LSTM
 
 
+@pytest.mark.once
 def test_what_is_no_model_and_no_epoch_is_refused(data):
     recorder = keras_gates.GateRecorder(data[0][:2])
     recorder.set_model(3)
@@ -134,6 +136,7 @@ def test_repeated_fits_count_on(data):
     assert (keras_gates.verify(recorder.traces.isel(step=-1)) < 1e-5).all()
 
 
+@pytest.mark.once
 def test_initial_epoch_of_a_first_fit_is_the_epoch(data):
     recorder = keras_gates.GateRecorder(data[0][:1])
     fit(build(), data, initial_epoch=5, epochs=7, callbacks=[recorder])
@@ -158,12 +161,14 @@ def test_logs_reach_history_and_agree_with_the_statistics(data):
     assert history["r/saturation"] == pytest.approx(saturation.values)
 
 
+@pytest.mark.once
 def test_health_is_one_figure_for_each_layer(data):
     recorder = keras_gates.GateRecorder(logs="health")
     history = fit(build(), data, callbacks=[recorder]).history
     assert set(history) == {"loss", "r/saturation"}
 
 
+@pytest.mark.once
 def test_callbacks_can_watch_a_gate(data):
     recorder = keras_gates.GateRecorder(logs="all")
     watching = {"monitor": "r/forget/mean", "mode": "max", "min_delta": 10.0}
@@ -176,12 +181,14 @@ def test_callbacks_can_watch_a_gate(data):
     assert rate == pytest.approx(0.05 / 4)
 
 
+@pytest.mark.once
 def test_logs_are_left_alone_unless_asked(data):
     recorder = keras_gates.GateRecorder(data[0][:3])
     history = fit(build(), data, callbacks=[recorder]).history
     assert list(history) == ["loss"]
 
 
+@pytest.mark.once
 def test_layers_and_signals_can_be_chosen(data):
     inputs = keras.Input((5, 2))
     x = layers.LSTM(3, return_sequences=True, name="one")(inputs)
@@ -249,6 +256,7 @@ def test_an_interrupted_fit_leaves_the_model_and_the_steps(data):
     assert recorder.traces["r"].sizes["step"] == 3
 
 
+@pytest.mark.once
 def test_traces_go_to_zarr_and_back(data, tmp_path):
     recorder = keras_gates.GateRecorder(data[0][:2])
     fit(build(), data, callbacks=[recorder])
@@ -278,6 +286,7 @@ BAD_PROBES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", BAD_PROBES)
 def test_a_bad_probe_is_refused_before_training(case, data):
     probe, sentence = BAD_PROBES[case]
@@ -290,6 +299,7 @@ def test_a_bad_probe_is_refused_before_training(case, data):
     assert type(model.layers[0]) is layers.LSTM
 
 
+@pytest.mark.once
 def test_one_recorder_is_for_one_model(data):
     recorder = keras_gates.GateRecorder(data[0][:1])
     fit(build(), data, callbacks=[recorder])
@@ -297,6 +307,7 @@ def test_one_recorder_is_for_one_model(data):
         fit(build(), data, callbacks=[recorder])
 
 
+@pytest.mark.once
 def test_a_copy_of_a_recorder_is_for_models_with_the_same_layers(data):
     recorder = keras_gates.GateRecorder(data[0][:1])
     fit(build(), data, callbacks=[recorder])
@@ -323,6 +334,7 @@ def test_a_probe_does_not_change_the_dropout_of_training(data):
         np.testing.assert_allclose(left, right, atol=1e-6)
 
 
+@pytest.mark.once
 def test_nothing_recorded_yet_is_said():
     with pytest.raises(ValueError, match="Nothing is recorded yet"):
         _ = keras_gates.GateRecorder(np.zeros((1, 5, 2))).traces

@@ -66,11 +66,20 @@ def test_numbers_are_those_of_the_gates(layer, rows, data):
         assert_of(here, gates, count=len(chosen.reshape(-1, 5, 2)) * 5)
 
 
-@pytest.mark.parametrize("layer", [keras_gates.GateLSTM, keras_gates.GateGRU])
+DROPOUT, BOTH = {"dropout": 0.5}, {"dropout": 0.5, "recurrent_dropout": 0.4}
+
+
 @pytest.mark.parametrize(
-    "dropout",
-    [{"dropout": 0.5}, {"dropout": 0.5, "recurrent_dropout": 0.4}],
-    ids=["dropout", "both"],
+    "layer, dropout",
+    [
+        pytest.param(keras_gates.GateLSTM, DROPOUT, id="LSTM, dropout"),
+        pytest.param(keras_gates.GateLSTM, BOTH, id="LSTM, both"),
+        # On the other backends, the LSTM and "both" stand for it.
+        pytest.param(
+            keras_gates.GateGRU, DROPOUT, id="GRU, dropout", marks=pytest.mark.once
+        ),
+        pytest.param(keras_gates.GateGRU, BOTH, id="GRU, both"),
+    ],
 )
 @pytest.mark.parametrize("sequences", [True, False])
 def test_dropout_is_that_of_the_training_step(layer, dropout, sequences, data):
@@ -129,6 +138,7 @@ def test_a_gate_that_hardly_moves_has_its_true_spread(data):
     np.testing.assert_allclose(found, spread, rtol=1e-3)
 
 
+@pytest.mark.once
 def test_by_default_eight_rows_of_every_16th_batch_are_looked_at(data):
     recorder = keras_gates.GateRecorder()
     fit(build(), data, recorder, batch_size=1)  # Of 24 batches, two.
@@ -214,6 +224,7 @@ def test_counts_are_carried(data, monkeypatch):
         np.testing.assert_allclose(found, whole.statistics[f"r/{name}"], atol=1e-6)
 
 
+@pytest.mark.once
 def test_layers_and_signals_are_chosen(data):
     inputs = keras.Input((5, 2))
     hidden = layers.LSTM(3, return_sequences=True, name="one")(inputs)
@@ -519,7 +530,10 @@ def stuck(bias):
     return model
 
 
-@pytest.mark.parametrize("bias, what", [(30, "stuck open"), (-30, "stuck shut")])
+@pytest.mark.parametrize(
+    "bias, what",
+    [(30, "stuck open"), pytest.param(-30, "stuck shut", marks=pytest.mark.once)],
+)
 def test_a_stuck_gate_is_told_once_it_has_been_so_for_long(bias, what, data):
     recorder, said, epochs = alarmed(stuck(bias), data, alarms="warn", alarm_after=2)
     assert epochs == 5
@@ -528,12 +542,14 @@ def test_a_stuck_gate_is_told_once_it_has_been_so_for_long(bias, what, data):
     assert alarm == ("r", "forget", what, (1,), 1, 1)
 
 
+@pytest.mark.once
 def test_an_alarm_can_stop_training(data):
     recorder, said, epochs = alarmed(stuck(30), data, alarms="stop", alarm_after=3)
     assert epochs == 3
     assert said[0].endswith("Training stops.")
 
 
+@pytest.mark.once
 def test_dead_units_are_told(data):
     model = build(layer=layers.GRU)
     model.layers[0].set_weights([w * 0 for w in model.layers[0].get_weights()])
@@ -543,6 +559,7 @@ def test_dead_units_are_told(data):
     ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("gate, number", [("input", 0), ("output", 3)])
 def test_a_unit_that_is_never_written_or_never_shown_is_dead(gate, number, data):
     """As `stats.dead_units` defines it; its `hidden` need not be constant."""
@@ -573,6 +590,7 @@ def test_nan_is_told_at_once(data):
     assert counts.sum("bin").values.tolist() == [4, 4, 0, 4]
 
 
+@pytest.mark.once
 def test_a_healthy_layer_raises_no_alarm(data):
     recorder, said, _ = alarmed(build(), data, alarms="warn", alarm_after=1)
     assert not said and not recorder.alarms
@@ -605,6 +623,7 @@ BAD = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", BAD)
 def test_bad_arguments_are_refused_at_once(case):
     arguments, error, sentence = BAD[case]
@@ -620,6 +639,7 @@ BAD_AT_FIT = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", BAD_AT_FIT)
 def test_bad_arguments_are_refused_before_the_first_batch(case, data):
     arguments, sentence = BAD_AT_FIT[case]
@@ -631,6 +651,7 @@ def test_bad_arguments_are_refused_before_the_first_batch(case, data):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.once
 def test_units_of_the_traces_are_chosen_and_keep_their_numbers(data):
     recorder = keras_gates.GateRecorder(data[0][:2], units=[3, 1])
     model = build()
@@ -641,6 +662,7 @@ def test_units_of_the_traces_are_chosen_and_keep_their_numbers(data):
     np.testing.assert_allclose(found.isel(unit=0), gates.isel(unit=3), atol=1e-6)
 
 
+@pytest.mark.once
 def test_the_budget_counts_every_step(data):
     # 2 samples, 5 steps, 4 units, 6 signals and 2 initial states, float32.
     one = 2 * 5 * 4 * 6 * 4 + 2 * 4 * 2 * 4
@@ -653,7 +675,9 @@ def test_the_budget_counts_every_step(data):
         fit(build(), data, recorder, epochs=3)
 
 
-@pytest.mark.parametrize("layer", [layers.LSTM, layers.SimpleRNN])
+@pytest.mark.parametrize(
+    "layer", [pytest.param(layers.LSTM, marks=pytest.mark.once), layers.SimpleRNN]
+)
 def test_a_layer_of_which_no_gate_is_recorded_is_counted(layer, data):
     model = build(layer=layer)
     recorder = keras_gates.GateRecorder(samples_per_batch="all", signals=["hidden"])

@@ -118,6 +118,7 @@ def test_what_is_read_while_it_is_written_stays_true(data, path):
         assert len(axes.patches) == epoch
 
 
+@pytest.mark.once
 def test_names_and_attributes_survive(data, path):
     inputs = keras.Input((5, 2))
     hidden = layers.Bidirectional(layers.GRU(3, name="z"), name="b")(inputs)
@@ -144,6 +145,7 @@ def test_an_existing_store_is_not_overwritten_unless_asked(data, path):
     assert opened(path)["statistics/r"].sizes["step"] == 1
 
 
+@pytest.mark.once
 def test_repeated_fits_of_one_recorder_go_to_one_store(data, path):
     recorder = keras_gates.GateRecorder(data[0][:2], store=path)
     model = build()
@@ -202,7 +204,7 @@ once = pytest.mark.once
         # The order of the callbacks is nothing of a backend.
         pytest.param((RECORDER, BACKUP, KILL), Kill(0), marks=once),
         ((RECORDER, BACKUP, KILL), Kill(2, 2)),
-        ((RECORDER, KILL, BACKUP), Kill(2)),
+        pytest.param((RECORDER, KILL, BACKUP), Kill(2), marks=once),
         pytest.param((RECORDER, KILL, BACKUP), Kill(1, 0), marks=once),
         pytest.param((KILL, RECORDER, BACKUP), Kill(1), marks=once),
         pytest.param((BACKUP, RECORDER, KILL), Kill(2), marks=once),
@@ -223,6 +225,7 @@ def test_going_on_after_a_crash_leaves_no_gap_and_no_repeat(
             np.testing.assert_allclose(other[variable], node[variable], atol=1e-5)
 
 
+@pytest.mark.once
 def test_a_gap_in_the_statistics_is_told(data, path, tmp_path):
     order = ("backup", "kill", "recorder")
     with pytest.warns(UserWarning, match="Put the recorder before `BackupAndRestore`"):
@@ -232,6 +235,7 @@ def test_a_gap_in_the_statistics_is_told(data, path, tmp_path):
     assert opened(path)["statistics/r"].epoch.values.tolist() == [1, 3, 4]
 
 
+@pytest.mark.once
 def test_finished_epochs_are_not_dropped_by_starting_over(data, path):
     fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
     again = keras_gates.GateRecorder(data[0][:2], store=path, mode="a")
@@ -246,7 +250,8 @@ def test_finished_epochs_are_not_dropped_by_starting_over(data, path):
 def start_writer(path, *arguments):
     environment = {**os.environ, "KERAS_BACKEND": BACKEND}
     command = [sys.executable, WRITER, path, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, text=True, **pipes)
 
 
 def assert_complete(path, steps):
@@ -267,24 +272,24 @@ def test_killed_at_any_moment_the_complete_steps_are_there(path):
     """The writer says when a step is complete; it is killed at random moments."""
     moments = random.Random(0)
     begun = 0
-    for _ in range(8):
-        with start_writer(path, begun) as writer:
-            end = None
-            for line in writer.stdout:
-                if end is None:  # It is writing now: importing is over.
-                    end = time.monotonic() + moments.uniform(0.0, 0.4)
-                said = int(line)
-                if time.monotonic() > end:
-                    break
-            writer.send_signal(signal.SIGKILL)
-            said = max([said, *(int(line) for line in writer.stdout)])
-        tree = opened(path)
-        steps = {name: tree[f"{name}/a"].sizes["step"] for name in tree.children}
-        # The statistics of a step are written after its trace.
-        assert steps["statistics"] in (said, said + 1) and said > begun
-        assert steps["traces"] in (steps["statistics"], steps["statistics"] + 1)
-        assert_complete(path, steps)
-        begun = steps["statistics"]
+    with start_writer(path) as writers:
+        for _ in range(8):
+            print(begun, file=writers.stdin, flush=True)
+            number, said = (int(writers.stdout.readline()) for _ in range(2))
+            end = time.monotonic() + moments.uniform(0.0, 0.4)  # It is writing now.
+            while time.monotonic() < end:
+                said = int(writers.stdout.readline())
+            os.kill(number, signal.SIGKILL)
+            last = iter(writers.stdout.readline, f"{store_writer.ENDED}\n")
+            said = max([said, *map(int, last)])
+            tree = opened(path)
+            steps = {name: tree[f"{name}/a"].sizes["step"] for name in tree.children}
+            # The statistics of a step are written after its trace.
+            assert steps["statistics"] in (said, said + 1) and said > begun
+            assert steps["traces"] in (steps["statistics"], steps["statistics"] + 1)
+            assert_complete(path, steps)
+            begun = steps["statistics"]
+        writers.stdin.close()
     assert begun > 16  # Two steps for each writer, also on a busy machine.
 
 
@@ -335,9 +340,8 @@ def test_cut_off_before_a_file_appears_the_steps_before_are_there(path, monkeypa
     assert last > 50
 
 
-@pytest.mark.parametrize(
-    "room", [0.5, pytest.param(0.61, marks=once), pytest.param(0.79, marks=once)]
-)
+@pytest.mark.once
+@pytest.mark.parametrize("room", [0.5, 0.61, 0.79])
 def test_a_full_disk_leaves_the_complete_steps_and_the_training(
     room, data, path, monkeypatch
 ):
@@ -394,6 +398,7 @@ def refused(data, path, error, sentence, model=None, **options):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.once
 def test_what_is_no_store_is_refused_and_left_alone(data, path):
     path.mkdir()
     (path / "thesis.txt").write_text("mine")
@@ -431,6 +436,7 @@ def test_a_store_of_something_else_is_not_continued(data, path):
     refused(data, path, ValueError, "cannot be continued: its format is 99")
 
 
+@pytest.mark.once
 def test_a_refused_run_leaves_the_store_as_it_was(data, path):
     broken = data[0][:2].copy()
     broken[0, 0, 0] = np.nan
@@ -444,6 +450,7 @@ def test_a_refused_run_leaves_the_store_as_it_was(data, path):
         assert opened(path)["traces/r"].sizes["step"] == 3
 
 
+@pytest.mark.once
 def test_the_path_is_that_of_the_folder_at_the_time(data, path, monkeypatch):
     monkeypatch.chdir(path.parent)
     recorder = keras_gates.GateRecorder(data[0][:2], store=path.name)
@@ -453,6 +460,7 @@ def test_the_path_is_that_of_the_folder_at_the_time(data, path, monkeypatch):
     assert recorder.traces["r"].sizes["step"] == opened(path)["traces/r"].sizes["step"]
 
 
+@pytest.mark.once
 def test_interrupted_before_its_first_step_it_goes_on_with_its_own_store(data, path):
     recorder = keras_gates.GateRecorder(store=path)
     model = build()
@@ -463,6 +471,7 @@ def test_interrupted_before_its_first_step_it_goes_on_with_its_own_store(data, p
     assert opened(path)["statistics/r"].sizes["step"] == 2
 
 
+@pytest.mark.once
 def test_names_in_a_store_cannot_reach_outside(data, path):
     fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
     metadata = json.loads((path / "zarr.json").read_text())
@@ -472,6 +481,7 @@ def test_names_in_a_store_cannot_reach_outside(data, path):
     refused(data, path, ValueError, "lies outside of it")
 
 
+@pytest.mark.once
 def test_a_place_that_cannot_be_written_is_refused(data, path):
     # Inside a file, where not even root can make a folder.
     path.write_text("mine")

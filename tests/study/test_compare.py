@@ -110,6 +110,7 @@ def test_a_study_repeats_itself_whatever_was_drawn_before(study):
     assert repeated.runs["val_loss"].tolist() == expected[1:]
 
 
+@pytest.mark.once
 def test_the_runs_of_a_seed_come_before_those_of_the_next_and_are_handed_over():
     calls = []
     builders = {"b": build_dense, "a": build_dense}
@@ -209,6 +210,7 @@ def test_inputs_and_targets_stay_paired_in_structures_of_tensors():
     assert study.runs["val_loss"].item() < 1e-3
 
 
+@pytest.mark.once
 def test_automatic_metric_names_are_one_column():
     # Keras calls the AUC of the second model "auc_1", of the third "auc_2": a column
     # for each run, and no metric to compare.
@@ -260,6 +262,7 @@ def test_a_diverged_run_is_kept_and_marked():
 # Intervals
 
 
+@pytest.mark.once
 @given(
     some.integers(2, 6).flatmap(
         lambda seeds: some.lists(
@@ -316,6 +319,7 @@ def one_seed():
     return run({"dense": build_dense, "too": build_dense})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "ask",
     [lambda study: study.difference("dense", "too"), lambda study: study.summary()],
@@ -325,6 +329,7 @@ def test_one_seed_has_no_interval(one_seed, ask):
         ask(one_seed)
 
 
+@pytest.mark.once
 def test_a_single_seed_and_epoch_are_printed_without_what_they_lack(one_seed):
     text = str(one_seed)
     assert "One seed: no interval, and no difference can be shown." in text
@@ -334,6 +339,7 @@ def test_a_single_seed_and_epoch_are_printed_without_what_they_lack(one_seed):
     assert math.isnan(one_seed.runs["epoch_seconds"][0])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -358,6 +364,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(arguments, sentence):
 # Printing
 
 
+@pytest.mark.once
 def test_the_printed_table_says_it_all():
     study = study_of(
         {"LSTM": [0.11, 0.12, 0.13], "GRU": [0.21, 0.22, 0.24], "RNN": [0.1, 0.2, 0.3]}
@@ -377,6 +384,7 @@ def test_the_printed_table_says_it_all():
     assert sum(" - " in line for line in lines) == 3
 
 
+@pytest.mark.once
 def test_the_printed_table_suits_a_log():
     # No colour codes, no characters that an old terminal lacks, no markup eaten.
     names = ["GRU [bold]", "an architecture whose name goes on and on and on and on"]
@@ -389,6 +397,7 @@ def test_the_printed_table_suits_a_log():
     assert not any(line != line.rstrip() for line in text.splitlines())
 
 
+@pytest.mark.once
 def test_the_printed_table_never_cuts_a_number_short():
     losses = {"LSTM": [-1.2345e-11, -3.4567e-11], "a" * 99: [0, 0]}
     low, high = scipy.stats.t.interval(0.95, 1, loc=-2.3456e-11, scale=1.1111e-11)
@@ -396,6 +405,7 @@ def test_the_printed_table_never_cuts_a_number_short():
     assert row.split()[-4:] == ["-2.346e-11", f"{low:.3g}", "to", f"{high:.3g}"]
 
 
+@pytest.mark.once
 def test_progress_is_shown_when_asked_and_only_then(capsys):
     builders = {"GRU [fast]": build_dense}
     run(builders)
@@ -442,6 +452,7 @@ def other_loss():
     return build_dense(loss="mae")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("builders", "error", "sentence"),
     [
@@ -494,6 +505,7 @@ def test_bad_builders_get_a_sentence_before_anything_is_trained(
     assert not trained
 
 
+@pytest.mark.once
 def test_a_model_returned_twice_is_refused():
     model = build_dense()
     for builders in ({"a": always(model)}, {"a": always(model), "b": always(model)}):
@@ -501,6 +513,7 @@ def test_a_model_returned_twice_is_refused():
             run(builders)
 
 
+@pytest.mark.once
 def test_two_names_of_one_loss_are_one_task():
     losses = ["mse", "mean_squared_error", "MeanSquaredError"]
     builders = {loss: lambda loss=loss: build_dense(loss=loss) for loss in losses}
@@ -517,6 +530,7 @@ def test_a_frozen_layer_may_be_shared():
     assert len(study.runs) == 1
 
 
+@pytest.mark.once
 def test_an_error_inside_a_builder_names_the_architecture():
     def build():
         raise RuntimeError("no such layer")
@@ -526,6 +540,7 @@ def test_an_error_inside_a_builder_names_the_architecture():
     assert "'broken'" in caught.value.__notes__[0]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [

@@ -43,6 +43,7 @@ def built(names=("LSTM", "GRU", "SimpleRNN"), x=X, y=Y, **options):
     return builders_of(names, Recipe(**options), data)
 
 
+@pytest.mark.once
 def test_named_architectures_differ_in_their_layer_only():
     layers = keras.layers
     for name, build in built(units=3, layers=2).items():
@@ -55,6 +56,7 @@ def test_named_architectures_differ_in_their_layer_only():
         assert model.loss == "mse"
 
 
+@pytest.mark.once
 def test_matched_by_parameters_no_other_number_of_units_comes_closer():
     for units, depth in ((8, 1), (5, 2)):
         builders = built(units=units, layers=depth, match="params")
@@ -69,6 +71,7 @@ def test_matched_by_parameters_no_other_number_of_units_comes_closer():
             assert chosen > units
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("x", "y", "outputs", "loss"),
     [
@@ -91,6 +94,7 @@ def test_the_recipe_follows_from_the_data(x, y, outputs, loss):
     assert np.isfinite(model.evaluate(x, y, verbose=0, return_dict=True)["loss"])
 
 
+@pytest.mark.once
 def test_a_head_and_a_loss_of_ones_own():
     def head():
         return [keras.layers.Dense(4, activation="relu"), keras.layers.Dense(1)]
@@ -116,17 +120,16 @@ def test_each_architecture_gets_the_rate_with_which_it_learns():
 
         return builder
 
-    rates = [1e-1, 1e-5, 1e30]
+    rates = [1e-1, 1e-5]  # The first lets the one with large inputs diverge.
     y = X.sum((1, 2))[:, None]
     study = run(
         {"small": build(1), "large": build(100)},
         y=y,
         validation_data=(X, y),
         learning_rates=rates,
-        seeds=2,
         epochs=3,
     )
-    assert len(study.trials) == 6
+    assert len(study.trials) == 4
     chosen = study.runs.groupby("architecture")["learning_rate"].agg(set)
     for name in ("small", "large"):
         trials = study.trials[study.trials["architecture"] == name]
@@ -138,6 +141,7 @@ def test_each_architecture_gets_the_rate_with_which_it_learns():
     assert "Learning rates, chosen by validation loss: small 0.1, large" in str(study)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("rates", "error", "sentence"),
     [
@@ -178,6 +182,7 @@ def test_what_is_measured_is_plausible():
     )
 
 
+@pytest.mark.once
 def test_the_time_to_a_target_is_that_of_the_first_epoch_there():
     study = run({"dense": build_dense}, epochs=4, seeds=2)
     for seed in range(2):
@@ -227,6 +232,7 @@ def test_gates_are_recorded_for_each_run():
 # Answers
 
 
+@pytest.mark.once
 def test_the_test_and_the_probability_are_those_of_student():
     a, b = np.array([0.3, 0.1, 0.4, 0.15]), np.array([0.35, 0.3, 0.38, 0.4])
     difference = study_of({"a": a, "b": b}).difference("a", "b")
@@ -242,6 +248,7 @@ def test_the_test_and_the_probability_are_those_of_student():
     assert turned.probability == pytest.approx(1 - difference.probability)
 
 
+@pytest.mark.once
 def test_higher_is_better_for_some_metrics():
     study = study_of({"a": [0.1, 0.2, 0.3], "b": [0.3, 0.5, 0.45]})
     study.runs["val_accuracy"] = study.runs["val_loss"]
@@ -253,12 +260,14 @@ def test_higher_is_better_for_some_metrics():
         study.difference("a", "b", mode="best")
 
 
+@pytest.mark.once
 def test_pairs_that_are_equal_are_no_evidence():
     difference = study_of({"a": [0.1, 0.2], "b": [0.1, 0.2]}).difference("a", "b")
     assert (difference.p, difference.probability) == (1.0, 0.5)
     assert "no difference shown" in str(difference)
 
 
+@pytest.mark.once
 def test_the_seeds_needed_are_those_that_find_it_in_simulations():
     rng = np.random.default_rng(1)
     pairs = rng.normal(0, 1, 20)
@@ -279,6 +288,7 @@ def test_the_seeds_needed_are_those_that_find_it_in_simulations():
         difference.seeds_needed(1, power=2)
 
 
+@pytest.mark.once
 def test_markdown_has_the_figures_of_the_table():
     study = study_of({"LSTM": [0.11, 0.13], "GRU": [0.2, 0.3]})
     rows = [line for line in study.to_markdown().splitlines() if line.startswith("|")]
@@ -326,11 +336,13 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     assert not nothing
 
 
+@pytest.mark.once
 def test_a_study_begins_where_its_writer_was_killed_at_once(tmp_path):
     (tmp_path / ".study.json").write_text("{")
     assert len(run({"a": build_dense}, folder=tmp_path).runs) == 1
 
 
+@pytest.mark.once
 def test_more_seeds_go_on_with_a_study(tmp_path):
     run({"a": build_dense}, folder=tmp_path, seeds=2)
     calls = []
@@ -340,6 +352,7 @@ def test_more_seeds_go_on_with_a_study(tmp_path):
     assert calls == [("a", 2)] and len(study.runs) == 3
 
 
+@pytest.mark.once
 def test_a_study_of_something_else_is_refused_and_not_mixed(tmp_path):
     run({"a": build_dense}, folder=tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -367,6 +380,7 @@ def test_a_study_of_something_else_is_refused_and_not_mixed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.once
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="`folder` must be new, empty or that of a"):
@@ -374,6 +388,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
@@ -391,6 +406,7 @@ def test_a_recipe_whose_functions_return_something_else(options, error, sentence
         run(["LSTM"], recipe=Recipe(units=2, **options))
 
 
+@pytest.mark.once
 def test_a_recorder_that_is_none_is_refused():
     with pytest.raises(TypeError, match="`recorder` must .* returned an int"):
         run({"LSTM": build_lstm}, recorder=lambda name, seed: 3)
@@ -420,6 +436,7 @@ def build_lstm_of(features):
     return model
 
 
+@pytest.mark.once
 def test_a_file_of_the_users_that_is_called_study_json_is_left_alone(tmp_path):
     (tmp_path / "study.json").write_text('{"mine": 1}')
     with pytest.raises(ValueError, match="'.*study.json' is not the .* of a study"):
@@ -427,6 +444,7 @@ def test_a_file_of_the_users_that_is_called_study_json_is_left_alone(tmp_path):
     assert (tmp_path / "study.json").read_text() == '{"mine": 1}'
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\xff", "[" * 99_999])
 @pytest.mark.parametrize("with_runs", [True, False])
 def test_a_damaged_study_is_named(text, with_runs, tmp_path):
@@ -474,6 +492,7 @@ def changed(text, **changes):
     return json.dumps({k: value for k, value in fields.items() if value is not None})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_run_is_named(damage, finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "copy")
@@ -484,6 +503,7 @@ def test_a_damaged_run_is_named(damage, finished, tmp_path):
         run({"a": build_dense}, folder=folder, seeds=2, predict=True)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("damage", ["missing", "truncated", "of objects", "no rows"])
 def test_damaged_predictions_are_named(damage, finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "copy")
@@ -500,6 +520,7 @@ def test_damaged_predictions_are_named(damage, finished, tmp_path):
         run({"a": build_dense}, folder=folder, seeds=2, predict=True)
 
 
+@pytest.mark.once
 def test_the_runs_of_another_study_are_refused(finished, tmp_path):
     """Of the same architecture, seed and learning rate, so of the same name."""
     other = {"epochs": 2, "seeds": 2, "predict": True}
@@ -511,6 +532,7 @@ def test_the_runs_of_another_study_are_refused(finished, tmp_path):
         run({"a": build_dense}, folder=tmp_path, **other)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("place", ["file", "file/below", "link"])
 def test_a_folder_that_cannot_be_one_is_refused(place, tmp_path):
     (tmp_path / "file").write_text("mine")
@@ -591,6 +613,7 @@ def test_dask_workers_give_the_same_numbers_and_one_may_die(tmp_path):
     assert losses(spread) == losses(alone)
 
 
+@pytest.mark.once
 def test_names_are_told_when_they_are_unknown():
     for builders, sentence in (
         (["LSTM", "Transformer"], "`builders` must be one of 'LSTM', 'GRU', 'Simple"),
@@ -615,6 +638,7 @@ def test_names_are_told_when_they_are_unknown():
 # What is around the recurrent layers, and their names
 
 
+@pytest.mark.once
 def test_a_front_of_ones_own_stands_before_the_recurrent_layers():
     padded = np.concatenate([X, np.zeros_like(X)], axis=1)
     options = {"units": 2, "front": keras.layers.Masking}
@@ -628,6 +652,7 @@ def test_a_front_of_ones_own_stands_before_the_recurrent_layers():
         Recipe(front=keras.layers.Masking())
 
 
+@pytest.mark.once
 def test_layers_have_the_same_names_in_every_model():
     builders = built(units=2, layers=2)
     for _ in range(2):
@@ -644,6 +669,7 @@ def test_sequences_to_validate_with_may_be_longer():
     assert np.isfinite(run(["GRU"], validation_data=longer).runs["val_loss"]).all()
 
 
+@pytest.mark.once
 def test_a_live_table_keeps_tuning_out_of_its_means():
     from rich.console import Console
 
@@ -673,6 +699,7 @@ def test_a_live_table_keeps_tuning_out_of_its_means():
 # The rule of thumb
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("timesteps", "samples", "priority", "architecture"),
     [
@@ -695,6 +722,7 @@ def test_the_rule_of_thumb_is_the_one_that_is_taught(
     assert all(reason in str(said) for reason in said.reasons)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
@@ -708,6 +736,7 @@ def test_the_rule_of_thumb_asks_for_what_it_knows(options, error, sentence):
         keras_gates.rule_of_thumb(**{"timesteps": 9, "samples": 9, **options})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("lstm", "outcome"),
     [
@@ -723,6 +752,7 @@ def test_a_study_says_whether_the_measurement_agreed(lstm, outcome):
     assert f"Rule of thumb, which is folklore: {outcome}" in str(study)
 
 
+@pytest.mark.once
 def test_what_the_rule_asks_for_is_kept_with_a_study():
     history = run(["GRU"]).history
     assert (history.attrs["timesteps"], history.attrs["samples"]) == (5, SAMPLES)
@@ -731,6 +761,7 @@ def test_what_the_rule_asks_for_is_kept_with_a_study():
 # What a table says beside its numbers
 
 
+@pytest.mark.once
 def test_a_difference_that_is_not_shown_comes_with_the_seeds_it_would_take():
     study = study_of({"a": [1.0, 2.0, 3.0, 2.0], "b": [1.5, 1.8, 3.4, 1.7]})
     difference = study.difference("a", "b")
@@ -745,6 +776,7 @@ def test_a_difference_that_is_not_shown_comes_with_the_seeds_it_would_take():
     assert "would take" not in str(unknown)
 
 
+@pytest.mark.once
 def test_a_difference_knows_its_pairs_and_who_is_better():
     study = study_of({"a": [1.0, 2.0, 3.0], "b": [2.0, 3.1, 4.2]})
     difference = study.difference("a", "b")
@@ -755,6 +787,7 @@ def test_a_difference_knows_its_pairs_and_who_is_better():
     assert study.difference("a", "b", mode="max").better == "b"
 
 
+@pytest.mark.once
 def test_the_seeds_needed_are_the_fewest():
     difference = study_of({"a": [1.0, 2.0, 4.0], "b": [2.0, 2.5, 2.0]}).difference(
         "a", "b"
@@ -771,6 +804,7 @@ def test_the_seeds_needed_are_the_fewest():
         assert seeds == 2 or power(seeds - 1) < 0.8
 
 
+@pytest.mark.once
 def test_units_and_what_is_left_of_the_difference_in_parameters_are_told():
     study = run(["LSTM", "GRU"], recipe=Recipe(units=8, match="params"), seeds=2)
     units = study.history["units"].to_series()
@@ -781,6 +815,7 @@ def test_units_and_what_is_left_of_the_difference_in_parameters_are_told():
     assert words in str(study) and words in study.to_markdown()
 
 
+@pytest.mark.once
 def test_markdown_tells_differences_as_a_list():
     study = study_of({"a": [1.0, 2.0], "b": [2.0, 1.0], "c": [2.0, 3.5]})
     lines = study.to_markdown().splitlines()
@@ -793,6 +828,7 @@ def test_markdown_tells_differences_as_a_list():
 # Data that do not suit a recipe
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("x", "y", "validation_data", "error", "sentence"),
     [
@@ -828,6 +864,7 @@ def test_data_that_do_not_suit_a_recipe_get_a_sentence(
         run(["GRU"], x, y, validation_data=validation_data or (x, y))
 
 
+@pytest.mark.once
 def test_a_folder_in_which_nothing_was_finished_is_free(tmp_path):
     def broken(name, seed, model):
         raise Stop
@@ -839,6 +876,7 @@ def test_a_folder_in_which_nothing_was_finished_is_free(tmp_path):
         run({"a": build_dense}, folder=tmp_path, epochs=3)
 
 
+@pytest.mark.once
 def test_what_is_not_known_neither_agrees_nor_disagrees():
     study = study_of({"GRU": [2.0, np.nan], "LSTM": [1.0, 1.1]})
     study.history.attrs.update(timesteps=40, samples=5000)

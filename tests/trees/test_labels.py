@@ -4,6 +4,7 @@ Each function is run on data without labels and on the same data with labels; th
 answers must be the same, with positions translated.
 """
 
+import functools
 import warnings
 
 import numpy as np
@@ -278,14 +279,21 @@ def test_trajectories_draw_and_name_the_units_of_the_labels(names):
     assert plain_one.axes[0].get_xlabel() == "time (step)"
 
 
+def heat_map(draw, gates, **options):
+    layers = (gates["lstm"], gates["gru"])[: 1 + (draw is plots.pair)]
+    return draw(*layers, **options)
+
+
+@functools.cache
+def plain_heat_map(draw, **options):
+    """The same for whatever labels a test has."""
+    return heat_map(draw, plain(), **options)
+
+
 @pytest.mark.parametrize("draw", [plots.gates, plots.pair])
 def test_heat_maps_have_the_labels_at_their_ticks(draw, names):
-    def drawn(gates, sample):
-        layers = (gates["lstm"], gates["gru"])[: 1 + (draw is plots.pair)]
-        return draw(*layers, sample=sample)
-
-    figure = drawn(named(names), names["sample"][2])
-    wanted = drawn(plain(), 2)
+    figure = heat_map(draw, named(names), sample=names["sample"][2])
+    wanted = plain_heat_map(draw, sample=2)
     figure.draw_without_rendering()
     units = labels.words(np.asarray(names["unit"]))
     times = labels.words(np.asarray(names["time"]))
@@ -312,7 +320,7 @@ def test_without_a_sample_the_first_one_is_drawn(names):
     turned = gates["gru"].to_dataset().isel(sample=slice(None, None, -1))
     pair = plots.pair(gates["lstm"], turned)
     images = [axes.images[0].get_array() for axes in pair.axes if axes.images]
-    wanted = plots.pair(plain()["lstm"], plain()["gru"])
+    wanted = plain_heat_map(plots.pair)
     for image, other in zip(
         images, [a.images[0].get_array() for a in wanted.axes if a.images], strict=True
     ):
