@@ -57,8 +57,8 @@ def verify(gates) -> pandas.Series:
         of the size of 1 it is typically below 1e-6 for float32 layers, 1e-3 for
         float16 and 1e-2 for bfloat16. It grows with the states: compare it with their
         size. It is infinite where the layer could not be verified, and NaN where
-        there is nothing to verify: every step is masked, or the layer is a `SimpleRNN`,
-        which has no gates that its state follows from.
+        there is nothing to verify: every step is masked, or the layer is a `SimpleRNN`
+        or has a traced cell, of which no equations are known.
 
     Raises:
         ValueError: If there is no recurrent layer in `gates`, or signals of one are
@@ -137,6 +137,13 @@ def _check(name: str, node: xarray.DataTree) -> Check:
             f"'{name}' could not be verified: its attributes `kind` and `direction` "
             "are missing. Pass the tree that `capture` returned; operations on xarray "
             "objects drop attributes unless `keep_attrs=True`."
+        )
+        return Check(np.inf, reason=reason)
+    if kind.step is None and kind.blocks and not kind.traced:
+        reason = (
+            f"'{name}' could not be verified: the equations of its cell, "
+            f"{kind.with_article}, are not in the data. Call "
+            "`keras_gates.register_cell` in this process too."
         )
         return Check(np.inf, reason=reason)
     if kind.step is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
+from keras_gates.cells.error_words import words_of
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.kind_attributes import own_kind
 from keras_gates.cells.named_states import NamedStates
@@ -54,8 +55,8 @@ def register_cell(
             `call(inputs, states)` returns the output and the new states.
         signals: Computes the signals of one step without the states, in `keras.ops`:
             takes the cell, the inputs `(batch, features)` and the states, and returns
-            name to tensor `(batch, units)`. The states can be read in the order of
-            `state_size` or by name: `states[0]` or `states["hidden"]`.
+            name to tensor, each `(batch, units)`. The states can be read in the order
+            of `state_size` or by name: `states[0]` or `states["hidden"]`.
         step: Computes the new states from the signals (by name) and the old states (as
             above), in operators or `keras.ops`. Returns one tensor, a list in the
             order of `state_size`, or a dict by name.
@@ -126,6 +127,11 @@ def register_cell(
             "`cell_class` must be a class of cells, a subclass of "
             f"`keras.layers.Layer`; got {cell_class!r}."
         )
+    if issubclass(cell_class, keras.layers.RNN) or not hasattr(cell_class, "call"):
+        raise TypeError(
+            f"`cell_class` must be the class of a cell, which takes one step; "
+            f"`{cell_class.__name__}` is a layer that runs over a sequence."
+        )
     for argument, function in (("signals", signals), ("step", step)):
         if not callable(function):
             raise TypeError(
@@ -133,11 +139,17 @@ def register_cell(
             )
     kind_name = _name_of(cell_class, name)
     replaced = _refuse_second(cell_class, kind_name)
-    gates = tuple(names_of("gates", gates)) if gates != () else ()
+    gates = tuple(names_of("gates", gates)) if gates else ()
     names = tuple(names_of("states", states))
 
     def blocks(cell, inputs, values):
-        return dict(signals(cell, inputs, NamedStates(names, values)))
+        found = signals(cell, inputs, NamedStates(names, values))
+        if not isinstance(found, Mapping):
+            raise TypeError(
+                "`signals` must return a dict of names to tensors; it returned "
+                f"{type_of(found)}"
+            )
+        return dict(found)
 
     def new_states(now, before, activation=None):
         arrays = all(isinstance(value, np.ndarray) for value in now.values())
@@ -216,7 +228,7 @@ def _example_of(cell_class: type) -> Any:
         return cell_class(3)
     except Exception as error:  # A class of the user's own may raise anything.
         raise ValueError(
-            f"`{cell_class.__name__}(3)` failed ({type(error).__name__}: {error}), so "
+            f"`{cell_class.__name__}(3)` failed ({words_of(error)}), so "
             "there is no cell to test the description on. Give one: `example="
             f"{cell_class.__name__}(...)`."
         ) from error
@@ -227,8 +239,13 @@ def _checked(example: Any, cell_class: Any) -> Any:
         raise TypeError(
             f"`example` must be a `{cell_class.__name__}`; got {type_of(example)}."
         )
-    # A copy: its weights are set at random.
-    return cell_class.from_config(example.get_config())
+    try:  # A copy: its weights are set at random.
+        return cell_class.from_config(example.get_config())
+    except Exception as error:  # A class of the user's own may raise anything.
+        raise ValueError(
+            f"`example` could not be copied ({words_of(error)}). Its class needs a "
+            "`get_config` that returns every argument of its `__init__`."
+        ) from error
 
 
 def _by_name(result: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -246,4 +263,10 @@ def _by_name(result: Any, names: tuple[str, ...]) -> dict[str, Any]:
             f"`step` must return the states {', '.join(names)}; got "
             f"{', '.join(map(str, result))}."
         )
+    for name, value in result.items():
+        if not keras.ops.is_tensor(value):
+            raise ValueError(
+                "`step` must return tensors, computed with operators or `keras.ops`; "
+                f"its `{name}` is {type_of(value)}."
+            )
     return dict(result)

@@ -3,78 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.dtype_scope import DtypeScope
+from keras_gates.cells.error_words import words_of
 from keras_gates.cells.kind import Kind
-
-FEATURES, SAMPLES, WARM_UP = 3, 5, 4
-"""Of the random inputs, and after how many steps from the initial state they come."""
+from keras_gates.cells.trial import FEATURES, SAMPLES, Trial, tolerance, trial
 
 RESERVED = frozenset(
     {v.SAMPLE, v.TIME, v.UNIT, v.FRAME, v.STEP, v.EPOCH, v.BATCH, v.GATE, v.BIN, v.MASK}
 )
 """Names of dimensions, and of what stands beside the signals in a capture."""
-
-
-class Trial(NamedTuple):
-    """One step of a cell on random numbers.
-
-    Attributes:
-        inputs: What it read, `(SAMPLES, features)`.
-        before: The states before the step by name, as arrays.
-        after: Those after it.
-        signals: The signals without the states.
-    """
-
-    inputs: np.ndarray
-    before: dict[str, np.ndarray]
-    after: dict[str, np.ndarray]
-    signals: dict[str, np.ndarray]
-
-
-def tolerance(cell) -> float:
-    """Returns how far rounding may take what a cell computes, for a value of 1."""
-    return {"float64": 1e-6, "float16": 2e-2, "bfloat16": 1e-1}.get(
-        cell.compute_dtype, 1e-4
-    )
-
-
-def trial(cell, names: tuple[str, ...], blocks: Callable, scale: float = 1.0) -> Trial:
-    """Runs a cell on random inputs until its states are such as it has.
-
-    Args:
-        cell: A cell that is built.
-        names: The names of its states, in the order of Keras.
-        blocks: `Kind.signals_of`.
-        scale: The size of the inputs.
-    """
-    rng = np.random.default_rng(0)
-    shape = cell.get_build_config()["input_shape"]
-    sizes = cell.state_size
-    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
-    states: list[Any] = [
-        keras.ops.zeros((SAMPLES, *keras.tree.flatten(size)), dtype=cell.compute_dtype)
-        for size in sizes
-    ]
-    for _ in range(WARM_UP):
-        inputs = scale * rng.normal(size=(SAMPLES, shape[-1]))
-        inputs = keras.ops.convert_to_tensor(inputs, dtype=cell.compute_dtype)
-        before = states
-        output, states = cell(inputs, before)
-        states = keras.tree.flatten(states)
-    scope = DtypeScope(cell.dtype_policy)
-    signals = scope(inputs, run=lambda: blocks(cell, inputs, before))
-    return Trial(
-        _array(inputs),
-        {name: _array(state) for name, state in zip(names, before, strict=True)},
-        {name: _array(state) for name, state in zip(names, states, strict=True)},
-        {name: _array(value) for name, value in signals.items()},
-    )
 
 
 def signals_at_work(
@@ -94,15 +35,15 @@ def signals_at_work(
     try:
         if not cell.built:
             cell.build((None, FEATURES))
-        rng = np.random.default_rng(0)
-        for variable in cell.trainable_variables:
-            variable.assign(rng.normal(scale=0.7, size=variable.shape))
-        found = trial(cell, names, blocks)
     except Exception as error:  # Code of the user's own may raise anything.
         raise ValueError(
-            f"`{type(cell).__name__}` or its `signals` failed on random inputs of "
-            f"shape ({SAMPLES}, {FEATURES}): {type(error).__name__}: {error}"
+            f"`{type(cell).__name__}` could not be built for inputs of {FEATURES} "
+            f"features ({words_of(error)})."
         ) from error
+    rng = np.random.default_rng(0)
+    for variable in cell.trainable_variables:
+        variable.assign(rng.normal(scale=0.7, size=variable.shape))
+    found = trial(cell, names, blocks)
     width = found.after[names[0]].shape[-1]
     for name, value in found.signals.items():
         if value.shape != (SAMPLES, width):
@@ -170,6 +111,12 @@ def check_roles(kind: Kind, others: Iterable[Kind]) -> None:
                 continue
             here, there = _role(kind, name), _role(other, name)
             either_gate = {here, there} == {"write", "gate"} and kind.keep is None
+            if here == "gate" and there == "signal":
+                raise ValueError(
+                    f"'{name}' is no gate in other cells, such as "
+                    f"{other.with_article}. Take it out of `gates`, or give it another "
+                    "name."
+                )
             if here != there and not either_gate:
                 raise ValueError(
                     f"'{name}' of {other.with_article} is {_ROLES[there]}, and of "
@@ -216,8 +163,17 @@ def check_step(kind: Kind, cell) -> None:
             if not error <= tolerance(cell) * size:
                 raise ValueError(
                     f"`step` must return the states that the cell returns; on random "
-                    f"inputs its `{name}` differs by {error:.2g}."
+                    f"inputs its `{name}` differs by {error:.2g}. Compare `signals` "
+                    "and `step` with what `call` computes, and `states` with the order "
+                    "of `state_size`."
                 )
+        shown = np.abs(found.output - found.after[v.HIDDEN]).max()
+        if not shown <= tolerance(cell) * max(np.abs(found.output).max(), 1.0):
+            raise ValueError(
+                f"The first state of a cell that is registered must be its output; "
+                f"what `{type(cell).__name__}` returns differs from it by {shown:.2g}. "
+                "Do not register it: it is traced."
+            )
     if kind.keep is not None:
         _check_keep(kind, trial(cell, names, kind.signals_of))
 
@@ -241,8 +197,8 @@ def _check_keep(kind: Kind, found: Trial) -> None:
         erased = step(0.0, 1.0)
         turned = [name for name in before if same(erased[name], before[name])]
         way_out = (
-            f" A `{keep}` of 0 does: return 1 - {keep} from `signals`, under a name of "
-            "its own, and give that as `keep`."
+            f" A `{keep}` of 0 does: return the complement (1 - {keep}) from "
+            "`signals`, under a name that says that it keeps, and use it in `step`."
             if turned
             else " Give no `keep` if no gate does this."
         )
@@ -275,12 +231,6 @@ def _step(kind: Kind, signals: Mapping, before: Mapping) -> dict[str, np.ndarray
         raise
     except Exception as error:  # Code of the user's own may raise anything.
         raise ValueError(
-            f"`step` failed on the signals of a step of the cell "
-            f"({type(error).__name__}: {error})."
+            f"`step` failed on the signals {', '.join(signals)} and the states "
+            f"{', '.join(before)} of a step of the cell ({words_of(error)})."
         ) from error
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")).astype(
-        "float64"
-    )

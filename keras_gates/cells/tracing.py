@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_gates.cells.dtype_scope import DtypeScope
+from keras_gates.cells.error_words import words_of
 from keras_gates.cells.held_layers import held_layers
+from keras_gates.cells.random_draws import Drawn, refused
 
 Tensor = Any
 Change = Callable[[str, Tensor], Tensor]
@@ -74,7 +76,7 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
     Raises:
         Untraceable: If it uses something other than Keras's operations.
     """
-    with _lock, _operations_of_layers(cell) as origins:
+    with _lock, refused(cell), _operations_of_layers(cell) as origins:
         symbols = [
             # With a name, so that the inputs of the user's models keep their numbers.
             keras.Input(
@@ -92,9 +94,7 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
             graph = _graph(symbols, results)
         # Code of the user's own may raise anything.
         except Exception as error:
-            raise Untraceable(
-                f"{type(error).__name__}: {_first_line(error)}"
-            ) from error
+            raise Untraceable(_reason(error)) from error
     named = _named(graph.operations)
     _keep_dtypes(graph.operations, cell)
     hooks = _Hooks(named)
@@ -102,7 +102,7 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
     for name, operation in named.items():
         shape = operation.output.shape[1:]
         if None in shape:
-            raise Untraceable(f"ValueError: the shape of its `{name}` is not known")
+            raise Untraceable(f"the shape of its `{name}` is not known")
         widths[name] = _product(shape)
     own = [number for number, state in enumerate(results[1:]) if state is output]
 
@@ -118,6 +118,18 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
         ]
 
     return Traced(run, widths, own[0] if own else None, _product(output.shape[1:]))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Drawn):
+        return "it draws random numbers at every step"
+    said = words_of(error)
+    if "KerasTensor cannot be used as input to a JAX function" in said:
+        return (
+            "it uses a function of JAX, or a weight stands left of a tensor in an "
+            "operator; write it with `keras.ops`, and `x * weight`"
+        )
+    return f"it must be written with `keras.ops` and Keras layers ({said})"
 
 
 def _graph(symbols: list, results: list) -> keras.Function:
@@ -218,11 +230,6 @@ def _product(shape) -> int:
     for axis in shape:
         size *= axis
     return size
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else "no reason was given"
 
 
 @contextlib.contextmanager

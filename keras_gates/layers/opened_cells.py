@@ -12,6 +12,7 @@ from keras import ops
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.cells.kind import Kind
+from keras_gates.cells.random_draws import noticed
 from keras_gates.cells.tracing import Change, Traced, Untraceable, trace
 from keras_gates.layers.replay import blocks
 from keras_gates.layers.run_views import view
@@ -45,6 +46,7 @@ class OpenedCell:
         self._traced: Traced | None = None
         self._where: Any = None
         self._signals: dict[str, Tensor] = {}
+        self._drawless = False
 
     def __call__(
         self, inputs: Tensor, states: list[Tensor], change: Change = unchanged
@@ -70,7 +72,7 @@ class OpenedCell:
         return output, keras.tree.flatten(after), signals
 
     def _described_step(self, inputs, states, change, **options):
-        output, after = self._cell.call(inputs, states, **options)
+        output, after = self._called(inputs, states, options)
         if self._kind is None:
             self._signals = {v.HIDDEN: _flat(keras.tree.flatten(after)[0])}
             return output, after
@@ -83,6 +85,23 @@ class OpenedCell:
         signals.update(zip(self._kind.states, new, strict=True))
         self._signals = {name: _flat(signal) for name, signal in signals.items()}
         return output, after
+
+    def _called(self, inputs, states, options):
+        """Takes the step of the cell itself."""
+        described = self._kind is not None and self._kind.signals_of is not None
+        if not (described and self._training) or self._drawless:
+            return self._cell.call(inputs, states, **options)
+        with noticed(self._cell) as drawn:
+            result = self._cell.call(inputs, states, **options)
+        if drawn:
+            raise ValueError(
+                f"The signals of a `{type(self._cell).__name__}` cannot be read in "
+                "training: it draws random numbers at each step, and what was "
+                "registered as `signals` would draw others. Move the dropout out of "
+                "the cell, or do not register it: it is traced then."
+            )
+        self._drawless = True
+        return result
 
     def _traced_step(self, inputs, states, change, **options):
         assert self._kind is not None

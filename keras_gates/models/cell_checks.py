@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import kind_of
-from keras_gates.cells.registration_checks import check_step, tolerance
+from keras_gates.cells.registration_checks import check_step
+from keras_gates.cells.trial import tolerance
 from keras_gates.layers.opened_cells import OpenedCell
 
 _passed: weakref.WeakKeyDictionary[Any, Kind] = weakref.WeakKeyDictionary()

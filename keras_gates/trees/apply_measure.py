@@ -138,13 +138,25 @@ def signals_by_layer(
                 "`gates` are the statistics of a training, which have no signals. Take "
                 "the `traces` of the recorder, or what `capture` returns."
             )
+        wide = [
+            name
+            for node in recurrent(tree)
+            for name in wanted(kind_of_layer(node.to_dataset()))
+            if name in node.data_vars
+        ]
+        if wide:
+            raise ValueError(
+                f"{', '.join(map(repr, dict.fromkeys(wide)))} of `gates` cannot be "
+                "measured by unit: the width is not that of the layer's output. Give "
+                "one of them as an array, such as `.rename({'tanh_unit': 'unit'})`."
+            )
         known = {kind_of_layer(node.to_dataset()) for node in recurrent(tree)}
         named = ", ".join(map(repr, registry.chosen(wanted)))
         if known and not any(wanted(kind) for kind in known):
             raise ValueError(
                 f"`gates` must hold at least one of {named}; it has layers of kind "
                 f"{' and '.join(sorted(kind.name for kind in known))} only, which "
-                "have no such signal."
+                f"have no such signal.{_way_out(known)}"
             )
         raise ValueError(
             f"`gates` must hold at least one of {named}; it has "
@@ -157,3 +169,10 @@ def signals_by_layer(
 def called(path: str, layer: xarray.Dataset) -> str:
     """Returns what a layer is called; at the root its path says little."""
     return layer.attrs.get("layer", path) if path == "/" else path
+
+
+def _way_out(kinds: set[Kind]) -> str:
+    """Returns what to do about cells whose gates have no meaning yet."""
+    if not any(kind.traced for kind in kinds):
+        return ""
+    return " Name the gates of a traced cell with `keras_gates.register_cell`."

@@ -199,8 +199,8 @@ def test_data_of_another_process_describe_their_kind(rng, tmp_path):
     assert stats.timescale(tree)["own/keep"].sizes == {"unit": 2}
     titles = [axes.get_title() for axes in plots.gates(tree["own"]).axes]
     assert "keep gate (1 keeps the old state)" in titles
-    # Its equations are not in the data.
-    assert np.isnan(keras_gates.verify(tree)["own"])
+    with pytest.warns(UserWarning, match="its cell, an MGU, are not in the data. Call"):
+        assert np.isinf(keras_gates.verify(tree)["own"])
 
 
 def _changed(**changes):
@@ -244,7 +244,7 @@ CONTRADICTIONS = {
             "gates": ["forget"],
             "keep": "forget",
         },
-        "With `forget` at 1 .* must return the old state; .* return 1 - forget",
+        "With `forget` at 1 .* must return the old state; .*the complement .1 - forget",
     ),
     "a name of another sense": (
         {
@@ -255,7 +255,7 @@ CONTRADICTIONS = {
         r"'forget' of an LSTM is the gate whose 1 keeps the old state \(`keep`\), and "
         "of an MGU it would be a gate",
     ),
-    "no gate": (_changed(gates=["keep", "candidate"]), "'candidate' of an LSTM is no"),
+    "no gate": (_changed(gates=["keep", "candidate"]), "'candidate' is no gate in ot"),
     "no gate of a new name": (
         _changed(signals=_renamed("new"), step=_step_of("new"), gates=["keep", "new"]),
         "`new` is said to be a gate, and on random inputs has values from -",
@@ -274,15 +274,27 @@ CONTRADICTIONS = {
     ),
     "a step that fails": (
         _changed(step=lambda signals, states: signals["nothing"]),
-        r"`step` failed on the signals of a step of the cell \(KeyError",
+        r"`step` failed on the signals keep, candidate and the states hidden .*\(Key",
     ),
     "signals that fail": (
         _changed(signals=lambda cell, inputs, states: {"keep": cell.nothing}),
-        "`MGUCell` or its `signals` failed on random inputs of shape .5, 3.: Attribute",
+        r"`signals` failed on random inputs of shape \(5, 3\) \(AttributeError",
     ),
     "signals of another width": (
         _changed(signals=lambda cell, inputs, states: {"keep": inputs[:, :1]}),
         r"`keep` has the shape \(5, 1\) for a batch of 5",
+    ),
+    "no dict of signals": (
+        _changed(signals=lambda *_: None),
+        r"`signals` must return a dict of names to tensors; it returned None\)",
+    ),
+    "signals of NumPy": (
+        _changed(signals=lambda cell, inputs, states: {"keep": np.zeros((5, 3))}),
+        "`signals` must return tensors, computed with `keras.ops`; `keep` is a",
+    ),
+    "no state": (
+        _changed(step=lambda signals, states: None),
+        "`step` must return tensors, .*; its `hidden` is None",
     ),
     "no signals": (_changed(signals=lambda *_: {}), "must return at least one signal"),
     "a state as a signal": (
@@ -353,7 +365,53 @@ def test_a_class_is_registered_once_and_may_be_defined_again():
         assert registry.KINDS["Again"].cell is cell
 
 
+def test_an_output_that_is_no_state_gets_a_sentence():
+    class BentCell(MGUCell):
+        def call(self, inputs, states):
+            output, after = super().call(inputs, states)
+            return ops.relu(output), after
+
+    with pytest.raises(ValueError, match="must be its output; what `BentCell` returns"):
+        keras_gates.register_cell(BentCell, **MGU)
+    tree = keras_gates.capture(_model(BentCell(2)), np.ones((1, *SHAPE)))
+    assert list(tree["own"].data_vars) == [
+        *("sigmoid", "tanh", "relu", "hidden", "state_0", "mask")
+    ]
+
+
+def test_random_numbers_inside_the_cell(rng):
+    """What is drawn again would be another number, and change the training."""
+    if keras.backend.backend() == "jax":
+        pytest.skip("Keras itself cannot train such a cell on JAX.")
+
+    class DroppingCell(MGUCell):
+        def __init__(self, units, **kwargs):
+            super().__init__(units, **kwargs)
+            self.drop = layers.Dropout(0.5, seed=3)
+
+        def call(self, inputs, states):
+            return super().call(self.drop(inputs), states)
+
+    x, y = rng.normal(size=(8, *SHAPE)), rng.normal(size=(8, UNITS))
+
+    def trained(*callbacks):
+        keras.utils.set_random_seed(1)
+        own = layers.RNN(DroppingCell(UNITS), name="own")
+        model = keras.Sequential([keras.Input(SHAPE), own])
+        model.compile("sgd", "mse")
+        model.fit(x, y, epochs=2, verbose=0, callbacks=list(callbacks))
+        return model.get_weights()
+
+    for one, other in zip(trained(), trained(keras_gates.GateRecorder()), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    keras_gates.register_cell(DroppingCell, **MGU)
+    with pytest.raises(ValueError, match="`DroppingCell` cannot be read in training"):
+        trained(keras_gates.GateRecorder())
+
+
 def test_wrong_types_get_a_sentence():
+    with pytest.raises(TypeError, match="`LSTM` is a layer that runs over a sequence"):
+        keras_gates.register_cell(layers.LSTM, **MGU)
     with pytest.raises(TypeError, match="`cell_class` must be a class of cells"):
         keras_gates.register_cell(MGUCell(3), **MGU)
     with pytest.raises(TypeError, match="`step` must be a function; got a str"):

@@ -1,0 +1,22 @@
+"""What an error that a user's code raised says, without what Keras puts around it."""
+
+from __future__ import annotations
+
+import re
+
+_BOLD = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.S)
+
+
+def words_of(error: BaseException) -> str:
+    r"""Returns the type of an error and the first line of what it says.
+
+    Example:
+        >>> words_of(TypeError("Exception encountered.\n\n\x1b[1mNo.\x1b[0m\n\nMore"))
+        'TypeError: No'
+    """
+    said = str(error)
+    around = _BOLD.search(said)
+    said = around.group(1) if around else said
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    first = re.sub(r"\x1b\[\d*m", "", lines[0]).rstrip(".: ") if lines else ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

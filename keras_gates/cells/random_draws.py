@@ -1,0 +1,71 @@
+"""Whether code of a cell draws random numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_gates.cells.held_layers import held_layers
+
+_lock = threading.RLock()
+
+
+class Drawn(Exception):
+    """Raised in place of a random number."""
+
+
+def _generators(cell) -> list[Any]:
+    layers = [cell, *held_layers(cell, recursive=True)]
+    return [
+        held
+        for layer in layers
+        for held in vars(layer).values()
+        if isinstance(held, keras.random.SeedGenerator)
+    ]
+
+
+@contextlib.contextmanager
+def noticed(cell) -> Iterator[list[Any]]:
+    """Yields a list that holds each generator of a cell that is drawn from."""
+    drawn: list[Any] = []
+
+    def next_of(generator):
+        def draw(*args, **kwargs):
+            drawn.append(generator)
+            return type(generator).next(generator, *args, **kwargs)
+
+        return draw
+
+    with _replaced(cell, next_of):
+        yield drawn
+
+
+@contextlib.contextmanager
+def refused(cell) -> Iterator[None]:
+    """Lets a cell raise `Drawn` where it would draw a random number."""
+
+    def next_of(generator):
+        def draw(*args, **kwargs):
+            raise Drawn("it draws random numbers")
+
+        return draw
+
+    with _replaced(cell, next_of):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(cell, next_of) -> Iterator[None]:
+    with _lock:
+        generators = _generators(cell)
+        for generator in generators:
+            vars(generator)["next"] = next_of(generator)
+        try:
+            yield
+        finally:
+            for generator in generators:
+                vars(generator).pop("next", None)

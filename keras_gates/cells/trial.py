@@ -1,0 +1,113 @@
+"""One step of a cell on random numbers, and what its description says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_gates.cells.dtype_scope import DtypeScope
+from keras_gates.cells.error_words import words_of
+from keras_gates.checks import type_of
+
+FEATURES, SAMPLES, WARM_UP = 3, 5, 4
+"""Of the random inputs, and after how many steps from the initial state they come."""
+
+
+class Trial(NamedTuple):
+    """One step of a cell on random numbers.
+
+    Attributes:
+        before: The states before the step by name, as arrays.
+        after: Those after it.
+        output: What the cell returned.
+        signals: The signals without the states.
+    """
+
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+    output: np.ndarray
+    signals: dict[str, np.ndarray]
+
+
+def tolerance(cell) -> float:
+    """Returns how far rounding may take what a cell computes, for a value of 1."""
+    return {"float64": 1e-6, "float16": 2e-2, "bfloat16": 1e-1}.get(
+        cell.compute_dtype, 1e-4
+    )
+
+
+def trial(cell, names: tuple[str, ...], blocks: Callable, scale: float = 1.0) -> Trial:
+    """Runs a cell on random inputs until its states are such as it has.
+
+    Args:
+        cell: A cell that is built.
+        names: The names of its states, in the order of Keras.
+        blocks: `Kind.signals_of`.
+        scale: The size of the inputs.
+
+    Raises:
+        ValueError: If the cell or `blocks` fails, or does not return signals.
+    """
+    rng = np.random.default_rng(0)
+    shape = cell.get_build_config()["input_shape"]
+    sizes = cell.state_size
+    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    states: list[Any] = [
+        keras.ops.zeros((SAMPLES, *keras.tree.flatten(size)), dtype=cell.compute_dtype)
+        for size in sizes
+    ]
+    for _ in range(WARM_UP):
+        inputs = scale * rng.normal(size=(SAMPLES, shape[-1]))
+        inputs = keras.ops.convert_to_tensor(inputs, dtype=cell.compute_dtype)
+        before = states
+        try:
+            output, states = cell(inputs, before)
+        except Exception as error:  # Code of the user's own may raise anything.
+            raise ValueError(
+                f"`{type(cell).__name__}` failed on random inputs of shape "
+                f"{tuple(inputs.shape)} ({words_of(error)})."
+            ) from error
+        states = keras.tree.flatten(states)
+    return Trial(
+        {name: _array(state) for name, state in zip(names, before, strict=True)},
+        {name: _array(state) for name, state in zip(names, states, strict=True)},
+        _array(output),
+        {
+            name: _array(value)
+            for name, value in _signals(cell, inputs, before, blocks).items()
+        },
+    )
+
+
+def _signals(cell, inputs, states, blocks: Callable) -> Mapping[str, Any]:
+    failure: list[Exception] = []
+
+    def run():
+        try:
+            return blocks(cell, inputs, states)
+        except Exception as error:  # Code of the user's own may raise anything.
+            failure.append(error)
+            return {}
+
+    found = DtypeScope(cell.dtype_policy)(inputs, run=run)
+    if failure:
+        raise ValueError(
+            f"`signals` failed on random inputs of shape {tuple(inputs.shape)} "
+            f"({words_of(failure[0])})."
+        ) from failure[0]
+    for name, value in found.items():
+        if not keras.ops.is_tensor(value):
+            raise ValueError(
+                f"`signals` must return tensors, computed with `keras.ops`; "
+                f"`{name}` is {type_of(value)}."
+            )
+    return found
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")).astype(
+        "float64"
+    )
