@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_gates.cells.held_layers import held_layers
+from keras_gates.cells.kind import Change
 
 Tensor = Any
-Change = Callable[[str, Tensor], Tensor]
 
 _lock = threading.RLock()
 

@@ -1,7 +1,8 @@
 """Keras's loop over a sequence, which also returns the signals of every step.
 
-For cells whose signals do not follow from the outputs of the layer: the loop runs once,
-with a step that hands out its signals beside its output.
+For cells whose signals do not follow from the outputs of the layer, and for layers
+whose signals are changed: the loop runs once, with a step that hands out its signals
+beside its output.
 """
 
 from __future__ import annotations
@@ -9,6 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
+
+# Keras's loop, which is not public. The public way to it, `RNN.inner_loop`, takes one
+# tensor as its input: joined to the sequence, what is done to signals would have to be
+# parted from it at each step, which on JAX takes twice the time.
+import keras.src.backend
 from keras import ops
 
 from keras_gates import vocabulary as v
@@ -19,7 +25,7 @@ from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.opened_cells import OpenedCell
 from keras_gates.layers.replay import mask_of_steps, rows_of
-from keras_gates.layers.run_views import view
+from keras_gates.layers.signal_changes import LoopChanges
 
 Tensor = Any
 
@@ -47,20 +53,33 @@ class _Part(NamedTuple):
 
 
 class _Step:
-    """Takes the place of the cell of a layer, and returns all signals as the output."""
+    """Takes the place of the cell of a layer, and returns all signals as the output.
 
-    def __init__(self, parts: list[_Part]):
+    Args:
+        parts: The cells of the layer.
+        changes: What is done to their signals.
+        hands_out: Whether signals are returned; else the output of the layer alone.
+    """
+
+    def __init__(self, parts: list[_Part], changes: LoopChanges, hands_out: bool):
         self._parts = parts
+        self._changes = changes
+        self._hands_out = hands_out
         self.widths: list[tuple[int, str, int]] = []
         """Of what is returned: the number of a cell, a signal of it, and its width."""
 
     def __call__(self, inputs, states):
+        inputs, *moving = inputs
         waiting, after, found = list(keras.tree.flatten(states)), [], []
         for number, part in enumerate(self._parts):
             own, waiting = waiting[: part.states], waiting[part.states :]
-            inputs, new, signals = part.step(inputs, own)
+            change = None
+            if self._changes.changes(number):
+                change = self._changes.change(number, moving)
+            inputs, new, signals = part.step(inputs, own, change)
             after += new
-            found += [(number, name, value) for name, value in signals.items()]
+            if self._hands_out:
+                found += [(number, name, value) for name, value in signals.items()]
         # The output of the layer comes last, also of a cell that is not known.
         found.append((len(self._parts), v.OUTPUT, inputs))
         values = [value for _, _, value in found]
@@ -98,36 +117,51 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     if layer.go_backwards:
         sequences = ops.flip(sequences, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
-    first = [_copied(state) for state in keras.tree.flatten(initial_state)]
-    step = _Step(parts)
-    # Masked steps are zero at first: on JAX, Keras would put a state in their place.
-    loop = view(
-        layer,
-        cell=step,
-        return_sequences=True,
-        go_backwards=False,
+    if not keras.tree.is_nested(initial_state):
+        initial_state = [initial_state]
+    # Copied, as a stateful layer overwrites its states in place on PyTorch.
+    initial_state = keras.tree.map_structure(ops.copy, initial_state)
+    changes = LoopChanges(owner, sequences)
+    # The state that JAX puts where a step is masked must be known.
+    needs_state = mask is not None and not _shows_state(parts[-1])
+    step = _Step(parts, changes, hands_out=bool(looks) or needs_state)
+    every = bool(looks) or mask is not None or layer.return_sequences
+    last, joined, states = keras.src.backend.rnn(
+        step,
+        (changes.sequences, *changes.moving),
+        initial_state,
+        mask=mask,
+        unroll=layer.unroll,
+        input_length=sequences.shape[1],
+        # Masked steps are zero at first: on JAX, Keras would put a state there.
         zero_output_for_mask=True,
+        return_all_outputs=every,
     )
-    # Not that of the layer's own class, which may prefer a kernel to the cell.
-    _, joined, states = keras.layers.RNN.inner_loop(
-        loop, sequences, initial_state, mask
-    )
+    if not every:
+        return last, joined, states
     found = _parted(joined, step.widths)
-    state = None
+    first = [_flat(state) for state in keras.tree.flatten(initial_state)]
+    outputs, held = found[len(parts), v.OUTPUT], None
     for number, part in enumerate(parts):
         own, first = first[: part.states], first[part.states :]
-        if part.kind is not None:
+        if part.kind is not None and (number, part.kind.signals[0]) in found:
             signals = {name: found[number, name] for name in part.kind.signals}
             initial = dict(zip(part.kind.states, reversed(own), strict=True))
             if mask is not None:
                 for name, start in initial.items():
                     signals[name] = shared_equations.hold(signals[name], start, mask)
             _emit(owner, part.own, signals, initial, mask, looks)
-            state = signals[part.kind.states[-1]] if part.kind.states else None
-    outputs = found[len(parts), v.OUTPUT]
+            held = signals[part.kind.states[-1]] if part.kind.states else None
     if mask is not None and not layer.zero_output_for_mask:
-        outputs = _held(layer, outputs, mask, state)
+        if held is None and _shows_state(parts[-1]):
+            held = shared_equations.hold(outputs, own[0], mask)
+        outputs = _held(layer, outputs, mask, held)
     return outputs[:, -1], outputs, states
+
+
+def _shows_state(part: _Part) -> bool:
+    """Returns whether the output of a cell is its first state."""
+    return part.kind is not None and part.kind.states[-1:] == (v.HIDDEN,)
 
 
 def _emit(owner, cell, signals, initial, mask, looks) -> None:
@@ -168,9 +202,9 @@ def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor | None) -> Tensor:
     return shared_equations.hold(outputs, ops.zeros_like(outputs[:, 0]), mask)
 
 
-def _copied(state: Tensor) -> Tensor:
-    """Copies a state, which a stateful layer overwrites in place on PyTorch."""
+def _flat(state: Tensor) -> Tensor:
+    """Brings a state to `(batch, width)`."""
     width = 1
     for axis in state.shape[1:]:
         width *= axis
-    return ops.copy(ops.reshape(state, (-1, width)))
+    return ops.reshape(state, (-1, width))

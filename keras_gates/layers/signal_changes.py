@@ -1,0 +1,282 @@
+"""What is done to the signals of a layer at each step of its loop.
+
+An edit is data: a factor and a summand for each unit, step and sample of a signal, in
+variables that the layer lists. So one compiled program serves every edit of the same
+signals. A derivative is taken at zeros, which are added to a signal in the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_gates.backend import backend
+from keras_gates.cells.kind import Change
+from keras_gates.cells.known_cells import cells_of, kind_of
+
+Tensor = Any
+Place = tuple[int, str]
+"""The number of a cell in its layer, and a signal of it."""
+
+_local = threading.local()
+_edits: dict[int, LayerEdit] = {}
+"""For each layer that is edited, by its `id`: its edit."""
+
+
+class Rows:
+    """Which samples of a data set the rows of a batch are.
+
+    Edits of chosen samples follow them from batch to batch by counting rows.
+    """
+
+    def __init__(self):
+        self.begun = keras.Variable(0, trainable=False, dtype="int32", name="edit_rows")
+        """How many rows the batches had so far."""
+
+    def rewind(self) -> None:
+        """Lets the next batch be the first one of a data set."""
+        self.begun.assign(0)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts the rows of the one batch that runs in the block."""
+        before = getattr(_local, "first", None)
+        _local.first = {self: None}
+        try:
+            yield
+        finally:
+            _local.first = before
+
+    def first(self, batch) -> Tensor:
+        """Returns the number of the first sample of the batch that runs now."""
+        known = getattr(_local, "first", None)
+        if known is None or self not in known:
+            return 0
+        if known[self] is None:
+            known[self] = self.begun + 0  # A value, not the variable.
+            self.begun.assign(known[self] + ops.cast(batch, "int32"))
+        return known[self]
+
+
+class PlaceData(NamedTuple):
+    """The data of the edits of one signal.
+
+    Attributes:
+        place: Which signal of the layer it is.
+        factor: `(samples, steps, width)`: what the signal is multiplied by. A single
+            sample or step stands for all; the last one stands for all later ones.
+        summand: Likewise, what is added.
+        exact: Whether the layer must have this number of steps.
+    """
+
+    place: Place
+    factor: Any
+    summand: Any
+    exact: bool
+
+
+class LayerEdit:
+    """The edit of a layer, in variables.
+
+    Args:
+        path: The name of the layer in its model, for errors.
+        parts: The data of each edited signal, with variables in it.
+        rows: Which samples the rows of a batch are.
+    """
+
+    def __init__(self, path: str, parts: list[PlaceData], rows: Rows):
+        self.path = path
+        self.parts = parts
+        self.rows = rows
+        self.by_sample = any(part.factor.shape[0] > 1 for part in parts)
+        self.variables = [one for part in parts for one in (part.factor, part.summand)]
+        if self.by_sample:
+            self.variables.append(rows.begun)
+        self.thread = threading.get_ident()
+
+    @contextlib.contextmanager
+    def in_force(self, layer) -> Iterator[None]:
+        """Edits a layer within the block, in this thread."""
+        before = _edits.get(id(layer))
+        self.thread = threading.get_ident()
+        _edits[id(layer)] = self
+        try:
+            yield
+        finally:
+            del _edits[id(layer)]
+            if before is not None:
+                _edits[id(layer)] = before
+
+
+def edit_of(layer) -> LayerEdit | None:
+    """Returns the edit of a layer, if there is one at this moment."""
+    return _edits.get(id(layer))
+
+
+def edited_layers(layers) -> list:
+    """Returns those of some layers that are edited at this moment."""
+    return [layer for layer in layers if id(layer) in _edits]
+
+
+class Zeros:
+    """Tensors of zeros that are added to signals, at which derivatives are taken.
+
+    Args:
+        layers: The layers whose signals they are added to.
+        make: Makes one, from its key, its shape and its type. A key is the `id` of a
+            layer, a place in it or `None` for its input, and which call of it it is.
+    """
+
+    def __init__(self, layers: list, make: Callable[[tuple, tuple, str], Tensor]):
+        self._layers = {id(layer) for layer in layers}
+        self._make = make
+        self._calls: dict[tuple, int] = {}
+        self.given: dict[tuple, Tensor] = {}
+
+    @contextlib.contextmanager
+    def added(self) -> Iterator[Zeros]:
+        """Adds them within the block, in this thread."""
+        _local.zeros = self
+        try:
+            yield self
+        finally:
+            _local.zeros = None
+
+    def wanted(self, layer) -> bool:
+        """Returns whether they are added to the signals of a layer."""
+        return id(layer) in self._layers
+
+    def at(self, layer, place: Place | None, shape: tuple, dtype: str) -> Tensor:
+        """Returns the ones for a place in the call of a layer that runs now."""
+        where = id(layer), place
+        call = self._calls[where] = self._calls.get(where, 0) + 1
+        key = *where, call
+        self.given[key] = self._make(key, shape, dtype)
+        return self.given[key]
+
+
+def _zeros(layer) -> Zeros | None:
+    zeros: Zeros | None = getattr(_local, "zeros", None)
+    return zeros if zeros is not None and zeros.wanted(layer) else None
+
+
+def are_changed(layer) -> bool:
+    """Returns whether anything is done to the signals of a layer."""
+    return edit_of(layer) is not None or _zeros(layer) is not None
+
+
+def variables(layer) -> list:
+    """Returns the variables with the edit of a layer."""
+    edit = edit_of(layer)
+    return [] if edit is None else edit.variables
+
+
+class LoopChanges:
+    """What is done to the signals of one run of a layer.
+
+    Args:
+        owner: The layer.
+        sequences: What it runs on, `(batch, time, features)`, in the order of its work.
+
+    Attributes:
+        sequences: What it runs on instead.
+        moving: What differs from step to step, each `(batch or 1, time, width)`.
+    """
+
+    def __init__(self, owner, sequences: Tensor):
+        self.sequences = sequences
+        self.moving: list[Tensor] = []
+        self._steady: dict[tuple[Place, str], Tensor] = {}
+        self._order: list[tuple[Place, str]] = []
+        self._batch, self._time = ops.shape(sequences)[:2]
+        self._backwards = owner.go_backwards
+        cells = [cell for _, cell in cells_of(owner)]
+        edit, zeros = edit_of(owner), _zeros(owner)
+        if edit is not None:
+            self._add_edit(edit, cells)
+        if zeros is not None:
+            self._add_zeros(zeros, owner, cells)
+
+    def change(self, number: int, now: list[Tensor]) -> Change:
+        """Returns the change of the signals of a cell at a step.
+
+        Args:
+            number: The number of the cell.
+            now: What `moving` has at this step.
+        """
+        found = {**self._steady, **dict(zip(self._order, now, strict=True))}
+
+        def change(name: str, value: Tensor) -> Tensor:
+            place = number, name
+            if (place, "factor") in found:
+                factor, summand = found[place, "factor"], found[place, "summand"]
+                value = value * ops.cast(factor, value.dtype)
+                value = value + ops.cast(summand, value.dtype)
+            if (place, "zeros") in found:
+                value = value + found[place, "zeros"]
+            return value
+
+        return change
+
+    def changes(self, number: int) -> bool:
+        """Returns whether any signal of a cell is changed."""
+        return any(place[0] == number for place, _ in (*self._steady, *self._order))
+
+    def _add_edit(self, edit: LayerEdit, cells: list) -> None:
+        if backend.trace() is None and edit.thread != threading.get_ident():
+            raise RuntimeError(
+                f"'{edit.path}' is edited at this moment, in another thread, and its "
+                "values here would be those of the edited model. Run the model when "
+                "the `keras_gates.edit` block has ended, or use a copy of it."
+            )
+        for part in edit.parts:
+            dtype = cells[part.place[0]].compute_dtype
+            for what, variable in (("factor", part.factor), ("summand", part.summand)):
+                data = self._for_samples(ops.cast(variable, dtype), edit)
+                if data.shape[1] == 1:
+                    self._steady[part.place, what] = data[:, 0]
+                else:
+                    self.moving.append(self._for_steps(data, edit, part))
+                    self._order.append((part.place, what))
+
+    def _for_samples(self, data: Tensor, edit: LayerEdit) -> Tensor:
+        known = data.shape[0]
+        if known == 1:
+            return data
+        rows = edit.rows.first(self._batch) + ops.arange(self._batch, dtype="int32")
+        return ops.take(data, ops.minimum(rows, known - 1), axis=0)
+
+    def _for_steps(self, data: Tensor, edit: LayerEdit, part: PlaceData) -> Tensor:
+        known, steps = data.shape[1], self.sequences.shape[1]
+        if part.exact and steps is not None and steps != known:
+            raise ValueError(
+                f"The edit of '{edit.path}/{part.place[1]}' is for {known} time steps, "
+                f"and the layer runs on {steps}. Choose `time`, or give values, for "
+                f"{steps} steps, or leave `time` out."
+            )
+        if not part.exact or steps is None:
+            at = ops.minimum(ops.arange(self._time, dtype="int32"), known - 1)
+            data = ops.take(data, at, axis=1)
+        return ops.flip(data, axis=1) if self._backwards else data
+
+    def _add_zeros(self, zeros: Zeros, owner, cells: list) -> None:
+        shape = (self._batch, self._time, self.sequences.shape[-1])
+        dtype = keras.backend.standardize_dtype(self.sequences.dtype)
+        self.sequences = self.sequences + zeros.at(owner, None, shape, dtype)
+        for number, cell in enumerate(cells):
+            kind = kind_of(cell)
+            for name in () if kind is None else kind.signals:
+                width = kind.widths.get(name, _width(cell))
+                place = number, name
+                shape = (self._batch, self._time, width)
+                self.moving.append(zeros.at(owner, place, shape, cell.compute_dtype))
+                self._order.append((place, "zeros"))
+
+
+def _width(cell) -> int:
+    return keras.tree.flatten(cell.state_size)[0]
