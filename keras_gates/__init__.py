@@ -8,6 +8,8 @@ from keras_gates import plots, stats, tasks
 from keras_gates.capturing.capturing import capture
 from keras_gates.capturing.verifying import verify
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
+from keras_gates.models import edits
+from keras_gates.models.editing import edit
 from keras_gates.models.instrumenting import instrument, restore
 from keras_gates.page.reporting import report
 from keras_gates.recording.alarms import Alarm
@@ -33,6 +35,8 @@ __all__ = [
     "__version__",
     "capture",
     "compare",
+    "edit",
+    "edits",
     "instrument",
     "plots",
     "report",

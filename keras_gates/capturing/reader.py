@@ -12,7 +12,7 @@ from keras_gates.backend import backend
 from keras_gates.capturing.program import Program
 from keras_gates.cells import registry
 from keras_gates.checks import names_of
-from keras_gates.models import input_batches, input_checks
+from keras_gates.models import edit_guards, input_batches, input_checks
 from keras_gates.models.find_layers import Node, select
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
 from keras_gates.models.variable_copies import finish_building
@@ -96,6 +96,7 @@ class Reader:
             self._program = Program(
                 self.model, self.nodes, self._chosen, self._training
             )
+        edit_guards.rewind(self.model)
         self._program.copies.take()
         return self._program
 

@@ -71,13 +71,13 @@ class PlaceData(NamedTuple):
         factor: `(samples, steps, width)`: what the signal is multiplied by. A single
             sample or step stands for all; the last one stands for all later ones.
         summand: Likewise, what is added.
-        exact: Whether the layer must have this number of steps.
+        steps: How many steps the layer must have, or `None`.
     """
 
     place: Place
     factor: Any
     summand: Any
-    exact: bool
+    steps: int | None
 
 
 class LayerEdit:
@@ -252,15 +252,16 @@ class LoopChanges:
         return ops.take(data, ops.minimum(rows, known - 1), axis=0)
 
     def _for_steps(self, data: Tensor, edit: LayerEdit, part: PlaceData) -> Tensor:
-        known, steps = data.shape[1], self.sequences.shape[1]
-        if part.exact and steps is not None and steps != known:
+        steps = self.sequences.shape[1]
+        if part.steps is not None and steps not in (None, part.steps):
             raise ValueError(
-                f"The edit of '{edit.path}/{part.place[1]}' is for {known} time steps, "
-                f"and the layer runs on {steps}. Choose `time`, or give values, for "
-                f"{steps} steps, or leave `time` out."
+                f"The edit of '{edit.path}/{part.place[1]}' is for {part.steps} time "
+                f"steps, and the layer runs on {steps}. Choose `time`, or give values, "
+                f"for {steps} steps, or leave `time` out."
             )
-        if not part.exact or steps is None:
-            at = ops.minimum(ops.arange(self._time, dtype="int32"), known - 1)
+        if steps != data.shape[1]:
+            last = data.shape[1] - 1
+            at = ops.minimum(ops.arange(self._time, dtype="int32"), last)
             data = ops.take(data, at, axis=1)
         return ops.flip(data, axis=1) if self._backwards else data
 
