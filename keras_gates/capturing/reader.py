@@ -64,6 +64,7 @@ class Reader:
         total = input_batches.number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found: set[str] = set()
+        ran = 0
         so_far = input_batches.SoFar(total, argument)
         numbers = backend.RandomNumbers()
         for batch in input_batches.iterate(x, self.model, batch_size, argument):
@@ -87,7 +88,9 @@ class Reader:
                     "would not line up. Name the other layers in `layers`."
                 )
             progress.add(1)
+            ran += input_batches.number_of_samples(batch)
             yield {path: dict(arrays) for path, arrays in result.items()}
+        edit_guards.require_samples(self.model, ran)
 
     def _start(self, batch) -> Program:
         """Makes the program once, and lets it run on the model as it is now."""

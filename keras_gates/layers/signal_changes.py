@@ -37,10 +37,31 @@ class Rows:
     def __init__(self):
         self.begun = keras.Variable(0, trainable=False, dtype="int32", name="edit_rows")
         """How many rows the batches had so far."""
+        self.samples: int | None = None
+        """How many samples the edits have values for, if for each its own."""
+        self.keys: list[str] = []
+        """The keys of the edits of chosen samples."""
 
     def rewind(self) -> None:
         """Lets the next batch be the first one of a data set."""
         self.begun.assign(0)
+
+    def require_all(self) -> None:
+        """Refuses the data that ran if they had another number of samples."""
+        if self.samples is not None:
+            self.require(int(ops.convert_to_numpy(self.begun.value)))
+
+    def require(self, ran: int) -> None:
+        """Refuses a number of samples for which the edits have no values."""
+        if self.samples is None or ran in (0, self.samples):
+            return
+        self.rewind()
+        keys = " and ".join(f"'{key}'" for key in self.keys)
+        raise ValueError(
+            f"The values for {keys} are for {self.samples} samples, and the model ran "
+            f"on {ran}: its results are those of an edit that missed some. Run it on "
+            "the same samples, or give values of one sample."
+        )
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
@@ -56,6 +77,8 @@ class Rows:
         """Returns the number of the first sample of the batch that runs now."""
         known = getattr(_local, "first", None)
         if known is None or self not in known:
+            if isinstance(batch, int):
+                self.require(batch)
             return 0
         if known[self] is None:
             known[self] = self.begun + 0  # A value, not the variable.

@@ -7,35 +7,32 @@ methods that compile are watched while any model is: an edit is never ignored si
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-from keras import ops
 
 from keras_gates.backend.common import Switch
 from keras_gates.layers.signal_changes import Rows, edited_layers
 from keras_gates.models.find_layers import walk
 
 
-class Block(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
     """A model that is edited at this moment.
 
     Attributes:
         model: The model.
         plan: All edits that are in force.
         rows: Which samples the rows of a batch are.
-        by_sample: The keys of the edits of chosen samples.
-        samples: How many samples the data must have, or `None`.
         thread: The thread of the block.
     """
 
     model: keras.Model
     plan: dict
     rows: Rows
-    by_sample: list[str]
-    samples: int | None
     thread: int = 0
 
 
@@ -53,7 +50,7 @@ def guarding(block: Block) -> Iterator[None]:
     outer = block_of(block.model)
     if outer is not None and outer.thread != threading.get_ident():
         raise _of_another_thread(block.model)
-    block = block._replace(thread=threading.get_ident())
+    block = dataclasses.replace(block, thread=threading.get_ident())
     attributes = vars(block.model)
     steps = {
         name: _counting(block, getattr(block.model, name))
@@ -65,7 +62,7 @@ def guarding(block: Block) -> Iterator[None]:
     try:
         with _watching.on():
             yield
-            require_all_rows(block)
+            block.rows.require_all()
     finally:
         _blocks.remove(block)
         for name, step in before.items():
@@ -96,31 +93,16 @@ def counted(model) -> Iterator[None]:
 def rewind(model) -> None:
     """Lets the next batch of a model be the first one of a data set."""
     block = block_of(model)
-    if block is not None and block.by_sample:
-        require_all_rows(block)
+    if block is not None and block.rows.keys:
+        block.rows.require_all()
         block.rows.rewind()
-
-
-def require_all_rows(block: Block) -> None:
-    """Refuses data that have another number of samples than the values of an edit."""
-    if block.samples is None or not block.by_sample:
-        return
-    ran = int(ops.convert_to_numpy(block.rows.begun.value))
-    require_samples(block.model, ran)
 
 
 def require_samples(model, ran: int) -> None:
     """Refuses a number of samples for which the edits of a model have no values."""
     block = block_of(model)
-    if block is None or block.samples is None or ran in (0, block.samples):
-        return
-    keys = " and ".join(f"'{key}'" for key in block.by_sample)
-    block.rows.rewind()
-    raise ValueError(
-        f"The values for {keys} are for {block.samples} samples, and the model ran on "
-        f"{ran}: its results are those of an edit that missed some. Run it on the same "
-        "samples, or give values of one sample."
-    )
+    if block is not None:
+        block.rows.require(ran)
 
 
 def _of_another_thread(model) -> RuntimeError:
@@ -142,8 +124,8 @@ def _check(model, what: str) -> None:
                 f"The model '{model.name}' cannot be compiled while it is edited. "
                 "Compile it before the `keras_gates.edit` block."
             )
-        if what == "make_train_function" and block.by_sample:
-            keys = " and ".join(f"'{key}'" for key in block.by_sample)
+        if what == "make_train_function" and block.rows.keys:
+            keys = " and ".join(f"'{key}'" for key in block.rows.keys)
             raise ValueError(
                 f"`fit` cannot use the edit of {keys}, which is for chosen samples: in "
                 "training they come in any order. Leave `samples` out, with values "

@@ -101,13 +101,7 @@ class Edited:
             program.assign(plan)
             for layer, layer_edit in program.edits:
                 stack.enter_context(layer_edit.in_force(layer))
-            by_sample = [
-                key for key, (_, _, (one,)) in plan.items() if len(one.touched) > 1
-            ]
-            counts = {one.samples for _, _, (one,) in plan.values()} - {None}
-            block = edit_guards.Block(
-                self.model, plan, program.rows, by_sample, min(counts, default=None)
-            )
+            block = edit_guards.Block(self.model, plan, program.rows)
             stack.enter_context(edit_guards.guarding(block))
             stack.enter_context(program.functions_in_place(self.model))
             self._stack = stack.pop_all()
@@ -205,7 +199,7 @@ def _looked_up(key: str, one: Edit) -> Edit:
     except KeyError:
         raise ValueError(
             f"The values for '{key}' are a tree that has no '{place}', so it is of "
-            "another model. Give a capture of a model with the same layers, or an array."
+            "another model. Give a capture of one with the same layers, or an array."
         ) from None
     return Edit(one.action, values, one.samples, one.time, one.units)
 
@@ -287,7 +281,11 @@ class _Program:
     def assign(self, plan: Plan) -> None:
         """Takes the values of edits of the same signals."""
         self.rows.rewind()
-        for key, (_, _, (one,)) in plan.items():
+        ones = {key: one for key, (_, _, (one,)) in plan.items()}
+        self.rows.keys = [key for key, one in ones.items() if len(one.touched) > 1]
+        counts = {one.samples for one in ones.values()} - {None}
+        self.rows.samples = next(iter(counts), None)
+        for key, one in ones.items():
             factor, summand = self._variables[key]
             factor.assign(one.factor.astype(factor.dtype))
             summand.assign(one.summand.astype(summand.dtype))

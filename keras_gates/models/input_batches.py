@@ -84,6 +84,11 @@ def number_of_batches(x: Any, batch_size: int) -> int | None:
         return None
 
 
+def number_of_samples(batch: Any) -> int:
+    """Returns how many samples a batch has that `iterate` yielded."""
+    return max(map(samples, given(batch)))
+
+
 def is_readable_again(x: Any) -> bool:
     """Returns whether `x` can be read more than once."""
     return not isinstance(x, Iterator)
