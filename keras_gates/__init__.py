@@ -6,6 +6,7 @@ internal and may change.
 
 from keras_gates import plots, stats, tasks
 from keras_gates.capturing.capturing import capture
+from keras_gates.capturing.deriving import gradients
 from keras_gates.capturing.verifying import verify
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
 from keras_gates.models import edits
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "edit",
     "edits",
+    "gradients",
     "instrument",
     "plots",
     "report",

@@ -24,6 +24,10 @@ HIDDEN = "hidden"
 KEEP_CONVENTION = "1 keeps the old state"
 """What an `update` of 1 does in Keras. Many texts define it the other way round."""
 
+INPUTS = "inputs"
+"""What a layer received, of which there are derivatives."""
+FEATURE = "feature"
+
 SAMPLE = "sample"
 TIME = "time"
 UNIT = "unit"

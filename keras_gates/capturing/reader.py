@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -38,9 +38,9 @@ class Reader:
     def __init__(self, model, *, layers=None, signals=None, training=False):
         self.model = model
         nodes = select(model, layers)
-        self._chosen = choose_signals(nodes, signals)
+        self.chosen = choose_signals(nodes, signals)
         self.nodes = [
-            node for node in nodes if self._chosen & set(node.known_kind.signals)
+            node for node in nodes if self.chosen & set(node.known_kind.signals)
         ]
         self._training = training
         self._layers = layers_to_convert(model, self.nodes)
@@ -67,7 +67,7 @@ class Reader:
         ran = 0
         so_far = input_batches.SoFar(total, argument)
         numbers = backend.RandomNumbers()
-        for batch in input_batches.iterate(x, self.model, batch_size, argument):
+        for batch, given in self._batches(x, batch_size, argument):
             if not found:
                 program = self._start(batch)
             with (
@@ -75,7 +75,7 @@ class Reader:
                 numbers.apart(),
                 input_checks.ragged_explained(batch, argument),
             ):
-                result = program.run(batch)
+                result = program.run(given)
             input_checks.refuse_missing(batch, result, self.model, argument)
             so_far.add(result)
             if not found:
@@ -96,12 +96,18 @@ class Reader:
         """Makes the program once, and lets it run on the model as it is now."""
         if self._program is None:
             finish_building(self.model, batch)
-            self._program = Program(
-                self.model, self.nodes, self._chosen, self._training
-            )
+            self._program = self._new_program()
         edit_guards.rewind(self.model)
         self._program.copies.take()
         return self._program
+
+    def _batches(self, x, batch_size, argument) -> Iterator[tuple[Any, Any]]:
+        """Yields the inputs of each batch, and what the program is given of it."""
+        for batch in input_batches.iterate(x, self.model, batch_size, argument):
+            yield batch, batch
+
+    def _new_program(self) -> Program:
+        return Program(self.model, self.nodes, self.chosen, self._training)
 
     def _check_complete(self, result) -> None:
         silent = [node.path for node in self.nodes if node.path not in result]

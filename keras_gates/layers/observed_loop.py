@@ -121,7 +121,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         initial_state = [initial_state]
     # Copied, as a stateful layer overwrites its states in place on PyTorch.
     initial_state = keras.tree.map_structure(ops.copy, initial_state)
-    changes = LoopChanges(owner, sequences)
+    changes = LoopChanges(owner, sequences, mask)
     # The state that JAX puts where a step is masked must be known.
     needs_state = mask is not None and not _shows_state(parts[-1])
     step = _Step(parts, changes, hands_out=bool(looks) or needs_state)

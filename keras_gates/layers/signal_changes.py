@@ -150,37 +150,54 @@ class Zeros:
     """Tensors of zeros that are added to signals, at which derivatives are taken.
 
     Args:
-        layers: The layers whose signals they are added to.
+        chosen: For each layer, by its `id`: the places whose signals they are added to,
+            `None` for its input.
         make: Makes one, from its key, its shape and its type. A key is the `id` of a
-            layer, a place in it or `None` for its input, and which call of it it is.
+            layer, a place in it or `None`, and the number of the call of it, from 1.
+
+    Attributes:
+        masks: For each layer, by its `id`, and number of a call: where its steps are
+            unmasked, if it had a mask.
     """
 
-    def __init__(self, layers: list, make: Callable[[tuple, tuple, str], Tensor]):
-        self._layers = {id(layer) for layer in layers}
+    def __init__(
+        self,
+        chosen: dict[int, list[Place | None]],
+        make: Callable[[tuple, tuple, str], Tensor],
+    ):
+        self._chosen = chosen
         self._make = make
-        self._calls: dict[tuple, int] = {}
-        self.given: dict[tuple, Tensor] = {}
+        self._calls: dict[int, int] = {}
+        self.masks: dict[tuple[int, int], Tensor] = {}
 
     @contextlib.contextmanager
     def added(self) -> Iterator[Zeros]:
         """Adds them within the block, in this thread."""
+        before = getattr(_local, "zeros", None)
         _local.zeros = self
         try:
             yield self
         finally:
-            _local.zeros = None
+            _local.zeros = before
 
     def wanted(self, layer) -> bool:
         """Returns whether they are added to the signals of a layer."""
-        return id(layer) in self._layers
+        return id(layer) in self._chosen
+
+    def places(self, layer) -> list[Place | None]:
+        """Returns where they are added in a layer, which is called now."""
+        self._calls[id(layer)] = self._calls.get(id(layer), 0) + 1
+        return self._chosen[id(layer)]
 
     def at(self, layer, place: Place | None, shape: tuple, dtype: str) -> Tensor:
         """Returns the ones for a place in the call of a layer that runs now."""
-        where = id(layer), place
-        call = self._calls[where] = self._calls.get(where, 0) + 1
-        key = *where, call
-        self.given[key] = self._make(key, shape, dtype)
-        return self.given[key]
+        key = id(layer), place, self._calls[id(layer)]
+        return self._make(key, shape, dtype)
+
+    def masked(self, layer, mask: Tensor | None) -> None:
+        """Takes the mask of the call of a layer that runs now."""
+        if mask is not None:
+            self.masks[id(layer), self._calls[id(layer)]] = mask
 
 
 def _zeros(layer) -> Zeros | None:
@@ -205,13 +222,14 @@ class LoopChanges:
     Args:
         owner: The layer.
         sequences: What it runs on, `(batch, time, features)`, in the order of its work.
+        mask: Where its steps are unmasked, `(batch, time)`, or `None`.
 
     Attributes:
         sequences: What it runs on instead.
         moving: What differs from step to step, each `(batch or 1, time, width)`.
     """
 
-    def __init__(self, owner, sequences: Tensor):
+    def __init__(self, owner, sequences: Tensor, mask: Tensor | None = None):
         self.sequences = sequences
         self.moving: list[Tensor] = []
         self._steady: dict[tuple[Place, str], Tensor] = {}
@@ -223,7 +241,7 @@ class LoopChanges:
         if edit is not None:
             self._add_edit(edit, cells)
         if zeros is not None:
-            self._add_zeros(zeros, owner, cells)
+            self._add_zeros(zeros, owner, cells, mask)
 
     def change(self, number: int, now: list[Tensor]) -> Change:
         """Returns the change of the signals of a cell at a step.
@@ -288,19 +306,23 @@ class LoopChanges:
             data = ops.take(data, at, axis=1)
         return ops.flip(data, axis=1) if self._backwards else data
 
-    def _add_zeros(self, zeros: Zeros, owner, cells: list) -> None:
-        shape = (self._batch, self._time, self.sequences.shape[-1])
-        dtype = keras.backend.standardize_dtype(self.sequences.dtype)
-        self.sequences = self.sequences + zeros.at(owner, None, shape, dtype)
-        for number, cell in enumerate(cells):
-            kind = kind_of(cell)
-            for name in () if kind is None else kind.signals:
-                width = kind.widths.get(name, _width(cell))
-                place = number, name
-                shape = (self._batch, self._time, width)
+    def _add_zeros(self, zeros: Zeros, owner, cells: list, mask) -> None:
+        for place in zeros.places(owner):
+            shape: tuple = self._batch, self._time
+            if place is None:
+                dtype = keras.backend.standardize_dtype(self.sequences.dtype)
+                shape = (*shape, self.sequences.shape[-1])
+                self.sequences = self.sequences + zeros.at(owner, None, shape, dtype)
+            else:
+                cell, name = cells[place[0]], place[1]
+                kind = kind_of(cell)
+                width = _width(cell) if kind is None else kind.widths.get(name)
+                shape = (*shape, width or _width(cell))
                 self.moving.append(zeros.at(owner, place, shape, cell.compute_dtype))
                 self._order.append((place, "zeros"))
+        zeros.masked(owner, mask)
 
 
 def _width(cell) -> int:
-    return keras.tree.flatten(cell.state_size)[0]
+    sizes = getattr(cell, "output_size", None) or cell.state_size
+    return keras.tree.flatten(sizes)[0]

@@ -1,0 +1,94 @@
+"""The number of each sample whose derivatives are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+OF_AN_OUTPUT = "such as `of=lambda outputs: outputs[:, 0]`"
+
+
+def require_loss(model: keras.Model) -> None:
+    """Refuses a model whose loss is not known sample by sample."""
+    changed = type(model).compute_loss
+    if changed is not keras.Model.compute_loss:
+        raise ValueError(
+            f"The model '{model.name}' has a `compute_loss` of its own, which gives "
+            "one number for a whole batch. Choose a number of the outputs of each "
+            f"sample with `of`, {OF_AN_OUTPUT}."
+        )
+    if not model.compiled or getattr(model, "loss", None) is None:
+        raise ValueError(
+            f"The model '{model.name}' has no compiled loss to take derivatives of. "
+            "Compile it with a `loss`, or choose a number of the outputs of each "
+            f"sample with `of`, {OF_AN_OUTPUT}."
+        )
+
+
+def loss_of_each(model: keras.Model) -> Callable[[Any, Any], Tensor]:
+    """Returns what computes the compiled loss of each sample from targets and outputs.
+
+    The loss of a sample is the mean over its time steps and whatever else its outputs
+    have, masked steps left out; of several outputs, the weighted sum.
+    """
+    # Private to Keras, which matches losses, targets and outputs here. If it is
+    # renamed, derivatives of a loss need `of`, and a test says so.
+    compiled = model._compile_loss
+    losses = keras.tree.map_structure(
+        lambda one: None if one is None else _OfEach(one), compiled._user_loss
+    )
+    each = type(compiled)(
+        losses,
+        loss_weights=compiled._user_loss_weights,
+        output_names=compiled.output_names,
+    )
+    return lambda targets, outputs: each(targets, outputs)
+
+
+class _OfEach(keras.losses.Loss):
+    """A loss that is reduced to one number for each sample."""
+
+    def __init__(self, loss: Any):
+        found = keras.losses.get(loss)
+        super().__init__(name=getattr(found, "name", None), reduction=None)
+        self._of = found.call if isinstance(found, keras.losses.Loss) else found
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        # So Keras's own losses find the mask of an output.
+        mask = getattr(y_pred, "_keras_mask", None)
+        targets, outputs = (
+            keras.tree.map_structure(lambda one: ops.cast(one, self.dtype), values)
+            for values in (y_true, y_pred)
+        )
+        values = self._of(targets, outputs)
+        if mask is None or len(values.shape) < 2:
+            return _means(values)
+        weights = ops.cast(mask, values.dtype)
+        while len(weights.shape) < len(values.shape):
+            weights = ops.expand_dims(weights, -1)
+        weights = ops.broadcast_to(weights, ops.shape(values))
+        count = ops.sum(_rows(weights), axis=1)
+        return ops.sum(_rows(values * weights), axis=1) / ops.maximum(count, 1)
+
+
+def _rows(values: Tensor) -> Tensor:
+    return ops.reshape(values, (ops.shape(values)[0], -1))
+
+
+def _means(values: Tensor) -> Tensor:
+    return values if len(values.shape) < 2 else ops.mean(_rows(values), axis=1)
+
+
+def require_one_each(values: Any) -> None:
+    """Refuses what `of` returned if it is not one number per sample."""
+    shape = getattr(values, "shape", None)
+    if shape is None or len(shape) != 1:
+        got = type(values).__name__ if shape is None else f"shape {tuple(shape)}"
+        raise ValueError(
+            "`of` must return one number per sample, a tensor of shape (batch,); got "
+            f"{got}. Choose one, {OF_AN_OUTPUT}."
+        )
