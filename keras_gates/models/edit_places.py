@@ -187,10 +187,11 @@ def _along(key: str, dim: str, chosen: Any, size: int | None, given: int) -> _Ax
     places, last = _places(ARGUMENTS[dim], chosen, size)
     rows = size or max(places, default=last or 0) + 2
     if last is not None:
-        rows = last + 1
+        rows = max(last + 1, 2)  # Not 1, which is compiled as what stands for all.
     touched, source = np.zeros(rows, bool), np.zeros(rows, int)
     touched[places] = True
-    touched[rows - 1 :] |= last is not None
+    if last is not None:
+        touched[last:] = True
     if given == 1:
         return _Axis(touched, source)
     if last is not None:
