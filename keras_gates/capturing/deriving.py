@@ -162,6 +162,8 @@ class _GradientReader(Reader):
         what = "loss" if self._of is None else "chosen output"
         tree.attrs["derivative_of"] = what
         for node in tree.subtree:
+            if node.data_vars:
+                node.attrs["derivative_of"] = what
             for variable in node.data_vars.values():
                 if variable.name != v.MASK:
                     signal = variable.attrs["long_name"]
