@@ -8,6 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
+# Private to Keras, whose own losses find the mask of an output so. Without it, masked
+# steps of an output count in the loss of a sample.
+from keras.src.backend import get_keras_mask
+
 Tensor = Any
 OF_AN_OUTPUT = "such as `of=lambda outputs: outputs[:, 0]`"
 
@@ -58,8 +62,7 @@ class _OfEach(keras.losses.Loss):
         self._of = found.call if isinstance(found, keras.losses.Loss) else found
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        # So Keras's own losses find the mask of an output.
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = get_keras_mask(y_pred)
         targets, outputs = (
             keras.tree.map_structure(lambda one: ops.cast(one, self.dtype), values)
             for values in (y_true, y_pred)

@@ -116,6 +116,7 @@ def two_outputs():
         {"a": "mse", "c": keras.losses.BinaryCrossentropy()},
         loss_weights={"a": 0.5, "c": 2.0},
     )
+    distinct_weights(model, seed=4)
     return model
 
 
@@ -276,8 +277,12 @@ def test_layers_inside_time_distributed_have_no_gradients():
     np.testing.assert_array_equal(found["outer/hidden"][:, -1], [[1, 0], [1, 0]])
 
 
+def overflowing(outputs):
+    return 1e6 * ops.cast(outputs[:, 0], "float32")
+
+
 def test_half_precision_that_overflows_is_refused():
     layer = layers.LSTM(UNITS, name="r", dtype="mixed_float16")
     model = sequential(layer, shape=(STEPS, FEATURES))
     with pytest.raises(ValueError, match="overflow float16"):
-        keras_gates.gradients(model, data(), of=lambda o: 1e6 * o[:, 0])
+        keras_gates.gradients(model, data(), of=overflowing)
