@@ -8,6 +8,7 @@ from keras_gates import plots, stats, tasks
 from keras_gates.capturing.capturing import capture
 from keras_gates.capturing.deriving import gradients
 from keras_gates.capturing.verifying import verify
+from keras_gates.cells.registering import register_cell
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
 from keras_gates.models import edits
 from keras_gates.models.editing import edit
@@ -41,6 +42,7 @@ __all__ = [
     "gradients",
     "instrument",
     "plots",
+    "register_cell",
     "report",
     "restore",
     "rule_of_thumb",

@@ -23,12 +23,18 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 TESTS = {
     "cells": [
+        "cells",
         "layers/test_layers",
         "models/test_models",
         "capturing/test_verify",
         "stats",
     ],
-    "layers": ["layers/test_layers", "models/test_models", "recording/test_statistics"],
+    "layers": [
+        "cells/test_traced",
+        "layers/test_layers",
+        "models/test_models",
+        "recording/test_statistics",
+    ],
     "capturing": ["capturing/test_capture", "layers/test_layers", "models/test_models"],
     "recording": ["recording/test_statistics", "models/test_models"],
     "stats": ["stats"],
@@ -41,6 +47,19 @@ ENOUGH = 3
 """So many tests that notice end a run."""
 
 MUTATIONS = {
+    "a gate that replaces registered as one that keeps": (
+        "    if not held:\n        erased",
+        "    if False:\n        erased",
+    ),
+    "traced signals in the wrong order": (
+        "    found.sort(key=lambda one: one[0])",
+        "    found.sort(key=lambda one: -one[0])",
+    ),
+    "a traced backward layer read forward": (
+        "        sequences = ops.flip(sequences, axis=1)\n        mask = None if mask is None"
+        " else ops.flip(mask, axis=1)\n    first",
+        "        pass\n    first",
+    ),
     "labels taken for positions": (
         "    return dim in data.coords and data.coords[dim].dims == (dim,)",
         "    return False",

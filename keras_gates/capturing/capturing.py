@@ -42,9 +42,10 @@ def capture(
     end of it, for ten seconds.
 
     Args:
-        model: A `keras.Model` with LSTM, GRU or SimpleRNN layers, stock or gate layers:
-            Sequential, functional, subclassed or nested. A model that is not built
-            yet is built on the first batch, as `predict` does.
+        model: A `keras.Model` with LSTM, GRU or SimpleRNN layers, stock or gate layers,
+            or other cells in a `keras.layers.RNN`: Sequential, functional, subclassed
+            or nested. A model that is not built yet is built on the first batch, as
+            `predict` does.
         x: Anything that `model.predict` takes and that ends: an array, a list or a
             dict of arrays, `None` among them for an optional input; a table of
             pandas, a sparse array, a tensor of any backend; a `tf.data.Dataset`, a
@@ -53,7 +54,9 @@ def capture(
             several. Default: all.
         signals: Names of the signals to capture, one or several, of
             `input`, `forget`, `candidate`, `output`, `update`, `reset`, `cell`,
-            `hidden`. Default: all.
+            `hidden`; of a cell that is registered, the names of `register_cell`; of
+            one that is traced, those of its activations, such as `sigmoid_1`. Default:
+            all.
         batch_size: Number of samples in a batch, when `x` does not come in batches.
         training: Whether the model runs in training mode, with dropout.
         store: Path of a Zarr store to be written batch by batch, in place of memory.
@@ -73,11 +76,12 @@ def capture(
         `TimeDistributed` the dimensions are `(sample, frame, time, unit)`. The
         coordinates `initial_hidden` and `initial_cell` `(sample, unit)` are the
         states before the first step. Batches of different lengths are padded at the
-        end with masked steps.
+        end with masked steps. A signal of a traced cell with another width than its
+        output has a dimension of its own in place of `unit`, such as `tanh_unit`.
 
     Raises:
         ValueError: If the model has no `call`, no recurrent layer, or one whose
-            equations are not known; if `layers` or `signals` name what is not there;
+            signals cannot be known; if `layers` or `signals` name what is not there;
             if `x` is empty or endless, does not fit the model, or holds NaN that
             reaches a recurrent layer at a step that is not masked; on JAX, if a layer
             runs inside `keras.remat`.

@@ -126,7 +126,7 @@ class Kind:
     long_names: Mapping[str, str]
     layer: Any = None
     cell: Any = None
-    colour: str | None = None
+    colour: str = ""
     colours: Mapping[str, str] = dataclasses.field(default_factory=dict)
     blocks: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()

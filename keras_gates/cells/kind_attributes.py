@@ -60,6 +60,7 @@ def own_kind(
         long_names=long_names,
         colours={**colours, **dict.fromkeys(states, "#999999"), v.HIDDEN: "#000000"},
         meanings=meanings,
+        article=_article(name),
         convention=f"{keep}: {v.KEEP_CONVENTION}" if keep is not None else None,
         **others,
     )
@@ -100,3 +101,9 @@ def _names(value: Any) -> tuple[str, ...]:
     # A list of one name comes back from some files as that name.
     names = [value] if isinstance(value, str) else list(value)
     return tuple(str(name) for name in names if str(name))
+
+
+def _article(name: str) -> str:
+    """Returns "a" or "an", as a name is read: letter by letter if it is short."""
+    spelt = name[:3].isupper()
+    return "an" if name[:1] in ("AEFHILMNORSX" if spelt else "AEIOaeio") else "a"

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_gates import vocabulary as v
+from keras_gates.cells.dtype_scope import DtypeScope
 from keras_gates.cells.held_layers import held_layers
-from keras_gates.cells.kind import Change
+from keras_gates.cells.kind import Change, Kind
 
 Tensor = Any
 
@@ -46,7 +48,8 @@ class Traced(NamedTuple):
 
     Attributes:
         run: Computes the output and the new states from the inputs and the states, as
-            a flat list. Each signal passes through a function of its name and value.
+            a flat list. Each signal passes through a function of its name and value,
+            before anything else is computed from it; so do the states.
         widths: How many numbers each signal has for each sample.
         output: The number of the state that is the output too, or `None`.
         width: How many numbers the output has for each sample.
@@ -58,7 +61,9 @@ class Traced(NamedTuple):
     width: int
 
 
-def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
+def trace(
+    cell, inputs: Any, states: list[Any], options: dict, kind: Kind | None = None
+) -> Traced:
     """Traces the step of a cell.
 
     Call it where the cell runs: what the cell computes of its weights alone becomes a
@@ -69,50 +74,108 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
         inputs: What the cell gets, or anything with its `shape` and `dtype`.
         states: The states, likewise.
         options: Further arguments for the `call` of the cell.
+        kind: What was registered of the cell, whose functions are traced in place of
+            its `call`.
 
     Raises:
         Untraceable: If it uses something other than Keras's operations.
     """
     with _lock, _operations_of_layers(cell) as origins:
         symbols = [
-            keras.KerasTensor(
-                tensor.shape, dtype=keras.backend.standardize_dtype(tensor.dtype)
+            # With a name, so that the inputs of the user's models keep their numbers.
+            keras.Input(
+                batch_shape=tensor.shape,
+                dtype=keras.backend.standardize_dtype(tensor.dtype),
+                name=f"keras_gates_input_{number}",
             )
-            for tensor in (inputs, *states)
+            for number, tensor in enumerate((inputs, *states))
         ]
         try:
-            output, after = cell.call(symbols[0], symbols[1:], **options)
+            described: dict[str, Any] = {}
+            if kind is None:
+                output, after = cell.call(symbols[0], symbols[1:], **options)
+            else:
+                described, after = _as_described(kind, cell, symbols)
+                output = after[0]
             for tensor, origin in origins.values():
                 tensor._keras_history = origin
             results = [output, *keras.tree.flatten(after)]
-            graph = _graph(symbols, results)
+            graph = _graph(symbols, [*results, *described.values()])
         # Code of the user's own may raise anything.
         except Exception as error:
             raise Untraceable(
                 f"{type(error).__name__}: {_first_line(error)}"
             ) from error
     named = _named(graph.operations)
-    hooks = _Hooks(named)
+    if kind is not None:
+        named = {n: _maker(value, graph.operations) for n, value in described.items()}
+        for name, operation in named.items():
+            if operation is None:
+                raise Untraceable(
+                    f"its signal `{name}` is not the result of one operation"
+                )
+    _keep_dtypes(graph.operations, cell)
+    own = [number for number, state in enumerate(results[1:]) if state is output]
+    carried = _carried(kind, results, own)
+    makers = {name: _maker(results[n], graph.operations) for name, n in carried.items()}
+    hooked = [*named.items(), *makers.items()]
+    hooks = _Hooks([(name, one) for name, one in hooked if one is not None])
     widths = {}
     for name, operation in named.items():
         shape = operation.output.shape[1:]
         if None in shape:
             raise Untraceable(f"ValueError: the shape of its `{name}` is not known")
         widths[name] = _product(shape)
-    own = [number for number, state in enumerate(results[1:]) if state is output]
 
     def run(inputs: Tensor, states: list[Tensor], change: Change) -> list[Tensor]:
         given = [inputs, *states]
         with hooks.calling(change):
             computed = iter(graph(given))
-        return [
+        values = [
             _same(result, symbols, given)
             if _is_given(result, symbols)
             else next(computed)
             for result in results
         ]
+        for name, number in carried.items():
+            if makers[name] is None:  # Nothing else is computed from it.
+                changed = change(name, values[number])
+                values = [
+                    changed if result is results[number] else value
+                    for result, value in zip(results, values, strict=True)
+                ]
+        return values
 
     return Traced(run, widths, own[0] if own else None, _product(output.shape[1:]))
+
+
+def _as_described(kind: Kind, cell, symbols: list) -> tuple[dict, list]:
+    """Returns the signals of a registered cell, and its states after a step."""
+    assert kind.signals_of is not None and kind.step is not None
+    signals = kind.signals_of(cell, symbols[0], symbols[1:])
+    before = dict(zip(kind.states, reversed(symbols[1:]), strict=True))
+    now = kind.step(signals, before, None)
+    return signals, [now[name] for name in reversed(kind.states)]
+
+
+def _carried(kind: Kind | None, results: list, own: list[int]) -> dict[str, int]:
+    """Returns the name of each state, and which result it is; the output last."""
+    number = len(results) - 1
+    if kind is not None:
+        return {name: number - n for n, name in enumerate(kind.states)}
+    names = {v.HIDDEN if n in own[:1] else f"state_{n}": n + 1 for n in range(number)}
+    return names if own else {**names, v.HIDDEN: 0}
+
+
+def _maker(value: Any, operations: list) -> Any:
+    """Returns the operation whose only result a value is, or `None`."""
+    # Private to Keras: which operation a symbolic tensor comes from.
+    history = getattr(value, "_keras_history", None)
+    operation = None if history is None else history.operation
+    if not any(operation is one for one in operations):
+        return None
+    whole = isinstance(operation, keras.layers.Layer)  # It may be anybody's.
+    return None if whole or isinstance(operation.output, (list, tuple)) else operation
 
 
 def _graph(symbols: list, results: list) -> keras.Function:
@@ -136,9 +199,9 @@ def _same(result, symbols: list, given: list) -> Tensor:
 class _Hooks:
     """Lets the values of some operations pass through a function while they run."""
 
-    def __init__(self, named: dict[str, Any]):
+    def __init__(self, named: list[tuple[str, Any]]):
         self._local = threading.local()
-        for name, operation in named.items():
+        for name, operation in named:
             # The operation was made by the trace, and is nobody else's.
             vars(operation)["call"] = self._hooked(name, operation.call)
 
@@ -156,6 +219,34 @@ class _Hooks:
             yield
         finally:
             del self._local.change
+
+
+def _keep_dtypes(operations: list, cell) -> None:
+    """Lets operations see the weights of a layer in the dtype of the layer.
+
+    In half precision, layers inside a cell may have another dtype than the cell.
+    """
+    scopes: dict[int, DtypeScope] = {}
+    for layer in held_layers(cell, recursive=True):
+        if layer.compute_dtype != cell.compute_dtype:
+            scope = DtypeScope(layer.dtype_policy)
+            scopes |= {id(variable): scope for variable in layer.variables}
+    if not scopes:
+        return
+
+    def scoped(call: Callable) -> Callable:
+        @functools.wraps(call)
+        def run(*args, **kwargs):
+            found = [scopes[id(one)] for one in args if id(one) in scopes]
+            if not found:
+                return call(*args, **kwargs)
+            return found[0](args[0], run=lambda: call(*args, **kwargs))
+
+        return run
+
+    for operation in operations:
+        if not isinstance(operation, keras.layers.Layer):
+            vars(operation)["call"] = scoped(operation.call)
 
 
 def _named(operations: list) -> dict[str, Any]:
@@ -207,7 +298,7 @@ def _operations_of_layers(cell) -> Iterator[dict]:
 
     def inline(layer, *args, **kwargs):
         stays = type(layer).symbolic_call
-        if not _same_as_its_operations(layer, cell):
+        if not _same_as_its_operations(layer):
             return stays(layer, *args, **kwargs)
         try:
             outputs = layer.call(*args, **kwargs)
@@ -229,10 +320,9 @@ def _operations_of_layers(cell) -> Iterator[dict]:
             del layer._inbound_nodes[inbound:], layer._outbound_nodes[outbound:]
 
 
-def _same_as_its_operations(layer, cell) -> bool:
+def _same_as_its_operations(layer) -> bool:
     """Returns whether a layer inside a cell is nothing more than its operations."""
     return (
-        layer.compute_dtype == cell.compute_dtype
-        and layer.activity_regularizer is None
+        layer.activity_regularizer is None
         and getattr(layer, "quantization_mode", None) is None
     )

@@ -122,10 +122,11 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     # Copied, as a stateful layer overwrites its states in place on PyTorch.
     initial_state = keras.tree.map_structure(ops.copy, initial_state)
     changes = LoopChanges(owner, sequences, mask)
-    # The state that JAX puts where a step is masked must be known.
-    needs_state = mask is not None and not _shows_state(parts[-1])
-    step = _Step(parts, changes, hands_out=bool(looks) or needs_state)
-    every = bool(looks) or mask is not None or layer.return_sequences
+    # The state that Keras may put where a step is masked must be known.
+    alone = len(parts) == 1 and _shows_state(parts[0])
+    hands_out = bool(looks) or (mask is not None and not alone)
+    step = _Step(parts, changes, hands_out)
+    every = hands_out or mask is not None or layer.return_sequences
     last, joined, states = keras.src.backend.rnn(
         step,
         (changes.sequences, *changes.moving),
@@ -140,22 +141,27 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     if not every:
         return last, joined, states
     found = _parted(joined, step.widths)
+    outputs = found[len(parts), v.OUTPUT]
     first = [_flat(state) for state in keras.tree.flatten(initial_state)]
-    outputs, held = found[len(parts), v.OUTPUT], None
-    for number, part in enumerate(parts):
+    held = []  # The first state of each cell.
+    if not hands_out and mask is not None:
+        held.append(shared_equations.hold(outputs, first[0], mask))
+    for number, part in enumerate(parts if hands_out else ()):
         own, first = first[: part.states], first[part.states :]
-        if part.kind is not None and (number, part.kind.signals[0]) in found:
-            signals = {name: found[number, name] for name in part.kind.signals}
-            initial = dict(zip(part.kind.states, reversed(own), strict=True))
-            if mask is not None:
-                for name, start in initial.items():
-                    signals[name] = shared_equations.hold(signals[name], start, mask)
+        names = part.kind.signals if part.kind is not None else (v.HIDDEN,)
+        states_of_cell = part.kind.states if part.kind is not None else (v.HIDDEN,)
+        signals = {name: found[number, name] for name in names}
+        initial = dict(zip(states_of_cell, reversed(own), strict=False))
+        if mask is not None:
+            for name, start in initial.items():
+                signals[name] = shared_equations.hold(signals[name], start, mask)
+        held.append(signals[states_of_cell[-1]])
+        if part.kind is not None:
             _emit(owner, part.own, signals, initial, mask, looks)
-            held = signals[part.kind.states[-1]] if part.kind.states else None
     if mask is not None and not layer.zero_output_for_mask:
-        if held is None and _shows_state(parts[-1]):
-            held = shared_equations.hold(outputs, own[0], mask)
-        outputs = _held(layer, outputs, mask, held)
+        # Of a stack of cells of one state each, Keras takes that of the first cell.
+        nested = keras.tree.is_nested(states[0])
+        outputs = _held(layer, outputs, mask, held[-1 if nested else 0])
     return outputs[:, -1], outputs, states
 
 
@@ -188,16 +194,16 @@ def _parted(joined: Tensor, widths: list[tuple[int, str, int]]) -> dict:
     }
 
 
-def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor | None) -> Tensor:
+def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor) -> Tensor:
     """Puts in the place of masked steps what Keras has there.
 
     Args:
         layer: The layer.
         outputs: Its output at every step.
         mask: Where steps are unmasked.
-        state: The first state of the last cell, held, if it is known.
+        state: The state that Keras takes for the output, where a backend does so.
     """
-    if backend.MASKS_WITH_STATE and not layer.unroll and state is not None:
+    if backend.MASKS_WITH_STATE and not layer.unroll:
         return ops.where(mask[..., None], outputs, ops.cast(state, outputs.dtype))
     return shared_equations.hold(outputs, ops.zeros_like(outputs[:, 0]), mask)
 

@@ -12,7 +12,7 @@ from keras import ops
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.cells.kind import Change, Kind, unchanged
-from keras_gates.cells.tracing import Traced, trace
+from keras_gates.cells.tracing import Traced, Untraceable, trace
 from keras_gates.layers.replay import blocks, step_wise
 from keras_gates.layers.run_views import view
 
@@ -54,7 +54,7 @@ class OpenedCell:
 
         Returns:
             The output, the new states in the order of Keras, and the signals, each
-            `(batch, width)`. Of a cell that is not known there are none.
+            `(batch, width)`. Of a cell that is not known, its first state as `hidden`.
         """
         opened = view(self._cell)
         vars(opened)["call"] = _with_change(self._step(change), change or unchanged)
@@ -69,12 +69,15 @@ class OpenedCell:
             return self._traced_step
         if change is None or kind is None:
             return self._described_step
+        if kind.signals_of is not None:
+            return self._traced_step
         # What has no signal but its states is computed by the stock code.
         return self._changed_step if kind.blocks else self._changed_states
 
     def _described_step(self, inputs, states, change, **options):
         output, after = self._cell.call(inputs, states, **options)
         if self._kind is None:
+            self._signals = {v.HIDDEN: _flat(keras.tree.flatten(after)[0])}
             return output, after
         flat = keras.tree.flatten(states)
         if self._kind.signals_of is not None:
@@ -119,7 +122,7 @@ class OpenedCell:
             # What it computes of its weights alone belongs to the function that is
             # traced by the backend at this moment.
             self._where = backend.trace()
-            self._traced = trace(self._cell, inputs, flat, options)
+            self._traced = self._trace(inputs, flat, options)
         signals: dict[str, Tensor] = {}
 
         def passing(name, value):
@@ -127,11 +130,24 @@ class OpenedCell:
             return signals[name]
 
         output, *after = self._traced.run(inputs, flat, passing)
-        signals = {name: signals[name] for name in self._traced.widths}
         if v.HIDDEN in self._kind.blocks:
             signals[v.HIDDEN] = output
+        signals = {name: signals[name] for name in self._kind.blocks}
         self._keep(signals, after)
-        return output, after
+        return output, keras.tree.pack_sequence_as(states, after)
+
+    def _trace(self, inputs, states, options) -> Traced:
+        assert self._kind is not None
+        try:
+            registered = None if self._kind.traced else self._kind
+            return trace(self._cell, inputs, states, options, registered)
+        except Untraceable as reason:
+            when = "in training" if self._training else "on these inputs"
+            raise ValueError(
+                f"A `{type(self._cell).__name__}` cannot be traced {when}: {reason}. "
+                "Leave its layer out: name the other layers in `layers`. Or describe "
+                "the cell with `keras_gates.register_cell`."
+            ) from reason
 
 
 def _with_change(step: Callable, change: Change) -> Callable:

@@ -8,6 +8,7 @@ signals. A derivative is taken at zeros, which are added to a signal in the same
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -253,7 +254,13 @@ class LoopChanges:
         found = {**self._steady, **dict(zip(self._order, now, strict=True))}
 
         def change(name: str, value: Tensor) -> Tensor:
-            place = number, name
+            if len(value.shape) == 2:
+                return changed((number, name), value)
+            # What a traced cell computes may have further axes.
+            rows = ops.reshape(value, (-1, math.prod(value.shape[1:])))
+            return ops.reshape(changed((number, name), rows), ops.shape(value))
+
+        def changed(place: Place, value: Tensor) -> Tensor:
             if (place, "factor") in found:
                 factor, summand = found[place, "factor"], found[place, "summand"]
                 value = value * ops.cast(factor, value.dtype)

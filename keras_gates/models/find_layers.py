@@ -15,6 +15,7 @@ from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import cells_of, has_kernel, kind_of, why_unknown
 from keras_gates.checks import either, names_of
 from keras_gates.layers.wrappers import added
+from keras_gates.models.cell_checks import check_cell
 from keras_gates.models.model_checks import has_call, require_model
 
 
@@ -154,6 +155,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
             )
         if node.kind is None:
             raise _unknown(node, nodes, model)
+        check_cell(node.path, node.cell)
     return chosen
 
 

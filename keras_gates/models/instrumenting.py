@@ -48,8 +48,9 @@ def instrument(model: keras.Model) -> Instrumented:
 
     The layers stay the same objects, with the same weights, the same optimizer state
     and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
-    `GateGRU`, every `SimpleRNN` a layer that hands out its hidden state; wrappers and
-    stacks around them are made ready too. Layers that are gate layers already are left
+    `GateGRU`, every `SimpleRNN` a layer that hands out its hidden state, every `RNN`
+    around other cells a layer that hands out theirs; wrappers and stacks around them
+    are made ready too. Layers that are gate layers already are left
     alone. A model that is saved, pickled or exported meanwhile is saved as the model it
     was.
 

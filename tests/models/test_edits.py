@@ -4,13 +4,16 @@ import threading
 
 import keras
 import numpy as np
+import own_cells
 import pytest
+import reference
 from battery import EACH, EACH_GATED, KINDS, distinct_weights, numpy, takes
-from keras import layers
+from keras import layers, ops
 from small_models import sequential
 
 import keras_gates
 from keras_gates import edits
+from keras_gates.cells import registry
 
 UNITS, STEPS, FEATURES, SAMPLES = 4, 6, 3, 5
 
@@ -505,3 +508,93 @@ def test_the_model_is_what_it_was_after_an_error():
     assert [id(one) for one in model.variables] == listed
     assert "predict" not in vars(keras.Model) and "compile" not in vars(keras.Model)
     np.testing.assert_array_equal(model.predict(x, verbose=0), plain)
+
+
+def of_peephole(x, weights, change):
+    """Gers et al. (2002), with the names that a trace gives its signals."""
+    kernel, recurrent, bias, peepholes = (w.astype("float64") for w in weights)
+    h = c = np.zeros((len(x), UNITS))
+    outputs = []
+    for t in range(x.shape[1]):
+        i, f, g, o = np.split(x[:, t] @ kernel + bias + h @ recurrent, 4, axis=-1)
+        i = change("sigmoid", t, reference.sigmoid(i + c * peepholes[0]))
+        f = change("sigmoid_1", t, reference.sigmoid(f + c * peepholes[1]))
+        c = change("state_1", t, f * c + i * change("tanh", t, np.tanh(g)))
+        o = change("sigmoid_2", t, reference.sigmoid(o + c * peepholes[2]))
+        h = change("hidden", t, o * change("tanh_1", t, np.tanh(c)))
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
+def of_mgu(x, weights, change):
+    """Zhou et al. (2016); the gate was registered as the share that is kept."""
+    of_gate, of_new = (w.astype("float64") for w in weights)
+    h = np.zeros((len(x), UNITS))
+    outputs = []
+    for t in range(x.shape[1]):
+        seen = np.concatenate([x[:, t], h], axis=-1)
+        forget = change("forget", t, reference.sigmoid(seen @ of_gate))
+        seen = np.concatenate([x[:, t], forget * h], axis=-1)
+        new = change("candidate", t, np.tanh(seen @ of_new))
+        h = change("hidden", t, (1 - forget) * h + forget * new)
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
+class RegisteredCell(own_cells.MGUCell):
+    def call(self, inputs, states):
+        return super().call(inputs, states)
+
+
+def signals_of_mgu(cell, inputs, states):
+    seen = ops.concatenate([inputs, states[0]], -1)
+    forget = ops.sigmoid(ops.matmul(seen, cell.of_gate))
+    seen = ops.concatenate([inputs, forget * states[0]], -1)
+    return {"forget": forget, "candidate": ops.tanh(ops.matmul(seen, cell.of_new))}
+
+
+def step_of_mgu(signals, states):
+    forget = signals["forget"]
+    return (1 - forget) * states["hidden"] + forget * signals["candidate"]
+
+
+@pytest.fixture
+def registered():
+    keras_gates.register_cell(
+        RegisteredCell,
+        signals=signals_of_mgu,
+        step=step_of_mgu,
+        gates=["forget"],
+        name="edited MGU",
+    )
+    yield
+    del registry.KINDS["edited MGU"]
+
+
+@pytest.mark.parametrize(
+    "cell, equations",
+    [(own_cells.PeepholeCell, of_peephole), (RegisteredCell, of_mgu)],
+    ids=["traced", "registered"],
+)
+def test_cells_of_ones_own_are_edited(cell, equations, registered):
+    layer = layers.RNN(cell(UNITS), name="r", return_sequences=True)
+    model = sequential(layer, shape=(STEPS, FEATURES))
+    distinct_weights(layer, seed=2)
+    x, _ = data()
+    names = [*keras_gates.capture(model, x)["r"].data_vars]
+    for name in names:
+        amount = 0.3 if "tanh" in name else 0.6
+
+        def change(signal, step, value, name=name, amount=amount):
+            if (signal, step) == (name, 2):
+                value = value.copy()
+                value[:, 1] = amount
+            return value
+
+        with keras_gates.edit(
+            model, {f"r/{name}": edits.clamp(amount, time=2, units=1)}
+        ):
+            outputs = numpy(model(x))
+        expected = equations(x.astype("float64"), layer.get_weights(), change)
+        np.testing.assert_allclose(outputs, expected, atol=3e-6, err_msg=name)
+    assert len(names) == (7 if cell is own_cells.PeepholeCell else 3)

@@ -483,17 +483,18 @@ class Redrawn(layers.LSTMCell):
         return self._create_dropout_mask(step_input, self.dropout)
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        Residual([layers.LSTMCell(FEATURES), layers.LSTMCell(FEATURES)]),
-        Redrawn(4, dropout=0.5),
-    ],
-)
-def test_cells_with_equations_of_their_own_are_refused(cell):
+def test_a_stack_with_equations_of_its_own_is_refused():
+    cell = Residual([layers.LSTMCell(FEATURES), layers.LSTMCell(FEATURES)])
     model, x = functional(layers.RNN(cell, name="r"))()
     with pytest.raises(ValueError, match="equations of 'r' are not known"):
         keras_gates.capture(model, x)
+
+
+def test_a_cell_that_draws_random_numbers_at_every_step_is_traced_without_them():
+    model, x = functional(layers.RNN(Redrawn(4, dropout=0.5), name="r"))()
+    assert "sigmoid" in keras_gates.capture(model, x)["r"]
+    with pytest.raises(ValueError, match="`Redrawn` cannot be traced in training"):
+        keras_gates.capture(model, x, training=True)
 
 
 def test_dropping_everything_out_is_refused_in_training():

@@ -1,0 +1,36 @@
+"""The states of a cell, by their place in Keras's order or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class NamedStates(tuple):
+    """A tuple of states, which can also be read by name.
+
+    Args:
+        names: The names, in the order of Keras.
+        values: The states, in the same order.
+
+    Example:
+        >>> states = NamedStates(("hidden", "cell"), (1.0, 2.0))
+        >>> states["cell"], states[1]
+        (2.0, 2.0)
+    """
+
+    names: tuple[str, ...]
+
+    def __new__(cls, names: Iterable[str], values: Iterable[Any]):
+        """Makes the tuple."""
+        made = super().__new__(cls, values)
+        made.names = tuple(names)
+        return made
+
+    def __getitem__(self, key: Any) -> Any:
+        """Returns a state by its place or its name."""
+        if isinstance(key, str):
+            if key not in self.names:
+                raise KeyError(f"There is no state {key!r}, only {self.names}.")
+            key = self.names.index(key)
+        return super().__getitem__(key)

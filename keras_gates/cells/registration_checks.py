@@ -1,0 +1,286 @@
+"""What the description of a cell is tested on: the cell itself, and the other kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.cells.dtype_scope import DtypeScope
+from keras_gates.cells.kind import Kind
+
+FEATURES, SAMPLES, WARM_UP = 3, 5, 4
+"""Of the random inputs, and after how many steps from the initial state they come."""
+
+RESERVED = frozenset(
+    {v.SAMPLE, v.TIME, v.UNIT, v.FRAME, v.STEP, v.EPOCH, v.BATCH, v.GATE, v.BIN, v.MASK}
+)
+"""Names of dimensions, and of what stands beside the signals in a capture."""
+
+
+class Trial(NamedTuple):
+    """One step of a cell on random numbers.
+
+    Attributes:
+        inputs: What it read, `(SAMPLES, features)`.
+        before: The states before the step by name, as arrays.
+        after: Those after it.
+        signals: The signals without the states.
+    """
+
+    inputs: np.ndarray
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+    signals: dict[str, np.ndarray]
+
+
+def tolerance(cell) -> float:
+    """Returns how far rounding may take what a cell computes, for a value of 1."""
+    return {"float64": 1e-6, "float16": 2e-2, "bfloat16": 1e-1}.get(
+        cell.compute_dtype, 1e-4
+    )
+
+
+def trial(cell, names: tuple[str, ...], blocks: Callable, scale: float = 1.0) -> Trial:
+    """Runs a cell on random inputs until its states are such as it has.
+
+    Args:
+        cell: A cell that is built.
+        names: The names of its states, in the order of Keras.
+        blocks: `Kind.signals_of`.
+        scale: The size of the inputs.
+    """
+    rng = np.random.default_rng(0)
+    shape = cell.get_build_config()["input_shape"]
+    sizes = cell.state_size
+    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    states: list[Any] = [
+        keras.ops.zeros((SAMPLES, *keras.tree.flatten(size)), dtype=cell.compute_dtype)
+        for size in sizes
+    ]
+    for _ in range(WARM_UP):
+        inputs = scale * rng.normal(size=(SAMPLES, shape[-1]))
+        inputs = keras.ops.convert_to_tensor(inputs, dtype=cell.compute_dtype)
+        before = states
+        output, states = cell(inputs, before)
+        states = keras.tree.flatten(states)
+    scope = DtypeScope(cell.dtype_policy)
+    signals = scope(inputs, run=lambda: blocks(cell, inputs, before))
+    return Trial(
+        _array(inputs),
+        {name: _array(state) for name, state in zip(names, before, strict=True)},
+        {name: _array(state) for name, state in zip(names, states, strict=True)},
+        {name: _array(value) for name, value in signals.items()},
+    )
+
+
+def signals_at_work(
+    cell, names: tuple[str, ...], blocks: Callable
+) -> dict[str, np.ndarray]:
+    """Builds a cell, gives it random weights, and returns its signals of a step.
+
+    Raises:
+        ValueError: If it does not run, or these are no signals.
+    """
+    number = len(keras.tree.flatten(cell.state_size))
+    if len(names) != number:
+        raise ValueError(
+            f"`states` must name the {number} states of `{type(cell).__name__}`, in "
+            f"the order of its `state_size`; got {', '.join(map(repr, names))}."
+        )
+    try:
+        if not cell.built:
+            cell.build((None, FEATURES))
+        rng = np.random.default_rng(0)
+        for variable in cell.trainable_variables:
+            variable.assign(rng.normal(scale=0.7, size=variable.shape))
+        found = trial(cell, names, blocks)
+    except Exception as error:  # Code of the user's own may raise anything.
+        raise ValueError(
+            f"`{type(cell).__name__}` or its `signals` failed on random inputs of "
+            f"shape ({SAMPLES}, {FEATURES}): {type(error).__name__}: {error}"
+        ) from error
+    width = found.after[names[0]].shape[-1]
+    for name, value in found.signals.items():
+        if value.shape != (SAMPLES, width):
+            raise ValueError(
+                f"`signals` must return tensors of shape (batch, {width}), one value "
+                f"for each unit; `{name}` has the shape {value.shape} for a batch of "
+                f"{SAMPLES}."
+            )
+    return found.signals
+
+
+def check_names(
+    blocks: tuple[str, ...],
+    states: tuple[str, ...],
+    gates: tuple[str, ...],
+    keep: str | None,
+    write: str | None,
+) -> None:
+    """Refuses a description that contradicts itself."""
+    if not blocks:
+        raise ValueError("`signals` must return at least one signal by name; got none.")
+    if states[0] != v.HIDDEN:
+        raise ValueError(
+            f"The first of `states`, the output of the cell, must be called "
+            f"'{v.HIDDEN}'; got {states[0]!r}."
+        )
+    every = (*blocks, *states)
+    for name in every:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ValueError(f"A signal must have a name without a '/'; got {name!r}.")
+        if name in RESERVED or name.startswith(v.initial("")):
+            raise ValueError(
+                f"'{name}' names something else in a capture, so no signal can be "
+                "called so. Give it another name."
+            )
+        if every.count(name) > 1:
+            raise ValueError(
+                f"'{name}' is given twice. `signals` must not return the states: these "
+                "are what the cell returns."
+            )
+    for argument, names, known, what in (
+        ("gates", gates, blocks, "signals"),
+        ("keep", (keep,), gates, "gates"),
+        ("write", (write,), gates, "gates"),
+    ):
+        wrong = [name for name in names if name is not None and name not in known]
+        if wrong:
+            raise ValueError(
+                f"`{argument}` must be among the {what}, "
+                f"{', '.join(map(repr, known)) or 'of which there are none'}; got "
+                f"{', '.join(map(repr, wrong))}."
+            )
+    if write is not None and (keep is None or keep == write):
+        raise ValueError(
+            "`write` must be another gate than `keep`, and goes with it; got "
+            f"keep={keep!r}, write={write!r}."
+        )
+
+
+def check_roles(kind: Kind, others: Iterable[Kind]) -> None:
+    """Refuses names that mean something else in another kind of cell."""
+    for other in others:
+        for name in kind.signals:
+            if name not in other.signals:
+                continue
+            here, there = _role(kind, name), _role(other, name)
+            either_gate = {here, there} == {"write", "gate"} and kind.keep is None
+            if here != there and not either_gate:
+                raise ValueError(
+                    f"'{name}' of {other.with_article} is {_ROLES[there]}, and of "
+                    f"{kind.with_article} it would be {_ROLES[here]}: the statistics "
+                    "and figures would mistake one for the other. Give it another name."
+                )
+
+
+_ROLES = {
+    "keep": "the gate whose 1 keeps the old state (`keep`)",
+    "write": "the gate that says what share of the candidate is written (`write`)",
+    "gate": "a gate that neither keeps nor writes",
+    "state": "a state",
+    "signal": "no gate",
+}
+
+
+def _role(kind: Kind, name: str) -> str:
+    if name in kind.states:
+        return "state"
+    if name in kind.memory:
+        return "keep" if name == kind.keep else "write"
+    return "gate" if name in kind.gates else "signal"
+
+
+def check_step(kind: Kind, cell) -> None:
+    """Refuses a description that does not give what the cell gives."""
+    assert kind.signals_of is not None and kind.step is not None
+    names = tuple(reversed(kind.states))
+    for scale in (1.0, 20.0):
+        found = trial(cell, names, kind.signals_of, scale)
+        for gate in kind.gates:
+            values = found.signals[gate]
+            if values.min() < -1e-6 or values.max() > 1 + 1e-6:
+                raise ValueError(
+                    f"`{gate}` is said to be a gate, and on random inputs has values "
+                    f"from {values.min():.3g} to {values.max():.3g}; a gate is between "
+                    "0 and 1. Leave it out of `gates`."
+                )
+        derived = _step(kind, found.signals, found.before)
+        for name, value in found.after.items():
+            error = np.abs(derived[name] - value).max()
+            size = max(np.abs(value).max(), 1.0)
+            if not error <= tolerance(cell) * size:
+                raise ValueError(
+                    f"`step` must return the states that the cell returns; on random "
+                    f"inputs its `{name}` differs by {error:.2g}."
+                )
+    if kind.keep is not None:
+        _check_keep(kind, trial(cell, names, kind.signals_of))
+
+
+def _check_keep(kind: Kind, found: Trial) -> None:
+    """Refuses a `keep` that is not the share of the old state that is kept."""
+    keep, write, before = str(kind.keep), kind.write, found.before
+
+    def step(share: float, written: float, states=before):
+        signals = {**found.signals, keep: np.full_like(found.signals[keep], share)}
+        if write is not None:
+            signals[write] = np.full_like(found.signals[write], written)
+        return _step(kind, signals, states)
+
+    def same(one, other):
+        return np.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+    kept = step(1.0, 0.0)
+    held = [name for name in before if same(kept[name], before[name])]
+    if not held:
+        erased = step(0.0, 1.0)
+        turned = [name for name in before if same(erased[name], before[name])]
+        way_out = (
+            f" A `{keep}` of 0 does: return 1 - {keep} from `signals`, under a name of "
+            "its own, and give that as `keep`."
+            if turned
+            else " Give no `keep` if no gate does this."
+        )
+        worst = min(np.abs(kept[name] - before[name]).max() for name in before)
+        raise ValueError(
+            f"With `{keep}` at 1 (`keep`), `step` must return the old state; it "
+            f"changes it by {worst:.2g}.{way_out}"
+        )
+    name, share = held[0], 0.3
+    other = {**before, name: before[name] + 1.0}
+    moved = step(share, 0.0, other)[name] - step(share, 0.0)[name]
+    if not same(moved, share):
+        raise ValueError(
+            f"With `{keep}` at {share} (`keep`), a change of the old `{name}` must "
+            f"remain to that share; {np.mean(moved):.2g} of it remains. Give no `keep` "
+            "if it is no share."
+        )
+    if write is not None and not same(step(share, 0.0)[name], share * before[name]):
+        raise ValueError(
+            f"With `{write}` at 0 (`write`), `step` must write nothing, and it does. "
+            "Give no `write` if no gate does this."
+        )
+
+
+def _step(kind: Kind, signals: Mapping, before: Mapping) -> dict[str, np.ndarray]:
+    assert kind.step is not None
+    try:
+        return kind.step(signals, before, None)
+    except ValueError:
+        raise
+    except Exception as error:  # Code of the user's own may raise anything.
+        raise ValueError(
+            f"`step` failed on the signals of a step of the cell "
+            f"({type(error).__name__}: {error})."
+        ) from error
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")).astype(
+        "float64"
+    )
