@@ -533,7 +533,7 @@ def of_mgu(x, weights, change):
     outputs = []
     for t in range(x.shape[1]):
         seen = np.concatenate([x[:, t], h], axis=-1)
-        forget = change("forget", t, reference.sigmoid(seen @ of_gate))
+        forget = change("replace", t, reference.sigmoid(seen @ of_gate))
         seen = np.concatenate([x[:, t], forget * h], axis=-1)
         new = change("candidate", t, np.tanh(seen @ of_new))
         h = change("hidden", t, (1 - forget) * h + forget * new)
@@ -550,11 +550,11 @@ def signals_of_mgu(cell, inputs, states):
     seen = ops.concatenate([inputs, states[0]], -1)
     forget = ops.sigmoid(ops.matmul(seen, cell.of_gate))
     seen = ops.concatenate([inputs, forget * states[0]], -1)
-    return {"forget": forget, "candidate": ops.tanh(ops.matmul(seen, cell.of_new))}
+    return {"replace": forget, "candidate": ops.tanh(ops.matmul(seen, cell.of_new))}
 
 
 def step_of_mgu(signals, states):
-    forget = signals["forget"]
+    forget = signals["replace"]
     return (1 - forget) * states["hidden"] + forget * signals["candidate"]
 
 
@@ -564,7 +564,7 @@ def registered():
         RegisteredCell,
         signals=signals_of_mgu,
         step=step_of_mgu,
-        gates=["forget"],
+        gates=["replace"],
         name="edited MGU",
     )
     yield
