@@ -7,6 +7,7 @@ internal and may change.
 from keras_gates import plots, stats, tasks
 from keras_gates.capturing.capturing import capture
 from keras_gates.capturing.deriving import gradients
+from keras_gates.capturing.reaching import reach
 from keras_gates.capturing.verifying import verify
 from keras_gates.cells.registering import register_cell
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
@@ -42,6 +43,7 @@ __all__ = [
     "gradients",
     "instrument",
     "plots",
+    "reach",
     "register_cell",
     "report",
     "restore",

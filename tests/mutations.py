@@ -162,7 +162,8 @@ MUTATIONS = {
         "            pass",
     ),
     "fused kernels swallow the gates": (
-        "        if collect.active():\n            raise NotImplementedError\n"
+        "        if collect.active() or any(map(are_changed, directions)):\n"
+        "            raise NotImplementedError\n"
         "        return getattr(beneath(GateBidirectional",
         "        return getattr(beneath(GateBidirectional",
     ),

@@ -32,9 +32,8 @@ def _unless_collecting(name: str):
     """
 
     def call_fused(self, *args, **kwargs):
-        if collect.active() or any(
-            map(are_changed, (self.forward_layer, self.backward_layer))
-        ):
+        directions = self.forward_layer, self.backward_layer
+        if collect.active() or any(map(are_changed, directions)):
             raise NotImplementedError
         return getattr(beneath(GateBidirectional, self), name)(*args, **kwargs)
 

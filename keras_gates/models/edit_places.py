@@ -213,6 +213,17 @@ def _other_size(key: str, dim: str, given: int, wanted: str) -> ValueError:
     )
 
 
+def chosen_places(argument: str, chosen: Any, size: int) -> list[int]:
+    """Returns which of a known number of places are chosen.
+
+    Args:
+        argument: The name of the argument.
+        chosen: A number, a list of numbers, or a slice.
+        size: How many places there are.
+    """
+    return _places(argument, chosen, size)[0]
+
+
 def _places(argument: str, chosen: Any, size: int | None) -> tuple[list, int | None]:
     """Returns which places are chosen, and from which on all are."""
     if isinstance(chosen, slice):
