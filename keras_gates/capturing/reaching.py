@@ -174,7 +174,7 @@ class _Experiment:
         if not len(pairs):
             raise ValueError(
                 f"The memory of '{node.path}' cannot be measured after step {step}: no "
-                "two samples are alike there. Give more samples, or `groups` of several."
+                "two samples are alike there. Give more samples, or larger `groups`."
             )
         swaps = {
             f"{node.path}/{name}": edits.swap(

@@ -7,6 +7,7 @@ from keras import layers
 from small_models import sequential
 
 import keras_gates
+from keras_gates import plots
 from keras_gates.capturing.retention import donors, fall
 
 
@@ -38,9 +39,8 @@ def leaky(factors, steps):
     kernel = np.zeros((1, 4 * units))
     kernel[:, 2 * units : 3 * units] = 1
     odds = np.log(np.array(factors) / (1 - np.array(factors)))
-    bias = np.concatenate(
-        [np.full(units, 20.0), odds, np.zeros(units), np.full(units, 20.0)]
-    )
+    is_open = np.full(units, 20.0)
+    bias = np.concatenate([is_open, odds, np.zeros(units), is_open])
     layer.set_weights([kernel, np.zeros((units, 4 * units)), bias])
     return model
 
@@ -119,6 +119,23 @@ def test_groups_choose_donors():
     found = keras_gates.reach(model, twins, time=[4], groups=groups)
     # Twins have the same inputs to come, so all that differs goes through the state.
     assert float(found["r/share"][0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_figure_shows_what_was_measured():
+    steps = 20
+    x = np.zeros((40, steps, 1), "float32")
+    x[:, 0, 0] = np.random.default_rng(0).choice([-1.0, 1.0], 40)
+    model = latch(steps)
+    found = keras_gates.reach(model, x, time=[4, 9])["r"]
+    figure = plots.reach(found, keras_gates.capture(model, x)["r"])
+    left, right = figure.axes
+    np.testing.assert_allclose(left.lines[1].get_ydata(), np.ones(11), atol=1e-5)
+    (at_least,) = (one for one in right.lines if one.get_marker() == "^")
+    np.testing.assert_array_equal(at_least.get_xydata(), [[4, 15], [9, 10]])
+    scales = right.collections[-1].get_offsets()[:, 1]
+    np.testing.assert_allclose(scales, [1.4427], rtol=1e-3)
+    with pytest.raises(ValueError, match="'r' has no retention"):
+        plots.reach(keras_gates.capture(model, x)["r"])
 
 
 @pytest.mark.once
