@@ -116,7 +116,7 @@ def _draw_reach(axes: Axes, layer: Any, scales: np.ndarray | None) -> None:
     axes.errorbar(
         steps[ends],
         found[ends],
-        [(found - low)[ends], (top - found)[ends]],
+        [found[ends] - low[ends], top[ends] - found[ends]],
         fmt="o",
         color="black",
         capsize=3,
@@ -138,7 +138,7 @@ def _draw_reach(axes: Axes, layer: Any, scales: np.ndarray | None) -> None:
             label="time scales of the path\nthrough the cell, by unit",
         )
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("step after which the state is swapped")
+    axes.set_xlabel("swapped after step")
     axes.set_ylabel("steps")
     canvas.whole_numbers(axes.xaxis)
     axes.legend(fontsize="small")
