@@ -8,10 +8,6 @@ from typing import Any
 import keras
 from keras import ops
 
-# Private to Keras, whose own losses find the mask of an output so. Without it, masked
-# steps of an output count in the loss of a sample.
-from keras.src.backend import get_keras_mask
-
 Tensor = Any
 OF_AN_OUTPUT = "such as `of=lambda outputs: outputs[:, 0]`"
 
@@ -54,36 +50,35 @@ def loss_of_each(model: keras.Model) -> Callable[[Any, Any], Tensor]:
 
 
 class _OfEach(keras.losses.Loss):
-    """A loss that is reduced to one number for each sample."""
+    """A loss that is reduced to one number for each sample, without masked steps.
 
-    def __init__(self, loss: Any):
+    Args:
+        loss: What the model was compiled with.
+        counts: Whether 1 is counted for each value, in place of the values.
+    """
+
+    def __init__(self, loss: Any, counts: bool = False):
         found = keras.losses.get(loss)
         super().__init__(name=getattr(found, "name", None), reduction=None)
         self._of = found.call if isinstance(found, keras.losses.Loss) else found
+        self._counts = counts
+        # Keras finds the mask of an output, and weights its steps by 0 and 1.
+        self._number = None if counts else _OfEach(loss, counts=True)
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        values = self._of(y_true, y_pred)
+        return ops.ones_like(values) if self._counts else values
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        mask = get_keras_mask(y_pred)
-        targets, outputs = (
-            keras.tree.map_structure(lambda one: ops.cast(one, self.dtype), values)
-            for values in (y_true, y_pred)
-        )
-        values = self._of(targets, outputs)
-        if mask is None or len(values.shape) < 2:
-            return _means(values)
-        weights = ops.cast(mask, values.dtype)
-        while len(weights.shape) < len(values.shape):
-            weights = ops.expand_dims(weights, -1)
-        weights = ops.broadcast_to(weights, ops.shape(values))
-        count = ops.sum(_rows(weights), axis=1)
-        return ops.sum(_rows(values * weights), axis=1) / ops.maximum(count, 1)
+        values = super().__call__(y_true, y_pred)
+        total = values if len(values.shape) < 2 else ops.sum(_rows(values), axis=1)
+        if self._number is None:
+            return total
+        return total / ops.maximum(self._number(y_true, y_pred), 1)
 
 
 def _rows(values: Tensor) -> Tensor:
     return ops.reshape(values, (ops.shape(values)[0], -1))
-
-
-def _means(values: Tensor) -> Tensor:
-    return values if len(values.shape) < 2 else ops.mean(_rows(values), axis=1)
 
 
 def require_one_each(values: Any) -> None:

@@ -7,14 +7,11 @@ beside its output.
 
 from __future__ import annotations
 
+import collections
+import functools
 from typing import Any, NamedTuple
 
 import keras
-
-# Keras's loop, which is not public. The public way to it, `RNN.inner_loop`, takes one
-# tensor as its input: joined to the sequence, what is done to signals would have to be
-# parted from it at each step, which on JAX takes twice the time.
-import keras.src.backend
 from keras import ops
 
 from keras_gates import vocabulary as v
@@ -25,6 +22,7 @@ from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.opened_cells import OpenedCell
 from keras_gates.layers.replay import mask_of_steps, rows_of
+from keras_gates.layers.run_views import view
 from keras_gates.layers.signal_changes import LoopChanges
 
 Tensor = Any
@@ -50,6 +48,23 @@ class _Part(NamedTuple):
     kind: Kind | None
     step: OpenedCell
     states: int
+
+
+@functools.cache
+def _inputs_class(number: int) -> Any:
+    """Returns the class of what a loop takes apart step by step.
+
+    Joined to the sequence, what is done to signals would have to be parted from it at
+    each step, which on JAX takes twice the time. Keras's loop takes a flat tuple; the
+    method around it asks the sequence for its shape.
+
+    Args:
+        number: How many tensors there are beside the sequence.
+    """
+    fields = ["sequences", *(f"moving_{n}" for n in range(number))]
+    made: Any = collections.namedtuple("_Inputs", fields)  # type: ignore[misc]
+    made.shape = property(lambda inputs: inputs.sequences.shape)
+    return made
 
 
 class _Step:
@@ -127,16 +142,18 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     hands_out = bool(looks) or (mask is not None and not alone)
     step = _Step(parts, changes, hands_out)
     every = hands_out or mask is not None or layer.return_sequences
-    last, joined, states = keras.src.backend.rnn(
-        step,
-        (changes.sequences, *changes.moving),
-        initial_state,
-        mask=mask,
-        unroll=layer.unroll,
-        input_length=sequences.shape[1],
+    loop = view(
+        layer,
+        cell=step,
+        return_sequences=every,
+        go_backwards=False,
         # Masked steps are zero at first: on JAX, Keras would put a state there.
         zero_output_for_mask=True,
-        return_all_outputs=every,
+    )
+    inputs = _inputs_class(len(changes.moving))(changes.sequences, *changes.moving)
+    # Not that of the layer's own class, which may prefer a kernel to the cell.
+    last, joined, states = keras.layers.RNN.inner_loop(
+        loop, inputs, initial_state, mask
     )
     if not every:
         return last, joined, states
