@@ -172,3 +172,7 @@ def _finite(name: str, value: Any) -> Any:
             "it. For values of a capture, NaN where masked, use `edits.swap`."
         )
     return value if hasattr(value, "dims") else values
+
+
+def __dir__() -> list[str]:
+    return __all__
