@@ -55,9 +55,10 @@ MUTATIONS = {
         "    found.sort(key=lambda one: one[0])",
         "    found.sort(key=lambda one: -one[0])",
     ),
-    "the mask of a traced backward layer not turned": (
-        " else ops.flip(mask, axis=1)\n    first = [_copied",
-        " else mask\n    first = [_copied",
+    "a traced backward layer read forward": (
+        "        sequences = ops.flip(sequences, axis=1)\n        mask = None if mask"
+        " is None else ops.flip(mask, axis=1)\n    if not keras.tree",
+        "        pass\n    if not keras.tree",
     ),
     "labels taken for positions": (
         "    return dim in data.coords and data.coords[dim].dims == (dim,)",
@@ -161,7 +162,8 @@ MUTATIONS = {
         "            pass",
     ),
     "fused kernels swallow the gates": (
-        "        if collect.active():\n            raise NotImplementedError\n"
+        "        if collect.active() or any(map(are_changed, directions)):\n"
+        "            raise NotImplementedError\n"
         "        return getattr(beneath(GateBidirectional",
         "        return getattr(beneath(GateBidirectional",
     ),

@@ -7,6 +7,8 @@ Each takes its input `x` (batch, time, features) and Keras's `weights`, and may 
 and `gate`, and the dropout that Keras drew: `drop_inputs` and `drop_hidden` are factors
 for each block, (blocks, batch, features) and (blocks, batch, units). Each returns every
 signal as (batch, time, units); NaN at a masked step, except for the states, which hold.
+
+`change(name, sample, step, value)` returns what a signal is from there on in its place.
 """
 
 import numpy as np
@@ -14,6 +16,11 @@ import numpy as np
 
 def sigmoid(a):
     return 1 / (1 + np.exp(-a))
+
+
+def same(name, sample, step, value):
+    """Changes nothing."""
+    return value
 
 
 def lstm(
@@ -26,6 +33,7 @@ def lstm(
     gate=sigmoid,
     drop_inputs=None,
     drop_hidden=None,
+    change=same,
 ):
     """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
 
@@ -51,8 +59,10 @@ def lstm(
                 f = gate((now * in_f[s]) @ w_f + (old * re_f[s]) @ u_f + b_f)
                 g = activation((now * in_g[s]) @ w_g + (old * re_g[s]) @ u_g + b_g)
                 o = gate((now * in_o[s]) @ w_o + (old * re_o[s]) @ u_o + b_o)
-                c[s] = f * c[s] + i * g
-                h[s] = o * activation(c[s])
+                i, f = change("input", s, t, i), change("forget", s, t, f)
+                g, o = change("candidate", s, t, g), change("output", s, t, o)
+                c[s] = change("cell", s, t, f * c[s] + i * g)
+                h[s] = change("hidden", s, t, o * activation(c[s]))
                 for name, value in zip(names[:4], (i, f, g, o), strict=True):
                     out[name][s, t] = value
             out["cell"][s, t] = c[s]
@@ -71,6 +81,7 @@ def gru(
     drop_inputs=None,
     drop_hidden=None,
     reset_after=True,
+    change=same,
 ):
     """Cho et al. 2014, in Keras's sense: an update of 1 keeps the old state.
 
@@ -100,12 +111,14 @@ def gru(
                 r = gate(
                     (now * in_r[s]) @ w_r + b_r[0] + (old * re_r[s]) @ u_r + b_r[1]
                 )
+                z, r = change("update", s, t, z), change("reset", s, t, r)
                 if reset_after:
                     past = r * ((old * re_g[s]) @ u_g + b_g[1])
                 else:
                     past = (r * old * re_g[s]) @ u_g
                 g = activation((now * in_g[s]) @ w_g + b_g[0] + past)
-                h[s] = z * h[s] + (1 - z) * g
+                g = change("candidate", s, t, g)
+                h[s] = change("hidden", s, t, z * h[s] + (1 - z) * g)
                 for name, value in zip(names[:3], (z, r, g), strict=True):
                     out[name][s, t] = value
             out["hidden"][s, t] = h[s]
@@ -122,6 +135,7 @@ def simple_rnn(
     gate=None,
     drop_inputs=None,
     drop_hidden=None,
+    change=same,
 ):
     """Elman 1990: the hidden state alone. It has no gates, so `gate` is not used."""
     kernel, recurrent, bias = _parts(weights)
@@ -136,7 +150,8 @@ def simple_rnn(
         for t in range(time):
             if mask is None or mask[s, t]:
                 now, old = x[s, t] * drop_x[s], h[s] * drop_h[s]
-                h[s] = activation(now @ kernel + old @ recurrent + bias)
+                new = activation(now @ kernel + old @ recurrent + bias)
+                h[s] = change("hidden", s, t, new)
             hidden[s, t] = h[s]
     return {"hidden": hidden}
 

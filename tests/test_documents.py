@@ -33,8 +33,13 @@ def test_public_names_are_the_documented_ones():
         "__version__",
         "capture",
         "compare",
+        "edit",
+        "edits",
+        "gradients",
         "instrument",
         "plots",
+        "reach",
+        "register_cell",
         "report",
         "restore",
         "rule_of_thumb",
@@ -45,6 +50,7 @@ def test_public_names_are_the_documented_ones():
     assert keras_gates.__version__ == importlib.metadata.version("keras-gates")
     for module in (
         keras_gates,
+        keras_gates.edits,
         keras_gates.plots,
         keras_gates.stats,
         keras_gates.tasks,

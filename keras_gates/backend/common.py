@@ -94,6 +94,20 @@ def outside_gradient():
     return contextlib.nullcontext()
 
 
+def derivatives(function, variables: list) -> tuple[dict, dict]:
+    """Returns the derivatives of a number with respect to tensors made on the way.
+
+    Args:
+        function: Returns the number and a dict of tensors. It takes a function that
+            makes the tensors, zeros, from a key, a shape and a type.
+        variables: What the function reads and changes.
+
+    Returns:
+        For each key the derivative, and the dict of tensors.
+    """
+    raise ValueError("This backend of Keras has no gradients.")
+
+
 class RandomNumbers:
     """Random numbers for a run, drawn from no generator that others draw from."""
 

@@ -126,6 +126,36 @@ def _kept(trace):
     return None if type(trace).__name__ == "EvalTrace" else trace
 
 
+def derivatives(function, variables: list) -> tuple[dict, dict]:
+    """Returns the derivatives of a number with respect to tensors made on the way."""
+    values = [variable.value for variable in variables]
+    shapes: dict = {}
+
+    def run(make):
+        # What is assigned inside may not leave it but as a result.
+        with keras.StatelessScope([*zip(variables, values, strict=True)]) as inside:
+            total, others = function(make)
+        after = [inside.get_current_value(variable) for variable in variables]
+        return total, (others, after)
+
+    def shaped(key, shape, dtype):
+        shapes[key] = tuple(shape), dtype
+        return jnp.zeros(shape, dtype)
+
+    jax.eval_shape(lambda: run(shaped)[0])
+    zeros = [jnp.zeros(*one) for one in shapes.values()]
+
+    def of_zeros(zeros):
+        given = dict(zip(shapes, zeros, strict=True))
+        return run(lambda key, shape, dtype: given[key])
+
+    found, (others, after) = jax.grad(of_zeros, has_aux=True)(zeros)
+    for variable, value, new in zip(variables, values, after, strict=True):
+        if new is not None and new is not value:
+            variable.assign(new)
+    return dict(zip(shapes, found, strict=True)), others
+
+
 def state_of(model, arguments: tuple):
     """Opens a context in which the model has its variables, which Keras took out."""
     if keras.distribution.distribution() is None:  # Nobody asks for them.

@@ -113,6 +113,21 @@ def _runs_in(*functions: str) -> bool:
     return frame is not None
 
 
+def derivatives(function, variables: list) -> tuple[dict, dict]:
+    """Returns the derivatives of a number with respect to tensors made on the way."""
+    made = {}
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def make(key, shape, dtype):
+            made[key] = tf.zeros(shape, dtype)
+            tape.watch(made[key])
+            return made[key]
+
+        total, others = function(make)
+    found = tape.gradient(total, [*made.values()], unconnected_gradients="zero")
+    return dict(zip(made, found, strict=True)), others
+
+
 def scope(model):
     """Opens the context in which variables belong to the model's devices."""
     return model.distribute_strategy.scope()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from keras import ops
 from torch.overrides import TorchFunctionMode
 
 from keras_gates.backend.common import (  # noqa: F401
@@ -78,6 +79,24 @@ def recomputing() -> bool:
 def outside_gradient():
     """Opens a context in which nothing is kept for the gradient."""
     return torch.no_grad()
+
+
+def derivatives(function, variables: list) -> tuple[dict, dict]:
+    """Returns the derivatives of a number with respect to tensors made on the way."""
+    made = {}
+
+    def make(key, shape, dtype):
+        made[key] = ops.zeros(shape, dtype).requires_grad_()
+        return made[key]
+
+    # `predict` runs without gradients.
+    with torch.enable_grad():
+        total, others = function(make)
+        found = torch.autograd.grad(total, [*made.values()], allow_unused=True)
+    return {
+        key: torch.zeros_like(zeros) if one is None else one
+        for (key, zeros), one in zip(made.items(), found, strict=True)
+    }, others
 
 
 class RandomNumbers:

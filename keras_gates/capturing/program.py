@@ -10,6 +10,7 @@ import keras
 from keras_gates.backend import backend
 from keras_gates.capturing.masked_steps import with_masked_steps
 from keras_gates.layers.collect import Collector
+from keras_gates.models import edit_guards
 from keras_gates.models.find_layers import Node
 from keras_gates.models.variable_copies import Copies
 
@@ -85,7 +86,7 @@ def _signals(
     """
     paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
     collector = Collector([(node.layer, node.cell) for node in nodes])
-    with backend.opened(), collector.active():
+    with backend.opened(), collector.active(), edit_guards.counted(model):
         model(inputs, training=training)
     missed.update(paths[id(layer), id(cell)] for layer, cell in collector.missed)
     results = {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -12,7 +12,7 @@ from keras_gates.backend import backend
 from keras_gates.capturing.program import Program
 from keras_gates.cells import registry
 from keras_gates.checks import names_of
-from keras_gates.models import input_batches, input_checks
+from keras_gates.models import edit_guards, input_batches, input_checks
 from keras_gates.models.find_layers import Node, select
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
 from keras_gates.models.variable_copies import finish_building
@@ -38,9 +38,9 @@ class Reader:
     def __init__(self, model, *, layers=None, signals=None, training=False):
         self.model = model
         nodes = select(model, layers)
-        self._chosen = choose_signals(nodes, signals)
+        self.chosen = choose_signals(nodes, signals)
         self.nodes = [
-            node for node in nodes if self._chosen & set(node.known_kind.signals)
+            node for node in nodes if self.chosen & set(node.known_kind.signals)
         ]
         self._training = training
         self._layers = layers_to_convert(model, self.nodes)
@@ -64,9 +64,10 @@ class Reader:
         total = input_batches.number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
         found: set[str] = set()
+        ran = 0
         so_far = input_batches.SoFar(total, argument)
         numbers = backend.RandomNumbers()
-        for batch in input_batches.iterate(x, self.model, batch_size, argument):
+        for batch, given in self._batches(x, batch_size, argument):
             if not found:
                 program = self._start(batch)
             with (
@@ -74,7 +75,7 @@ class Reader:
                 numbers.apart(),
                 input_checks.ragged_explained(batch, argument),
             ):
-                result = program.run(batch)
+                result = program.run(given)
             input_checks.refuse_missing(batch, result, self.model, argument)
             so_far.add(result)
             if not found:
@@ -87,17 +88,26 @@ class Reader:
                     "would not line up. Name the other layers in `layers`."
                 )
             progress.add(1)
+            ran += input_batches.number_of_samples(batch)
             yield {path: dict(arrays) for path, arrays in result.items()}
+        edit_guards.require_samples(self.model, ran)
 
     def _start(self, batch) -> Program:
         """Makes the program once, and lets it run on the model as it is now."""
         if self._program is None:
             finish_building(self.model, batch)
-            self._program = Program(
-                self.model, self.nodes, self._chosen, self._training
-            )
+            self._program = self._new_program()
+        edit_guards.rewind(self.model)
         self._program.copies.take()
         return self._program
+
+    def _batches(self, x, batch_size, argument) -> Iterator[tuple[Any, Any]]:
+        """Yields the inputs of each batch, and what the program is given of it."""
+        for batch in input_batches.iterate(x, self.model, batch_size, argument):
+            yield batch, batch
+
+    def _new_program(self) -> Program:
+        return Program(self.model, self.nodes, self.chosen, self._training)
 
     def _check_complete(self, result) -> None:
         silent = [node.path for node in self.nodes if node.path not in result]

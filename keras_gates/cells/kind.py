@@ -7,6 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 Tensor = Any
+Change = Callable[[str, Tensor], Tensor]
+"""Takes the name and the value of a signal of one step, and returns its value."""
+
+
+def unchanged(name: str, value: Tensor) -> Tensor:
+    """The change that changes nothing."""
+    return value
 
 
 class Weights(NamedTuple):
@@ -56,7 +63,9 @@ class Meaning(NamedTuple):
     closed: str
 
 
-def _no_blocks(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+def _no_blocks(
+    inputs: Tensor, hidden: Tensor, weights: Weights, change: Change = unchanged
+) -> dict[str, Tensor]:
     return {}
 
 
@@ -93,13 +102,15 @@ class Kind:
         article: "a" or "an", before the name in a sentence.
         lacking: Of a signal that others have, why this kind has none.
         compute: Computes the blocks of a step, or of all steps of a sequence at once,
-            from the inputs, the hidden state *before* each step and the weights.
+            from the inputs, the hidden state *before* each step and the weights. Each
+            passes through a `Change` before another one is computed from it.
         run: Computes the states of a sequence other than the hidden state, from the
             blocks `(batch, time, units)`, which are zero where masked, the initial
             states and where steps are unmasked, `(batch, time, 1)` or `None`.
         step: Computes the states after a step from its signals, the states before it
             and the activation, which is `None` if it is not known; then states that
-            need it are left out. `None` for a kind whose states do not follow from
+            need it are left out. Each state passes through a `Change` before another
+            one is computed from it. `None` for a kind whose states do not follow from
             its other signals.
         uses_activation: Whether `step` applies the activation.
         describe: Returns attributes that only this kind has, of a cell.
@@ -127,9 +138,9 @@ class Kind:
     convention: str | None = None
     article: str = "a"
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    compute: Callable[[Tensor, Tensor, Weights], dict[str, Tensor]] = _no_blocks
+    compute: Callable[..., dict[str, Tensor]] = _no_blocks
     run: Callable[[dict, dict, Tensor | None], dict[str, Tensor]] = _no_states
-    step: Callable[[Mapping, Mapping, Any], dict[str, Any]] | None = None
+    step: Callable[..., dict[str, Any]] | None = None
     uses_activation: bool = False
     describe: Callable[[Any], dict[str, Any]] = _nothing
     methods: frozenset[str] = frozenset()

@@ -264,7 +264,7 @@ def _by_name(result: Any, names: tuple[str, ...]) -> dict[str, Any]:
             f"{', '.join(map(str, result))}."
         )
     for name, value in result.items():
-        if not keras.ops.is_tensor(value):
+        if not (keras.ops.is_tensor(value) or isinstance(value, keras.KerasTensor)):
             raise ValueError(
                 "`step` must return tensors, computed with operators or `keras.ops`; "
                 f"its `{name}` is {type_of(value)}."

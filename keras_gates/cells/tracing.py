@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_gates import vocabulary as v
 from keras_gates.cells.dtype_scope import DtypeScope
 from keras_gates.cells.error_words import words_of
 from keras_gates.cells.held_layers import held_layers
+from keras_gates.cells.kind import Change, Kind
 from keras_gates.cells.random_draws import Drawn, refused
 
 Tensor = Any
-Change = Callable[[str, Tensor], Tensor]
 
 _lock = threading.RLock()
 
@@ -49,7 +50,8 @@ class Traced(NamedTuple):
 
     Attributes:
         run: Computes the output and the new states from the inputs and the states, as
-            a flat list. Each signal passes through a function of its name and value.
+            a flat list. Each signal passes through a function of its name and value,
+            before anything else is computed from it; so do the states.
         widths: How many numbers each signal has for each sample.
         output: The number of the state that is the output too, or `None`.
         width: How many numbers the output has for each sample.
@@ -61,7 +63,9 @@ class Traced(NamedTuple):
     width: int
 
 
-def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
+def trace(
+    cell, inputs: Any, states: list[Any], options: dict, kind: Kind | None = None
+) -> Traced:
     """Traces the step of a cell.
 
     Call it where the cell runs: what the cell computes of its weights alone becomes a
@@ -72,6 +76,8 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
         inputs: What the cell gets, or anything with its `shape` and `dtype`.
         states: The states, likewise.
         options: Further arguments for the `call` of the cell.
+        kind: What was registered of the cell, whose functions are traced in place of
+            its `call`.
 
     Raises:
         Untraceable: If it uses something other than Keras's operations.
@@ -87,35 +93,58 @@ def trace(cell, inputs: Any, states: list[Any], options: dict) -> Traced:
             for number, tensor in enumerate((inputs, *states))
         ]
         try:
-            output, after = cell.call(symbols[0], symbols[1:], **options)
+            described: dict[str, Any] = {}
+            if kind is None:
+                output, after = cell.call(symbols[0], symbols[1:], **options)
+            else:
+                described, after = _as_described(kind, cell, symbols)
+                output = after[0]
             for tensor, origin in origins.values():
                 tensor._keras_history = origin
             results = [output, *keras.tree.flatten(after)]
-            graph = _graph(symbols, results)
+            graph = _graph(symbols, [*results, *described.values()])
         # Code of the user's own may raise anything.
         except Exception as error:
             raise Untraceable(_reason(error)) from error
     named = _named(graph.operations)
+    if kind is not None:
+        named = {n: _maker(value, graph.operations) for n, value in described.items()}
+        for name, operation in named.items():
+            if operation is None:
+                raise Untraceable(
+                    f"its signal `{name}` is not the result of one operation"
+                )
     _keep_dtypes(graph.operations, cell)
-    hooks = _Hooks(named)
+    own = [number for number, state in enumerate(results[1:]) if state is output]
+    carried = _carried(kind, results, own)
+    makers = {name: _maker(results[n], graph.operations) for name, n in carried.items()}
+    hooked = [*named.items(), *makers.items()]
+    hooks = _Hooks([(name, one) for name, one in hooked if one is not None])
     widths = {}
     for name, operation in named.items():
         shape = operation.output.shape[1:]
         if None in shape:
             raise Untraceable(f"the shape of its `{name}` is not known")
         widths[name] = _product(shape)
-    own = [number for number, state in enumerate(results[1:]) if state is output]
 
     def run(inputs: Tensor, states: list[Tensor], change: Change) -> list[Tensor]:
         given = [inputs, *states]
         with hooks.calling(change):
             computed = iter(graph(given))
-        return [
+        values = [
             _same(result, symbols, given)
             if _is_given(result, symbols)
             else next(computed)
             for result in results
         ]
+        for name, number in carried.items():
+            if makers[name] is None:  # Nothing else is computed from it.
+                changed = change(name, values[number])
+                values = [
+                    changed if result is results[number] else value
+                    for result, value in zip(results, values, strict=True)
+                ]
+        return values
 
     return Traced(run, widths, own[0] if own else None, _product(output.shape[1:]))
 
@@ -130,6 +159,35 @@ def _reason(error: Exception) -> str:
             "operator; write it with `keras.ops`, and `x * weight`"
         )
     return f"it must be written with `keras.ops` and Keras layers ({said})"
+
+
+def _as_described(kind: Kind, cell, symbols: list) -> tuple[dict, list]:
+    """Returns the signals of a registered cell, and its states after a step."""
+    assert kind.signals_of is not None and kind.step is not None
+    signals = kind.signals_of(cell, symbols[0], symbols[1:])
+    before = dict(zip(kind.states, reversed(symbols[1:]), strict=True))
+    now = kind.step(signals, before, None)
+    return signals, [now[name] for name in reversed(kind.states)]
+
+
+def _carried(kind: Kind | None, results: list, own: list[int]) -> dict[str, int]:
+    """Returns the name of each state, and which result it is; the output last."""
+    number = len(results) - 1
+    if kind is not None:
+        return {name: number - n for n, name in enumerate(kind.states)}
+    names = {v.HIDDEN if n in own[:1] else f"state_{n}": n + 1 for n in range(number)}
+    return names if own else {**names, v.HIDDEN: 0}
+
+
+def _maker(value: Any, operations: list) -> Any:
+    """Returns the operation whose only result a value is, or `None`."""
+    # Private to Keras: which operation a symbolic tensor comes from.
+    history = getattr(value, "_keras_history", None)
+    operation = None if history is None else history.operation
+    if not any(operation is one for one in operations):
+        return None
+    whole = isinstance(operation, keras.layers.Layer)  # It may be anybody's.
+    return None if whole or isinstance(operation.output, (list, tuple)) else operation
 
 
 def _graph(symbols: list, results: list) -> keras.Function:
@@ -153,9 +211,9 @@ def _same(result, symbols: list, given: list) -> Tensor:
 class _Hooks:
     """Lets the values of some operations pass through a function while they run."""
 
-    def __init__(self, named: dict[str, Any]):
+    def __init__(self, named: list[tuple[str, Any]]):
         self._local = threading.local()
-        for name, operation in named.items():
+        for name, operation in named:
             # The operation was made by the trace, and is nobody else's.
             vars(operation)["call"] = self._hooked(name, operation.call)
 

@@ -17,7 +17,7 @@ from keras import ops
 from keras_gates.backend import backend
 from keras_gates.cells.known_cells import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
-from keras_gates.layers import collect
+from keras_gates.layers import collect, signal_changes
 from keras_gates.layers.observed_loop import run_observed, runs_in_loop
 from keras_gates.layers.replay import LayerRun, blocks, look, replay
 from keras_gates.layers.run_views import beneath, view, view_of_cell
@@ -66,22 +66,22 @@ class GateRecurrence(_Layer):
 
     @property
     def variables(self):
-        """Lists the variables of the layer, and those that are changed by collecting.
+        """Lists the variables of the layer, of collecting, and of an edit.
 
         In a step that JAX compiles, only listed variables can change.
         """
         stock = beneath(GateRecurrence, self).variables
-        return [*stock, *collect.variables(self)]
+        return [*stock, *collect.variables(self), *signal_changes.variables(self)]
 
     # Keras draws the dropout of a run before `inner_loop` and forgets it behind it, on
     # the cell, for every thread. A run that somebody looks at has its own.
 
     def _maybe_config_dropout_masks(self, *arguments):
-        if not _looks(self):
+        if not _runs_apart(self):
             _dropout(self, "config", *arguments)
 
     def _maybe_reset_dropout_masks(self, *arguments):
-        if not _looks(self):
+        if not _runs_apart(self):
             _dropout(self, "reset", *arguments)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
@@ -89,15 +89,17 @@ class GateRecurrence(_Layer):
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
         looks = _looks(self)
-        if not looks:
+        if not _runs_apart(self):
             run = beneath(GateRecurrence, self).inner_loop
             return run(sequences, initial_state, mask=mask, training=training)
         few = looks - {None, math.inf}
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
-        layer = view(self, cell=view_of_cell(self.cell), return_sequences=keep)
+        observed = runs_in_loop(self) or signal_changes.are_changed(self)
+        options = {} if observed else {"return_sequences": keep}
+        layer = view(self, cell=view_of_cell(self.cell), **options)
         _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
         _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
-        if runs_in_loop(self):
+        if observed:
             result = run_observed(
                 self, layer, sequences, initial_state, mask, training, looks
             )
@@ -174,6 +176,11 @@ class GateRecurrence(_Layer):
 def _looks(layer) -> set[float | None]:
     """Returns how many rows of a layer's batch are wanted, each number once."""
     return collect.looks(layer, [cell for _, cell in cells_of(layer)])
+
+
+def _runs_apart(layer) -> bool:
+    """Returns whether somebody looks at a run of a layer, or changes its signals."""
+    return bool(_looks(layer)) or signal_changes.are_changed(layer)
 
 
 def _dropout(layer, what: str, *arguments) -> None:

@@ -1,11 +1,14 @@
 """Keras's loop over a sequence, which also returns the signals of every step.
 
-For cells whose signals do not follow from the outputs of the layer: the loop runs once,
-with a step that hands out its signals beside its output.
+For cells whose signals do not follow from the outputs of the layer, and for layers
+whose signals are changed: the loop runs once, with a step that hands out its signals
+beside its output.
 """
 
 from __future__ import annotations
 
+import collections
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -20,6 +23,7 @@ from keras_gates.layers import collect
 from keras_gates.layers.opened_cells import OpenedCell
 from keras_gates.layers.replay import mask_of_steps, rows_of
 from keras_gates.layers.run_views import view
+from keras_gates.layers.signal_changes import LoopChanges
 
 Tensor = Any
 
@@ -46,21 +50,51 @@ class _Part(NamedTuple):
     states: int
 
 
-class _Step:
-    """Takes the place of the cell of a layer, and returns all signals as the output."""
+@functools.cache
+def _inputs_class(number: int) -> Any:
+    """Returns the class of what a loop takes apart step by step.
 
-    def __init__(self, parts: list[_Part]):
+    Joined to the sequence, what is done to signals would have to be parted from it at
+    each step, which on JAX takes twice the time. Keras's loop takes a flat tuple; the
+    method around it asks the sequence for its shape.
+
+    Args:
+        number: How many tensors there are beside the sequence.
+    """
+    fields = ["sequences", *(f"moving_{n}" for n in range(number))]
+    made: Any = collections.namedtuple("_Inputs", fields)  # type: ignore[misc]
+    made.shape = property(lambda inputs: inputs.sequences.shape)
+    return made
+
+
+class _Step:
+    """Takes the place of the cell of a layer, and returns all signals as the output.
+
+    Args:
+        parts: The cells of the layer.
+        changes: What is done to their signals.
+        hands_out: Whether signals are returned; else the output of the layer alone.
+    """
+
+    def __init__(self, parts: list[_Part], changes: LoopChanges, hands_out: bool):
         self._parts = parts
+        self._changes = changes
+        self._hands_out = hands_out
         self.widths: list[tuple[int, str, int]] = []
         """Of what is returned: the number of a cell, a signal of it, and its width."""
 
     def __call__(self, inputs, states):
+        inputs, *moving = inputs
         waiting, after, found = list(keras.tree.flatten(states)), [], []
         for number, part in enumerate(self._parts):
             own, waiting = waiting[: part.states], waiting[part.states :]
-            inputs, new, signals = part.step(inputs, own)
+            change = None
+            if self._changes.changes(number):
+                change = self._changes.change(number, moving)
+            inputs, new, signals = part.step(inputs, own, change)
             after += new
-            found += [(number, name, value) for name, value in signals.items()]
+            if self._hands_out:
+                found += [(number, name, value) for name, value in signals.items()]
         # The output of the layer comes last, also of a cell that is not known.
         found.append((len(self._parts), v.OUTPUT, inputs))
         values = [value for _, _, value in found]
@@ -98,23 +132,38 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     if layer.go_backwards:
         sequences = ops.flip(sequences, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
-    first = [_copied(state) for state in keras.tree.flatten(initial_state)]
-    step = _Step(parts)
-    # Masked steps are zero at first: on JAX, Keras would put a state in their place.
+    if not keras.tree.is_nested(initial_state):
+        initial_state = [initial_state]
+    # Copied, as a stateful layer overwrites its states in place on PyTorch.
+    initial_state = keras.tree.map_structure(ops.copy, initial_state)
+    changes = LoopChanges(owner, sequences, mask)
+    # The state that Keras may put where a step is masked must be known.
+    alone = len(parts) == 1 and _shows_state(parts[0])
+    hands_out = bool(looks) or (mask is not None and not alone)
+    step = _Step(parts, changes, hands_out)
+    every = hands_out or mask is not None or layer.return_sequences
     loop = view(
         layer,
         cell=step,
-        return_sequences=True,
+        return_sequences=every,
         go_backwards=False,
+        # Masked steps are zero at first: on JAX, Keras would put a state there.
         zero_output_for_mask=True,
     )
+    inputs = _inputs_class(len(changes.moving))(changes.sequences, *changes.moving)
     # Not that of the layer's own class, which may prefer a kernel to the cell.
-    _, joined, states = keras.layers.RNN.inner_loop(
-        loop, sequences, initial_state, mask
+    last, joined, states = keras.layers.RNN.inner_loop(
+        loop, inputs, initial_state, mask
     )
+    if not every:
+        return last, joined, states
     found = _parted(joined, step.widths)
+    outputs = found[len(parts), v.OUTPUT]
+    first = [_flat(state) for state in keras.tree.flatten(initial_state)]
     held = []  # The first state of each cell.
-    for number, part in enumerate(parts):
+    if not hands_out and mask is not None:
+        held.append(shared_equations.hold(outputs, first[0], mask))
+    for number, part in enumerate(parts if hands_out else ()):
         own, first = first[: part.states], first[part.states :]
         names = part.kind.signals if part.kind is not None else (v.HIDDEN,)
         states_of_cell = part.kind.states if part.kind is not None else (v.HIDDEN,)
@@ -126,12 +175,16 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         held.append(signals[states_of_cell[-1]])
         if part.kind is not None:
             _emit(owner, part.own, signals, initial, mask, looks)
-    outputs = found[len(parts), v.OUTPUT]
     if mask is not None and not layer.zero_output_for_mask:
         # Of a stack of cells of one state each, Keras takes that of the first cell.
         nested = keras.tree.is_nested(states[0])
         outputs = _held(layer, outputs, mask, held[-1 if nested else 0])
     return outputs[:, -1], outputs, states
+
+
+def _shows_state(part: _Part) -> bool:
+    """Returns whether the output of a cell is its first state."""
+    return part.kind is not None and part.kind.states[-1:] == (v.HIDDEN,)
 
 
 def _emit(owner, cell, signals, initial, mask, looks) -> None:
@@ -172,9 +225,9 @@ def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor) -> Tensor:
     return shared_equations.hold(outputs, ops.zeros_like(outputs[:, 0]), mask)
 
 
-def _copied(state: Tensor) -> Tensor:
-    """Copies a state, which a stateful layer overwrites in place on PyTorch."""
+def _flat(state: Tensor) -> Tensor:
+    """Brings a state to `(batch, width)`."""
     width = 1
     for axis in state.shape[1:]:
         width *= axis
-    return ops.copy(ops.reshape(state, (-1, width)))
+    return ops.reshape(state, (-1, width))

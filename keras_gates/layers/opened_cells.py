@@ -11,18 +11,13 @@ from keras import ops
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
-from keras_gates.cells.kind import Kind
+from keras_gates.cells.kind import Change, Kind, unchanged
 from keras_gates.cells.random_draws import noticed
-from keras_gates.cells.tracing import Change, Traced, Untraceable, trace
-from keras_gates.layers.replay import blocks
+from keras_gates.cells.tracing import Traced, Untraceable, trace
+from keras_gates.layers.replay import blocks, step_wise
 from keras_gates.layers.run_views import view
 
 Tensor = Any
-
-
-def unchanged(name: str, value: Tensor) -> Tensor:
-    """The change that changes nothing."""
-    return value
 
 
 class OpenedCell:
@@ -49,7 +44,7 @@ class OpenedCell:
         self._drawless = False
 
     def __call__(
-        self, inputs: Tensor, states: list[Tensor], change: Change = unchanged
+        self, inputs: Tensor, states: list[Tensor], change: Change | None = None
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """Takes one step.
 
@@ -57,19 +52,29 @@ class OpenedCell:
             inputs: `(batch, features)`.
             states: The states of the cell, in the order of Keras.
             change: Takes the name and the value of a signal, and returns its value.
+                Without it, the stock code of the cell computes the step.
 
         Returns:
             The output, the new states in the order of Keras, and the signals, each
             `(batch, width)`. Of a cell that is not known, its first state as `hidden`.
         """
-        step = {True: self._traced_step, False: self._described_step}
         opened = view(self._cell)
-        own = step[self._kind is not None and self._kind.traced]
-        vars(opened)["call"] = _with_change(own, change)
+        vars(opened)["call"] = _with_change(self._step(change), change or unchanged)
         # What a step in the layer's own call would get: one tensor, not a list of it.
         output, after = opened(inputs, states, **self._options)
         signals, self._signals = self._signals, {}
         return output, keras.tree.flatten(after), signals
+
+    def _step(self, change: Change | None) -> Callable:
+        kind = self._kind
+        if kind is not None and kind.traced:
+            return self._traced_step
+        if change is None or kind is None:
+            return self._described_step
+        if kind.signals_of is not None:
+            return self._traced_step
+        # What has no signal but its states is computed by the stock code.
+        return self._changed_step if kind.blocks else self._changed_states
 
     def _described_step(self, inputs, states, change, **options):
         output, after = self._called(inputs, states, options)
@@ -81,9 +86,7 @@ class OpenedCell:
             signals = self._kind.signals_of(self._cell, inputs, flat)
         else:
             signals = blocks(self._kind, self._cell, inputs, flat[0], self._training)
-        new = reversed(keras.tree.flatten(after))
-        signals.update(zip(self._kind.states, new, strict=True))
-        self._signals = {name: _flat(signal) for name, signal in signals.items()}
+        self._keep(signals, keras.tree.flatten(after))
         return output, after
 
     def _called(self, inputs, states, options):
@@ -103,6 +106,34 @@ class OpenedCell:
         self._drawless = True
         return result
 
+    def _changed_step(self, inputs, states, change, **options):
+        """Computes the step by the equations of the kind."""
+        kind, cell = self._kind, self._cell
+        assert kind is not None and kind.step is not None
+        flat = keras.tree.flatten(states)
+        before = dict(zip(kind.states, reversed(flat), strict=True))
+        signals = blocks(kind, cell, inputs, flat[0], self._training, change)
+        now = kind.step(signals, before, step_wise(cell.activation), change)
+        after = [now[name] for name in reversed(kind.states)]
+        self._keep(signals, after)
+        return after[0], keras.tree.pack_sequence_as(states, after)
+
+    def _changed_states(self, inputs, states, change, **options):
+        assert self._kind is not None
+        _, after = self._cell.call(inputs, states, **options)
+        names = reversed(self._kind.states)
+        new = [
+            change(name, state)
+            for name, state in zip(names, keras.tree.flatten(after), strict=True)
+        ]
+        self._keep({}, new)
+        return new[0], keras.tree.pack_sequence_as(after, new)
+
+    def _keep(self, signals: dict[str, Tensor], after: list[Tensor]) -> None:
+        assert self._kind is not None
+        states = dict(zip(self._kind.states, reversed(after), strict=True))
+        self._signals = {n: _flat(value) for n, value in {**signals, **states}.items()}
+
     def _traced_step(self, inputs, states, change, **options):
         assert self._kind is not None
         flat = keras.tree.flatten(states)
@@ -118,16 +149,17 @@ class OpenedCell:
             return signals[name]
 
         output, *after = self._traced.run(inputs, flat, passing)
-        signals = {name: signals[name] for name in self._traced.widths}
         if v.HIDDEN in self._kind.blocks:
             signals[v.HIDDEN] = output
-        signals.update(zip(self._kind.states, reversed(after), strict=True))
-        self._signals = {name: _flat(signal) for name, signal in signals.items()}
-        return output, after
+        signals = {name: signals[name] for name in self._kind.blocks}
+        self._keep(signals, after)
+        return output, keras.tree.pack_sequence_as(states, after)
 
     def _trace(self, inputs, states, options) -> Traced:
+        assert self._kind is not None
         try:
-            return trace(self._cell, inputs, states, options)
+            registered = None if self._kind.traced else self._kind
+            return trace(self._cell, inputs, states, options, registered)
         except Untraceable as reason:
             when = "in training" if self._training else "on these inputs"
             raise ValueError(

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_gates.backend import backend
 from keras_gates.cells import shared_equations
-from keras_gates.cells.kind import Kind, Weights
+from keras_gates.cells.kind import Change, Kind, Weights, unchanged
 from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import collect
 from keras_gates.layers.run_views import view, view_of_cell
@@ -139,7 +139,12 @@ def _run_cell(layer, cell, sequences, initial_state, mask, training) -> Tensor:
 
 
 def blocks(
-    kind: Kind, cell, inputs: Tensor, hidden: Tensor, training
+    kind: Kind,
+    cell,
+    inputs: Tensor,
+    hidden: Tensor,
+    training,
+    change: Change = unchanged,
 ) -> dict[str, Tensor]:
     """Computes gates and candidate of a cell, with the dropout that Keras drew."""
     if not kind.blocks:
@@ -161,14 +166,14 @@ def blocks(
         kernel=ops.cast(cell.kernel, dtype),
         recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
         bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
-        activation=_step_wise(cell.activation),
-        recurrent_activation=_step_wise(cell.recurrent_activation),
+        activation=step_wise(cell.activation),
+        recurrent_activation=step_wise(cell.recurrent_activation),
         reset_after=getattr(cell, "reset_after", True),
     )
-    return kind.compute(inputs, hidden, weights)
+    return kind.compute(inputs, hidden, weights, change)
 
 
-def _step_wise(function):
+def step_wise(function):
     """Lets an activation see `(batch, units)`, as in Keras, also for a sequence."""
 
     def apply(values):

@@ -11,6 +11,7 @@ from keras_gates.layers import collect
 from keras_gates.layers.gate_layers import GATE_LAYERS
 from keras_gates.layers.gate_mixins import named_as_stock
 from keras_gates.layers.run_views import beneath
+from keras_gates.layers.signal_changes import are_changed
 
 
 @named_as_stock
@@ -25,10 +26,14 @@ class GateBidirectional(keras.layers.Bidirectional):
 
 
 def _unless_collecting(name: str):
-    """Makes a method that refuses the fused kernel of that name during collection."""
+    """Makes a method that refuses the fused kernel of that name during collection.
+
+    Likewise where the signals of the layers are changed.
+    """
 
     def call_fused(self, *args, **kwargs):
-        if collect.active():
+        directions = self.forward_layer, self.backward_layer
+        if collect.active() or any(map(are_changed, directions)):
             raise NotImplementedError
         return getattr(beneath(GateBidirectional, self), name)(*args, **kwargs)
 

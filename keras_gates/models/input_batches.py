@@ -74,7 +74,7 @@ def iterate(
 
 def number_of_batches(x: Any, batch_size: int) -> int | None:
     """Returns how many batches there will be, or `None` where nobody knows."""
-    if _is_arrays(x):
+    if is_arrays(x):
         return -(-max(map(samples, given(x))) // batch_size)
     if isinstance(x, keras.utils.PyDataset):
         return _length(x)
@@ -82,6 +82,11 @@ def number_of_batches(x: Any, batch_size: int) -> int | None:
         return len(x)
     except (TypeError, NotImplementedError):
         return None
+
+
+def number_of_samples(batch: Any) -> int:
+    """Returns how many samples a batch has that `iterate` yielded."""
+    return max(map(samples, given(batch)))
 
 
 def is_readable_again(x: Any) -> bool:
@@ -174,7 +179,8 @@ class SoFar:
 # The forms that data come in.
 
 
-def _is_arrays(x) -> bool:
+def is_arrays(x: Any) -> bool:
+    """Returns whether `x` is made of arrays, and no data set of batches."""
     if isinstance(x, keras.utils.PyDataset):
         return False
     leaves = given(x)
@@ -182,8 +188,21 @@ def _is_arrays(x) -> bool:
 
 
 def _batches(x, batch_size, argument):
-    if _is_arrays(x):
+    if is_arrays(x):
         return _slices(x, batch_size, argument)
+    return (_inputs_of(batch, argument) for batch in raw(x, argument))
+
+
+def raw(x: Any, argument: str) -> Iterator[Any]:
+    """Returns the batches of a data set as they are, with targets and weights.
+
+    Args:
+        x: The data set.
+        argument: The name of `x` in error messages.
+
+    Raises:
+        ValueError: If it is no data set, or has no end.
+    """
     if isinstance(x, keras.utils.PyDataset):
         return _of_py_dataset(x, argument)
     if not hasattr(x, "__iter__") or isinstance(x, (str, bytes, list, tuple, Mapping)):
@@ -193,7 +212,7 @@ def _batches(x, batch_size, argument):
         )
     if _has_no_end(x):
         raise _endless(argument, "`.take(n)`" if _is_tf(x) else "`itertools.islice`")
-    return (_inputs_of(batch, argument) for batch in x)
+    return iter(x)
 
 
 def _advice(x) -> str:
@@ -235,7 +254,7 @@ def _of_py_dataset(x, argument):
     # As `predict` does: some data sets open their files there.
     x.on_epoch_begin()
     for index in range(number):
-        yield _inputs_of(x[index], argument)
+        yield x[index]
     x.on_epoch_end()
 
 

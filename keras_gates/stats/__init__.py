@@ -11,6 +11,7 @@ are left out of everything.
 from keras_gates.stats.diagnosis import Diagnosis, Symptom, diagnose
 from keras_gates.stats.gate_measures import entropy, half_life, saturation, timescale
 from keras_gates.stats.gate_pairs import correspondence
+from keras_gates.stats.gradient_sizes import gradient_flow
 from keras_gates.stats.intervals import mean_interval
 from keras_gates.stats.span_search import match
 from keras_gates.stats.summaries import summary
@@ -26,6 +27,7 @@ __all__ = [
     "entropy",
     "find_units",
     "gate_correlation",
+    "gradient_flow",
     "half_life",
     "match",
     "mean_interval",

@@ -123,6 +123,9 @@ def to_dataset(batches: list[dict], attributes: dict) -> xarray.Dataset:
         for name in kind.signals
         if name in joined
     }
+    if v.INPUTS in joined and v.INPUTS not in data:
+        dims = _dims(joined[v.INPUTS], v.TIME, v.FEATURE)
+        data[v.INPUTS] = dims, joined[v.INPUTS], {"long_name": "input of the layer"}
     if v.MASK in joined:
         label = {"long_name": "true where the step is real"}
         data[v.MASK] = (_dims(joined[v.MASK], v.TIME), joined[v.MASK], label)
@@ -186,7 +189,11 @@ def _same_length(batches: list[dict]) -> list[dict]:
 
 def _signal(batch: dict) -> np.ndarray:
     # Signals are (..., time, unit); the initial states lack the time.
-    return next(array for name, array in batch.items() if name in registry.signals())
+    return next(array for name, array in batch.items() if _has_steps(name))
+
+
+def _has_steps(name: str) -> bool:
+    return name == v.INPUTS or name in registry.signals()
 
 
 def _length(batch: dict) -> int:
@@ -197,7 +204,7 @@ def _pad(batch: dict, length: int) -> dict:
     missing = length - _length(batch)
     padded = {}
     for name, array in batch.items():
-        if name in registry.signals():
+        if _has_steps(name):
             width = [(0, 0)] * (array.ndim - 2) + [(0, missing), (0, 0)]
             array = np.pad(array, width, constant_values=np.nan)
             real = np.zeros(array.shape[:-1], bool)

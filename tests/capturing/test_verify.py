@@ -100,18 +100,18 @@ def computing_with(change):
     return replay, "kind_of", changed
 
 
-def without_bias(blocks, inputs, hidden, weights):
-    return blocks(inputs, hidden, weights._replace(bias=None))
+def without_bias(blocks, inputs, hidden, weights, *change):
+    return blocks(inputs, hidden, weights._replace(bias=None), *change)
 
 
-def opposite_update(blocks, inputs, hidden, weights):
-    computed = blocks(inputs, hidden, weights)
+def opposite_update(blocks, inputs, hidden, weights, *change):
+    computed = blocks(inputs, hidden, weights, *change)
     if "update" in computed:
         computed["update"] = 1 - computed["update"]
     return computed
 
 
-def swapped_kernels(blocks, inputs, hidden, weights):
+def swapped_kernels(blocks, inputs, hidden, weights, *change):
     """The columns of the first two gates exchanged: in a GRU, update and reset."""
     units = weights.recurrent_kernel.shape[0]
     order = [*range(units, 2 * units), *range(units)]
@@ -120,7 +120,7 @@ def swapped_kernels(blocks, inputs, hidden, weights):
         name: ops.take(getattr(weights, name), np.array(order), axis=-1)
         for name in ("kernel", "recurrent_kernel", "bias")
     }
-    return blocks(inputs, hidden, weights._replace(**changed))
+    return blocks(inputs, hidden, weights._replace(**changed), *change)
 
 
 MISTAKES = {

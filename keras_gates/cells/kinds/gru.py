@@ -12,14 +12,16 @@ import keras
 from keras import ops
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.kind import Coupling, Kind, Meaning, Weights
+from keras_gates.cells.kind import Change, Coupling, Kind, Meaning, Weights, unchanged
 from keras_gates.cells.shared_equations import Tensor, project
 
 GATES = (v.UPDATE, v.RESET)
 BLOCKS = (v.UPDATE, v.RESET, v.CANDIDATE)
 
 
-def compute(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+def compute(
+    inputs: Tensor, hidden: Tensor, weights: Weights, change: Change = unchanged
+) -> dict[str, Tensor]:
     """Computes the gates and the candidate.
 
     Args:
@@ -28,6 +30,7 @@ def compute(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tenso
         hidden: The hidden state *before* each step, `(batch, units)` or
             `(batch, time, units)`, or a list of three.
         weights: The weights of the cell.
+        change: What each of them passes through, the gates before the candidate.
 
     Returns:
         `update`, `reset` and `candidate`, each shaped like `hidden`.
@@ -46,19 +49,22 @@ def compute(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tenso
     biases = [0.0] * 3 if recurrent_bias is None else ops.split(recurrent_bias, 3)
     gate = weights.recurrent_activation
     update = gate(update + (ops.matmul(hidden[0], kernels[0]) + biases[0]))
+    update = change(v.UPDATE, update)
     reset = gate(reset + (ops.matmul(hidden[1], kernels[1]) + biases[1]))
+    reset = change(v.RESET, reset)
     if weights.reset_after:
         recurrent = reset * (ops.matmul(hidden[2], kernels[2]) + biases[2])
     else:
         recurrent = ops.matmul(reset * hidden[2], kernels[2])
-    candidate = weights.activation(candidate + recurrent)
+    candidate = change(v.CANDIDATE, weights.activation(candidate + recurrent))
     return {v.UPDATE: update, v.RESET: reset, v.CANDIDATE: candidate}
 
 
-def step(now, states, activation) -> dict:
+def step(now, states, activation, change: Change = unchanged) -> dict:
     """Computes the state after a step. The activation acts inside the candidate."""
     keep = now[v.UPDATE]
-    return {v.HIDDEN: keep * states[v.HIDDEN] + (1 - keep) * now[v.CANDIDATE]}
+    hidden = keep * states[v.HIDDEN] + (1 - keep) * now[v.CANDIDATE]
+    return {v.HIDDEN: change(v.HIDDEN, hidden)}
 
 
 def describe(cell: Any) -> dict[str, Any]:

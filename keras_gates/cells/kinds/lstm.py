@@ -10,14 +10,16 @@ import keras
 from keras import ops
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.kind import Coupling, Kind, Meaning, Weights
+from keras_gates.cells.kind import Change, Coupling, Kind, Meaning, Weights, unchanged
 from keras_gates.cells.shared_equations import Tensor, project, weighted_sum
 
 GATES = (v.INPUT, v.FORGET, v.OUTPUT)
 BLOCKS = (v.INPUT, v.FORGET, v.CANDIDATE, v.OUTPUT)
 
 
-def compute(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+def compute(
+    inputs: Tensor, hidden: Tensor, weights: Weights, change: Change = unchanged
+) -> dict[str, Tensor]:
     """Computes the gates and the candidate.
 
     Args:
@@ -26,6 +28,7 @@ def compute(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tenso
         hidden: The hidden state *before* each step, `(batch, units)` or
             `(batch, time, units)`, or a list of four.
         weights: The weights of the cell.
+        change: What each of them passes through.
 
     Returns:
         `input`, `forget`, `candidate` and `output`, each shaped like `hidden`.
@@ -38,7 +41,7 @@ def compute(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tenso
     for gate in GATES:
         blocks[gate] = weights.recurrent_activation(blocks[gate])
     blocks[v.CANDIDATE] = weights.activation(blocks[v.CANDIDATE])
-    return blocks
+    return {name: change(name, block) for name, block in blocks.items()}
 
 
 def run(blocks: dict, initial: dict, real: Tensor | None) -> dict[str, Tensor]:
@@ -50,12 +53,14 @@ def run(blocks: dict, initial: dict, real: Tensor | None) -> dict[str, Tensor]:
     return {v.CELL: weighted_sum(forget, written, initial[v.CELL])}
 
 
-def step(now, states, activation) -> dict:
+def step(now, states, activation, change: Change = unchanged) -> dict:
     """Computes the states after a step; `hidden` needs the activation."""
-    cell = now[v.FORGET] * states[v.CELL] + now[v.INPUT] * now[v.CANDIDATE]
+    written = now[v.INPUT] * now[v.CANDIDATE]
+    cell = change(v.CELL, now[v.FORGET] * states[v.CELL] + written)
     if activation is None:
         return {v.CELL: cell}
-    return {v.CELL: cell, v.HIDDEN: now[v.OUTPUT] * activation(cell)}
+    hidden = change(v.HIDDEN, now[v.OUTPUT] * activation(cell))
+    return {v.CELL: cell, v.HIDDEN: hidden}
 
 
 LSTM = Kind(

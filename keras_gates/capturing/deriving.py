@@ -1,0 +1,199 @@
+"""Derivatives with respect to the signals of a model, as a tree."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.capturing import own_losses
+from keras_gates.capturing.capturing import VERBOSE
+from keras_gates.capturing.gradient_program import GradientProgram
+from keras_gates.capturing.reader import Reader
+from keras_gates.checks import function_of, one_of, whole_number
+from keras_gates.models import input_batches
+from keras_gates.models.find_layers import require_call, walk
+from keras_gates.models.target_batches import with_targets
+from keras_gates.stores import paths
+from keras_gates.stores.writing import write_trees
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def gradients(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    of: Callable | None = None,
+    layers=None,
+    signals=None,
+    batch_size: int = 32,
+    store=None,
+    verbose: int = 0,
+) -> xarray.DataTree:
+    """Returns the derivative of each sample's loss with respect to every signal.
+
+    It is the total derivative: how much the number of the sample changes if a tiny
+    amount is added to the signal at one time step and unit, with all that follows from
+    it at later steps, as `keras_gates.edits.add` does. Within a `keras_gates.edit`
+    block it is that of the edited model. The model is left exactly as it was, as by
+    `capture`.
+
+    It says whether *learning* reaches back to a step, and is no measure of memory: a
+    unit that holds a value for ever by saturation has a gradient that vanishes.
+
+    Args:
+        model: A model as for `capture`, with a compiled loss or with `of`.
+        x: As for `capture`. Batches of a data set may have targets.
+        y: The targets, an array or one for each output of the model.
+        of: Takes the outputs of the model and returns one number for each sample,
+            `(batch,)`, in place of the loss, such as `lambda outputs: outputs[:, 0]`.
+        layers: As for `capture`.
+        signals: As for `capture`.
+        batch_size: As for `capture`.
+        store: As for `capture`.
+        verbose: As for `capture`.
+
+    Returns:
+        A tree like that of `capture`: for each recurrent layer a dataset of
+        derivatives, one variable for each signal, `(sample, time, unit)`, float32, time
+        in the order of the input, masked steps NaN, and `inputs`
+        `(sample, time, feature)`, the derivative with respect to what the layer
+        received. The loss of a sample is the mean over its unmasked outputs; of
+        several outputs, the weighted sum. The derivatives with respect to the stages
+        of a stack of cells are beside each other, `inputs` in the first one.
+
+    Raises:
+        ValueError: As by `capture`; if the model has no compiled loss and `of` is not
+            given, or `y` and `of` are; if `y` has another length than `x`; if `of` does
+            not return one number per sample; if a layer is inside a `TimeDistributed`;
+            or if derivatives overflow in half precision.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        >>> import keras, keras_gates, numpy as np
+        >>> model = keras.Sequential(
+        ...     [keras.Input((5, 1)), keras.layers.LSTM(4, name="lstm")]
+        ... )
+        >>> x = np.ones((3, 5, 1))
+        >>> found = keras_gates.gradients(model, x, of=lambda outputs: outputs[:, 0])
+        >>> found["lstm/hidden"].shape, found["lstm/inputs"].shape
+        ((3, 5, 4), (3, 5, 1))
+        >>> found["lstm/hidden"][0, -1].values.tolist()  # The output itself.
+        [1.0, 0.0, 0.0, 0.0]
+    """
+    require_call(model)
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
+    one_of("verbose", verbose, VERBOSE)
+    of = function_of("of", of, "of the outputs")
+    if of is not None and y is not None:
+        raise ValueError(
+            "`y` is for the loss, and `of` chooses something else. Give one of them."
+        )
+    store = paths.new_path(store)
+    if not model.built:
+        x = input_batches.build(model, x, batch_size, "x")
+    if of is None:
+        own_losses.require_loss(model)
+    reader = _GradientReader(model, y, of, layers=layers, signals=signals)
+    read = reader.read(x, batch_size=batch_size, verbose=verbose)
+    if store is None:
+        return reader.tree(list(read))
+    with contextlib.closing(read):
+        return write_trees(store, (reader.tree([batch]) for batch in read))
+
+
+class _GradientReader(Reader):
+    """Reads derivatives, batch by batch.
+
+    Args:
+        model: As for `gradients`.
+        y: As for `gradients`.
+        of: As for `gradients`.
+        layers: As for `gradients`.
+        signals: As for `gradients`.
+    """
+
+    def __init__(self, model, y, of: Callable | None, *, layers, signals):
+        super().__init__(model, layers=layers, signals=signals)
+        self._y, self._of = y, of
+        for path, layer in walk(model):
+            if isinstance(layer, keras.layers.TimeDistributed):
+                inside = {id(inner) for _, inner in walk(layer)}
+                for node in self.nodes:
+                    if id(node.layer) in inside:
+                        raise ValueError(
+                            f"There are no gradients for '{node.path}': it is inside "
+                            f"the `TimeDistributed` '{path}', where a row of the batch "
+                            "is no sample. Name the other layers in `layers`."
+                        )
+
+    def _batches(self, x, batch_size, argument) -> Iterator[tuple[Any, Any]]:
+        if self._of is not None:
+            for inputs in input_batches.iterate(x, self.model, batch_size, argument):
+                yield inputs, {"x": inputs}
+            return
+        for inputs, targets in with_targets(x, self._y, self.model, batch_size):
+            yield inputs, {"x": inputs, "y": targets}
+
+    def _new_program(self) -> GradientProgram:
+        if self._of is None:
+            each = own_losses.loss_of_each(self.model)
+        else:
+            each = _chosen(self._of)
+        return GradientProgram(self.model, self.nodes, self.chosen, each)
+
+    def read(self, *args, **kwargs):
+        """Yields the derivatives of one batch after the other."""
+        for result in super().read(*args, **kwargs):
+            for path, arrays in result.items():
+                _require_finite(path, arrays, self.nodes)
+            yield result
+
+    def tree(self, batches: list[dict]) -> xarray.DataTree:
+        """Labels the derivatives of the batches."""
+        tree = super().tree(batches)
+        what = "loss" if self._of is None else "chosen output"
+        tree.attrs["derivative_of"] = what
+        for node in tree.subtree:
+            if node.data_vars:
+                node.attrs["derivative_of"] = what
+            for variable in node.data_vars.values():
+                if variable.name != v.MASK:
+                    signal = variable.attrs["long_name"]
+                    variable.attrs["long_name"] = f"d {what} / d {signal}"
+        return tree
+
+
+def _chosen(of: Callable) -> Callable:
+    def each(targets, outputs):
+        values = of(outputs)
+        own_losses.require_one_each(values)
+        return values
+
+    return each
+
+
+def _require_finite(path: str, arrays: dict, nodes) -> None:
+    """Refuses derivatives that overflow in half precision."""
+    half = any(
+        node.path == path and node.cell.compute_dtype == "float16" for node in nodes
+    )
+    if not half:
+        return
+    for name, values in arrays.items():
+        if name == v.MASK:
+            continue
+        unmasked = arrays.get(v.MASK, np.ones(values.shape[:2], bool))
+        if not np.isfinite(np.asarray(values)[np.asarray(unmasked)]).all():
+            raise ValueError(
+                f"The derivatives with respect to '{path}/{name}' overflow float16, in "
+                "which the layer computes. Take them on a copy of the model in "
+                "float32."
+            )

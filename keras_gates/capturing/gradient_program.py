@@ -1,0 +1,84 @@
+"""The compiled program that runs a model, and returns derivatives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_gates import vocabulary as v
+from keras_gates.backend import backend
+from keras_gates.capturing.program import Program
+from keras_gates.cells.known_cells import cells_of
+from keras_gates.layers.signal_changes import Zeros
+from keras_gates.models import edit_guards
+from keras_gates.models.find_layers import Node
+
+Tensor = Any
+
+
+class GradientProgram(Program):
+    """A model that runs the user's model, and returns derivatives.
+
+    Args:
+        model: The user's model.
+        nodes: Where derivatives are taken.
+        chosen: The signals.
+        each: Computes a number for each sample from the targets and the outputs.
+    """
+
+    def __init__(self, model, nodes: list[Node], chosen: set[str], each: Callable):
+        super().__init__(model, nodes, chosen, training=False)
+        self._signals = functools.partial(_derivatives, model, nodes, chosen, each)
+
+
+def _derivatives(
+    model, nodes: list[Node], chosen: set[str], each: Callable, given: dict
+) -> dict:
+    """Returns path to signal to the derivative with respect to it."""
+    places: dict[int, list] = {}
+    for node in nodes:
+        cells = [id(cell) for _, cell in cells_of(node.layer)]
+        number = cells.index(id(node.cell))
+        names = [name for name in node.known_kind.signals if name in chosen]
+        places.setdefault(id(node.layer), [None]).extend((number, n) for n in names)
+
+    def run(make):
+        zeros = Zeros(places, make)
+        with backend.opened(), zeros.added(), edit_guards.counted(model):
+            outputs = model(given["x"], training=False)
+        return ops.sum(ops.cast(each(given.get("y"), outputs), "float32")), zeros.masks
+
+    found, masks = backend.derivatives(run, model.variables)
+    results: dict[str, dict] = {}
+    for node in nodes:
+        calls = {call for layer, _, call in found if layer == id(node.layer)}
+        for call in sorted(calls):
+            key = node.path if call == 1 else f"{node.path}@{call}"
+            results[key] = _of_node(node, call, found, masks, chosen)
+    return results
+
+
+def _of_node(node: Node, call: int, found: dict, masks: dict, chosen: set[str]) -> dict:
+    """Returns the derivatives of one call of a layer as a capture has its signals."""
+    cells = [id(cell) for _, cell in cells_of(node.layer)]
+    number = cells.index(id(node.cell))
+    names = {(number, n): n for n in node.known_kind.signals if n in chosen}
+    if number == 0:
+        names[None] = v.INPUTS
+    mask = masks.get((id(node.layer), call))
+
+    def in_order(tensor):
+        return ops.flip(tensor, axis=1) if node.layer.go_backwards else tensor
+
+    arrays = {}
+    for place, name in names.items():
+        values = ops.cast(found[id(node.layer), place, call], "float32")
+        if mask is not None:
+            values = ops.where(ops.expand_dims(mask, -1), values, float("nan"))
+        arrays[name] = in_order(values)
+    if mask is not None:
+        arrays[v.MASK] = in_order(mask)
+    return arrays

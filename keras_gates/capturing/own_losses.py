@@ -1,0 +1,92 @@
+"""The number of each sample whose derivatives are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+OF_AN_OUTPUT = "such as `of=lambda outputs: outputs[:, 0]`"
+
+
+def require_loss(model: keras.Model) -> None:
+    """Refuses a model whose loss is not known sample by sample."""
+    changed = type(model).compute_loss
+    if changed is not keras.Model.compute_loss:
+        raise ValueError(
+            f"The model '{model.name}' has a `compute_loss` of its own, which gives "
+            "one number for a whole batch. Choose a number of the outputs of each "
+            f"sample with `of`, {OF_AN_OUTPUT}."
+        )
+    if not model.compiled or getattr(model, "loss", None) is None:
+        raise ValueError(
+            f"The model '{model.name}' has no compiled loss to take derivatives of. "
+            "Compile it with a `loss`, or choose a number of the outputs of each "
+            f"sample with `of`, {OF_AN_OUTPUT}."
+        )
+
+
+def loss_of_each(model: keras.Model) -> Callable[[Any, Any], Tensor]:
+    """Returns what computes the compiled loss of each sample from targets and outputs.
+
+    The loss of a sample is the mean over its time steps and whatever else its outputs
+    have, masked steps left out; of several outputs, the weighted sum.
+    """
+    # Private to Keras, which matches losses, targets and outputs here. If it is
+    # renamed, derivatives of a loss need `of`, and a test says so.
+    compiled = model._compile_loss
+    losses = keras.tree.map_structure(
+        lambda one: None if one is None else _OfEach(one), compiled._user_loss
+    )
+    each = type(compiled)(
+        losses,
+        loss_weights=compiled._user_loss_weights,
+        output_names=compiled.output_names,
+    )
+    return lambda targets, outputs: each(targets, outputs)
+
+
+class _OfEach(keras.losses.Loss):
+    """A loss that is reduced to one number for each sample, without masked steps.
+
+    Args:
+        loss: What the model was compiled with.
+        counts: Whether 1 is counted for each value, in place of the values.
+    """
+
+    def __init__(self, loss: Any, counts: bool = False):
+        found = keras.losses.get(loss)
+        super().__init__(name=getattr(found, "name", None), reduction=None)
+        self._of = found.call if isinstance(found, keras.losses.Loss) else found
+        self._counts = counts
+        # Keras finds the mask of an output, and weights its steps by 0 and 1.
+        self._number = None if counts else _OfEach(loss, counts=True)
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        values = self._of(y_true, y_pred)
+        return ops.ones_like(values) if self._counts else values
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        values = super().__call__(y_true, y_pred)
+        total = values if len(values.shape) < 2 else ops.sum(_rows(values), axis=1)
+        if self._number is None:
+            return total
+        return total / ops.maximum(self._number(y_true, y_pred), 1)
+
+
+def _rows(values: Tensor) -> Tensor:
+    return ops.reshape(values, (ops.shape(values)[0], -1))
+
+
+def require_one_each(values: Any) -> None:
+    """Refuses what `of` returned if it is not one number per sample."""
+    shape = getattr(values, "shape", None)
+    if shape is None or len(shape) != 1:
+        got = type(values).__name__ if shape is None else f"shape {tuple(shape)}"
+        raise ValueError(
+            "`of` must return one number per sample, a tensor of shape (batch,); got "
+            f"{got}. Choose one, {OF_AN_OUTPUT}."
+        )

@@ -1,0 +1,290 @@
+"""Memory that is measured: states are swapped between samples."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.capturing.capturing import VERBOSE
+from keras_gates.capturing.reader import Reader
+from keras_gates.capturing.retention import Reach, Swapped, donors, measured
+from keras_gates.checks import array_of, one_of, seed_of, whole_number
+from keras_gates.models import edits, input_batches
+from keras_gates.models.edit_places import chosen_places
+from keras_gates.models.editing import edit
+from keras_gates.models.find_layers import Node, require_call
+from keras_gates.trees.tree import attributes_of, grow, tree_attributes
+
+if TYPE_CHECKING:
+    import xarray
+
+STEPS = 5
+"""At how many steps memory is measured."""
+
+
+def reach(
+    model: keras.Model,
+    x: Any,
+    *,
+    layers=None,
+    groups=None,
+    time=None,
+    seed: int = 0,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> xarray.DataTree:
+    """Measures how long the layers of a model remember, by an experiment.
+
+    After a step, the whole state of a layer in each sample is replaced by that of
+    another sample, and the inputs go on as they were. How much of the difference is
+    left after so many steps is the *retention*: 1 if all of it is there, and 0 if the
+    layer has forgotten it. The *reach* is the number of steps until it falls below 1/e.
+    The *share* says how much of the variance of the model's output goes through the
+    state at that step.
+
+    The time scale of a forget gate says how long the path through the cell keeps a
+    value. The path through the recurrent weights may keep more, and a gradient that
+    vanishes does not say that nothing is kept; this measures what is.
+
+    Args:
+        model: A model as for `capture`, not stateful.
+        x: As for `capture`; all of it is held in memory. Some 200 samples are enough.
+        layers: As for `capture`.
+        groups: Which samples are alike: `(sample,)`, or `(sample, time)`, for each
+            step. A state is replaced by that of a sample of the same group. Give them
+            where the inputs to come depend on those before, such as the number of
+            marks that an adding problem has shown so far. Default: all are.
+        time: After which steps to measure: numbers, in the order of the input.
+            Default: five, spread over the sequence.
+        seed: Of the choice of samples and of the intervals.
+        batch_size: As for `capture`.
+        verbose: 1 shows a progress bar for each run of the model.
+
+    Returns:
+        A tree with a dataset for each recurrent layer: `retention` `(time, lag)`, lags
+        in the direction in which the layer reads; `reach` `(time,)` in steps, infinite
+        if the retention does not fall below 1/e before the sequence ends, with
+        `reach_low` and `reach_high`, an interval of 95 % over pairs of samples; and
+        `share` `(time,)`, with `share_low` and `share_high`.
+
+    Raises:
+        ValueError: As by `capture`; if the model is stateful, if there are fewer than
+            two samples that are alike, or if `groups` has another shape.
+        TypeError: If an argument has the wrong type.
+
+    Warns:
+        UserWarning: If a share is over 1: then the state is not independent of the
+            inputs to come, and samples that are alike must be chosen in `groups`.
+
+    Example:
+        >>> import keras, keras_gates, numpy as np
+        >>> model = keras.Sequential(
+        ...     [keras.Input((30, 1)), keras.layers.LSTM(4, name="lstm")]
+        ... )
+        >>> x = np.random.default_rng(0).normal(size=(50, 30, 1))
+        >>> found = keras_gates.reach(model, x, time=[5, 10])
+        >>> found["lstm/retention"].dims, found["lstm/retention"].shape
+        (('time', 'lag'), (2, 25))
+        >>> bool((found["lstm/reach"] < 10).all())
+        True
+
+    Reference:
+        Chien and Honey (2021), Mapping the timescale organization of neural language
+        models, ICLR; Jansen (1999), Analysis of variance designs for model output,
+        Computer Physics Communications 117, for the share.
+    """
+    require_call(model)
+    batch_size = whole_number("batch_size", batch_size, at_least=1)
+    one_of("verbose", verbose, VERBOSE)
+    rng = np.random.default_rng(seed_of("seed", seed))
+    if not model.built:
+        x = input_batches.build(model, x, batch_size, "x")
+    if not input_batches.is_arrays(x):
+        x = input_batches.Kept(x, model, batch_size, "x")
+    reader = Reader(model, layers=layers)
+    options = {"batch_size": batch_size, "verbose": verbose}
+    tree = reader.tree(list(reader.read(x, **options)))
+    nodes = {node.path: node for node in reader.nodes}
+    _require_one_call(tree, nodes)
+    for node in reader.nodes:
+        if node.layer.stateful:
+            raise ValueError(
+                f"The memory of '{node.path}' cannot be measured: it is stateful, so "
+                "the samples of a batch go on in the next one. Use a copy of the model "
+                "with `stateful=False`."
+            )
+    experiment = _Experiment(model, x, options)
+    datasets = {}
+    for path, node in nodes.items():
+        layer = tree[path].to_dataset()
+        steps = _steps(time, layer.sizes[v.TIME])
+        alike = _groups(groups, layer.sizes[v.SAMPLE], layer.sizes[v.TIME])
+        found = {
+            step: measured(experiment.swap(node, layer, step, alike[:, step], rng), rng)
+            for step in steps
+        }
+        datasets[path] = _labelled(found, attributes_of(node))
+        _report_shares(path, found)
+    attributes = {**tree_attributes(model.name), "layers": list(datasets)}
+    return grow(datasets, attributes)
+
+
+class _Experiment:
+    """Runs a model with swapped states.
+
+    Args:
+        model: The model.
+        x: Arrays, or batches that can be read again and again.
+        options: For each run.
+    """
+
+    def __init__(self, model, x: Any, options: dict):
+        self._model, self._x, self._options = model, x, options
+        self._outputs = self._predicted()
+        self._readers: dict[str, Reader] = {}
+
+    def _predicted(self) -> np.ndarray:
+        kept = isinstance(self._x, input_batches.Kept)
+        x = iter(self._x) if kept else self._x
+        size = None if kept else self._options["batch_size"]
+        outputs = self._model.predict(
+            x, batch_size=size, verbose=self._options["verbose"]
+        )
+        flat = [
+            np.asarray(one, "float64").reshape(len(one), -1)
+            for one in keras.tree.flatten(outputs)
+        ]
+        return np.concatenate(flat, axis=1)
+
+    def swap(self, node: Node, layer: Any, step: int, groups, rng) -> Swapped:
+        """Swaps the state of a layer after a step, and returns what that did."""
+        states = {name: layer[name].values for name in node.known_kind.states}
+        hidden = layer[node.known_kind.signals[-1]].values
+        unmasked = ~np.isnan(hidden).any(axis=-1)
+        # A masked step has no state of its own.
+        groups = np.where(
+            unmasked[:, step], np.unique(groups, return_inverse=True)[1], -1
+        )
+        partner = donors(groups, rng)
+        pairs = np.flatnonzero((partner != np.arange(len(partner))) & (groups >= 0))
+        if not len(pairs):
+            raise ValueError(
+                f"The memory of '{node.path}' cannot be measured after step {step}: no "
+                "two samples are alike there. Give more samples, or larger `groups`."
+            )
+        swaps = {
+            f"{node.path}/{name}": edits.swap(
+                np.nan_to_num(values[partner, step][:, None]), time=[step]
+            )
+            for name, values in states.items()
+        }
+        with edit(self._model, swaps):
+            if node.path not in self._readers:
+                self._readers[node.path] = Reader(
+                    self._model,
+                    layers=[node.path],
+                    signals=[node.known_kind.signals[-1]],
+                )
+            reader = self._readers[node.path]
+            again = reader.tree(list(reader.read(self._x, **self._options)))
+            outputs = self._predicted()
+        now = again[node.path][node.known_kind.signals[-1]].values
+        backward = node.layer.go_backwards
+        later = slice(step, None, -1) if backward else slice(step, None)
+        own, other, new = (
+            array[:, later].astype("float64")
+            for array in (hidden[pairs], hidden[partner[pairs]], now[pairs])
+        )
+        apart = np.sum((other - own) ** 2, axis=-1)
+        moved = np.where(np.isnan(apart), np.nan, np.sum((new - own) ** 2, axis=-1))
+        own, other, new = (
+            array.astype("float64")
+            for array in (
+                self._outputs[pairs],
+                self._outputs[partner[pairs]],
+                outputs[pairs],
+            )
+        )
+        distances = np.stack(
+            [np.sum((new - own) ** 2, axis=1), np.sum((other - own) ** 2, axis=1)],
+            axis=1,
+        )
+        return Swapped(moved, apart, distances)
+
+
+def _require_one_call(tree: Any, nodes: dict[str, Node]) -> None:
+    again = [path for path in tree.attrs["layers"] if path not in nodes]
+    if again:
+        raise ValueError(
+            f"The memory of '{again[0].rpartition('@')[0]}' cannot be measured: it is "
+            "called several times, or lies inside another layer. Name the other layers "
+            "in `layers`."
+        )
+
+
+def _steps(time: Any, size: int) -> list[int]:
+    if time is None:
+        if size < 2:
+            raise ValueError("`x` must have at least two time steps; got one.")
+        number = min(STEPS, size - 1)
+        spread = np.linspace(0, size, number + 2)[1:-1]
+        return sorted({int(step) for step in spread})
+    return sorted(set(chosen_places("time", time, size)))
+
+
+def _groups(groups: Any, samples: int, steps: int) -> np.ndarray:
+    """Returns the group of each sample at each step, `(sample, time)`."""
+    if groups is None:
+        return np.zeros((samples, steps), int)
+    array = array_of("groups", groups)
+    if array.shape == (samples,):
+        array = np.broadcast_to(array[:, None], (samples, steps))
+    if array.shape != (samples, steps):
+        raise ValueError(
+            f"`groups` must have the shape ({samples},) or ({samples}, {steps}), of "
+            f"samples and time steps; got {array.shape}."
+        )
+    return array
+
+
+def _labelled(found: dict[int, Reach], attributes: dict) -> Any:
+    import xarray
+
+    steps = list(found)
+    longest = max(len(one.retention) for one in found.values())
+    retention = np.full((len(steps), longest), np.nan)
+    for row, one in enumerate(found.values()):
+        retention[row, : len(one.retention)] = one.retention
+    data: dict[str, Any] = {
+        "retention": (
+            (v.TIME, v.LAG),
+            retention,
+            {"long_name": "retention (1: all of the state is there)"},
+        )
+    }
+    names = {"reach": "reach in steps", "share": "share of the output's variance"}
+    for name, words in names.items():
+        for column, end in enumerate(("", "_low", "_high")):
+            values = [getattr(one, name)[column] for one in found.values()]
+            data[name + end] = (v.TIME, values, {"long_name": words})
+    coordinates = {
+        v.TIME: (v.TIME, steps, {"long_name": "step after which the state is swapped"}),
+        v.LAG: (v.LAG, np.arange(longest), {"long_name": "steps after the swap"}),
+    }
+    return xarray.Dataset(data, coordinates, attributes)
+
+
+def _report_shares(path: str, found: dict[int, Reach]) -> None:
+    over = {step: one.share for step, one in found.items() if one.share[1] > 1.0}
+    if over:
+        step, (share, low, high) = next(iter(over.items()))
+        warnings.warn(
+            f"The share of '{path}' after step {step} is {share:.2f} ({low:.2f} to "
+            f"{high:.2f}), which is over 1: the state is not independent of the inputs "
+            "to come. Swap states between samples that are alike: give `groups`.",
+            stacklevel=3,
+        )

@@ -1,0 +1,186 @@
+"""What must not be done with a model while it is edited.
+
+What Keras compiled for a model does not ask whether the model is edited. So Keras's own
+methods that compile are watched while any model is: an edit is never ignored silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from keras_gates.backend.common import Switch
+from keras_gates.layers.signal_changes import Rows, edited_layers
+from keras_gates.models.find_layers import walk
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """A model that is edited at this moment.
+
+    Attributes:
+        model: The model.
+        plan: All edits that are in force.
+        rows: Which samples the rows of a batch are.
+        thread: The thread of the block.
+    """
+
+    model: keras.Model
+    plan: dict
+    rows: Rows
+    thread: int = 0
+
+
+_blocks: list[Block] = []
+
+
+def block_of(model) -> Block | None:
+    """Returns the innermost open block of a model."""
+    return next((block for block in reversed(_blocks) if block.model is model), None)
+
+
+@contextlib.contextmanager
+def guarding(block: Block) -> Iterator[None]:
+    """Watches what is done with a model within the block."""
+    outer = block_of(block.model)
+    if outer is not None and outer.thread != threading.get_ident():
+        raise _of_another_thread(block.model)
+    block = dataclasses.replace(block, thread=threading.get_ident())
+    attributes = vars(block.model)
+    steps = {
+        name: _counting(block, getattr(block.model, name))
+        for name in ("predict_step", "test_step")
+    }
+    before = {name: attributes.get(name) for name in steps}
+    attributes.update(steps)
+    _blocks.append(block)
+    try:
+        with _watching.on():
+            yield
+            block.rows.require_all()
+    finally:
+        _blocks.remove(block)
+        for name, step in before.items():
+            if step is None:
+                del attributes[name]
+            else:
+                attributes[name] = step
+
+
+def _counting(block: Block, step: Callable) -> Callable:
+    """Lets a step of a model know which samples its batch has."""
+
+    def counted(*args, **kwargs):
+        with block.rows.counted():
+            return step(*args, **kwargs)
+
+    return counted
+
+
+@contextlib.contextmanager
+def counted(model) -> Iterator[None]:
+    """Counts, within the block, the rows of one batch of an edited model, if it is."""
+    block = block_of(model)
+    with contextlib.nullcontext() if block is None else block.rows.counted():
+        yield
+
+
+def rewind(model) -> None:
+    """Lets the next batch of a model be the first one of a data set."""
+    block = block_of(model)
+    if block is not None and block.rows.keys:
+        block.rows.require_all()
+        block.rows.rewind()
+
+
+def require_samples(model, ran: int) -> None:
+    """Refuses a number of samples for which the edits of a model have no values."""
+    block = block_of(model)
+    if block is not None:
+        block.rows.require(ran)
+
+
+def _of_another_thread(model) -> RuntimeError:
+    return RuntimeError(
+        f"The model '{model.name}' is edited at this moment, in another thread, and "
+        "would run edited here. Run it when the `keras_gates.edit` block has ended, or "
+        "use a copy of it."
+    )
+
+
+def _check(model, what: str) -> None:
+    """Refuses what an edit would be ignored in, before Keras runs it."""
+    block = block_of(model)
+    if block is not None:
+        if block.thread != threading.get_ident():
+            raise _of_another_thread(model)
+        if what == "compile":
+            raise ValueError(
+                f"The model '{model.name}' cannot be compiled while it is edited. "
+                "Compile it before the `keras_gates.edit` block."
+            )
+        if what == "make_train_function" and block.rows.keys:
+            keys = " and ".join(f"'{key}'" for key in block.rows.keys)
+            raise ValueError(
+                f"`fit` cannot use the edit of {keys}, which is for chosen samples: in "
+                "training they come in any order. Leave `samples` out, with values "
+                "that are the same for all samples."
+            )
+        rewind(model)
+        return
+    if not _blocks or what == "compile":
+        return
+    held = edited_layers([layer for _, layer in walk(model)])
+    if held:
+        inner = next(
+            block.model
+            for block in reversed(_blocks)
+            if any(one is held[0] for _, one in walk(block.model))
+        )
+        raise ValueError(
+            f"The model '{model.name}' holds layers of '{inner.name}', which is edited "
+            "at this moment, and what Keras compiled for it would ignore the edit. "
+            f"Edit '{model.name}' itself: `keras_gates.edit({model.name}, ...)`."
+        )
+
+
+WATCHED = (
+    "compile",
+    "make_train_function",
+    "make_test_function",
+    "make_predict_function",
+)
+
+
+def _watch() -> Callable[[], None]:
+    """Checks each model, as long as any is edited, before Keras compiles or runs it."""
+    own = {name: vars(keras.Model).get(name) for name in WATCHED}
+
+    def watched(name: str) -> Any:
+        stock = getattr(keras.Model, name)
+
+        def method(self, *args, **kwargs):
+            _check(self, name)
+            return stock(self, *args, **kwargs)
+
+        return method
+
+    for name, method in {name: watched(name) for name in WATCHED}.items():
+        setattr(keras.Model, name, method)
+
+    def back() -> None:
+        for name, method in own.items():
+            if method is None:
+                delattr(keras.Model, name)
+            else:
+                setattr(keras.Model, name, method)
+
+    return back
+
+
+_watching = Switch(_watch)

@@ -1,0 +1,178 @@
+"""What can be done to a signal: `clamp`, `scale`, `add` and `swap`.
+
+Each returns an edit for `keras_gates.edit`. It is applied to a signal right after it is
+computed and before it is used, for chosen samples, time steps and units; all that comes
+later follows from it. Samples are counted in the data that a call is given, from 0 on,
+time steps in the order of the input, as in a capture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_gates.checks import real_numbers, type_of
+
+__all__ = ["Edit", "add", "clamp", "scale", "swap"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Edit:
+    """What is done to a signal, and where.
+
+    Attributes:
+        action: "clamp", "scale", "add" or "swap".
+        value: What it is done with, or a tree, in which the signal is looked up.
+        samples: Which samples, or `None` for all.
+        time: Which time steps, or `None` for all.
+        units: Which units, or `None` for all.
+    """
+
+    action: str
+    value: Any
+    samples: Any = None
+    time: Any = None
+    units: Any = None
+
+
+def clamp(value: Any, *, samples=None, time=None, units=None) -> Edit:
+    """Sets a signal to a value. No gradient flows through it there.
+
+    Args:
+        value: A number, or an array that broadcasts to `(sample, time, unit)`, or to
+            the part of it that is chosen.
+        samples: Which samples: a number, a list of numbers, or a slice. Default: all.
+        time: Which time steps, in the order of the input. Default: all.
+        units: Which units. Default: all.
+
+    Returns:
+        An edit for `keras_gates.edit`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a value is NaN or infinite.
+
+    Example:
+        >>> import keras, keras_gates, numpy as np
+        >>> from keras_gates import edits
+        >>> model = keras.Sequential(
+        ...     [keras.Input((9, 1)), keras.layers.LSTM(4, name="lstm")]
+        ... )
+        >>> open_gate = edits.clamp(1.0, units=[3], time=slice(5, 9))
+        >>> with keras_gates.edit(model, {"lstm/forget": open_gate}):
+        ...     gates = keras_gates.capture(model, np.ones((2, 9, 1)))
+        >>> float(gates["lstm/forget"][0, 5, 3])
+        1.0
+    """
+    return Edit("clamp", _finite("value", value), samples, time, units)
+
+
+def scale(factor: Any, *, samples=None, time=None, units=None) -> Edit:
+    """Multiplies a signal by a factor.
+
+    Args:
+        factor: As `value` of `clamp`.
+        samples: As for `clamp`.
+        time: As for `clamp`.
+        units: As for `clamp`.
+
+    Returns:
+        An edit for `keras_gates.edit`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a value is NaN or infinite.
+
+    Example:
+        >>> from keras_gates import edits
+        >>> edits.scale(0.5, units=slice(0, 2)).action
+        'scale'
+    """
+    return Edit("scale", _finite("factor", factor), samples, time, units)
+
+
+def add(amount: Any, *, samples=None, time=None, units=None) -> Edit:
+    """Adds an amount to a signal.
+
+    Args:
+        amount: As `value` of `clamp`.
+        samples: As for `clamp`.
+        time: As for `clamp`.
+        units: As for `clamp`.
+
+    Returns:
+        An edit for `keras_gates.edit`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a value is NaN or infinite.
+
+    Example:
+        >>> from keras_gates import edits
+        >>> edits.add(0.1, time=-1).time
+        -1
+    """
+    return Edit("add", _finite("amount", amount), samples, time, units)
+
+
+def swap(array: Any, *, samples=None, time=None, units=None) -> Edit:
+    """Puts the values of another capture in place of a signal (activation patching).
+
+    Args:
+        array: Values of another run, such as `gates["lstm/cell"]`, or a whole tree of
+            `capture`, of which the signal of the same name is taken. A DataArray goes
+            by the names of its dimensions; with one sample of it, that one is put into
+            all. With several, sample by sample, the data that are run must have as
+            many. Steps that were masked there (NaN) are left as they are, unless
+            `time` chooses them.
+        samples: As for `clamp`.
+        time: As for `clamp`.
+        units: As for `clamp`.
+
+    Returns:
+        An edit for `keras_gates.edit`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a value is infinite.
+
+    Example:
+        >>> import keras, keras_gates, numpy as np
+        >>> from keras_gates import edits
+        >>> model = keras.Sequential(
+        ...     [keras.Input((9, 1)), keras.layers.LSTM(4, name="lstm")]
+        ... )
+        >>> x = np.random.default_rng(0).normal(size=(6, 9, 1))
+        >>> gates = keras_gates.capture(model, x)
+        >>> last = gates["lstm/hidden"].isel(sample=5)
+        >>> with keras_gates.edit(model, {"lstm/hidden": edits.swap(last, time=-1)}):
+        ...     predicted = model.predict(x, verbose=0)
+        >>> bool(np.allclose(predicted, last[-1]))
+        True
+    """
+    if hasattr(array, "subtree") or hasattr(array, "data_vars"):  # A tree, a dataset.
+        return Edit("swap", array, samples, time, units)
+    values = real_numbers("array", array)
+    if np.isinf(values).any():
+        raise ValueError(
+            "`array` must be finite, or NaN where steps were masked; got an infinite "
+            "value."
+        )
+    named = hasattr(array, "dims")
+    return Edit("swap", array if named else values, samples, time, units)
+
+
+def _finite(name: str, value: Any) -> Any:
+    values = real_numbers(name, value)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"`{name}` must be finite; got {type_of(value)} with NaN or infinity in "
+            "it. For values of a capture, NaN where masked, use `edits.swap`."
+        )
+    return value if hasattr(value, "dims") else values
+
+
+def __dir__() -> list[str]:
+    return __all__

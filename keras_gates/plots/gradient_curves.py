@@ -1,0 +1,105 @@
+"""How far back gradients reach, of one network or of several."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.cells import registry
+from keras_gates.checks import type_of
+from keras_gates.plots import canvas
+from keras_gates.trees.choose_layer import one_layer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
+    """Draws how large the gradient is, by steps before the end, on a log axis.
+
+    A straight line that falls is a gradient that vanishes by the same factor at each
+    step. Layers of one kind have the colour of the kind, and one kind of line each.
+
+    Args:
+        flows: What `stats.gradient_flow` returned: a layer of a tree, a dataset, or an
+            array; or a dict of several of them, by their names in the legend, such as
+            `{"LSTM, before": ..., "LSTM, trained": ...}`.
+        ax: The Axes to draw on. Default: new ones.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If there is nothing to draw, or no `gradient_flow` in it.
+        TypeError: If it is something else.
+
+    Example:
+        >>> import xarray
+        >>> from keras_gates import stats
+        >>> hidden = xarray.DataArray(
+        ...     [[[0.25], [0.5], [1.0]]], dims=("sample", "time", "unit")
+        ... )
+        >>> axes = gradient_flow({"one": stats.gradient_flow(hidden)})
+        >>> axes.lines[0].get_ydata(), axes.get_yscale()
+        (array([1.  , 0.5 , 0.25]), 'log')
+    """
+    ax = canvas.axes_of(ax)
+    several = dict(flows) if _is_dict(flows) else {None: flows}
+    if not several:
+        raise ValueError("`flows` is empty: it must hold at least one gradient flow.")
+    curves = {name: _curve(flow) for name, flow in several.items()}
+    axes = ax or canvas.new_axes()
+    seen: Counter = Counter()
+    for name, (curve, kind) in curves.items():
+        colour = None if kind is None else kind.colour
+        line = canvas.OTHER_LINES[seen[kind] % len(canvas.OTHER_LINES)]
+        if colour is None:
+            colour = canvas.OTHER_COLOURS[len(seen) % len(canvas.OTHER_COLOURS)]
+        seen[kind] += 1
+        values = np.where(curve.values > 0, curve.values, np.nan)
+        axes.plot(
+            curve[v.LAG].values,
+            values,
+            line,
+            color=colour,
+            label=None if name is None else str(name),
+        )
+    axes.set_yscale("log")
+    axes.set_xlabel("steps before the last one")
+    first = next(iter(curves.values()))[0]
+    axes.set_ylabel(first.attrs.get("long_name", "size of the gradient"))
+    canvas.whole_numbers(axes.xaxis)
+    if None not in curves:
+        axes.legend(fontsize="small")
+    return axes
+
+
+def _is_dict(flows: Any) -> bool:
+    # Trees and datasets are mappings too.
+    return isinstance(flows, Mapping) and not hasattr(flows, "data_vars")
+
+
+def _curve(flow: Any) -> tuple[Any, Any]:
+    """Returns the curve of one layer, and its kind."""
+    import xarray
+
+    kind = None
+    if not isinstance(flow, xarray.DataArray):
+        if not hasattr(flow, "data_vars"):
+            raise TypeError(
+                "`flows` must be what `stats.gradient_flow` returned, or a dict of "
+                f"them; got {type_of(flow)}."
+            )
+        layer = one_layer(flow, "flows", of_signals=False)
+        kind = registry.kind_from(layer.attrs)
+        flow = layer.get("gradient_flow")
+    if flow is None or flow.dims != (v.LAG,):
+        raise ValueError(
+            "`flows` must be what `stats.gradient_flow` returned, of dimensions "
+            "(lag,); call it on what `keras_gates.gradients` returned."
+        )
+    return flow, kind

@@ -1,0 +1,144 @@
+"""Memory that was measured, beside what the gates say of the path through the cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import stats
+from keras_gates import vocabulary as v
+from keras_gates.plots import canvas
+from keras_gates.trees.choose_layer import one_layer
+from keras_gates.trees.data_checks import quoted
+from keras_gates.trees.layer_kind import kind_of_layer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def reach(layer: Any, gates: Any = None, *, figure: Figure | None = None) -> Figure:
+    """Draws how much of a layer's state is left, and how far it reaches.
+
+    On the left, the retention by steps after the swap, a line for each step at which it
+    was measured, and the level 1/e. On the right, the reach with its interval at each
+    of these steps; a triangle stands where the retention never fell, at the number of
+    steps that were seen: the reach is at least that. With `gates`, the time scales of
+    the units, of the path through the cell alone, are drawn as short lines beside them.
+
+    Args:
+        layer: A layer of what `keras_gates.reach` returned: a DataTree node or a
+            dataset.
+        gates: The same layer of what `capture` returned, for the time scales.
+        figure: The figure to draw on. Default: a new one.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If `layer` is not of `keras_gates.reach`, or `gates` has no gate
+            that keeps.
+        TypeError: If one is not a layer.
+
+    Example:
+        >>> import numpy as np
+        >>> import xarray
+        >>> data = {"retention": (("time", "lag"), [[1.0, 0.5, 0.25]])}
+        >>> for name, steps in {"": 1.44, "_low": 1.3, "_high": 1.6}.items():
+        ...     data["reach" + name] = ("time", [steps])
+        >>> coordinates = {"time": [3], "lag": [0, 1, 2]}
+        >>> found = xarray.Dataset(data, coordinates, {"kind": "LSTM"})
+        >>> reach(found).axes[0].lines[0].get_ydata()
+        array([1.  , 0.5 , 0.25])
+    """
+    layer = one_layer(layer, "layer", of_signals=False)
+    wanted = {"retention", "reach", "reach_low", "reach_high"}
+    if not wanted <= set(layer.data_vars):
+        raise ValueError(
+            "`layer` must be a layer of what `keras_gates.reach` returned; "
+            f"{quoted(layer)} has no retention."
+        )
+    scales = None if gates is None else _timescales(gates)
+    figure = canvas.figure_of(figure) or canvas.new_figure(3.2)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    _draw_retention(left, layer)
+    _draw_reach(right, layer, scales)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _timescales(gates: Any) -> np.ndarray:
+    gates = one_layer(gates, "gates")
+    keep = kind_of_layer(gates).keep
+    if keep is None or keep not in gates:
+        raise ValueError(
+            f"`gates` must hold a gate that keeps; {quoted(gates)} has none, so there "
+            "are no time scales. Leave `gates` out."
+        )
+    return np.ravel(stats.timescale(gates[keep]))
+
+
+def _draw_retention(axes: Axes, layer: Any) -> None:
+    from matplotlib import colormaps
+
+    steps = layer[v.TIME].values
+    colours = colormaps["viridis"](np.linspace(0.1, 0.85, len(steps)))
+    for step, colour in zip(steps, colours, strict=True):
+        curve = layer["retention"].sel({v.TIME: step}).dropna(v.LAG)
+        axes.plot(curve[v.LAG], curve, color=colour, label=f"after step {step}")
+    axes.axhline(1 / np.e, color="0.6", linewidth=0.8, linestyle="--")
+    axes.annotate(
+        "1/e",
+        (1, 1 / np.e),
+        xycoords=("axes fraction", "data"),
+        color="0.4",
+        ha="right",
+        va="bottom",
+        fontsize="small",
+    )
+    axes.set_ylim(0, max(1.05, float(layer["retention"].max()) * 1.05))
+    axes.set_xlabel("steps after the swap")
+    axes.set_ylabel("retention")
+    canvas.whole_numbers(axes.xaxis)
+    axes.legend(fontsize="small")
+
+
+def _draw_reach(axes: Axes, layer: Any, scales: np.ndarray | None) -> None:
+    steps = layer[v.TIME].values
+    seen = layer["retention"].notnull().sum(v.LAG).values - 1
+    found, low, high = (
+        layer[name].values for name in ("reach", "reach_low", "reach_high")
+    )
+    ends = np.isfinite(found)
+    top = np.where(np.isfinite(high), high, np.maximum(seen, found))
+    axes.errorbar(
+        steps[ends],
+        found[ends],
+        [found[ends] - low[ends], top[ends] - found[ends]],
+        fmt="o",
+        color="black",
+        capsize=3,
+        markersize=4,
+        label="measured reach",
+    )
+    if (~ends).any():
+        axes.plot(steps[~ends], seen[~ends], "^", color="black", label="at least")
+    if scales is not None:
+        finite = scales[np.isfinite(scales)]
+        axes.scatter(
+            np.full(len(finite), 0.0),
+            finite,
+            marker="_",
+            s=120,
+            color="#0072B2",
+            transform=axes.get_yaxis_transform(),
+            clip_on=False,
+            label="time scales of the path\nthrough the cell, by unit",
+        )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("swapped after step")
+    axes.set_ylabel("steps")
+    canvas.whole_numbers(axes.xaxis)
+    axes.legend(fontsize="small")

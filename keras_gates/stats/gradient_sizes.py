@@ -1,0 +1,100 @@
+"""How large gradients are, by the steps that they went back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_gates import vocabulary as v
+from keras_gates.checks import type_of
+from keras_gates.trees.apply_measure import of_each_layer
+from keras_gates.trees.data_checks import check_dimensions, quoted, real_signal
+from keras_gates.trees.dimensions import as_read
+
+if TYPE_CHECKING:
+    import xarray
+
+    from keras_gates.trees.types import Gates
+
+DIMS = (v.SAMPLE, v.TIME, v.UNIT)
+
+
+def gradient_flow(gradients: Gates, *, signal: str = v.HIDDEN) -> Gates:
+    """Computes how large the gradient is, by steps before the end of each sequence.
+
+    It is the Euclidean norm over units of the derivative with respect to a signal,
+    averaged over samples. Step 0 is the last unmasked one that the layer reads, for a
+    backward layer the first one of the input.
+
+    It says whether *learning* reaches back: what lies where it vanishes hardly moves
+    the weights. It does not say how long the layer remembers.
+
+    Args:
+        gradients: What `keras_gates.gradients` returned: a tree, the dataset of one
+            layer, or the array of one signal, `(sample, time, unit)`.
+        signal: Which signal of a tree or a dataset.
+
+    Returns:
+        In the same kind of object, `gradient_flow` of dimensions `(lag)`: steps before
+        the last one. NaN further back than any sequence reaches.
+
+    Raises:
+        ValueError: If no layer has the signal, or the tree holds no gradients.
+        TypeError: If `gradients` is no such object.
+
+    Example:
+        >>> import xarray
+        >>> from keras_gates import stats
+        >>> dims = ("sample", "time", "unit")
+        >>> hidden = xarray.DataArray([[[0.3, 0.4], [3.0, 4.0]]], dims=dims)
+        >>> stats.gradient_flow(hidden).values
+        array([5. , 0.5])
+
+    Reference:
+        Bengio, Simard and Frasconi (1994), Learning long-term dependencies with
+        gradient descent is difficult, IEEE Transactions on Neural Networks 5(2).
+    """
+    import xarray
+
+    if isinstance(gradients, xarray.DataArray):
+        return _flow(gradients)
+    if not isinstance(signal, str):
+        raise TypeError(f"`signal` must be a name; got {type_of(signal)}.")
+
+    def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
+        if "derivative_of" not in layer.attrs:
+            raise ValueError(
+                f"`gradients` must be what `keras_gates.gradients` returned; "
+                f"{quoted(layer)} holds the signals themselves."
+            )
+        layer = as_read(layer)
+        return {"gradient_flow": _flow(layer[signal])} if signal in layer else {}
+
+    return of_each_layer(
+        gradients, lambda kind: (signal,), measure, DIMS, together=[(signal,)]
+    )
+
+
+def _flow(values: Any) -> Any:
+    import xarray
+
+    check_dimensions(values, "gradients", DIMS, wanted=DIMS)
+    real_signal(values, "gradients")
+    array = np.asarray(values.transpose(*DIMS).values, "float64")
+    sizes = np.sqrt(np.sum(array**2, axis=-1))
+    unmasked = ~np.isnan(sizes)
+    # How many unmasked steps come after each one.
+    lags = np.cumsum(unmasked[:, ::-1], axis=1)[:, ::-1] - 1
+    steps = array.shape[1]
+    total = np.bincount(lags[unmasked], sizes[unmasked], minlength=steps)
+    count = np.bincount(lags[unmasked], minlength=steps)
+    mean = np.full(steps, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return xarray.DataArray(
+        mean,
+        {v.LAG: (v.LAG, np.arange(steps), {"long_name": "steps before the last one"})},
+        (v.LAG,),
+        "gradient_flow",
+        {"long_name": f"size of {values.attrs.get('long_name', 'the gradient')}"},
+    )
