@@ -30,7 +30,7 @@ TESTS = {
         "stats",
     ],
     "layers": [
-        "cells/test_traced",
+        "cells/test_traced_cells",
         "layers/test_layers",
         "models/test_models",
         "recording/test_statistics",
