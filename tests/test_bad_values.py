@@ -178,7 +178,7 @@ def test_diagnose_takes_thresholds_in_order_and_no_others(shut, wide):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["share", "reach", "correlation", "entropy"])
+@pytest.mark.parametrize("name", ["share", "short", "correlation", "entropy"])
 @given(number=NUMBER)
 def test_diagnose_takes_limits_of_0_or_more(name, number):
     call_or_refuse(

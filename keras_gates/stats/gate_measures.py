@@ -92,7 +92,7 @@ def timescale(gates: Gates) -> Gates:
     """Computes how many steps each unit's memory lasts.
 
     After n steps the share of the old state that is left is the product of n values
-    of the gate that keeps it, so its geometric mean governs how fast a memory fades:
+    of the gate that keeps it, so its geometric mean governs how fast it fades there:
     the time scale is -1 / mean(ln f), the number of steps in which a state falls to
     1/e. For a GRU `update`, of which 1 keeps the old state, takes the place of f.
 

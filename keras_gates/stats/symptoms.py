@@ -52,7 +52,7 @@ class Limits:
     open: float
     shut: float
     share: float
-    reach: float
+    short: float
     correlation: float
     entropy: float
 
@@ -68,12 +68,15 @@ class Patient:
     causes: str
     """Why values of it may be NaN or infinite."""
 
+    memory: xarray.Dataset | None = None
+    """What `keras_gates.reach` measured of it."""
+
 
 def symptoms_of(patient: Patient, limits: Limits) -> list[Symptom]:
     """Returns everything that stands out in a layer."""
     found: list[Symptom] = []
     with np.errstate(invalid="ignore"):  # What is broken is told by `_broken`.
-        for look in (_broken, _stuck, _short, _dead, _same, _undecided):
+        for look in (_broken, _remembered, _stuck, _short, _dead, _same, _undecided):
             found += look(patient, limits)
     return found
 
@@ -88,6 +91,34 @@ def _broken(patient: Patient, limits: Limits) -> Iterator[Symptom]:
                 f"infinite: {patient.causes}."
             )
             yield Symptom(patient.name, sentence, figure, 1 + figure)
+
+
+def _remembered(patient: Patient, limits: Limits) -> Iterator[Symptom]:
+    """How long it remembers, where that was measured."""
+    if patient.memory is None:
+        return
+    reach = patient.memory["reach"].load()
+    if not reach.notnull().any():
+        return
+    place = int(reach.fillna(-np.inf).argmax(v.TIME))
+    longest, after = float(reach[place]), words(labels_of(reach, v.TIME))[place]
+    if np.isinf(longest):
+        lags = int(patient.memory["retention"].isel({v.TIME: place}).count()) - 1
+        sentence = (
+            f"'{patient.name}' still remembers its state after step {after} when the "
+            f"sequence ends, {lags} steps later; measured by swapping states."
+        )
+    else:
+        low, high = (
+            float(patient.memory[name].isel({v.TIME: place}))
+            for name in ("reach_low", "reach_high")
+        )
+        sentence = (
+            f"'{patient.name}' remembers its state after step {after} for "
+            f"{longest:.3g} steps (95 % interval {low:.3g} to {high:.3g}); measured by "
+            "swapping states."
+        )
+    yield Symptom(patient.name, sentence, longest, 1.0)
 
 
 def _stuck(patient: Patient, limits: Limits) -> Iterator[Symptom]:
@@ -111,6 +142,8 @@ def _stuck(patient: Patient, limits: Limits) -> Iterator[Symptom]:
 def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     """Memories that end long before the sequence does."""
     gate = patient.kind.keep
+    if patient.memory is not None:
+        return
     if gate not in patient.sums or v.TIME not in patient.signals.dims:
         return
     sums, signal = patient.sums[gate], patient.signals[gate]
@@ -122,10 +155,11 @@ def _short(patient: Patient, limits: Limits) -> Iterator[Symptom]:
     # Of an activation that is no gate a unit may amplify: it never fades.
     lasting = np.where(sums.logarithms >= 0, np.inf, lasting)
     longest = lasting[~np.isnan(lasting)].max(initial=-1)
-    if 0 <= longest < limits.reach * steps:
+    if 0 <= longest < limits.short * steps:
         sentence = (
             f"Time scales in '{patient.name}' end at {longest:.3g} steps, and the "
-            f"sequences have {steps:,}: what came earlier has faded."
+            f"sequences have {steps:,}: the gates alone keep nothing longer. "
+            "`keras_gates.reach` measures whether the recurrent weights do."
         )
         yield Symptom(patient.name, sentence, longest, 1 - longest / steps)
 

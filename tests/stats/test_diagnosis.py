@@ -46,7 +46,7 @@ def test_nothing_to_say_is_said_too(kind):
     ("gate", "value", "words"),
     [
         ("forget", 0.97, "of 'forget' in 'lstm' is above 0.95: this layer hardly ever"),
-        ("forget", 0.03, "of 'forget' in 'lstm' is below 0.05: this layer hardly rem"),
+        ("forget", 0.03, "of 'forget' in 'lstm' is below 0.05: the cell state hardl"),
         ("input", 0.97, "'input' in 'lstm' is above 0.95: this layer writes"),
         ("output", 0.97, "'output' in 'lstm' is above 0.95: this layer shows"),
     ],
@@ -77,7 +77,7 @@ def test_short_time_scales_are_told_beside_the_length():
     gates["forget"][:] = np.exp(-1 / 0.8)
     (told,) = sentences(gates)
     assert "end at 0.8 steps, and the sequences have 20" in told
-    assert sentences(gates, reach=0.03) == []
+    assert sentences(gates, short=0.03) == []
 
 
 def test_dead_units_are_counted_and_named():
@@ -294,10 +294,10 @@ def test_padding_is_no_part_of_a_sequence():
     padded = gates.pad(time=(0, 200))
     masked = padded.assign(mask=padded["hidden"].notnull().any("unit"))
     assert not any("Time scales" in told for told in sentences(gates))
-    assert any("the sequences have 8" in told for told in sentences(gates, reach=0.5))
+    assert any("the sequences have 8" in told for told in sentences(gates, short=0.5))
     for reach in (0.1, 0.5):
         for other in (padded, masked):
-            assert sentences(other, reach=reach) == sentences(gates, reach=reach)
+            assert sentences(other, short=reach) == sentences(gates, short=reach)
 
 
 def test_a_unit_that_amplifies_never_fades():

@@ -103,7 +103,7 @@ GRU = Kind(
     meanings={
         v.UPDATE: Meaning(
             open="this layer hardly ever takes in anything new",
-            closed="this layer hardly remembers",
+            closed="hardly anything of the old state is kept as it is",
         ),
         v.RESET: Meaning(
             open="the candidate nearly always sees the old state",

@@ -99,7 +99,7 @@ LSTM = Kind(
         ),
         v.FORGET: Meaning(
             open="this layer hardly ever erases",
-            closed="this layer hardly remembers",
+            closed="the cell state hardly keeps anything",
         ),
         v.OUTPUT: Meaning(
             open="this layer shows its memory at nearly every step",

@@ -1,0 +1,72 @@
+"""Sentences about memory come from an experiment, where there is one."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_gates
+from keras_gates import stats
+
+
+@pytest.fixture(scope="module")
+def latch():
+    """An LSTM that keeps the sign of its first input, with a forget gate of 0.5."""
+    lstm = layers.LSTM(1, name="lstm")
+    model = keras.Sequential([keras.Input((30, 1)), lstm])
+    lstm.set_weights(
+        [
+            np.array([[0.0, 0.0, 10.0, 0.0]]),
+            np.array([[0.0, 0.0, 10.0, 0.0]]),
+            np.array([10.0, 0.0, 0.0, 10.0]),
+        ]
+    )
+    x = np.zeros((30, 30, 1), "float32")
+    x[:, 0, 0] = np.random.default_rng(0).choice([-1.0, 1.0], 30)
+    return model, x
+
+
+def test_a_latch_is_not_said_to_forget(latch):
+    model, x = latch
+    gates = keras_gates.capture(model, x)
+    alone = str(stats.diagnose(gates))
+    assert "end at 1.44 steps, and the sequences have 30: the gates alone keep" in alone
+    assert "`keras_gates.reach` measures whether the recurrent weights do" in alone
+    measured = keras_gates.reach(model, x, time=[4, 12])
+    first, *others = stats.diagnose(gates, measured).symptoms
+    assert first.sentence == (
+        "'lstm' still remembers its state after step 4 when the sequence ends, 25 "
+        "steps later; measured by swapping states."
+    )
+    assert not any("Time scales" in one.sentence for one in others)
+    of_layer = stats.diagnose(gates["lstm"].to_dataset(), measured["lstm"].to_dataset())
+    assert of_layer.symptoms[0].sentence == first.sentence
+
+
+def test_a_leak_is_measured(latch):
+    lstm = layers.LSTM(1, name="lstm")
+    model = keras.Sequential([keras.Input((40, 1)), lstm])
+    logit = np.log(0.9 / 0.1)
+    lstm.set_weights(
+        [
+            np.array([[0.0, 0.0, 0.1, 0.0]]),
+            np.zeros((1, 4)),
+            np.array([10.0, logit, 0.0, 10.0]),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(300, 40, 1)).astype("float32")
+    measured = keras_gates.reach(model, x, time=[8])
+    first, *_ = stats.diagnose(keras_gates.capture(model, x), measured).symptoms
+    assert first.sentence.startswith("'lstm' remembers its state after step 8 for ")
+    assert first.figure == pytest.approx(-1 / np.log(0.9), abs=1.0)
+
+
+def test_what_is_no_reach_gets_a_sentence(latch):
+    model, x = latch
+    gates = keras_gates.capture(model, x)
+    with pytest.raises(
+        ValueError, match="`reach` must be what .*; it holds no `reach`"
+    ):
+        stats.diagnose(gates, gates)
+    with pytest.raises(TypeError, match="`reach` must be what `keras_gates.reach` ret"):
+        stats.diagnose(gates, 0.1)
