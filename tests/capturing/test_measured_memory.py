@@ -45,7 +45,7 @@ def test_a_latch_is_not_said_to_forget(latch):
 
 def test_a_leak_is_measured(latch):
     lstm = layers.LSTM(1, name="lstm")
-    model = keras.Sequential([keras.Input((40, 1)), lstm])
+    model = keras.Sequential([keras.Input((60, 1)), lstm])
     logit = np.log(0.9 / 0.1)
     lstm.set_weights(
         [
@@ -54,10 +54,10 @@ def test_a_leak_is_measured(latch):
             np.array([10.0, logit, 0.0, 10.0]),
         ]
     )
-    x = np.random.default_rng(0).normal(size=(300, 40, 1)).astype("float32")
-    measured = keras_gates.reach(model, x, time=[8])
+    x = np.random.default_rng(0).normal(size=(300, 60, 1)).astype("float32")
+    measured = keras_gates.reach(model, x, time=[25])
     first, *_ = stats.diagnose(keras_gates.capture(model, x), measured).symptoms
-    assert first.sentence.startswith("'lstm' remembers its state after step 8 for ")
+    assert first.sentence.startswith("'lstm' remembers its state after step 25 for ")
     assert first.figure == pytest.approx(-1 / np.log(0.9), abs=1.0)
 
 
