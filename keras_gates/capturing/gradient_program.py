@@ -12,7 +12,7 @@ from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.capturing.program import Program
 from keras_gates.cells.known_cells import cells_of
-from keras_gates.layers.signal_changes import Zeros
+from keras_gates.layers.added_zeros import Zeros
 from keras_gates.models import edit_guards
 from keras_gates.models.find_layers import Node
 

@@ -14,7 +14,7 @@ from keras_gates.capturing.reader import Reader
 from keras_gates.capturing.retention import Reach, Swapped, donors, measured
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
 from keras_gates.models import edits, input_batches
-from keras_gates.models.edit_places import chosen_places
+from keras_gates.models.chosen_places import chosen_places
 from keras_gates.models.editing import edit
 from keras_gates.models.find_layers import Node, require_call
 from keras_gates.trees.tree import attributes_of, grow, tree_attributes

@@ -102,9 +102,9 @@ def fall(curve: np.ndarray) -> float:
         fall as far as it is known; NaN if nothing is known.
 
     Example:
-        >>> float(fall(np.exp(-np.arange(9) / 2.5)).round(3))
+        >>> round(fall(np.exp(-np.arange(9) / 2.5)), 3)
         2.5
-        >>> float(fall(np.ones(9)))
+        >>> fall(np.ones(9))
         inf
     """
     if np.isnan(curve).all():
