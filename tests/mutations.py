@@ -56,8 +56,9 @@ MUTATIONS = {
         "    found.sort(key=lambda one: -one[0])",
     ),
     "a traced backward layer read forward": (
-        "        sequences = ops.flip(sequences, axis=1)\n        mask = None if mask is "
-        "None else ops.flip(mask, axis=1)\n    if not keras.tree",
+        "        sequences = ops.flip(sequences, axis=1)\n"
+        "        mask = None if mask is None else ops.flip(mask, axis=1)\n"
+        "    if not keras.tree",
         "        pass\n    if not keras.tree",
     ),
     "labels taken for positions": (

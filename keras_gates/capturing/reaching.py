@@ -192,7 +192,7 @@ class _Experiment:
             reader = self._readers[node.path]
             again = reader.tree(list(reader.read(self._x, **self._options)))
             outputs = self._predicted()
-        now = again[node.path][node.known_kind.signals[-1]].values
+        now = again[node.path].to_dataset()[node.known_kind.signals[-1]].values
         backward = node.layer.go_backwards
         later = slice(step, None, -1) if backward else slice(step, None)
         own, other, new = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 RESAMPLES = 400
 """How often pairs are drawn anew for an interval."""
 
-FALLEN = 1 / np.e
+FALLEN = math.exp(-1)
 """What has fallen below it counts as gone."""
 
 

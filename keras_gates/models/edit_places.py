@@ -89,7 +89,8 @@ def dense(key: str, edit: Edit, units: int, steps: int | None) -> Dense:
             )
         where &= ~missing
         absent = missing
-    factor = np.where(where, {"add": 1.0, "scale": taken}.get(edit.action, 0.0), 1.0)
+    factors = {"add": np.ones_like(taken), "scale": taken}
+    factor = np.where(where, factors.get(edit.action, np.zeros_like(taken)), 1.0)
     summand = np.where(where & (edit.action != "scale"), taken, 0.0)
     exact = steps if where.shape[1] > 1 and steps is not None else axes[1].exact
     summand = np.nan_to_num(summand)
@@ -138,7 +139,8 @@ def rounded_up(edit: Dense, steps: int | None) -> Dense:
     """Repeats the last sample and step, so that few sizes occur: each is compiled."""
     samples, rows, units = edit.touched.shape
     shape = (_power(samples), _power(rows) if steps is None else rows, units)
-    return Dense(*(_extended(array, shape) for array in edit[:4]), *edit[4:])
+    factor, summand, touched, absent = (_extended(one, shape) for one in edit[:4])
+    return Dense(factor, summand, touched, absent, edit.samples, edit.steps)
 
 
 def _power(size: int) -> int:
