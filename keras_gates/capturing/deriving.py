@@ -101,7 +101,7 @@ def gradients(
         x = input_batches.build(model, x, batch_size, "x")
     if of is None:
         own_losses.require_loss(model)
-    reader = _GradientReader(model, y, of, layers=layers, signals=signals)
+    reader = GradientReader(model, y, of, layers=layers, signals=signals)
     read = reader.read(x, batch_size=batch_size, verbose=verbose)
     if store is None:
         return reader.tree(list(read))
@@ -109,7 +109,7 @@ def gradients(
         return write_trees(store, (reader.tree([batch]) for batch in read))
 
 
-class _GradientReader(Reader):
+class GradientReader(Reader):
     """Reads derivatives, batch by batch.
 
     Args:

@@ -12,7 +12,7 @@ from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.capturing.program import Program
 from keras_gates.cells.known_cells import cells_of
-from keras_gates.layers.signal_changes import Zeros
+from keras_gates.layers.added_zeros import Zeros
 from keras_gates.models import edit_guards
 from keras_gates.models.find_layers import Node
 
@@ -65,7 +65,9 @@ def _of_node(node: Node, call: int, found: dict, masks: dict, chosen: set[str]) 
     """Returns the derivatives of one call of a layer as a capture has its signals."""
     cells = [id(cell) for _, cell in cells_of(node.layer)]
     number = cells.index(id(node.cell))
-    names = {(number, n): n for n in node.known_kind.signals if n in chosen}
+    names: dict[Any, str] = {
+        (number, n): n for n in node.known_kind.signals if n in chosen
+    }
     if number == 0:
         names[None] = v.INPUTS
     mask = masks.get((id(node.layer), call))

@@ -14,7 +14,7 @@ from keras_gates.capturing.reader import Reader
 from keras_gates.capturing.retention import Reach, Swapped, donors, measured
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
 from keras_gates.models import edits, input_batches
-from keras_gates.models.edit_places import chosen_places
+from keras_gates.models.chosen_places import chosen_places
 from keras_gates.models.editing import edit
 from keras_gates.models.find_layers import Node, require_call
 from keras_gates.trees.tree import attributes_of, grow, tree_attributes
@@ -192,7 +192,7 @@ class _Experiment:
             reader = self._readers[node.path]
             again = reader.tree(list(reader.read(self._x, **self._options)))
             outputs = self._predicted()
-        now = again[node.path][node.known_kind.signals[-1]].values
+        now = again[node.path].to_dataset()[node.known_kind.signals[-1]].values
         backward = node.layer.go_backwards
         later = slice(step, None, -1) if backward else slice(step, None)
         own, other, new = (

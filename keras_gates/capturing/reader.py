@@ -90,7 +90,9 @@ class Reader:
             progress.add(1)
             ran += input_batches.number_of_samples(batch)
             yield {path: dict(arrays) for path, arrays in result.items()}
-        edit_guards.require_samples(self.model, ran)
+        if found:
+            copies = program.copies
+            edit_guards.require_complete(self.model, ran, copies.value_of)
 
     def _start(self, batch) -> Program:
         """Makes the program once, and lets it run on the model as it is now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 RESAMPLES = 400
 """How often pairs are drawn anew for an interval."""
 
-FALLEN = 1 / np.e
+FALLEN = math.exp(-1)
 """What has fallen below it counts as gone."""
 
 
@@ -102,9 +103,9 @@ def fall(curve: np.ndarray) -> float:
         fall as far as it is known; NaN if nothing is known.
 
     Example:
-        >>> float(fall(np.exp(-np.arange(9) / 2.5)).round(3))
+        >>> round(fall(np.exp(-np.arange(9) / 2.5)), 3)
         2.5
-        >>> float(fall(np.ones(9)))
+        >>> fall(np.ones(9))
         inf
     """
     if np.isnan(curve).all():

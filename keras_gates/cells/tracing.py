@@ -183,9 +183,9 @@ def _maker(value: Any, operations: list) -> Any:
     """Returns the operation whose only result a value is, or `None`."""
     # Private to Keras: which operation a symbolic tensor comes from.
     history = getattr(value, "_keras_history", None)
-    operation = None if history is None else history.operation
-    if not any(operation is one for one in operations):
+    if history is None or not any(history.operation is one for one in operations):
         return None
+    operation = history.operation
     whole = isinstance(operation, keras.layers.Layer)  # It may be anybody's.
     return None if whole or isinstance(operation.output, (list, tuple)) else operation
 

@@ -61,10 +61,10 @@ def _inputs_class(number: int) -> Any:
     Args:
         number: How many tensors there are beside the sequence.
     """
-    fields = ["sequences", *(f"moving_{n}" for n in range(number))]
-    made: Any = collections.namedtuple("_Inputs", fields)  # type: ignore[misc]
-    made.shape = property(lambda inputs: inputs.sequences.shape)
-    return made
+    names = ["sequences", *(f"moving_{n}" for n in range(number))]
+    shape = property(lambda inputs: inputs.sequences.shape)
+    fields = collections.namedtuple("_Fields", names)  # type: ignore[misc]
+    return type("_Inputs", (fields,), {"__slots__": (), "shape": shape})
 
 
 class _Step:

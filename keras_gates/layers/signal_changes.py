@@ -7,11 +7,9 @@ signals. A derivative is taken at zeros, which are added to a signal in the same
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
@@ -19,196 +17,15 @@ from keras import ops
 from keras_gates.backend import backend
 from keras_gates.cells.kind import Change
 from keras_gates.cells.known_cells import cells_of, kind_of
+from keras_gates.layers.added_zeros import Zeros, zeros_of
+from keras_gates.layers.layer_edits import LayerEdit, Place, PlaceData, edit_of
 
 Tensor = Any
-Place = tuple[int, str]
-"""The number of a cell in its layer, and a signal of it."""
-
-_local = threading.local()
-_edits: dict[int, LayerEdit] = {}
-"""For each layer that is edited, by its `id`: its edit."""
-
-
-class Rows:
-    """Which samples of a data set the rows of a batch are.
-
-    Edits of chosen samples follow them from batch to batch by counting rows.
-    """
-
-    def __init__(self):
-        self.begun = keras.Variable(0, trainable=False, dtype="int32", name="edit_rows")
-        """How many rows the batches had so far."""
-        self.samples: int | None = None
-        """How many samples the edits have values for, if for each its own."""
-        self.keys: list[str] = []
-        """The keys of the edits of chosen samples."""
-
-    def rewind(self) -> None:
-        """Lets the next batch be the first one of a data set."""
-        self.begun.assign(0)
-
-    def require_all(self) -> None:
-        """Refuses the data that ran if they had another number of samples."""
-        if self.samples is not None:
-            self.require(int(ops.convert_to_numpy(self.begun.value)))
-
-    def require(self, ran: int) -> None:
-        """Refuses a number of samples for which the edits have no values."""
-        if self.samples is None or ran in (0, self.samples):
-            return
-        self.rewind()
-        keys = " and ".join(f"'{key}'" for key in self.keys)
-        raise ValueError(
-            f"The values for {keys} are for {self.samples} samples, and the model ran "
-            f"on {ran}: its results are those of an edit that missed some. Run it on "
-            "the same samples, or give values of one sample."
-        )
-
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """Counts the rows of the one batch that runs in the block."""
-        before = getattr(_local, "first", None)
-        _local.first = {self: None}
-        try:
-            yield
-        finally:
-            _local.first = before
-
-    def first(self, batch) -> Tensor:
-        """Returns the number of the first sample of the batch that runs now."""
-        known = getattr(_local, "first", None)
-        if known is None or self not in known:
-            if isinstance(batch, int):
-                self.require(batch)
-            return 0
-        if known[self] is None:
-            known[self] = self.begun + 0  # A value, not the variable.
-            self.begun.assign(known[self] + ops.cast(batch, "int32"))
-        return known[self]
-
-
-class PlaceData(NamedTuple):
-    """The data of the edits of one signal.
-
-    Attributes:
-        place: Which signal of the layer it is.
-        factor: `(samples, steps, width)`: what the signal is multiplied by. A single
-            sample or step stands for all; the last one stands for all later ones.
-        summand: Likewise, what is added.
-        steps: How many steps the layer must have, or `None`.
-    """
-
-    place: Place
-    factor: Any
-    summand: Any
-    steps: int | None
-
-
-class LayerEdit:
-    """The edit of a layer, in variables.
-
-    Args:
-        path: The name of the layer in its model, for errors.
-        parts: The data of each edited signal, with variables in it.
-        rows: Which samples the rows of a batch are.
-    """
-
-    def __init__(self, path: str, parts: list[PlaceData], rows: Rows):
-        self.path = path
-        self.parts = parts
-        self.rows = rows
-        self.by_sample = any(part.factor.shape[0] > 1 for part in parts)
-        self.variables = [one for part in parts for one in (part.factor, part.summand)]
-        if self.by_sample:
-            self.variables.append(rows.begun)
-        self.thread = threading.get_ident()
-
-    @contextlib.contextmanager
-    def in_force(self, layer) -> Iterator[None]:
-        """Edits a layer within the block, in this thread."""
-        before = _edits.get(id(layer))
-        self.thread = threading.get_ident()
-        _edits[id(layer)] = self
-        try:
-            yield
-        finally:
-            del _edits[id(layer)]
-            if before is not None:
-                _edits[id(layer)] = before
-
-
-def edit_of(layer) -> LayerEdit | None:
-    """Returns the edit of a layer, if there is one at this moment."""
-    return _edits.get(id(layer))
-
-
-def edited_layers(layers) -> list:
-    """Returns those of some layers that are edited at this moment."""
-    return [layer for layer in layers if id(layer) in _edits]
-
-
-class Zeros:
-    """Tensors of zeros that are added to signals, at which derivatives are taken.
-
-    Args:
-        chosen: For each layer, by its `id`: the places whose signals they are added to,
-            `None` for its input.
-        make: Makes one, from its key, its shape and its type. A key is the `id` of a
-            layer, a place in it or `None`, and the number of the call of it, from 1.
-
-    Attributes:
-        masks: For each layer, by its `id`, and number of a call: where its steps are
-            unmasked, if it had a mask.
-    """
-
-    def __init__(
-        self,
-        chosen: dict[int, list[Place | None]],
-        make: Callable[[tuple, tuple, str], Tensor],
-    ):
-        self._chosen = chosen
-        self._make = make
-        self._calls: dict[int, int] = {}
-        self.masks: dict[tuple[int, int], Tensor] = {}
-
-    @contextlib.contextmanager
-    def added(self) -> Iterator[Zeros]:
-        """Adds them within the block, in this thread."""
-        before = getattr(_local, "zeros", None)
-        _local.zeros = self
-        try:
-            yield self
-        finally:
-            _local.zeros = before
-
-    def wanted(self, layer) -> bool:
-        """Returns whether they are added to the signals of a layer."""
-        return id(layer) in self._chosen
-
-    def places(self, layer) -> list[Place | None]:
-        """Returns where they are added in a layer, which is called now."""
-        self._calls[id(layer)] = self._calls.get(id(layer), 0) + 1
-        return self._chosen[id(layer)]
-
-    def at(self, layer, place: Place | None, shape: tuple, dtype: str) -> Tensor:
-        """Returns the ones for a place in the call of a layer that runs now."""
-        key = id(layer), place, self._calls[id(layer)]
-        return self._make(key, shape, dtype)
-
-    def masked(self, layer, mask: Tensor | None) -> None:
-        """Takes the mask of the call of a layer that runs now."""
-        if mask is not None:
-            self.masks[id(layer), self._calls[id(layer)]] = mask
-
-
-def _zeros(layer) -> Zeros | None:
-    zeros: Zeros | None = getattr(_local, "zeros", None)
-    return zeros if zeros is not None and zeros.wanted(layer) else None
 
 
 def are_changed(layer) -> bool:
     """Returns whether anything is done to the signals of a layer."""
-    return edit_of(layer) is not None or _zeros(layer) is not None
+    return edit_of(layer) is not None or zeros_of(layer) is not None
 
 
 def variables(layer) -> list:
@@ -238,9 +55,9 @@ class LoopChanges:
         self._batch, self._time = ops.shape(sequences)[:2]
         self._backwards = owner.go_backwards
         cells = [cell for _, cell in cells_of(owner)]
-        edit, zeros = edit_of(owner), _zeros(owner)
+        edit, zeros = edit_of(owner), zeros_of(owner)
         if edit is not None:
-            self._add_edit(edit, cells)
+            self._add_edit(edit, cells, mask)
         if zeros is not None:
             self._add_zeros(zeros, owner, cells, mask)
 
@@ -275,7 +92,7 @@ class LoopChanges:
         """Returns whether any signal of a cell is changed."""
         return any(place[0] == number for place, _ in (*self._steady, *self._order))
 
-    def _add_edit(self, edit: LayerEdit, cells: list) -> None:
+    def _add_edit(self, edit: LayerEdit, cells: list, mask) -> None:
         if backend.trace() is None and edit.thread != threading.get_ident():
             raise RuntimeError(
                 f"'{edit.path}' is edited at this moment, in another thread, and its "
@@ -283,6 +100,8 @@ class LoopChanges:
                 "the `keras_gates.edit` block has ended, or use a copy of it."
             )
         for part in edit.parts:
+            if part.absent is not None:
+                self._require_masked(edit, part, mask)
             dtype = cells[part.place[0]].compute_dtype
             for what, variable in (("factor", part.factor), ("summand", part.summand)):
                 data = self._for_samples(ops.cast(variable, dtype), edit)
@@ -291,6 +110,19 @@ class LoopChanges:
                 else:
                     self.moving.append(self._for_steps(data, edit, part))
                     self._order.append((part.place, what))
+
+    def _require_masked(self, edit: LayerEdit, part: PlaceData, mask) -> None:
+        """Sees to it that no step runs unmasked for which there is no value."""
+        absent = self._for_samples(ops.cast(part.absent, "bool"), edit)
+        if absent.shape[1] > 1:
+            absent = self._for_steps(absent, edit, part)
+        absent = ops.any(absent, axis=-1)
+        missed = ops.any(absent if mask is None else ops.logical_and(absent, mask))
+        missed = ops.cast(missed, "int32")
+        if backend.trace() is None:
+            edit.rows.require_values(int(ops.convert_to_numpy(missed)))
+        else:  # Known when the run has ended.
+            edit.rows.missed.assign(ops.maximum(edit.rows.missed, missed))
 
     def _for_samples(self, data: Tensor, edit: LayerEdit) -> Tensor:
         known = data.shape[0]

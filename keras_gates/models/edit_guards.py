@@ -15,7 +15,8 @@ from typing import Any
 import keras
 
 from keras_gates.backend.common import Switch
-from keras_gates.layers.signal_changes import Rows, edited_layers
+from keras_gates.layers.layer_edits import Rows, edited_layers
+from keras_gates.models.edit_programs import Program
 from keras_gates.models.find_layers import walk
 
 
@@ -26,14 +27,19 @@ class Block:
     Attributes:
         model: The model.
         plan: All edits that are in force.
-        rows: Which samples the rows of a batch are.
+        program: The variables with their data.
         thread: The thread of the block.
     """
 
     model: keras.Model
     plan: dict
-    rows: Rows
+    program: Program
     thread: int = 0
+
+    @property
+    def rows(self) -> Rows:
+        """Which samples the rows of a batch are."""
+        return self.program.rows
 
 
 _blocks: list[Block] = []
@@ -93,15 +99,22 @@ def counted(model) -> Iterator[None]:
 def rewind(model) -> None:
     """Lets the next batch of a model be the first one of a data set."""
     block = block_of(model)
-    if block is not None and block.rows.keys:
+    if block is not None:
         block.rows.require_all()
         block.rows.rewind()
 
 
-def require_samples(model, ran: int) -> None:
-    """Refuses a number of samples for which the edits of a model have no values."""
+def require_complete(model, ran: int, value_of: Callable) -> None:
+    """Refuses data for which the edits of a model have no values.
+
+    Args:
+        model: The model.
+        ran: On how many samples it ran.
+        value_of: Returns the value of a variable after the run.
+    """
     block = block_of(model)
     if block is not None:
+        block.rows.require_values(int(value_of(block.rows.missed)))
         block.rows.require(ran)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.checks import array_of, type_of
+from keras_gates.models.chosen_places import places_from
 from keras_gates.models.edits import Edit
 
 DIMS = (v.SAMPLE, v.TIME, v.UNIT)
@@ -25,6 +24,8 @@ class Dense(NamedTuple):
         factor: `(samples, steps, units)`, what the signal is multiplied by.
         summand: Likewise, what is added.
         touched: Likewise, whether anything is done there.
+        absent: Likewise, whether there is no value to put in, as the step was masked
+            where it comes from: it must be masked here too.
         samples: How many samples the data must have, or `None`.
         steps: How many steps the layer must have, or `None`.
     """
@@ -32,6 +33,7 @@ class Dense(NamedTuple):
     factor: np.ndarray
     summand: np.ndarray
     touched: np.ndarray
+    absent: np.ndarray
     samples: int | None = None
     steps: int | None = None
 
@@ -76,8 +78,9 @@ def dense(key: str, edit: Edit, units: int, steps: int | None) -> Dense:
         where &= np.expand_dims(axis.touched, [n for n in range(3) if n != place])
     taken = values[np.ix_(*(axis.source for axis in axes))]
     taken = np.broadcast_to(taken, where.shape)
-    missing = np.isnan(taken)
-    if edit.action == "swap" and (missing & where).any():
+    missing = np.isnan(taken) & where
+    absent = np.zeros_like(where)
+    if edit.action == "swap" and missing.any():
         if edit.time is not None or not (where & ~missing).any():
             raise ValueError(
                 f"The values for '{key}' are NaN at steps that are chosen: they were "
@@ -85,10 +88,13 @@ def dense(key: str, edit: Edit, units: int, steps: int | None) -> Dense:
                 "`time`."
             )
         where &= ~missing
-    factor = np.where(where, {"add": 1.0, "scale": taken}.get(edit.action, 0.0), 1.0)
+        absent = missing
+    factors = {"add": np.ones_like(taken), "scale": taken}
+    factor = np.where(where, factors.get(edit.action, np.zeros_like(taken)), 1.0)
     summand = np.where(where & (edit.action != "scale"), taken, 0.0)
     exact = steps if where.shape[1] > 1 and steps is not None else axes[1].exact
-    return Dense(factor, np.nan_to_num(summand), where, axes[0].exact, exact)
+    summand = np.nan_to_num(summand)
+    return Dense(factor, summand, where, absent, axes[0].exact, exact)
 
 
 def joined(key: str, edits: list[Dense]) -> Dense:
@@ -104,7 +110,7 @@ def joined(key: str, edits: list[Dense]) -> Dense:
             for a, b in zip(first.touched.shape, other.touched.shape, strict=True)
         )
         one, two = (
-            [_extended(array, shape) for array in each[:3]] for each in (first, other)
+            [_extended(array, shape) for array in each[:4]] for each in (first, other)
         )
         if (one[2] & two[2]).any():
             sample, step, unit = (int(i) for i in np.argwhere(one[2] & two[2])[0])
@@ -117,6 +123,7 @@ def joined(key: str, edits: list[Dense]) -> Dense:
             np.where(two[2], two[0], one[0]),
             np.where(two[2], two[1], one[1]),
             one[2] | two[2],
+            one[3] | two[3],
             first.samples or other.samples,
             first.steps or other.steps,
         )
@@ -132,7 +139,8 @@ def rounded_up(edit: Dense, steps: int | None) -> Dense:
     """Repeats the last sample and step, so that few sizes occur: each is compiled."""
     samples, rows, units = edit.touched.shape
     shape = (_power(samples), _power(rows) if steps is None else rows, units)
-    return Dense(*(_extended(array, shape) for array in edit[:3]), *edit[3:])
+    factor, summand, touched, absent = (_extended(one, shape) for one in edit[:4])
+    return Dense(factor, summand, touched, absent, edit.samples, edit.steps)
 
 
 def _power(size: int) -> int:
@@ -184,7 +192,7 @@ def _along(key: str, dim: str, chosen: Any, size: int | None, given: int) -> _Ax
         if given != size:
             raise _other_size(key, dim, given, str(size))
         return _Axis(np.ones(size, bool), np.arange(size))
-    places, last = _places(ARGUMENTS[dim], chosen, size)
+    places, last = places_from(ARGUMENTS[dim], chosen, size)
     rows = size or max(places, default=last or 0) + 2
     if last is not None:
         rows = max(last + 1, 2)  # Not 1, which is compiled as what stands for all.
@@ -211,86 +219,3 @@ def _other_size(key: str, dim: str, given: int, wanted: str) -> ValueError:
     return ValueError(
         f"The values for '{key}' must have 1 or {wanted}, along `{dim}`; got {given}."
     )
-
-
-def chosen_places(argument: str, chosen: Any, size: int) -> list[int]:
-    """Returns which of a known number of places are chosen.
-
-    Args:
-        argument: The name of the argument.
-        chosen: A number, a list of numbers, or a slice.
-        size: How many places there are.
-    """
-    return _places(argument, chosen, size)[0]
-
-
-def _places(argument: str, chosen: Any, size: int | None) -> tuple[list, int | None]:
-    """Returns which places are chosen, and from which on all are."""
-    if isinstance(chosen, slice):
-        places, last = _of_slice(argument, chosen, size)
-    else:
-        places, last = _of_numbers(argument, chosen, size), None
-    if not places and last is None:
-        raise ValueError(
-            f"`{argument}` must choose at least one; got {chosen!r}, which chooses "
-            f"none{_of(size)}."
-        )
-    return places, last
-
-
-def _of_slice(argument, chosen: slice, size) -> tuple[list[int], int | None]:
-    try:
-        bounds = [
-            None if bound is None else operator.index(bound)
-            for bound in (chosen.start, chosen.stop, chosen.step)
-        ]
-    except TypeError:
-        raise TypeError(
-            f"`{argument}` must be a slice of whole numbers; got {chosen!r}."
-        ) from None
-    start, stop, step = bounds
-    if size is not None:
-        return list(range(size)[slice(*bounds)]), None
-    if any(bound is not None and bound < 0 for bound in bounds):
-        raise _not_from_the_end(argument, chosen)
-    if stop is not None:
-        return list(range(start or 0, stop, step or 1)), None
-    if step not in (None, 1):
-        raise ValueError(
-            f"`{argument}` must be a slice with an end, as their number is not known; "
-            f"got {chosen!r}."
-        )
-    return [], start or 0
-
-
-def _of_numbers(argument, chosen, size) -> list[int]:
-    array = array_of(argument, chosen)
-    if array.dtype == bool and array.ndim == 1 and len(array) in (size, None):
-        array = np.flatnonzero(array)
-    if array.size == 0:
-        return []
-    if array.dtype.kind not in "iu" or array.ndim > 1:
-        raise TypeError(
-            f"`{argument}` must be a whole number, a list of whole numbers or a slice; "
-            f"got {type_of(chosen)} of {array.dtype}, {array.ndim} dimensions."
-        )
-    numbers = [int(number) for number in array.ravel()]
-    for number in numbers:
-        if size is None and number < 0:
-            raise _not_from_the_end(argument, number)
-        if size is not None and not -size <= number < size:
-            raise IndexError(
-                f"`{argument}` must be from 0 to {size - 1}; got {number}."
-            )
-    return [number % size if size is not None else number for number in numbers]
-
-
-def _not_from_the_end(argument, chosen) -> ValueError:
-    return ValueError(
-        f"`{argument}` cannot be counted from the end, as their number is not known "
-        f"before the model runs; got {chosen!r}. Count from 0."
-    )
-
-
-def _of(size: int | None) -> str:
-    return "" if size is None else f" of {size}"

@@ -58,6 +58,14 @@ class Copies:
         """Gives the copies the values that the model's variables have now."""
         backend.copy_values(self._model, self._originals, self.variables)
 
+    def value_of(self, variable):
+        """Returns the value of the copy of a variable, or of one that has none."""
+        for original, copy in zip(self._originals, self.variables, strict=True):
+            if original is variable:
+                variable = copy
+                break
+        return keras.ops.convert_to_numpy(variable.value)
+
     @contextlib.contextmanager
     def in_place(self):
         """Puts the copies in the place of the model's variables, in this thread."""

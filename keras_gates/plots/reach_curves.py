@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from keras_gates.trees.layer_kind import kind_of_layer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+LEVEL = math.exp(-1)
+"""What has fallen below it counts as gone."""
 
 
 def reach(layer: Any, gates: Any = None, *, figure: Figure | None = None) -> Figure:
@@ -88,10 +93,10 @@ def _draw_retention(axes: Axes, layer: Any) -> None:
     for step, colour in zip(steps, colours, strict=True):
         curve = layer["retention"].sel({v.TIME: step}).dropna(v.LAG)
         axes.plot(curve[v.LAG], curve, color=colour, label=f"after step {step}")
-    axes.axhline(1 / np.e, color="0.6", linewidth=0.8, linestyle="--")
+    axes.axhline(LEVEL, color="0.6", linewidth=0.8, linestyle="--")
     axes.annotate(
         "1/e",
-        (1, 1 / np.e),
+        (1, LEVEL),
         xycoords=("axes fraction", "data"),
         color="0.4",
         ha="right",

@@ -205,7 +205,7 @@ def _same(patient: Patient, limits: Limits) -> Iterator[Symptom]:
             f"'{first}' and {other} carry the same information in "
             f"'{patient.name}': their median correlation is {figure:.2f} in size."
         )
-        yield Symptom(patient.name, sentence, figure, figure)
+        yield Symptom(patient.name, sentence, figure, min(figure, 1.0))
 
 
 def _undecided(patient: Patient, limits: Limits) -> Iterator[Symptom]:

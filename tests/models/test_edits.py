@@ -294,6 +294,28 @@ def test_values_for_other_samples_are_refused():
         model.predict(x, verbose=0)
 
 
+def test_values_that_were_masked_are_not_put_in_where_steps_are_unmasked():
+    layer = layers.GRU(UNITS, name="r")
+    model = model_of(layer, masked=True)
+    x, _ = data("gaps")
+    gates = keras_gates.capture(model, x)
+    whole = np.where(x == PADDING, 0.5, x)
+    runs = (
+        lambda: model.predict(whole, batch_size=2, verbose=0),
+        lambda: keras_gates.capture(model, whole),
+        lambda: model(whole),
+    )
+    for run in runs:
+        with (
+            pytest.raises(ValueError, match="masked where they come from, and unmask"),
+            keras_gates.edit(model, {"r/update": edits.swap(gates)}),
+        ):
+            run()
+    with keras_gates.edit(model, {"r/update": edits.swap(gates)}):
+        for run in (lambda: model.predict(x), lambda: keras_gates.capture(model, x)):
+            run()
+
+
 @EACH_GATED
 def test_training_goes_through_edits(kind):
     layer = kind.stock(UNITS, name="r")

@@ -1,0 +1,76 @@
+"""A counter that is steered: a known answer of edits, with a trained network.
+
+    KERAS_BACKEND=jax python tests/benchmarks/steering.py
+
+Six units learn a^n b^n, n to 20. At the turn the cell state gets k times what one `a`
+adds to it; then the network expects n + k `b`s. At least 38 of 40 cases must come out,
+over 5 seeds and k = ±1, ±2, ±4, ±8. Takes half a minute on two cores with JAX. The exit
+status is 1 if they do not.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import keras_gates
+from keras_gates import edits, tasks
+
+SHIFTS = (1, -1, 2, -2, 4, -4, 8, -8)
+SEEDS, LETTERS, LONGEST, WANTED = 5, 12, 40, 38
+BOUNDARY, A, B = range(3)
+
+
+def trained(seed):
+    """Returns a network that counts."""
+    keras.utils.set_random_seed(seed)
+    x, y = tasks.anbn(256, largest=20, seed=seed)
+    model = keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            keras.layers.Masking(),
+            keras.layers.LSTM(6, return_sequences=True, name="lstm"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.03), "categorical_crossentropy")
+    model.fit(x, y, epochs=60, batch_size=16, verbose=0)
+    model.optimizer.learning_rate.assign(0.006)
+    model.fit(x, y, epochs=40, batch_size=16, verbose=0)
+    return model
+
+
+def expected_letters(model, word):
+    """Returns after how many b's the network expects the end of the word."""
+    symbols = model.predict(word, verbose=0)[0, LETTERS + 1 :].argmax(-1)
+    ends = np.flatnonzero(symbols == BOUNDARY)
+    return int(ends[0]) + 1 if len(ends) else None
+
+
+def main():
+    codes = [BOUNDARY, *[A] * LETTERS, *[B] * LONGEST]
+    word = np.eye(3, dtype="float32")[codes][None]
+    right = 0
+    for seed in range(SEEDS):
+        model = trained(seed)
+        cell = keras_gates.capture(model, word)["lstm/cell"].values[0]
+        # The first two letters are left out: the count begins there.
+        increment = (cell[LETTERS] - cell[2]) / (LETTERS - 2)
+        found = []
+        for shift in SHIFTS:
+            steered = {"lstm/cell": edits.add(shift * increment, time=LETTERS)}
+            with keras_gates.edit(model, steered):
+                found.append(expected_letters(model, word))
+        wanted = [LETTERS + shift for shift in SHIFTS]
+        right += sum(one == other for one, other in zip(found, wanted, strict=True))
+        print(f"seed {seed}: wanted {wanted}, came {found}", flush=True)
+    print(f"{right} of {SEEDS * len(SHIFTS)} cases, {WANTED} wanted")
+    sys.exit(right < WANTED)
+
+
+if __name__ == "__main__":
+    main()
