@@ -19,7 +19,7 @@ from keras_gates.cells.known_cells import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
 from keras_gates.layers import collect, signal_changes
 from keras_gates.layers.observed_loop import run_observed, runs_in_loop
-from keras_gates.layers.replay import LayerRun, blocks, look, replay
+from keras_gates.layers.replay import LayerRun, as_read, blocks, look, replay
 from keras_gates.layers.run_views import beneath, view, view_of_cell
 
 # The classes below are mixed with Keras's, whose attributes a type checker must know.
@@ -112,9 +112,8 @@ class GateRecurrence(_Layer):
         # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
         # (seen in 3.15.1), so its outputs do not tell the states.
         told = keep and not (self.unroll and self.zero_output_for_mask)
-        run = LayerRun(
-            sequences, initial_state, mask, training, result[1] if told else None
-        )
+        outputs = as_read(self, result[0], result[1]) if told else None
+        run = LayerRun(sequences, initial_state, mask, training, outputs)
         for rows in looks:
             if rows is None:
                 replay(self, layer, run, rows)

@@ -57,7 +57,8 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
     sequences, initial_state, mask, training, outputs = run
     if outputs is None:
         every = view(layer, return_sequences=True, zero_output_for_mask=False)
-        _, outputs, _ = every.stock_loop(sequences, initial_state, mask, training)
+        last, outputs, _ = every.stock_loop(sequences, initial_state, mask, training)
+        outputs = as_read(layer, last, outputs)
     mask = mask_of_steps(mask)
     if layer.go_backwards:
         sequences = ops.flip(sequences, axis=1)
@@ -91,6 +92,29 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
                 )
             )
         sequences = hidden
+
+
+def as_read(layer, last: Tensor, outputs: Tensor) -> Tensor:
+    """Puts the outputs of a loop in the order in which the layer read its steps.
+
+    That of a backward layer is the reverse of the input's, as Keras's layers return it.
+    Its cuDNN kernel of an LSTM on JAX returns that of the input (seen in 3.15.1).
+
+    Args:
+        layer: The layer.
+        last: The output of the last step that it read, as the loop returns it.
+        outputs: The output of every step.
+    """
+    if not layer.go_backwards or outputs.shape[1] == 1:
+        return outputs
+
+    def is_last(step):
+        return ops.all(ops.equal(last, step))
+
+    turned = ops.logical_and(
+        is_last(outputs[:, 0]), ops.logical_not(is_last(outputs[:, -1]))
+    )
+    return ops.where(turned, ops.flip(outputs, axis=1), outputs)
 
 
 def rows_of(values: Tensor | None, rows: float) -> Tensor | None:

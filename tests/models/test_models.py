@@ -489,6 +489,28 @@ def test_a_cell_that_draws_random_numbers_at_every_step_is_traced_without_them()
         keras_gates.capture(model, x, training=True)
 
 
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_kernel_that_returns_a_backward_layer_in_the_order_of_the_input(
+    returns, monkeypatch
+):
+    """As Keras's cuDNN kernel of an LSTM does on JAX."""
+    layer = layers.LSTM(4, go_backwards=True, return_sequences=returns, name="r")
+    model, x = functional(layer)()
+    expected = keras_gates.capture(model, x)
+    stock = layers.LSTM.inner_loop
+
+    def inner_loop(self, *args, **kwargs):
+        last, outputs, states = stock(self, *args, **kwargs)
+        turned = self.go_backwards and self.return_sequences
+        return last, ops.flip(outputs, axis=1) if turned else outputs, states
+
+    monkeypatch.setattr(layers.LSTM, "inner_loop", inner_loop)
+    gates = keras_gates.capture(model, x)
+    assert keras_gates.verify(gates).max() < 1e-5
+    for name, values in expected["r"].items():
+        np.testing.assert_allclose(gates["r"][name], values, atol=1e-6)
+
+
 def test_dropping_everything_out_is_refused_in_training():
     model, x = functional(layers.GRU(4, dropout=1.0, name="r"))()
     # On TensorFlow, an older Keras refuses the rate itself.
