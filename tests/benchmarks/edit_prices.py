@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=jax python tests/benchmarks/edit_prices.py
 
-Edits are compared with `predict` of the same LSTM with `use_cudnn=False`, gradients with
-a training step. Sizes: batches of 64, 200 steps, 16 inputs, 64 units, 2 batches. On a
+Edits are compared with `predict` of the same LSTM with `use_cudnn=False`, gradients
+with a training step. Batches of 64, 200 steps, 16 inputs, 64 units, 2 batches. On a
 busy machine ratios scatter by a tenth.
 """
 
