@@ -26,7 +26,7 @@ from keras_gates import edits
 from keras_gates.capturing.deriving import GradientReader
 
 BATCH, STEPS, FEATURES, UNITS, BATCHES = 64, 200, 16, 64, 2
-SINGLE_EDITS = 64
+SINGLE_EDITS = 8 if keras.backend.backend() == "torch" else 64
 
 
 def main():
