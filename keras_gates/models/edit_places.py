@@ -103,7 +103,7 @@ def dense(key: str, edit: Edit, units: int, steps: int | None) -> Dense:
         touched = touched & ~absent
         values = np.nan_to_num(values)
     if edit.action == "scale":
-        factor, summand = np.where(touched, values, 1), np.zeros((1, 1, units))
+        factor, summand = np.where(touched, values, 1), np.zeros(touched.shape)
     else:
         factor = np.where(touched, float(edit.action == "add"), 1.0)
         summand = values if touched.all() else np.where(touched, values, 0)
