@@ -17,7 +17,7 @@ import xarray
 from matplotlib.figure import Figure
 
 import keras_gates
-from keras_gates import plots, stats, tasks
+from keras_gates import edits, plots, stats, tasks
 from keras_gates.study.differences import Difference
 from keras_gates.study.result import Study
 
@@ -40,6 +40,16 @@ def model():
 @functools.cache
 def gates():
     return keras_gates.capture(model(), X)
+
+
+@functools.cache
+def derivatives():
+    return keras_gates.gradients(model(), X, Y)["lstm"].to_dataset()
+
+
+@functools.cache
+def measured():
+    return keras_gates.reach(model(), X, time=[1, 2])["lstm"].to_dataset()
 
 
 @functools.cache
@@ -90,6 +100,7 @@ def compiled():
 @functools.cache
 def pool() -> dict[str, Any]:
     """A value of every sort."""
+    derivatives(), measured()  # Made while a model may run.
     figure = Figure()
     return {
         "None": None,
@@ -237,6 +248,16 @@ ARRAY = takes(
 )
 
 
+DATA = ("capture", "traces", "statistics", "no tree", "node", "LSTM", "GRU")
+DATA += ("layer of statistics", "no dataset", "dataset of others")
+"""Trees and datasets."""
+EDIT_VALUES = takes(
+    *("0", "1", "-1", "0.5", "2.5", "[1]", "(0.1, 0.9)", "array", "0-d array"),
+    *("forget", "update", "array of statistics", "DataArray of others", "no array"),
+    *("True", "np.True_", "[True]", "no list", "table"),
+)
+
+
 def layer(name="lstm"):
     return gates()[name].to_dataset()
 
@@ -267,6 +288,87 @@ CALLS: dict[str, Call] = {
             "training": FLAG,
             "store": PATH.and_takes("None"),
             "verbose": takes("0", "1", "True", "np.True_"),
+        },
+    ),
+    "edit": (
+        keras_gates.edit,
+        lambda: {"model": model(), "changes": {"lstm/forget": edits.clamp(1.0)}},
+        {"model": MODEL, "changes": Kind()},
+    ),
+    **{
+        f"edits.{function.__name__}": (
+            function,
+            lambda argument=argument: {argument: 1.0},
+            {
+                argument: EDIT_VALUES,
+                # How many there are is known where the edit is used.
+                "samples": ELSEWHERE,
+                "time": ELSEWHERE,
+                "units": ELSEWHERE,
+            },
+        )
+        for function, argument in (
+            (edits.clamp, "value"),
+            (edits.scale, "factor"),
+            (edits.add, "amount"),
+        )
+    },
+    "edits.swap": (
+        edits.swap,
+        lambda: {"array": np.ones((6, 3))},
+        {
+            "array": EDIT_VALUES.and_takes(*DATA, "NaN", "[NaN]"),
+            "samples": ELSEWHERE,
+            "time": ELSEWHERE,
+            "units": ELSEWHERE,
+        },
+    ),
+    "gradients": (
+        keras_gates.gradients,
+        lambda: {"model": model(), "x": X, "y": Y},
+        {
+            "model": MODEL,
+            "x": ELSEWHERE,
+            "y": ELSEWHERE,
+            "of": FUNCTION,
+            "layers": NAMES,
+            "signals": NAMES,
+            "batch_size": count(1),
+            "store": PATH.and_takes("None"),
+            "verbose": takes("0", "1", "True", "np.True_"),
+        },
+    ),
+    "reach": (
+        keras_gates.reach,
+        lambda: {"model": model(), "x": X},
+        {
+            "model": MODEL,
+            "x": ELSEWHERE,
+            "layers": NAMES,
+            "groups": ELSEWHERE,
+            "time": ELSEWHERE,
+            "seed": SEED,
+            "batch_size": count(1),
+            "verbose": takes("0", "1", "True", "np.True_"),
+        },
+    ),
+    "stats.gradient_flow": (
+        stats.gradient_flow,
+        lambda: {"gates": derivatives()},
+        {"gates": takes("forget", "update"), "signal": Kind()},
+    ),
+    "plots.gradient_flow": (
+        plots.gradient_flow,
+        lambda: {"flows": stats.gradient_flow(derivatives())},
+        {"flows": Kind(), "ax": AX},
+    ),
+    "plots.reach": (
+        plots.reach,
+        lambda: {"layer": measured()},
+        {
+            "layer": Kind(),
+            "gates": takes("None", "node", "LSTM", "GRU"),
+            "figure": FIGURE,
         },
     ),
     "instrument": (

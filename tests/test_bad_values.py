@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_gates
-from keras_gates import plots, stats, tasks
+from keras_gates import edits, plots, stats, tasks
 from keras_gates.study.differences import Difference
 from keras_gates.study.result import Study
 
@@ -39,13 +39,13 @@ def cases(names):
 
 
 RESULTS = {"Alarm", "Difference", "RuleOfThumb", "Study", "__version__"}
-RESULTS |= {"stats.Diagnosis", "stats.Symptom"}
+RESULTS |= {"stats.Diagnosis", "stats.Symptom", "edits.Edit"}
 """What functions return, and nobody calls."""
 
 
 def public_functions():
     names = {name for name in keras_gates.__all__ if name not in CELLS}
-    modules = {"plots": plots, "stats": stats, "tasks": tasks}
+    modules = {"edits": edits, "plots": plots, "stats": stats, "tasks": tasks}
     names -= set(modules)
     for module, part in modules.items():
         names |= {f"{module}.{name}" for name in part.__all__}

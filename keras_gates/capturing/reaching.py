@@ -148,12 +148,12 @@ class _Experiment:
         self._readers: dict[str, Reader] = {}
 
     def _predicted(self) -> np.ndarray:
-        kept = isinstance(self._x, input_batches.Kept)
-        x = iter(self._x) if kept else self._x
-        size = None if kept else self._options["batch_size"]
-        outputs = self._model.predict(
-            x, batch_size=size, verbose=self._options["verbose"]
-        )
+        options = {"verbose": self._options["verbose"]}
+        if isinstance(self._x, input_batches.Kept):
+            outputs = self._model.predict(iter(self._x), steps=len(self._x), **options)
+        else:
+            options["batch_size"] = self._options["batch_size"]
+            outputs = self._model.predict(self._x, **options)
         flat = [
             np.asarray(one, "float64").reshape(len(one), -1)
             for one in keras.tree.flatten(outputs)

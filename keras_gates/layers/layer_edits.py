@@ -123,7 +123,9 @@ class LayerEdit:
         self.path = path
         self.parts = parts
         self.rows = rows
-        self.by_sample = any(part.factor.shape[0] > 1 for part in parts)
+        self.by_sample = any(
+            max(part.factor.shape[0], part.summand.shape[0]) > 1 for part in parts
+        )
         self.variables = [one for part in parts for one in (part.factor, part.summand)]
         if self.by_sample:
             self.variables.append(rows.begun)

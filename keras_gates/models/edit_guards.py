@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -172,26 +173,27 @@ WATCHED = (
 
 def _watch() -> Callable[[], None]:
     """Checks each model, as long as any is edited, before Keras compiles or runs it."""
-    own = {name: vars(keras.Model).get(name) for name in WATCHED}
+    # Where Keras defines them: it asks whether a class has a `compile` of its own.
+    owners = {
+        name: next(cls for cls in keras.Model.__mro__ if name in vars(cls))
+        for name in WATCHED
+    }
+    stock = {name: vars(owner)[name] for name, owner in owners.items()}
 
     def watched(name: str) -> Any:
-        stock = getattr(keras.Model, name)
-
+        @functools.wraps(stock[name])
         def method(self, *args, **kwargs):
             _check(self, name)
-            return stock(self, *args, **kwargs)
+            return stock[name](self, *args, **kwargs)
 
         return method
 
-    for name, method in {name: watched(name) for name in WATCHED}.items():
-        setattr(keras.Model, name, method)
+    for name, owner in owners.items():
+        setattr(owner, name, watched(name))
 
     def back() -> None:
-        for name, method in own.items():
-            if method is None:
-                delattr(keras.Model, name)
-            else:
-                setattr(keras.Model, name, method)
+        for name, owner in owners.items():
+            setattr(owner, name, stock[name])
 
     return back
 

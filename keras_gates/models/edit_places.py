@@ -37,12 +37,23 @@ class Dense(NamedTuple):
     samples: int | None = None
     steps: int | None = None
 
+    @property
+    def by_sample(self) -> bool:
+        """Whether samples differ."""
+        return max(len(self.factor), len(self.summand)) > 1
+
+    @property
+    def sizes(self) -> tuple:
+        """What a compiled program depends on."""
+        absent = bool(self.absent.any())
+        return self.factor.shape, self.summand.shape, absent, self.steps
+
 
 class _Axis(NamedTuple):
     """What an edit does along one dimension.
 
     Attributes:
-        touched: Whether anything is done at each place.
+        touched: Whether anything is done at each place; one place stands for all.
         source: Where its value comes from.
         exact: The number of places that there must be, or `None`.
     """
@@ -72,29 +83,33 @@ def dense(key: str, edit: Edit, units: int, steps: int | None) -> Dense:
         _along(key, dim, getattr(edit, ARGUMENTS[dim]), sizes[dim], values.shape[place])
         for place, dim in enumerate(DIMS)
     ]
-    shape = len(axes[0].touched), len(axes[1].touched), units
-    where = np.ones(shape, bool)
     for place, axis in enumerate(axes):
-        where &= np.expand_dims(axis.touched, [n for n in range(3) if n != place])
-    taken = values[np.ix_(*(axis.source for axis in axes))]
-    taken = np.broadcast_to(taken, where.shape)
-    missing = np.isnan(taken) & where
-    absent = np.zeros_like(where)
-    if edit.action == "swap" and missing.any():
-        if edit.time is not None or not (where & ~missing).any():
+        if not np.array_equal(axis.source, np.arange(values.shape[place])):
+            values = np.take(values, axis.source, axis=place)
+    values = np.broadcast_to(values, (*values.shape[:2], units))
+    touched = np.ones((1, 1, units), bool)
+    for place, axis in enumerate(axes):
+        others = [number for number in range(3) if number != place]
+        touched = touched & np.expand_dims(axis.touched, others)
+    absent = np.zeros((1, 1, 1), bool)
+    if edit.action == "swap" and np.isnan(values).any():
+        absent = np.isnan(values) & touched
+        if absent.any() and (edit.time is not None or (absent == touched).all()):
             raise ValueError(
                 f"The values for '{key}' are NaN at steps that are chosen: they were "
                 "masked there, so there is nothing to put in. Choose unmasked steps in "
                 "`time`."
             )
-        where &= ~missing
-        absent = missing
-    factors = {"add": np.ones_like(taken), "scale": taken}
-    factor = np.where(where, factors.get(edit.action, np.zeros_like(taken)), 1.0)
-    summand = np.where(where & (edit.action != "scale"), taken, 0.0)
-    exact = steps if where.shape[1] > 1 and steps is not None else axes[1].exact
-    summand = np.nan_to_num(summand)
-    return Dense(factor, summand, where, absent, axes[0].exact, exact)
+        touched = touched & ~absent
+        values = np.nan_to_num(values)
+    if edit.action == "scale":
+        factor, summand = np.where(touched, values, 1), np.zeros(touched.shape)
+    else:
+        factor = np.where(touched, float(edit.action == "add"), 1.0)
+        summand = values if touched.all() else np.where(touched, values, 0)
+    rows = max(factor.shape[1], summand.shape[1])
+    exact = steps if rows > 1 and steps is not None else axes[1].exact
+    return Dense(factor, summand, touched, absent, axes[0].exact, exact)
 
 
 def joined(key: str, edits: list[Dense]) -> Dense:
@@ -105,15 +120,15 @@ def joined(key: str, edits: list[Dense]) -> Dense:
     """
     first, *others = edits
     for other in others:
+        pairs = [first[:4], other[:4]]
         shape = tuple(
-            max(a, b)
-            for a, b in zip(first.touched.shape, other.touched.shape, strict=True)
+            max(array.shape[axis] for pair in pairs for array in pair)
+            for axis in range(3)
         )
-        one, two = (
-            [_extended(array, shape) for array in each[:4]] for each in (first, other)
-        )
-        if (one[2] & two[2]).any():
-            sample, step, unit = (int(i) for i in np.argwhere(one[2] & two[2])[0])
+        one, two = ([_extended(array, shape) for array in pair] for pair in pairs)
+        both = one[2] & two[2]
+        if both.any():
+            sample, step, unit = (int(i) for i in np.argwhere(both)[0])
             raise ValueError(
                 f"Two edits of '{key}' overlap, at time step {step} of sample {sample} "
                 f"in unit {unit}, for one: which comes first is not defined. Join them "
@@ -137,9 +152,16 @@ def _extended(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def rounded_up(edit: Dense, steps: int | None) -> Dense:
     """Repeats the last sample and step, so that few sizes occur: each is compiled."""
-    samples, rows, units = edit.touched.shape
-    shape = (_power(samples), _power(rows) if steps is None else rows, units)
-    factor, summand, touched, absent = (_extended(one, shape) for one in edit[:4])
+
+    def rounded(array: np.ndarray) -> np.ndarray:
+        samples, rows, units = array.shape
+        if edit.samples is None:
+            samples = _power(samples)
+        if steps is None:
+            rows = _power(rows)
+        return _extended(array, (samples, rows, units))
+
+    factor, summand, touched, absent = map(rounded, edit[:4])
     return Dense(factor, summand, touched, absent, edit.samples, edit.steps)
 
 
@@ -152,7 +174,7 @@ def _values(key: str, edit: Edit) -> np.ndarray:
     value = edit.value
     dims = getattr(value, "dims", None)
     if dims is None:
-        array = np.asarray(value, "float64")
+        array = _as_float(value)
         if array.ndim > 3:
             raise ValueError(
                 f"The values for '{key}' must broadcast to `(sample, time, unit)`; got "
@@ -167,9 +189,14 @@ def _values(key: str, edit: Edit) -> np.ndarray:
             f"with `.isel({other[0]}=...)`."
         )
     present = [dim for dim in DIMS if dim in dims]
-    array = np.asarray(value.transpose(*present).values, "float64")
+    array = _as_float(value.transpose(*present).values)
     place = [slice(None) if dim in present else None for dim in DIMS]
     return array[tuple(place)]
+
+
+def _as_float(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    return array if array.dtype == "float32" else array.astype("float64")
 
 
 def _along(key: str, dim: str, chosen: Any, size: int | None, given: int) -> _Axis:
@@ -185,13 +212,9 @@ def _along(key: str, dim: str, chosen: Any, size: int | None, given: int) -> _Ax
     if chosen is None:
         if given == 1:
             return _Axis(np.ones(1, bool), np.zeros(1, int))
-        if size is None:
-            # After the last one that is given there is nothing.
-            touched, source = np.arange(given + 1) < given, np.arange(given + 1)
-            return _Axis(touched, np.minimum(source, given - 1), given)
-        if given != size:
+        if given != (size or given):
             raise _other_size(key, dim, given, str(size))
-        return _Axis(np.ones(size, bool), np.arange(size))
+        return _Axis(np.ones(1, bool), np.arange(given), None if size else given)
     places, last = places_from(ARGUMENTS[dim], chosen, size)
     rows = size or max(places, default=last or 0) + 2
     if last is not None:
@@ -201,7 +224,7 @@ def _along(key: str, dim: str, chosen: Any, size: int | None, given: int) -> _Ax
     if last is not None:
         touched[last:] = True
     if given == 1:
-        return _Axis(touched, source)
+        return _Axis(touched, np.zeros(1, int))
     if last is not None:
         raise _other_size(key, dim, given, "1, as their end is not known")
     if given == size:

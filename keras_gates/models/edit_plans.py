@@ -61,12 +61,12 @@ def _found(key: Any, nodes: dict[str, Node], model) -> tuple[Node, str]:
     if path not in nodes:
         again = path.rpartition("@")[0]
         if again in nodes:
-            raise KeyError(
+            raise ValueError(
                 f"'{key}' names one call of a layer that is called several times. An "
                 f"edit acts on each call: name it '{again}/{signal}'."
             )
         there = ", ".join(f"'{path}'" for path in nodes) or "none"
-        raise KeyError(
+        raise ValueError(
             f"A key of `changes` must be 'path/signal' with the path of a recurrent "
             f"layer of '{model.name}', which are: {there}; got {key!r}."
         )
@@ -74,7 +74,7 @@ def _found(key: Any, nodes: dict[str, Node], model) -> tuple[Node, str]:
     if node.kind is None or signal not in node.kind.signals:
         names = () if node.kind is None else node.kind.signals
         there = ", ".join(map(repr, names)) or "none that are known"
-        raise KeyError(f"The signals of '{path}' are {there}; got {signal!r}.")
+        raise ValueError(f"The signals of '{path}' are {there}; got {signal!r}.")
     if not node.layer.built:
         raise ValueError(
             f"The layer '{path}' is not built yet. Call the model once on a batch."

@@ -32,7 +32,7 @@ class Program:
             names = ["factor", "summand", *(["absent"] if one.absent.any() else [])]
             data = {
                 name: keras.Variable(
-                    np.zeros(one.touched.shape, dtype),
+                    np.zeros(getattr(one, name).shape, dtype),
                     trainable=False,
                     dtype=dtype,
                     name=f"edit_{name}",
@@ -53,7 +53,7 @@ class Program:
         """Takes the values of edits of the same signals."""
         self.rows.rewind()
         ones = {key: one for key, (_, _, (one,)) in plan.items()}
-        self.rows.keys = [key for key, one in ones.items() if len(one.touched) > 1]
+        self.rows.keys = [key for key, one in ones.items() if one.by_sample]
         counts = {one.samples for one in ones.values()} - {None}
         self.rows.samples = next(iter(counts), None)
         for key, one in ones.items():
@@ -96,7 +96,7 @@ class Programs:
     def program(self, plan: Plan) -> Program:
         """Returns the program for a plan, made now if there is none."""
         key = tuple(
-            (path, one.touched.shape, bool(one.absent.any()), one.steps, id(node.layer))
+            (path, one.sizes, id(node.layer))
             for path, (node, _, (one,)) in sorted(plan.items())
         )
         program = self._kept.pop(key, None) or Program(plan)

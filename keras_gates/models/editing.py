@@ -40,13 +40,13 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
         two of their edits overlap.
 
     Raises:
-        KeyError: If a key names no layer or signal of the model.
         IndexError: If a unit or a time step is not there.
-        ValueError: If two edits overlap, if an edit chooses nothing, if its values have
-            another shape, or exceed the precision of the layer, or if the layer is
-            inside a `TimeDistributed`. Within the block: if `fit` meets an edit of
-            chosen samples, or the data have another number of samples than the values
-            of an edit; if the model is compiled, or another model runs that holds it.
+        ValueError: If a key names no layer or signal of the model; if two edits
+            overlap, or one chooses nothing; if values have another shape, or exceed the
+            precision of the layer; if the layer is inside a `TimeDistributed`. Within
+            the block: if `fit` meets an edit of chosen samples, or the data have
+            another number of samples than the values of an edit; if the model is
+            compiled, or another model runs that holds it.
         RuntimeError: Within the block, if another thread runs the model.
         TypeError: If an argument has the wrong type.
 

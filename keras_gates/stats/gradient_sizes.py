@@ -8,9 +8,10 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.checks import type_of
-from keras_gates.trees.apply_measure import of_each_layer
+from keras_gates.trees.apply_measure import as_tree, of_each_layer
 from keras_gates.trees.data_checks import check_dimensions, quoted, real_signal
 from keras_gates.trees.dimensions import as_read
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import xarray
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 DIMS = (v.SAMPLE, v.TIME, v.UNIT)
 
 
-def gradient_flow(gradients: Gates, *, signal: str = v.HIDDEN) -> Gates:
+def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
     """Computes how large the gradient is, by steps before the end of each sequence.
 
     It is the Euclidean norm over units of the derivative with respect to a signal,
@@ -31,7 +32,7 @@ def gradient_flow(gradients: Gates, *, signal: str = v.HIDDEN) -> Gates:
     the weights. It does not say how long the layer remembers.
 
     Args:
-        gradients: What `keras_gates.gradients` returned: a tree, the dataset of one
+        gates: What `keras_gates.gradients` returned: a tree, the dataset of one
             layer, or the array of one signal, `(sample, time, unit)`.
         signal: Which signal of a tree or a dataset.
 
@@ -41,7 +42,7 @@ def gradient_flow(gradients: Gates, *, signal: str = v.HIDDEN) -> Gates:
 
     Raises:
         ValueError: If no layer has the signal, or the tree holds no gradients.
-        TypeError: If `gradients` is no such object.
+        TypeError: If `gates` is no such object.
 
     Example:
         >>> import xarray
@@ -57,30 +58,38 @@ def gradient_flow(gradients: Gates, *, signal: str = v.HIDDEN) -> Gates:
     """
     import xarray
 
-    if isinstance(gradients, xarray.DataArray):
-        return _flow(gradients)
+    if isinstance(gates, xarray.DataArray):
+        return _flow(gates)
     if not isinstance(signal, str):
         raise TypeError(f"`signal` must be a name; got {type_of(signal)}.")
+    names = dict.fromkeys(
+        str(name) for node in recurrent(as_tree(gates)) for name in node.data_vars
+    )
+    if names and signal not in names:
+        raise ValueError(
+            f"`gates` must hold the `signal`, {signal!r}; it has "
+            f"{', '.join(map(repr, names))}."
+        )
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
         if "derivative_of" not in layer.attrs:
             raise ValueError(
-                f"`gradients` must be what `keras_gates.gradients` returned; "
+                f"`gates` must be what `keras_gates.gradients` returned; "
                 f"{quoted(layer)} holds the signals themselves."
             )
         layer = as_read(layer)
         return {"gradient_flow": _flow(layer[signal])} if signal in layer else {}
 
     return of_each_layer(
-        gradients, lambda kind: (signal,), measure, DIMS, together=[(signal,)]
+        gates, lambda kind: (signal,), measure, DIMS, together=[(signal,)]
     )
 
 
 def _flow(values: Any) -> Any:
     import xarray
 
-    check_dimensions(values, "gradients", DIMS, wanted=DIMS)
-    real_signal(values, "gradients")
+    check_dimensions(values, "gates", DIMS, wanted=DIMS)
+    real_signal(values, "gates")
     array = np.asarray(values.transpose(*DIMS).values, "float64")
     sizes = np.sqrt(np.sum(array**2, axis=-1))
     unmasked = ~np.isnan(sizes)

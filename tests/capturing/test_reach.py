@@ -106,6 +106,22 @@ def test_backward_and_masked_layers():
     np.testing.assert_array_equal(model.predict(x, verbose=0), before)
 
 
+def test_data_sets_are_read_again_and_again():
+    model = leaky([0.9], 10)
+    x = np.random.default_rng(1).normal(size=(20, 10, 1)).astype("float32")
+
+    class Batches(keras.utils.PyDataset):
+        num_batches = 2
+
+        def __getitem__(self, index):
+            return (x[10 * index : 10 * index + 10],)
+
+    one = keras_gates.reach(model, Batches(), time=[4])["r"].to_dataset()
+    other = keras_gates.reach(model, x, time=[4])["r"].to_dataset()
+    for name in ("retention", "share"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-6)
+
+
 def test_groups_choose_donors():
     model = leaky([0.9], 10)
     x = np.random.default_rng(1).normal(size=(20, 10, 1)).astype("float32")

@@ -1,6 +1,9 @@
 """Edits: the edited network is the one of a float64 loop, and no edit is ignored."""
 
+import gc
+import pickle
 import threading
+import weakref
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ from small_models import sequential
 import keras_gates
 from keras_gates import edits
 from keras_gates.cells import registry
+from keras_gates.models.edit_guards import WATCHED
 
 UNITS, STEPS, FEATURES, SAMPLES = 4, 6, 3, 5
 
@@ -71,7 +75,7 @@ def one_of_each(signals):
         changed[name] = make.__name__, amount, unit, (step, step + 1)
 
     def change(name, sample, step, value):
-        what, amount, unit, steps = changed[name]
+        what, amount, unit, steps = changed.get(name, ("", 0, 0, ()))
         if step in steps:
             value = value.copy()
             if what == "clamp":
@@ -411,8 +415,8 @@ def test_mixed_precision():
 WRONG = {
     "no dict": ([], TypeError, "`changes` must be a dict"),
     "empty": ({}, ValueError, "`changes` is empty"),
-    "layer": ({"s/forget": edits.clamp(1.0)}, KeyError, "which are: 'r'"),
-    "signal": ({"r/update": edits.clamp(1.0)}, KeyError, "'forget'.*got 'update'"),
+    "layer": ({"s/forget": edits.clamp(1.0)}, ValueError, "which are: 'r'"),
+    "signal": ({"r/update": edits.clamp(1.0)}, ValueError, "'forget'.*got 'update'"),
     "no edit": ({"r/forget": 1.0}, TypeError, "made by `keras_gates.edits`"),
     "unit": ({"r/forget": edits.clamp(1.0, units=4)}, IndexError, "from 0 to 3; got 4"),
     "time": ({"r/forget": edits.clamp(1.0, time=[6])}, IndexError, "`time` must be"),
@@ -518,6 +522,7 @@ def test_the_model_is_what_it_was_after_an_error():
     model = model_of(layers.LSTM(UNITS, name="r"))
     x, _ = data()
     plain = model.predict(x, verbose=0)
+    methods = {name: getattr(keras.Model, name) for name in WATCHED}
     kept, listed = model.predict_function, [id(one) for one in model.variables]
     with (
         pytest.raises(ZeroDivisionError),
@@ -528,7 +533,7 @@ def test_the_model_is_what_it_was_after_an_error():
     assert model.predict_function is kept
     assert type(model.get_layer("r")) is layers.LSTM
     assert [id(one) for one in model.variables] == listed
-    assert "predict" not in vars(keras.Model) and "compile" not in vars(keras.Model)
+    assert {name: getattr(keras.Model, name) for name in WATCHED} == methods
     np.testing.assert_array_equal(model.predict(x, verbose=0), plain)
 
 
@@ -620,3 +625,117 @@ def test_cells_of_ones_own_are_edited(cell, equations, registered):
         expected = equations(x.astype("float64"), layer.get_weights(), change)
         np.testing.assert_allclose(outputs, expected, atol=3e-6, err_msg=name)
     assert len(names) == (7 if cell is own_cells.PeepholeCell else 3)
+
+
+@EACH_GATED
+def test_initial_states_and_dropout(kind):
+    layer = kind.stock(UNITS, name="r", dropout=0.4, recurrent_dropout=0.3)
+    inputs = keras.Input((STEPS, FEATURES))
+    first = [keras.Input((UNITS,)) for _ in np.ravel(layer.cell.state_size)]
+    model = keras.Model([inputs, *first], layer(inputs, initial_state=first))
+    distinct_weights(layer, seed=2)
+    x, _ = data()
+    rng = np.random.default_rng(3)
+    states = [rng.normal(size=(SAMPLES, UNITS)).astype("float32") for _ in first]
+    names = [*keras_gates.capture(model, [x, *states])["r"].data_vars]
+    made, change = one_of_each([n for n in names if n not in ("cell", "hidden")])
+    weights = [w.astype("float64") for w in layer.get_weights()]
+    expected = kind.reference(
+        x.astype("float64"), weights, initial=states, change=change
+    )
+    with keras_gates.edit(model, made):
+        outputs = model.predict([x, *states], verbose=0)
+        gates = keras_gates.capture(model, [x, *states], training=True)
+    np.testing.assert_allclose(outputs, expected["hidden"][:, -1], atol=2e-6)
+    # In training there is dropout, and the states follow from the changed gates.
+    assert np.abs(gates["r/candidate"] - expected["candidate"]).max() > 0.01
+    values = {name: gates[f"r/{name}"].values for name in names}
+    derived = kind.states(values, initial=states)
+    np.testing.assert_allclose(values["hidden"], derived["hidden"], atol=3e-6)
+    np.testing.assert_array_equal(values[names[0]][:, :2, 0], np.float32(0.3))
+
+
+def test_gate_layers_return_the_edited_gates():
+    layer = keras_gates.GateLSTM(UNITS, name="r", return_gates=True)
+    inputs = keras.Input((STEPS, FEATURES))
+    model = keras.Model(inputs, layer(inputs))
+    x, _ = data()
+    with keras_gates.edit(model, {"r/forget": edits.clamp(0.25, units=2)}):
+        output, gates = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(gates["forget"][..., 2], 0.25)
+    np.testing.assert_array_equal(gates["hidden"][:, -1], output)
+    assert type(layer) is keras_gates.GateLSTM
+
+
+def test_a_fused_kernel_does_not_pass_by_an_edit(monkeypatch):
+    def fused(self, *args, **kwargs):
+        raise AssertionError("The fused kernel ran.")
+
+    for name in dir(layers.Bidirectional):
+        if name.startswith("_call_fused_"):
+            monkeypatch.setattr(layers.Bidirectional, name, fused)
+        if name.startswith("_can_attempt_fused_"):
+            monkeypatch.setattr(
+                layers.Bidirectional, name, lambda self, *args, **kwargs: True
+            )
+    model = sequential(
+        layers.Bidirectional(layers.LSTM(UNITS, name="lstm"), name="b"),
+        shape=(STEPS, FEATURES),
+    )
+    x, _ = data()
+    with keras_gates.edit(model, {"b/forward_lstm/output": edits.clamp(0.0)}):
+        outputs = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(outputs[:, :UNITS], 0)
+    assert np.abs(outputs[:, UNITS:]).max() > 0
+
+
+def test_a_stateful_layer_goes_on_from_edited_states():
+    layer = layers.GRU(UNITS, name="r", stateful=True)
+    model = keras.Sequential(
+        [keras.Input((STEPS, FEATURES), batch_size=SAMPLES), layer]
+    )
+    x, _ = data()
+    with keras_gates.edit(model, {"r/hidden": edits.clamp(0.5, time=-1)}):
+        model(x)  # On JAX, `predict` loses the states of stateful layers.
+    np.testing.assert_allclose(numpy(layer.states[0].value), 0.5)
+
+
+def test_a_model_is_saved_and_copied_as_what_it_is(tmp_path):
+    model = model_of(layers.GRU(UNITS, name="r"))
+    x, _ = data()
+    plain = model.predict(x, verbose=0)
+    with keras_gates.edit(model, {"r/update": edits.clamp(1.0)}):
+        model.predict(x, verbose=0)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+    copied = pickle.loads(pickle.dumps(model))
+    for other in (loaded, copied):
+        assert type(other.get_layer("r")) is layers.GRU
+        assert other.compiled
+        np.testing.assert_array_equal(other.predict(x, verbose=0), plain)
+
+
+def test_a_model_that_was_edited_is_not_kept_for_ever():
+    model = model_of(layers.GRU(UNITS, name="r"))
+    x, _ = data()
+    with keras_gates.edit(model, {"r/update": edits.clamp(1.0)}):
+        model.predict(x, verbose=0)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    keras.backend.clear_session()
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_model_that_is_compiled_anew_is_compiled_anew_with_its_edits():
+    model = model_of(layers.GRU(UNITS, name="r"))
+    x, _ = data()
+    one = {"r/update": edits.clamp(1.0)}
+    y = np.full((SAMPLES, UNITS), 2.0, "float32")
+    losses = []
+    for loss in ("mse", "mae"):
+        model.compile("sgd", loss)
+        with keras_gates.edit(model, one):
+            losses.append(model.evaluate(x, y, verbose=0))
+    assert losses == [4.0, 2.0]
