@@ -102,7 +102,8 @@ def _assert_close(found, expected, mask):
 
 def two_outputs():
     inputs = keras.Input((STEPS, FEATURES), name="series")
-    r = layers.Bidirectional(layers.LSTM(UNITS, return_sequences=True), name="b")
+    lstm = layers.LSTM(UNITS, return_sequences=True, name="lstm")
+    r = layers.Bidirectional(lstm, name="b")
     hidden = layers.RNN(
         [layers.GRUCell(UNITS, name="one"), layers.LSTMCell(2, name="two")], name="s"
     )(r(inputs))

@@ -21,14 +21,6 @@ from keras_gates.cells import registry
 UNITS, SHAPE = 4, (8, 3)
 
 
-@pytest.fixture(autouse=True)
-def _forget_what_a_test_registers():
-    before = dict(registry.KINDS)
-    yield
-    registry.KINDS.clear()
-    registry.KINDS.update(before)
-
-
 def _of_mgu(cell, inputs, states):
     (hidden,) = states
     seen = ops.concatenate([inputs, hidden], -1)
