@@ -34,6 +34,7 @@ class OpenedCell:
 
     def __init__(self, cell, kind: Kind | None, training):
         self._cell = cell
+        self._opened = view(cell)
         self._kind = kind
         self._training = training
         takes_training = "training" in inspect.signature(cell.call).parameters
@@ -58,7 +59,7 @@ class OpenedCell:
             The output, the new states in the order of Keras, and the signals, each
             `(batch, width)`. Of a cell that is not known, its first state as `hidden`.
         """
-        opened = view(self._cell)
+        opened = self._opened
         vars(opened)["call"] = _with_change(self._step(change), change or unchanged)
         # What a step in the layer's own call would get: one tensor, not a list of it.
         output, after = opened(inputs, states, **self._options)
