@@ -99,6 +99,8 @@ class _Step:
         found.append((len(self._parts), v.OUTPUT, inputs))
         values = [value for _, _, value in found]
         self.widths = [(n, name, value.shape[-1]) for n, name, value in found]
+        if len(values) == 1:
+            return inputs, keras.tree.pack_sequence_as(states, after)
         dtype = keras.backend.result_type(*(value.dtype for value in values))
         joined = ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
         return joined, keras.tree.pack_sequence_as(states, after)

@@ -201,6 +201,8 @@ def step_wise(function):
     """Lets an activation see `(batch, units)`, as in Keras, also for a sequence."""
 
     def apply(values):
+        if len(values.shape) == 2:
+            return function(values)
         steps = ops.reshape(values, (-1, values.shape[-1]))
         return ops.reshape(function(steps), ops.shape(values))
 
