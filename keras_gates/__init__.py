@@ -4,14 +4,13 @@ What is listed here, and in `plots`, `stats` and `tasks`, is public. Everything 
 internal and may change.
 """
 
-from keras_gates import plots, stats, tasks
+from keras_gates import edits, plots, stats, tasks
 from keras_gates.capturing.capturing import capture
 from keras_gates.capturing.deriving import gradients
 from keras_gates.capturing.reaching import reach
 from keras_gates.capturing.verifying import verify
 from keras_gates.cells.registering import register_cell
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
-from keras_gates.models import edits
 from keras_gates.models.editing import edit
 from keras_gates.models.instrumenting import instrument, restore
 from keras_gates.page.reporting import report

@@ -15,6 +15,7 @@ import numpy as np
 import pandas
 import xarray
 from matplotlib.figure import Figure
+from own_cells import JANETCell
 
 import keras_gates
 from keras_gates import edits, plots, stats, tasks
@@ -262,6 +263,22 @@ def layer(name="lstm"):
     return gates()[name].to_dataset()
 
 
+def register_rightly():
+    return {
+        "cell_class": JANETCell,
+        "signals": lambda cell, inputs, states: {
+            "forget": cell.forget(keras.layers.concatenate([inputs, states[0]])),
+            "candidate": cell.new(keras.layers.concatenate([inputs, states[0]])),
+        },
+        "step": lambda signals, states: (
+            signals["forget"] * states[0]
+            + (1 - signals["forget"]) * signals["candidate"]
+        ),
+        "gates": "forget",
+        "keep": "forget",
+    }
+
+
 def compare_rightly():
     return {
         "builders": {"a": compiled, "b": compiled},
@@ -288,6 +305,21 @@ CALLS: dict[str, Call] = {
             "training": FLAG,
             "store": PATH.and_takes("None"),
             "verbose": takes("0", "1", "True", "np.True_"),
+        },
+    ),
+    "register_cell": (
+        keras_gates.register_cell,
+        register_rightly,
+        {
+            "cell_class": Kind(),
+            "signals": Kind(),
+            "step": Kind(),
+            "gates": takes("no list"),
+            "keep": takes("None"),
+            "write": takes("None"),
+            "states": Kind(),
+            "name": takes("None", "text", "digit", "NUL", "long text", "surrogate"),
+            "example": takes("None"),
         },
     ),
     "edit": (
@@ -522,7 +554,8 @@ CALLS: dict[str, Call] = {
             "open": HIGH,
             "shut": LOW,
             "share": SIZE,
-            "reach": SIZE,
+            "reach": takes("None"),
+            "short": SIZE,
             "correlation": SIZE,
             "entropy": SIZE,
         },

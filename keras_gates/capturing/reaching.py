@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_gates import edits
 from keras_gates import vocabulary as v
 from keras_gates.capturing.capturing import VERBOSE
 from keras_gates.capturing.reader import Reader
 from keras_gates.capturing.retention import Reach, Swapped, donors, measured
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
-from keras_gates.models import edits, input_batches
+from keras_gates.models import input_batches
 from keras_gates.models.chosen_places import chosen_places
 from keras_gates.models.editing import edit
 from keras_gates.models.find_layers import Node, require_call

@@ -139,7 +139,14 @@ def register_cell(
             )
     kind_name = _name_of(cell_class, name)
     replaced = _refuse_second(cell_class, kind_name)
-    gates = tuple(names_of("gates", gates)) if gates else ()
+    none = isinstance(gates, (list, tuple)) and not gates
+    gates = () if none else tuple(names_of("gates", gates))
+    for argument, gate in (("keep", keep), ("write", write)):
+        if gate is not None and not isinstance(gate, str):
+            raise TypeError(
+                f"`{argument}` must be the name of a gate, or `None`; got "
+                f"{type_of(gate)}."
+            )
     names = tuple(names_of("states", states))
 
     def blocks(cell, inputs, values):

@@ -227,9 +227,9 @@ def _step(kind: Kind, signals: Mapping, before: Mapping) -> dict[str, np.ndarray
     assert kind.step is not None
     try:
         return kind.step(signals, before, None)
-    except ValueError:
-        raise
     except Exception as error:  # Code of the user's own may raise anything.
+        if str(error).startswith("`step` must"):  # Of what it returned.
+            raise
         raise ValueError(
             f"`step` failed on the signals {', '.join(signals)} and the states "
             f"{', '.join(before)} of a step of the cell ({words_of(error)})."

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.edits import Edit
 from keras_gates.models.chosen_places import places_from
-from keras_gates.models.edits import Edit
 
 DIMS = (v.SAMPLE, v.TIME, v.UNIT)
 ARGUMENTS = {v.SAMPLE: "samples", v.TIME: "time", v.UNIT: "units"}

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_gates.checks import type_of
+from keras_gates.edits import Edit
 from keras_gates.models.edit_places import Dense, dense, joined, rounded_up
-from keras_gates.models.edits import Edit
 from keras_gates.models.find_layers import Node, find_nodes, walk
 
 Plan = dict[str, tuple[Node, str, list[Dense]]]

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import keras
 
+from keras_gates.edits import Edit
 from keras_gates.models import edit_guards
 from keras_gates.models.edit_plans import Plan, planned, together
 from keras_gates.models.edit_programs import programs_of
-from keras_gates.models.edits import Edit
 from keras_gates.models.find_layers import require_call
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
 
