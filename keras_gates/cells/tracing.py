@@ -17,11 +17,19 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.dtype_scope import DtypeScope
 from keras_gates.cells.error_words import words_of
 from keras_gates.cells.held_layers import held_layers
 from keras_gates.cells.kind import Change, Kind
 from keras_gates.cells.random_draws import Drawn, refused
+from keras_gates.cells.traced_graph import (
+    Hooks,
+    graph_of,
+    is_given,
+    keep_dtypes,
+    program_of,
+    run_program,
+    same_as_given,
+)
 
 Tensor = Any
 
@@ -102,7 +110,7 @@ def trace(
             for tensor, origin in origins.values():
                 tensor._keras_history = origin
             results = [output, *keras.tree.flatten(after)]
-            graph = _graph(symbols, [*results, *described.values()])
+            graph = graph_of(symbols, [*results, *described.values()])
         # Code of the user's own may raise anything.
         except Exception as error:
             raise Untraceable(_reason(error)) from error
@@ -114,27 +122,27 @@ def trace(
                 raise Untraceable(
                     f"its signal `{name}` is not the result of one operation"
                 )
-    _keep_dtypes(graph.operations, cell)
+    keep_dtypes(graph.operations, cell)
     own = [number for number, state in enumerate(results[1:]) if state is output]
     carried = _carried(kind, results, own)
     makers = {name: _maker(results[n], graph.operations) for name, n in carried.items()}
     hooked = [*named.items(), *makers.items()]
-    hooks = _Hooks([(name, one) for name, one in hooked if one is not None])
+    hooks = Hooks([(name, one) for name, one in hooked if one is not None])
     widths = {}
     for name, operation in named.items():
         shape = operation.output.shape[1:]
         if None in shape:
             raise Untraceable(f"the shape of its `{name}` is not known")
         widths[name] = _product(shape)
-    program = _program(graph)
+    program = program_of(graph)
 
     def run(inputs: Tensor, states: list[Tensor], change: Change) -> list[Tensor]:
         given = [inputs, *states]
         with hooks.calling(change):
-            computed = iter(_run(program, graph, given))
+            computed = iter(run_program(program, graph, given))
         values = [
-            _same(result, symbols, given)
-            if _is_given(result, symbols)
+            same_as_given(result, symbols, given)
+            if is_given(result, symbols)
             else next(computed)
             for result in results
         ]
@@ -189,126 +197,6 @@ def _maker(value: Any, operations: list) -> Any:
     operation = history.operation
     whole = isinstance(operation, keras.layers.Layer)  # It may be anybody's.
     return None if whole or isinstance(operation.output, (list, tuple)) else operation
-
-
-def _graph(symbols: list, results: list) -> keras.Function:
-    computed = [result for result in results if not _is_given(result, symbols)]
-    return keras.Function(symbols, computed)
-
-
-def _program(graph: keras.Function) -> list[tuple[Callable, Callable, list[int]]]:
-    """Lists what a graph calls: the function, its arguments, and what it computes.
-
-    Run like this, and not by `keras.Function`, a step costs a third on PyTorch.
-    """
-    # Private to Keras: the order of the operations, and what they were called with.
-    depths = sorted(graph._nodes_by_depth, reverse=True)
-    nodes = [node for depth in depths for node in graph._nodes_by_depth[depth]]
-    program = []
-    for node in nodes:
-        if not node.is_input:
-            operation = node.operation
-            whole = isinstance(operation, keras.layers.Layer)
-            call = operation if whole else operation.call
-            outputs = [id(tensor) for tensor in node.outputs]
-            program.append((call, _arguments(node.arguments), outputs))
-    return program
-
-
-def _arguments(symbolic) -> Callable[[dict[int, Tensor]], tuple[tuple, dict]]:
-    """Returns what makes the arguments of a call from the values of its tensors."""
-    args, kwargs = symbolic.args, symbolic.kwargs
-    named = keras.tree.flatten(kwargs)
-    if any(map(keras.tree.is_nested, args)) or any(
-        isinstance(value, keras.KerasTensor) for value in named
-    ):
-        return symbolic.fill_in
-    keys = [id(one) if isinstance(one, keras.KerasTensor) else None for one in args]
-    pairs = list(zip(keys, args, strict=True))
-
-    def fill_in(values: dict[int, Tensor]) -> tuple[tuple, dict]:
-        return tuple(one if key is None else values[key] for key, one in pairs), kwargs
-
-    return fill_in
-
-
-def _run(program, graph: keras.Function, given: list[Tensor]) -> list[Tensor]:
-    """Returns the outputs of a graph."""
-    values = {id(symbol): one for symbol, one in zip(graph.inputs, given, strict=True)}
-    for call, arguments, outputs in program:
-        args, kwargs = arguments(values)
-        result = call(*args, **kwargs)
-        if len(outputs) == 1 and not keras.tree.is_nested(result):
-            values[outputs[0]] = result
-        else:
-            values.update(zip(outputs, keras.tree.flatten(result), strict=True))
-    return [values[id(symbol)] for symbol in graph.outputs]
-
-
-def _is_given(result, symbols: list) -> bool:
-    """Returns whether a result is an input or a constant: nothing computes it."""
-    symbolic = isinstance(result, keras.KerasTensor)
-    return not symbolic or any(result is symbol for symbol in symbols)
-
-
-def _same(result, symbols: list, given: list) -> Tensor:
-    for symbol, tensor in zip(symbols, given, strict=True):
-        if result is symbol:
-            return tensor
-    return result
-
-
-class _Hooks:
-    """Lets the values of some operations pass through a function while they run."""
-
-    def __init__(self, named: list[tuple[str, Any]]):
-        self._local = threading.local()
-        for name, operation in named:
-            # The operation was made by the trace, and is nobody else's.
-            vars(operation)["call"] = self._hooked(name, operation.call)
-
-    def _hooked(self, name: str, call: Callable) -> Callable:
-        @functools.wraps(call)
-        def hooked(*args, **kwargs):
-            return self._local.change(name, call(*args, **kwargs))
-
-        return hooked
-
-    @contextlib.contextmanager
-    def calling(self, change: Change) -> Iterator[None]:
-        self._local.change = change
-        try:
-            yield
-        finally:
-            del self._local.change
-
-
-def _keep_dtypes(operations: list, cell) -> None:
-    """Lets operations see the weights of a layer in the dtype of the layer.
-
-    In half precision, layers inside a cell may have another dtype than the cell.
-    """
-    scopes: dict[int, DtypeScope] = {}
-    for layer in held_layers(cell, recursive=True):
-        if layer.compute_dtype != cell.compute_dtype:
-            scope = DtypeScope(layer.dtype_policy)
-            scopes |= {id(variable): scope for variable in layer.variables}
-    if not scopes:
-        return
-
-    def scoped(call: Callable) -> Callable:
-        @functools.wraps(call)
-        def run(*args, **kwargs):
-            found = [scopes[id(one)] for one in args if id(one) in scopes]
-            if not found:
-                return call(*args, **kwargs)
-            return found[0](args[0], run=lambda: call(*args, **kwargs))
-
-        return run
-
-    for operation in operations:
-        if not isinstance(operation, keras.layers.Layer):
-            vars(operation)["call"] = scoped(operation.call)
 
 
 def _named(operations: list) -> dict[str, Any]:
