@@ -41,7 +41,7 @@ def reach(
     """Measures how long the layers of a model remember, by an experiment.
 
     After a step, the whole state of a layer in each sample is replaced by that of
-    another sample, and the inputs go on as they were. How much of the difference is
+    another sample, and the inputs stay as they were. How much of the difference is
     left after so many steps is the *retention*: 1 if all of it is there, and 0 if the
     layer has forgotten it. The *reach* is the number of steps until it falls below 1/e.
     The *share* says how much of the variance of the model's output goes through the
@@ -115,8 +115,8 @@ def reach(
         if node.layer.stateful:
             raise ValueError(
                 f"The memory of '{node.path}' cannot be measured: it is stateful, so "
-                "the samples of a batch go on in the next one. Use a copy of the model "
-                "with `stateful=False`."
+                "a batch continues the samples of the one before. Use a copy of the "
+                "model with `stateful=False`."
             )
     experiment = _Experiment(model, x, options)
     datasets = {}

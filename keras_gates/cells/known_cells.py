@@ -127,3 +127,9 @@ def has_kernel(layer: keras.layers.RNN) -> bool:
     """Returns whether Keras may run a kernel in place of the cell of a layer."""
     has_own = type(layer).inner_loop is not keras.layers.RNN.inner_loop
     return has_own and getattr(layer, "use_cudnn", False) is not False
+
+
+def output_width(cell) -> int:
+    """Returns the number of values of the output of a cell, as Keras's layers do."""
+    size = getattr(cell, "output_size", None)
+    return keras.tree.flatten(cell.state_size if size is None else size)[0]

@@ -1,9 +1,16 @@
-"""The states of a cell, by their place in Keras's order or by name."""
+"""The states of a cell: their shapes, and their values by place or by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+
+
+def state_shapes(cell, batch: int | None) -> list[tuple[Any, ...]]:
+    """Returns the shapes of the states of a cell, in the order of Keras."""
+    sizes = cell.state_size
+    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    return [(batch, *([size] if isinstance(size, int) else size)) for size in sizes]
 
 
 class NamedStates(tuple):

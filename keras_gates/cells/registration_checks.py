@@ -52,6 +52,13 @@ def signals_at_work(
                 f"for each unit; `{name}` has the shape {value.shape} for a batch of "
                 f"{SAMPLES}."
             )
+    for name, state in found.after.items():
+        if state.shape != (SAMPLES, width):
+            raise ValueError(
+                f"Every state of a cell that is registered must have the width of its "
+                f"output, {width}; `{name}` has the shape {state.shape} for a batch of "
+                f"{SAMPLES}. Do not register the cell: it is traced."
+            )
     return found.signals
 
 

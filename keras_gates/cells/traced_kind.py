@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 
 from keras_gates import vocabulary as v
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.kind_attributes import own_kind
+from keras_gates.cells.named_states import state_shapes
 from keras_gates.cells.tracing import SIGMOIDS, Traced, Untraceable, trace
 
 
@@ -26,24 +29,28 @@ def traced_kind(cell) -> Kind:
     shape = (cell.get_build_config() or {}).get("input_shape")
     if shape is None:
         raise Untraceable("its `build` does not take the `input_shape` alone")
+    shapes = state_shapes(cell, None)
     symbols = [
         keras.KerasTensor(size, dtype=cell.compute_dtype)
-        for size in (tuple(shape), *_shapes_of_states(cell))
+        for size in (tuple(shape), *shapes)
     ]
     traced = trace(cell, symbols[0], symbols[1:], {})
     names = tuple(traced.widths)
     if not names:
         raise Untraceable("there is no activation in it, such as a sigmoid or a tanh")
-    states = states_of(traced, len(symbols) - 1)
+    states = states_of(traced, len(shapes))
+    last = {
+        n: math.prod(shape[1:])
+        for n, shape in zip(reversed(states), shapes, strict=True)
+    }
+    widths = {**traced.widths, **last}
     return own_kind(
         type(cell).__name__,
         blocks=names if traced.output is not None else (*names, v.HIDDEN),
         states=states,
         gates=tuple(name for name in names if name.startswith(SIGMOIDS)),
         traced=True,
-        widths={
-            n: width for n, width in traced.widths.items() if width != traced.width
-        },
+        widths={n: width for n, width in widths.items() if width != traced.width},
     )
 
 
@@ -54,9 +61,3 @@ def states_of(traced: Traced, number: int) -> tuple[str, ...]:
         for place in range(number)
     ]
     return tuple(reversed(names))
-
-
-def _shapes_of_states(cell) -> list[tuple[int | None, ...]]:
-    sizes = cell.state_size
-    sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
-    return [(None, size) if isinstance(size, int) else (None, *size) for size in sizes]

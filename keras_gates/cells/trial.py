@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates.cells.dtype_scope import DtypeScope
 from keras_gates.cells.error_words import words_of
+from keras_gates.cells.named_states import state_shapes
 from keras_gates.checks import type_of
 
 FEATURES, SAMPLES, WARM_UP = 3, 5, 4
@@ -53,11 +54,9 @@ def trial(cell, names: tuple[str, ...], blocks: Callable, scale: float = 1.0) ->
     """
     rng = np.random.default_rng(0)
     shape = cell.get_build_config()["input_shape"]
-    sizes = cell.state_size
-    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
     states: list[Any] = [
-        keras.ops.zeros((SAMPLES, *keras.tree.flatten(size)), dtype=cell.compute_dtype)
-        for size in sizes
+        keras.ops.zeros(one, dtype=cell.compute_dtype)
+        for one in state_shapes(cell, SAMPLES)
     ]
     for _ in range(WARM_UP):
         inputs = scale * rng.normal(size=(SAMPLES, shape[-1]))

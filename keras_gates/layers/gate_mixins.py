@@ -178,7 +178,7 @@ def _looks(layer) -> set[float | None]:
 
 
 def _runs_apart(layer) -> bool:
-    """Returns whether somebody looks at a run of a layer, or changes its signals."""
+    """Returns whether the signals of a run of a layer are read or changed."""
     return bool(_looks(layer)) or signal_changes.are_changed(layer)
 
 

@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_gates.backend import backend
 from keras_gates.cells.kind import Change
-from keras_gates.cells.known_cells import cells_of, kind_of
+from keras_gates.cells.known_cells import cells_of, kind_of, output_width
 from keras_gates.layers.added_zeros import Zeros, zeros_of
 from keras_gates.layers.layer_edits import LayerEdit, Place, PlaceData, edit_of
 
@@ -155,13 +155,8 @@ class LoopChanges:
             else:
                 cell, name = cells[place[0]], place[1]
                 kind = kind_of(cell)
-                width = _width(cell) if kind is None else kind.widths.get(name)
-                shape = (*shape, width or _width(cell))
+                width = output_width(cell) if kind is None else kind.widths.get(name)
+                shape = (*shape, width or output_width(cell))
                 self.moving.append(zeros.at(owner, place, shape, cell.compute_dtype))
                 self._order.append((place, "zeros"))
         zeros.masked(owner, mask)
-
-
-def _width(cell) -> int:
-    sizes = getattr(cell, "output_size", None) or cell.state_size
-    return keras.tree.flatten(sizes)[0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import kind_of
+from keras_gates.cells.named_states import state_shapes
 from keras_gates.cells.registration_checks import check_step
 from keras_gates.cells.trial import tolerance
 from keras_gates.layers.opened_cells import OpenedCell
@@ -48,9 +49,7 @@ def check_cell(path: str, cell) -> None:
 def _check_trace(path: str, cell, kind: Kind) -> None:
     rng = np.random.default_rng(0)
     features = cell.get_build_config()["input_shape"][-1]
-    sizes = cell.state_size
-    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
-    shapes = [(3, features), *((3, *keras.tree.flatten(size)) for size in sizes)]
+    shapes = [(3, features), *state_shapes(cell, 3)]
     inputs, *states = (
         keras.ops.convert_to_tensor(rng.uniform(size=shape), dtype=cell.compute_dtype)
         for shape in shapes

@@ -12,7 +12,13 @@ import keras
 from keras_gates.cells import registry
 from keras_gates.cells.held_layers import held_layers
 from keras_gates.cells.kind import Kind
-from keras_gates.cells.known_cells import cells_of, has_kernel, kind_of, why_unknown
+from keras_gates.cells.known_cells import (
+    cells_of,
+    has_kernel,
+    kind_of,
+    output_width,
+    why_unknown,
+)
 from keras_gates.checks import either, names_of
 from keras_gates.layers.wrappers import added
 from keras_gates.models.cell_checks import check_cell
@@ -44,11 +50,7 @@ class Node(NamedTuple):
     @property
     def units(self) -> int:
         """The number of values of the output of the cell for each sample."""
-        sizes = [
-            getattr(self.cell, name, None)
-            for name in ("units", "output_size", "state_size")
-        ]
-        return keras.tree.flatten(next(size for size in sizes if size is not None))[0]
+        return output_width(self.cell)
 
 
 def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -55,9 +55,9 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
     axes = ax or canvas.new_axes()
     seen: Counter = Counter()
     for name, (curve, kind) in curves.items():
-        colour = None if kind is None else kind.colour
+        colour = "" if kind is None else kind.colour
         line = canvas.OTHER_LINES[seen[kind] % len(canvas.OTHER_LINES)]
-        if colour is None:
+        if not colour:  # A kind that is not Keras's has none of its own.
             colour = canvas.OTHER_COLOURS[len(seen) % len(canvas.OTHER_COLOURS)]
         seen[kind] += 1
         values = np.where(curve.values > 0, curve.values, np.nan)

@@ -175,6 +175,53 @@ def test_statistics_figures_and_page_take_a_traced_cell(rng, tmp_path):
     assert np.isnan(keras_gates.verify(gates)["own"])
 
 
+class Sided(MGUCell):
+    """A cell with a second state, of another width, and an output of few units."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.state_size = [units, 2]
+        self.output_size = units
+        self.units = 9  # What a cell calls so need not be its output.
+
+    def build(self, input_shape):
+        self.units = self.output_size
+        super().build(input_shape)
+        self.units = 9
+
+    def call(self, inputs, states):
+        hidden, (after,) = super().call(inputs, states[:1])
+        return hidden, [after, 0.5 * states[1] + ops.tanh(inputs[:, :2])]
+
+
+def test_a_state_of_another_width(rng):
+    x, y = rng.normal(size=(8, *SHAPE)), rng.normal(size=(8, UNITS))
+    own = layers.RNN(Sided(UNITS), name="own")
+    model = keras.Sequential([keras.Input(SHAPE), own])
+    model.compile("sgd", "mse")
+    recorder = keras_gates.GateRecorder(samples_per_batch="all")
+    model.fit(x, y, verbose=0, callbacks=[recorder])
+    # Neither `state_1` nor the `tanh` that enters it has a value for each unit.
+    counted = recorder.statistics["own/gate"].values.tolist()
+    assert counted == ["sigmoid", "tanh", "hidden"]
+    gates = keras_gates.capture(model, x)["own"]
+    assert gates["state_1"].dims == ("sample", "time", "state_1_unit")
+    assert gates["hidden"].sizes["unit"] == gates.attrs["units"] == UNITS
+    found = keras_gates.gradients(model, x, y)["own"]
+    assert found["state_1"].shape == (8, SHAPE[0], 2)
+    flow = keras_gates.stats.gradient_flow(found.to_dataset())
+    assert keras_gates.plots.gradient_flow(flow).lines
+    with pytest.raises(
+        ValueError, match="must have the width of its output, 3; `side`"
+    ):
+        keras_gates.register_cell(
+            Sided,
+            signals=lambda cell, inputs, states: {"a": ops.tanh(inputs)},
+            step=lambda signals, states: states,
+            states=["hidden", "side"],
+        )
+
+
 class Changing(keras.layers.LSTMCell):
     """A cell that does not compute the same twice."""
 
