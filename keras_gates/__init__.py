@@ -6,6 +6,7 @@ internal and may change.
 
 from keras_gates import edits, plots, stats, tasks
 from keras_gates.capturing.capturing import capture
+from keras_gates.capturing.clamping import importance
 from keras_gates.capturing.deriving import gradients
 from keras_gates.capturing.reaching import reach
 from keras_gates.capturing.verifying import verify
@@ -40,6 +41,7 @@ __all__ = [
     "edit",
     "edits",
     "gradients",
+    "importance",
     "instrument",
     "plots",
     "reach",

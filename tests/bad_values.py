@@ -54,6 +54,11 @@ def measured():
 
 
 @functools.cache
+def ranked():
+    return keras_gates.importance(model(), X, Y, signals=["cell"])
+
+
+@functools.cache
 def recorder():
     kept = keras_gates.GateRecorder(X[:2])
     model().fit(X, Y, epochs=1, batch_size=2, verbose=0, callbacks=[kept])
@@ -101,7 +106,7 @@ def compiled():
 @functools.cache
 def pool() -> dict[str, Any]:
     """A value of every sort."""
-    derivatives(), measured()  # Made while a model may run.
+    derivatives(), measured(), ranked()  # Made while a model may run.
     figure = Figure()
     return {
         "None": None,
@@ -369,6 +374,29 @@ CALLS: dict[str, Call] = {
             "store": PATH.and_takes("None"),
             "verbose": takes("0", "1", "True", "np.True_"),
         },
+    ),
+    "importance": (
+        keras_gates.importance,
+        lambda: {"model": model(), "x": X, "y": Y},
+        {
+            "model": MODEL,
+            "x": ELSEWHERE,
+            "y": ELSEWHERE,
+            "of": FUNCTION,
+            "layers": NAMES,
+            "signals": NAMES,
+            "value": takes(
+                "0", "1", "-1", "0.5", "2.5", "1/2", "0-d array", "10 ** 30"
+            ),
+            "approximate": FLAG,
+            "batch_size": count(1),
+            "verbose": takes("0", "1", "True", "np.True_"),
+        },
+    ),
+    "plots.importance": (
+        plots.importance,
+        lambda: {"table": ranked()},
+        {"table": Kind(), "most": count(1), "ax": AX},
     ),
     "reach": (
         keras_gates.reach,

@@ -36,6 +36,7 @@ def test_public_names_are_the_documented_ones():
         "edit",
         "edits",
         "gradients",
+        "importance",
         "instrument",
         "plots",
         "reach",

@@ -17,7 +17,6 @@ from keras_gates.capturing.reader import Reader
 from keras_gates.checks import function_of, one_of, whole_number
 from keras_gates.models import input_batches
 from keras_gates.models.find_layers import require_call, walk
-from keras_gates.models.target_batches import with_targets
 from keras_gates.stores import paths
 from keras_gates.stores.writing import write_trees
 
@@ -92,15 +91,10 @@ def gradients(
     batch_size = whole_number("batch_size", batch_size, at_least=1)
     one_of("verbose", verbose, VERBOSE)
     of = function_of("of", of, "of the outputs")
-    if of is not None and y is not None:
-        raise ValueError(
-            "`y` is for the loss, and `of` chooses something else. Give one of them."
-        )
+    own_losses.require_number(model, y, of)
     store = paths.new_path(store)
     if not model.built:
         x = input_batches.build(model, x, batch_size, "x")
-    if of is None:
-        own_losses.require_loss(model)
     reader = GradientReader(model, y, of, layers=layers, signals=signals)
     read = reader.read(x, batch_size=batch_size, verbose=verbose)
     if store is None:
@@ -135,18 +129,11 @@ class GradientReader(Reader):
                         )
 
     def _batches(self, x, batch_size, argument) -> Iterator[tuple[Any, Any]]:
-        if self._of is not None:
-            for inputs in input_batches.iterate(x, self.model, batch_size, argument):
-                yield inputs, {"x": inputs}
-            return
-        for inputs, targets in with_targets(x, self._y, self.model, batch_size):
-            yield inputs, {"x": inputs, "y": targets}
+        for given in own_losses.batches(self.model, x, self._y, self._of, batch_size):
+            yield given["x"], given
 
     def _new_program(self) -> GradientProgram:
-        if self._of is None:
-            each = own_losses.loss_of_each(self.model)
-        else:
-            each = _chosen(self._of)
+        each = own_losses.number_of_each(self.model, self._of)
         return GradientProgram(self.model, self.nodes, self.chosen, each)
 
     def read(self, *args, **kwargs):
@@ -169,15 +156,6 @@ class GradientReader(Reader):
                     signal = variable.attrs["long_name"]
                     variable.attrs["long_name"] = f"d {what} / d {signal}"
         return tree
-
-
-def _chosen(of: Callable) -> Callable:
-    def each(targets, outputs):
-        values = of(outputs)
-        own_losses.require_one_each(values)
-        return values
-
-    return each
 
 
 def _require_finite(path: str, arrays: dict, nodes) -> None:

@@ -1,18 +1,58 @@
-"""The number of each sample whose derivatives are taken."""
+"""The number of each sample: its loss, or what is chosen of its outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_gates.models import input_batches
+from keras_gates.models.target_batches import with_targets
+
 Tensor = Any
 OF_AN_OUTPUT = "such as `of=lambda outputs: outputs[:, 0]`"
 
 
-def require_loss(model: keras.Model) -> None:
+def require_number(model: keras.Model, y: Any, of: Callable | None) -> None:
+    """Refuses a model, targets and a function that define no number of a sample."""
+    if of is None:
+        _require_loss(model)
+    elif y is not None:
+        raise ValueError(
+            "`y` is for the loss, and `of` chooses something else. Give one of them."
+        )
+
+
+def number_of_each(
+    model: keras.Model, of: Callable | None
+) -> Callable[[Any, Any], Tensor]:
+    """Returns what computes the number of each sample from targets and outputs."""
+    if of is None:
+        return _loss_of_each(model)
+
+    def each(targets, outputs):
+        values = of(outputs)
+        _require_one_each(values)
+        return values
+
+    return each
+
+
+def batches(
+    model: keras.Model, x: Any, y: Any, of: Callable | None, batch_size: int
+) -> Iterator[dict]:
+    """Yields what a program is given of each batch: `x`, and for a loss `y`."""
+    if of is None:
+        for inputs, targets in with_targets(x, y, model, batch_size):
+            yield {"x": inputs, "y": targets}
+    else:
+        for inputs in input_batches.iterate(x, model, batch_size, "x"):
+            yield {"x": inputs}
+
+
+def _require_loss(model: keras.Model) -> None:
     """Refuses a model whose loss is not known sample by sample."""
     changed = type(model).compute_loss
     if changed is not keras.Model.compute_loss:
@@ -29,7 +69,7 @@ def require_loss(model: keras.Model) -> None:
         )
 
 
-def loss_of_each(model: keras.Model) -> Callable[[Any, Any], Tensor]:
+def _loss_of_each(model: keras.Model) -> Callable[[Any, Any], Tensor]:
     """Returns what computes the compiled loss of each sample from targets and outputs.
 
     The loss of a sample is the mean over its time steps and whatever else its outputs
@@ -81,7 +121,7 @@ def _rows(values: Tensor) -> Tensor:
     return ops.reshape(values, (ops.shape(values)[0], -1))
 
 
-def require_one_each(values: Any) -> None:
+def _require_one_each(values: Any) -> None:
     """Refuses what `of` returned if it is not one number per sample."""
     shape = getattr(values, "shape", None)
     if shape is None or len(shape) != 1:

@@ -11,6 +11,7 @@ scale from 0 to 1, candidate and states on a diverging one with zero in its midd
 from keras_gates.plots.coloured_text import text
 from keras_gates.plots.gradient_curves import gradient_flow
 from keras_gates.plots.heatmaps import gates, pair
+from keras_gates.plots.importance_bars import importance
 from keras_gates.plots.reach_curves import reach
 from keras_gates.plots.study_plots import differences, predictions, study
 from keras_gates.plots.training_curves import evolution, ridges
@@ -23,6 +24,7 @@ __all__ = [
     "gates",
     "gradient_flow",
     "horizon",
+    "importance",
     "pair",
     "predictions",
     "reach",
