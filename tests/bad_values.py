@@ -448,6 +448,8 @@ CALLS: dict[str, Call] = {
             "units": takes(
                 "None", "0", "1", "[1]", "set", "table", refuses=([1.5], [-1])
             ),
+            # True is refused as well, for a probe without targets.
+            "gradients": Kind(),
             "every": count(1),
             "samples_per_batch": count(0).and_takes("None"),
             "low": LOW,

@@ -23,6 +23,8 @@ from keras_gates.study.study_data import checked_data
 BATCH_SIZE = 64
 KEEP = {LSTM.name: LSTM.keep, GRU.name: GRU.keep}
 TASKS = ("sine", "digits")
+SAMPLES = 200
+"""Of how many samples memory is measured."""
 
 
 def run(options) -> int:
@@ -70,7 +72,7 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
             callbacks=[recorder],
             verbose=2,
         )
-        _write_gates(kind, model, recorder, task, out)
+        _write_gates(console, kind, model, recorder, task, out)
     predictions = {
         kind: model.predict(task.test[0], verbose=0) for kind, model in models.items()
     }
@@ -104,8 +106,8 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
         console.print(f"  {path.name}", markup=False)
 
 
-def _write_gates(kind, model, recorder, task, out) -> None:
-    """Draws and stores the gates of one trained model."""
+def _write_gates(console, kind, model, recorder, task, out) -> None:
+    """Draws and stores the gates of one trained model, and measures its memory."""
     layer = kind.lower()
     store = out / f"{layer}_gates.zarr"
     gates = keras_gates.capture(model, task.test[0], store=store)
@@ -113,6 +115,10 @@ def _write_gates(kind, model, recorder, task, out) -> None:
     figure.savefig(out / f"{layer}_gates.png", dpi=150)
     axes = plots.evolution(recorder.traces[f"{layer}/{KEEP[kind]}"])
     axes.figure.savefig(out / f"{layer}_evolution.png", dpi=150)
+    memory = keras_gates.reach(model, task.test[0][:SAMPLES])
+    figure = plots.reach(memory[layer], gates[layer])
+    figure.savefig(out / f"{layer}_reach.png", dpi=150)
+    console.print(str(keras_gates.stats.diagnose(gates, memory)), markup=False)
 
 
 def _print_errors(console, models, task) -> None:

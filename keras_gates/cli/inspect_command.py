@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -18,6 +20,13 @@ from keras_gates.cli.saved_models import import_module, load_model, read_inputs
 from keras_gates.models.find_layers import select
 from keras_gates.models.input_batches import iterate
 from keras_gates.trees.tree_walk import recurrent
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+SAMPLES = 200
+"""Of how many samples memory is measured."""
 
 
 def run(options) -> int:
@@ -80,12 +89,17 @@ def run(options) -> int:
             index=pandas.Index(checks, name="layer"),
         )
         checked.to_csv(out / "verify.csv", na_rep="NaN")
+        memory, remarks = _measured_memory(model, x, options.layers, batch_size)
+        if memory is not None:
+            _memory_table(memory).to_csv(out / "reach.csv", index=False)
         _draw(gates, options.sample, out)
         keras_gates.report(gates, out / "report.html", inputs=_under_time(x, gates))
 
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print("What stands out")
-    console.print(str(keras_gates.stats.diagnose(gates)))
+    console.print(str(keras_gates.stats.diagnose(gates, memory)))
+    for remark in remarks:
+        console.print(f"- {remark}")
     console.print("\nCheck: the states, derived again from the recorded gates")
     console.print(checked.to_string())
     for name, check in checks.items():
@@ -104,6 +118,38 @@ def run(options) -> int:
     for path in sorted(out.iterdir()):
         console.print(f"  {path.name}")
     return 0 if same and not failed else 1
+
+
+def _measured_memory(
+    model, x: Any, layers: Any, batch_size: int
+) -> tuple[xarray.DataTree | None, list[str]]:
+    """Measures how long the layers remember, and returns what is to be said of it."""
+    some = keras.tree.map_structure(lambda array: array[:SAMPLES], x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            memory = keras_gates.reach(
+                model, some, layers=layers, batch_size=batch_size
+            )
+        except ValueError as error:
+            return None, [f"Memory was not measured. {error}"]
+    return memory, [str(one.message) for one in caught]
+
+
+def _memory_table(memory: xarray.DataTree) -> pandas.DataFrame:
+    """Returns a row for each layer and step after which its state was swapped."""
+    import pandas
+
+    rows = [
+        layer.drop_vars(["retention", v.LAG])
+        .to_dataframe()
+        .reset_index()
+        .assign(layer=node.path.strip("/"))
+        for node in memory.leaves
+        for layer in [node.to_dataset()]
+    ]
+    table = pandas.concat(rows, ignore_index=True)
+    return table[["layer", *(name for name in table if name != "layer")]]
 
 
 def _too_far(name: str, check: Check) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +13,13 @@ from keras_gates.cells import registry
 from keras_gates.checks import type_of
 from keras_gates.plots import canvas
 from keras_gates.trees.choose_layer import one_layer
+from keras_gates.trees.labels import labels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+STEPS = 4
+"""Of how many steps of training curves are drawn."""
 
 
 def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
@@ -27,7 +31,8 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
     Args:
         flows: What `stats.gradient_flow` returned: a layer of a tree, a dataset, or an
             array; or a dict of several of them, by their names in the legend, such as
-            `{"LSTM, before": ..., "LSTM, trained": ...}`.
+            `{"LSTM, before": ..., "LSTM, trained": ...}`. Of a flow with a dimension
+            `step`, some steps are drawn, from the first one, pale, to the last one.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
@@ -60,22 +65,37 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
         if not colour:  # A kind that is not Keras's has none of its own.
             colour = canvas.OTHER_COLOURS[len(seen) % len(canvas.OTHER_COLOURS)]
         seen[kind] += 1
-        values = np.where(curve.values > 0, curve.values, np.nan)
-        axes.plot(
-            curve[v.LAG].values,
-            values,
-            line,
-            color=colour,
-            label=None if name is None else str(name),
-        )
+        for words, strength, values in _steps(name, curve):
+            axes.plot(
+                curve[v.LAG].values,
+                np.where(values > 0, values, np.nan),
+                line,
+                color=colour,
+                alpha=strength,
+                label=words,
+            )
     axes.set_yscale("log")
     axes.set_xlabel("steps before the last one")
     first = next(iter(curves.values()))[0]
     axes.set_ylabel(first.attrs.get("long_name", "size of the gradient"))
     canvas.whole_numbers(axes.xaxis)
-    if None not in curves:
+    if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize="small")
     return axes
+
+
+def _steps(name: Any, curve: Any) -> Iterator[tuple[str | None, float, np.ndarray]]:
+    """Yields what is drawn of a flow: the words, the opacity and the values."""
+    words = None if name is None else str(name)
+    if v.STEP not in curve.dims:
+        yield words, 1.0, curve.values
+        return
+    number = curve.sizes[v.STEP]
+    chosen = np.unique(np.linspace(0, number - 1, STEPS).round().astype(int))
+    for place, strength in zip(chosen, np.linspace(0.3, 1, len(chosen)), strict=True):
+        step = f"step {labels_of(curve, v.STEP)[place]}"
+        both = step if words is None else f"{words}, {step}"
+        yield both, float(strength), curve.isel({v.STEP: place}).values
 
 
 def _is_dict(flows: Any) -> bool:
@@ -97,9 +117,9 @@ def _curve(flow: Any) -> tuple[Any, Any]:
         layer = one_layer(flow, "flows", of_signals=False)
         kind = registry.kind_from(layer.attrs)
         flow = layer.get("gradient_flow")
-    if flow is None or flow.dims != (v.LAG,):
+    if flow is None or flow.dims not in ((v.LAG,), (v.STEP, v.LAG)):
         raise ValueError(
             "`flows` must be what `stats.gradient_flow` returned, of dimensions "
-            "(lag,); call it on what `keras_gates.gradients` returned."
+            "(lag,) or (step, lag); call it on what `keras_gates.gradients` returned."
         )
     return flow, kind

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_gates.checks import (
     array_of,
+    flag,
     folder_of,
     names_of,
     number_or,
@@ -29,6 +30,7 @@ class Options:
         layers: Names, paths or patterns of the layers, or `None` for all.
         signals: The names of the signals, or `None` for all.
         units: The numbers of the units whose traces to keep, or `None` for all.
+        gradients: Whether to record the gradients of the probe's loss.
         every: "epoch", or after how many batches there is a step.
         rows: The number of rows of a batch that are counted; 0 for no statistics.
         stride: One batch of this number is counted.
@@ -45,6 +47,7 @@ class Options:
     layers: list[str] | None
     signals: list[str] | None
     units: list[int] | None
+    gradients: bool
     every: int | str
     rows: float
     stride: int
@@ -64,6 +67,7 @@ def check_options(
     layers,
     signals,
     units,
+    gradients,
     every,
     samples_per_batch,
     low,
@@ -91,6 +95,7 @@ def check_options(
         layers=layers,
         signals=signals,
         units=units,
+        gradients=flag("gradients", gradients),
         every=every,
         rows=rows,
         stride=stride,
@@ -114,6 +119,10 @@ def check_options(
         raise ValueError(
             "There is nothing to record: give a `probe`, or let "
             "`samples_per_batch` be more than 0."
+        )
+    if options.gradients and not has_probe:
+        raise ValueError(
+            "`gradients` are those of the loss of a `probe`: give `probe=(x, y)`."
         )
     if units is not None and not has_probe:
         raise ValueError("`units` chooses among traces, which need a `probe`.")

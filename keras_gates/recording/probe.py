@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from typing import TYPE_CHECKING, Any
 
+import keras
+import numpy as np
+
 from keras_gates import vocabulary as v
+from keras_gates.capturing import own_losses
+from keras_gates.capturing.deriving import GradientReader
 from keras_gates.capturing.reader import Reader
+from keras_gates.checks import type_of
 from keras_gates.models import input_batches
 from keras_gates.models.find_layers import require_call
 from keras_gates.recording.options import Options
 from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
-    import keras
     import xarray
 
 
@@ -21,25 +27,31 @@ class Probe:
     """Fixed inputs of a model, and how their gates are read.
 
     Args:
-        inputs: Inputs of the model, as the user gave them.
+        inputs: Inputs of the model, as the user gave them; where gradients are
+            recorded, `(inputs, targets)`.
         options: What to record of them.
     """
 
     def __init__(self, inputs: Any, options: Options):
+        self._targets = None
+        if options.gradients:
+            inputs, self._targets = _inputs_and_targets(inputs)
         self._inputs = inputs
         self._options = options
         self._reader: Reader | None = None
+        self._gradient_reader: GradientReader | None = None
 
     def __getstate__(self):
         """Copies and pickles the inputs without the model."""
-        return {**vars(self), "_reader": None}
+        return {**vars(self), "_reader": None, "_gradient_reader": None}
 
     def prepare(self, model: keras.Model) -> None:
         """Reads the inputs, once for all steps, and builds a model that is not built.
 
         Raises:
             ValueError: If the model has no `call`, or the inputs do not fit it, or
-                can be read once only.
+                can be read once only; if gradients are recorded, and the model has no
+                compiled loss.
         """
         require_call(
             model,
@@ -56,15 +68,24 @@ class Probe:
         self._inputs = input_batches.Kept(self._inputs, model, batch_size, "probe")
         if not model.built:
             input_batches.build(model, self._inputs, batch_size, "probe")
-        self._reader = Reader(
-            model, layers=self._options.layers, signals=self._options.signals
-        )
+        chosen = {"layers": self._options.layers, "signals": self._options.signals}
+        self._reader = Reader(model, **chosen)
+        if self._options.gradients:
+            own_losses.require_number(model, self._targets, None)
+            self._gradient_reader = GradientReader(model, self._targets, None, **chosen)
 
     def trace(self) -> xarray.DataTree:
         """Returns the gates of the probe in the model as it is now."""
-        reader, size = self._reader, self._options.batch_size
+        return self._read(self._reader)
+
+    def gradients(self) -> xarray.DataTree:
+        """Returns the derivatives of the loss of the probe, of the model as it is."""
+        return self._read(self._gradient_reader)
+
+    def _read(self, reader: Reader | None) -> xarray.DataTree:
         if reader is None:
-            raise RuntimeError("A probe is prepared before it is traced.")
+            raise RuntimeError("A probe is prepared before it is read.")
+        size = self._options.batch_size
         batches = reader.read(self._inputs, batch_size=size, argument="probe")
         with contextlib.closing(batches) as read:
             tree = reader.tree(list(read))
@@ -72,8 +93,24 @@ class Probe:
         return tree if units is None else _only_units(tree, units)
 
     def fingerprint(self) -> str:
-        """Returns a digest, the same wherever the inputs are the same."""
-        return self._inputs.fingerprint()
+        """Returns a digest, the same wherever the inputs and targets are the same."""
+        digest = self._inputs.fingerprint()
+        if self._targets is None:
+            return digest
+        whole = hashlib.sha256(digest.encode())
+        for leaf in keras.tree.flatten(self._targets):
+            array = np.asarray([] if leaf is None else leaf)
+            whole.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+        return whole.hexdigest()
+
+
+def _inputs_and_targets(probe: Any) -> tuple[Any, Any]:
+    if not (isinstance(probe, tuple) and len(probe) == 2):
+        raise ValueError(
+            "`gradients` needs a `probe` of `(x, y)`, inputs and targets, as they are "
+            f"those of the loss; got {type_of(probe)}."
+        )
+    return probe
 
 
 def _only_units(tree, units: list[int]) -> xarray.DataTree:

@@ -53,6 +53,8 @@ class GateRecorder(Lifecycle):
         layers: Names, paths or glob patterns of the layers to record. Default: all.
         signals: Names of the signals to record. Default: all.
         units: The numbers of the units whose traces to keep. Default: all.
+        gradients: Whether to record also the gradients of the loss of the probe, for
+            which it must be `(x, y)`. They take up as much room as the traces.
         every: When to record a step: `"epoch"`, or a number of batches, after which,
             and at the end of each epoch, there is a step.
         samples_per_batch: How many rows of each batch the statistics look at, spread
@@ -121,6 +123,7 @@ class GateRecorder(Lifecycle):
         layers=None,
         signals=None,
         units=None,
+        gradients: bool = False,
         every: int | str = "epoch",
         samples_per_batch: int | str | None = None,
         low: float = 0.1,
@@ -140,6 +143,7 @@ class GateRecorder(Lifecycle):
             layers=layers,
             signals=signals,
             units=units,
+            gradients=gradients,
             every=every,
             samples_per_batch=samples_per_batch,
             low=low,
@@ -191,6 +195,21 @@ class GateRecorder(Lifecycle):
             ValueError: If nothing has been recorded yet.
         """
         return self._tree("statistics", "Pass")
+
+    @property
+    def gradients(self) -> xarray.DataTree:
+        """The gradients of the probe's loss: as `keras_gates.gradients` returns them.
+
+        With a dimension `step` in front, the same steps as in `traces`. They show
+        whether learning reaches back to early steps, before training and during it:
+        `stats.gradient_flow(recorder.gradients)`.
+
+        Raises:
+            ValueError: If nothing has been recorded, or `gradients` was not asked for.
+        """
+        return self._tree(
+            "gradients", "Give it `gradients=True` and a `probe` of `(x, y)`, and pass"
+        )
 
     def _tree(self, name: str, advice: str) -> xarray.DataTree:
         tree = getattr(self._step_recorder.records, name).tree()

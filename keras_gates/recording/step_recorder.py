@@ -25,6 +25,7 @@ from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
     import keras
+    import xarray
 
 FORMAT = 2
 """Of the stores. An older one is continued if `metadata.OLDER` names it."""
@@ -166,11 +167,14 @@ class StepRecorder:
         Returns:
             What to add to the epochs of this `fit`, and the number of batches so far.
         """
-        trace, room = None, 0
+        read, room = self._read_probe(), 0
         # All that can be refused is refused before a store is touched.
-        if self.probe is not None:
-            trace = self.probe.trace()
-            room = sum(node.to_dataset().nbytes for node in recurrent(trace))
+        if read:
+            room = sum(
+                node.to_dataset().nbytes
+                for tree in read.values()
+                for node in recurrent(tree)
+            )
             epochs = max(0, params.get("epochs", epoch) - epoch)
             self.records.keep_to_budget(room, epochs, self.options.every, params)
         if self.watcher is not None:
@@ -180,14 +184,26 @@ class StepRecorder:
         batches = max(recorded, batches)
         now = offset + epoch
         known = {step.epoch for step in self.records.traces.steps}
-        if trace is not None and now not in known:
-            self.records.append("traces", trace, (now, batches), before=True)
+        if now not in known:
+            for name, tree in read.items():
+                self.records.append(name, tree, (now, batches), before=True)
         return offset, batches
+
+    def _read_probe(self) -> dict[str, xarray.DataTree]:
+        """Reads the probe: the name of each record to what is added to it."""
+        if self.probe is None:
+            return {}
+        read = {"traces": self.probe.trace()}
+        if self.options.gradients:
+            read["gradients"] = self.probe.gradients()
+        return read
 
     def _contents(self) -> dict:
         """Returns what a store holds: one can only be continued with the same."""
         options = self.options
         nodes = select(self.model, options.layers)
+        # Stores without gradients say nothing of them, as before there were any.
+        gradients = {"gradients": True} if options.gradients else {}
         return {
             "keras_gates": v.VERSION,
             "format": FORMAT,
@@ -200,6 +216,7 @@ class StepRecorder:
             "stride": options.stride,
             "thresholds": [options.low, options.high],
             "bins": options.bins,
+            **gradients,
         }
 
     def begin_epoch(self) -> None:
@@ -226,26 +243,27 @@ class StepRecorder:
             epoch: The epoch, counted from 1.
             batch: The number of batches so far.
         """
-        place, trace = (epoch, batch), None
-        if self.probe is not None:
-            trace = self.probe.trace()
-            self.records.append("traces", trace, place)
+        place, read = (epoch, batch), self._read_probe()
+        for name, tree in read.items():
+            self.records.append(name, tree, place)
         if self.watcher is not None:
             watcher = self.watcher
-            read = watcher.read()
+            counted = watcher.read()
             watcher.report()
             if self.options.logs:
-                self._add_to_epoch(read)
+                self._add_to_epoch(counted)
             attributes = tree_attributes(self.model.name)
             tree = joined_statistics.statistics_tree(
-                read, watcher.plans, watcher.nodes, attributes
+                counted, watcher.plans, watcher.nodes, attributes
             )
             step = self.records.append("statistics", tree, place)
             if self.alarms.look(tree, step, epoch):
                 self.model.stop_training = True
             if self._events is not None:
                 by_epoch = self.options.every == "epoch"
-                self._events.write(tree, trace, epoch if by_epoch else batch)
+                self._events.write(
+                    tree, read.get("traces"), epoch if by_epoch else batch
+                )
 
     def _add_to_epoch(self, read: dict[str, dict]) -> None:
         """Joins a step to those before it in the same epoch."""

@@ -29,6 +29,7 @@ class Records:
     def __init__(self, path: Path | None, mode: str, budget: float | None):
         self.statistics = Record("statistics")
         self.traces = Record("traces")
+        self.gradients = Record("gradients")
         self._path = path
         self._mode = mode
         self._budget = budget
@@ -97,7 +98,7 @@ class Records:
         """Adds a step to a record.
 
         Args:
-            name: "statistics" or "traces".
+            name: "statistics", "traces" or "gradients".
             tree: What was recorded.
             place: The epoch, and the number of batches so far.
             before: Whether training has not begun.
@@ -131,7 +132,7 @@ class Records:
         return number
 
     def _number(self, record: Record, place: tuple[int, int], before: bool) -> int:
-        """Returns the label of a new step, the same in both records at one place."""
+        """Returns the label of a new step, the same in all records at one place."""
         first = -1 if before else 0
         last = max((step.number for step in self._steps()), default=first)
         others = [step for step in self._steps() if step not in record.steps[-1:]]
@@ -168,10 +169,10 @@ class Records:
             Console(soft_wrap=True).print(f"GateRecorder: {message}.", highlight=False)
 
     def _all(self) -> list[Record]:
-        return [self.statistics, self.traces]
+        return [self.statistics, self.traces, self.gradients]
 
     def _steps(self) -> list[Step]:
-        return self.statistics.steps + self.traces.steps
+        return [step for record in self._all() for step in record.steps]
 
     def _go_on(self, epoch: int, last: int) -> None:
         """Goes on with a store, from the epoch at which training begins."""

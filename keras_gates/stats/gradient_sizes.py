@@ -33,12 +33,13 @@ def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
 
     Args:
         gates: What `keras_gates.gradients` returned: a tree, the dataset of one
-            layer, or the array of one signal, `(sample, time, unit)`.
+            layer, or the array of one signal, `(sample, time, unit)`. Or the gradients
+            of a `GateRecorder`, with a dimension `step`.
         signal: Which signal of a tree or a dataset.
 
     Returns:
         In the same kind of object, `gradient_flow` of dimensions `(lag)`: steps before
-        the last one. NaN further back than any sequence reaches.
+        the last one, or `(step, lag)`. NaN further back than any sequence reaches.
 
     Raises:
         ValueError: If no layer has the signal, or the tree holds no gradients.
@@ -88,8 +89,15 @@ def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
 def _flow(values: Any) -> Any:
     import xarray
 
-    check_dimensions(values, "gates", DIMS, wanted=DIMS)
+    check_dimensions(values, "gates", (v.STEP, *DIMS), wanted=DIMS)
     real_signal(values, "gates")
+    if v.STEP in values.dims:
+        number = values.sizes[v.STEP]
+        flows = [_flow(values.isel({v.STEP: n}, drop=True)) for n in range(number)]
+        along = {name: c for name, c in values.coords.items() if c.dims == (v.STEP,)}
+        return xarray.concat(flows, v.STEP, combine_attrs="override").assign_coords(
+            along
+        )
     array = np.asarray(values.transpose(*DIMS).values, "float64")
     sizes = np.sqrt(np.sum(array**2, axis=-1))
     unmasked = ~np.isnan(sizes)

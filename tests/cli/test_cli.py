@@ -53,11 +53,13 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
     printed = capsys.readouterr().out
     assert "Predictions before and after: identical to the bit" in printed
     assert "What stands out\n- " in printed
+    assert "'gru' remembers its state after step" in printed
     assert sorted(path.name for path in out.iterdir()) == [
         "both.backward_lstm.png",
         "both.forward_lstm.png",
         "gates.zarr",
         "gru.png",
+        "reach.csv",
         "report.html",
         "statistics.csv",
         "verify.csv",
@@ -83,6 +85,7 @@ def test_inspect_chooses_layers_and_default_folder(trained, capsys):
     assert names == {
         "gates.zarr",
         "gru.png",
+        "reach.csv",
         "report.html",
         "statistics.csv",
         "verify.csv",
@@ -186,6 +189,7 @@ def test_inspect_ends_with_1_if_a_layer_was_not_verified(
         "gates.zarr",
         "gru.png",
         "odd.png",
+        "reach.csv",
         "report.html",
         "statistics.csv",
         "verify.csv",
@@ -269,6 +273,8 @@ def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
         "gru_gates.png",
         "lstm_evolution.png",
         "gru_evolution.png",
+        "lstm_reach.png",
+        "gru_reach.png",
         "lstm_gates.zarr",
         "gru_gates.zarr",
         "predictions.png",
