@@ -53,7 +53,7 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
     printed = capsys.readouterr().out
     assert "Predictions before and after: identical to the bit" in printed
     assert "What stands out\n- " in printed
-    assert "'gru' remembers its state after step" in printed
+    assert re.search("'gru' (still )?remembers its state after step", printed), printed
     assert sorted(path.name for path in out.iterdir()) == [
         "both.backward_lstm.png",
         "both.forward_lstm.png",
@@ -185,11 +185,11 @@ def test_inspect_ends_with_1_if_a_layer_was_not_verified(
     table = pandas.read_csv(tmp_path / "out" / "verify.csv", index_col="layer")
     assert not table["verified"]["odd"]
     assert table["verified"]["gru"] == (case == "activation")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names - {"reach.csv"} == {  # Where it could be measured.
         "gates.zarr",
         "gru.png",
         "odd.png",
-        "reach.csv",
         "report.html",
         "statistics.csv",
         "verify.csv",
