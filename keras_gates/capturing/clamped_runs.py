@@ -27,46 +27,64 @@ Clamp = tuple[str, tuple[int, ...]]
 """The key of a signal, and the units that are clamped."""
 
 
-def changes_by_clamps(
-    model: keras.Model,
-    plan: Plan,
-    clamps: list[Clamp],
-    values: dict[str, np.ndarray],
-    each: Callable,
-    given: list[dict],
-    progress: keras.utils.Progbar,
-) -> np.ndarray:
-    """Returns how the number of each sample changes with each clamp.
+class ClampedRuns:
+    """Runs a model with clamps, which are all data of one compiled program.
 
-    All clamps are data of one compiled program: the samples of a batch are repeated,
-    and each copy of a sample has a clamp of its own; one copy has none.
+    The samples of a batch are repeated, each copy of a sample has a clamp of its own,
+    and one copy has none.
 
     Args:
         model: The model.
         plan: An edit of each of the signals, to find them by.
-        clamps: What is clamped.
         values: For the key of each signal, what its units are set to.
         each: Computes a number for each sample from the targets and the outputs.
-        given: For each batch, `x` and perhaps `y`.
-        progress: Is told how many clamps have run.
-
-    Returns:
-        `(sample, clamp)`.
     """
-    most = max(number_of_samples(one["x"]) for one in given)
-    repeats = min(max(ROWS // most, 2), len(clamps) + 1)
-    program, columns = None, []
-    slots: list[Clamp | None] = [None, *clamps]
-    for start in range(0, len(slots), repeats):
-        some = slots[start : start + repeats]
-        side_by_side = _side_by_side(plan, some, values, repeats, most)
-        with Edited(model, side_by_side):
-            program = program or _NumberProgram(model, each, repeats)
-            rows = [program.numbers(model, one) for one in given]
-        columns.append(np.concatenate(rows)[:, : len(some)])
-        progress.add(len(some) - (start == 0))
-    numbers = np.concatenate(columns, axis=1)
-    return numbers[:, 1:] - numbers[:, :1]
+
+    def __init__(
+        self,
+        model: keras.Model,
+        plan: Plan,
+        values: dict[str, np.ndarray],
+        each: Callable,
+    ):
+        self._model, self._plan, self._values = model, plan, values
+        self._each = each
+        self._programs: dict[int, _NumberProgram] = {}
+
+    def changes(
+        self, clamps: list[Clamp], given: list[dict], progress: keras.utils.Progbar
+    ) -> np.ndarray:
+        """Returns how the number of each sample changes with each clamp.
+
+        Args:
+            clamps: What is clamped.
+            given: For each batch, `x` and perhaps `y`.
+            progress: Counts the clamps.
+
+        Returns:
+            `(sample, clamp)`.
+        """
+        most = max(number_of_samples(one["x"]) for one in given)
+        repeats = min(max(ROWS // most, 2), len(clamps) + 1)
+        slots: list[Clamp | None] = [None, *clamps]
+        columns = []
+        for start in range(0, len(slots), repeats):
+            some = slots[start : start + repeats]
+            plan = _side_by_side(self._plan, some, self._values, repeats, most)
+            with Edited(self._model, plan):
+                program = self._program(repeats)
+                rows = [program.numbers(self._model, one) for one in given]
+            columns.append(np.concatenate(rows)[:, : len(some)])
+            progress.add(len(some) - (start == 0))
+        numbers = np.concatenate(columns, axis=1)
+        return numbers[:, 1:] - numbers[:, :1]
+
+    def _program(self, repeats: int) -> _NumberProgram:
+        """Returns the program, made within the block of an edit."""
+        if repeats not in self._programs:
+            made = _NumberProgram(self._model, self._each, repeats)
+            self._programs[repeats] = made
+        return self._programs[repeats]
 
 
 def _side_by_side(

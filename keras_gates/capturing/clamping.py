@@ -11,7 +11,7 @@ import numpy as np
 from keras_gates import edits
 from keras_gates.capturing import own_losses
 from keras_gates.capturing.capturing import VERBOSE
-from keras_gates.capturing.clamped_runs import changes_by_clamps
+from keras_gates.capturing.clamped_runs import ClampedRuns
 from keras_gates.capturing.deriving import GradientReader
 from keras_gates.capturing.first_order import FirstOrder, calls
 from keras_gates.capturing.reader import Reader
@@ -135,18 +135,11 @@ def importance(
         return _table(groups, keys, first_order.changes(groups, values))
     each = own_losses.number_of_each(model, of)
     progress = keras.utils.Progbar(len(groups), verbose=verbose, unit_name="clamp")
-    changes = [
-        changes_by_clamps(
-            model,
-            {key: plan[key] for key in some},
-            [(group.key, group.units) for group in groups if group.key in some],
-            values,
-            each,
-            given,
-            progress,
-        )
-        for some in _by_node(values, plan)
-    ]
+    changes = []
+    for some in _by_node(values, plan):
+        runs = ClampedRuns(model, {key: plan[key] for key in some}, values, each)
+        clamps = [(group.key, group.units) for group in groups if group.key in some]
+        changes.append(runs.changes(clamps, given, progress))
     return _table(groups, keys, np.concatenate(changes, axis=1))
 
 

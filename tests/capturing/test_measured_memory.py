@@ -7,6 +7,9 @@ from keras import layers
 
 import keras_gates
 from keras_gates import stats
+from keras_gates.study.builders import builders_of
+from keras_gates.study.prepared_tasks import PREPARED
+from keras_gates.study.study_data import checked_data
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,29 @@ def test_a_leak_is_measured(latch):
     first, *_ = stats.diagnose(keras_gates.capture(model, x), measured).symptoms
     assert first.sentence.startswith("'lstm' remembers its state after step 25 for ")
     assert first.figure == pytest.approx(-1 / np.log(0.9), abs=1.0)
+
+
+@pytest.mark.once
+def test_a_trained_network_is_measured():
+    """The LSTM of the demonstration, whose gates say less than its memory is."""
+    task = PREPARED["sine"]()
+    keras.utils.set_random_seed(0)
+    data = checked_data(*task.train, task.test)
+    model = builders_of(["LSTM"], task.recipe, data)["LSTM"]()
+    model.fit(*task.train, epochs=2, batch_size=64, verbose=0)
+    x = task.test[0][:150]
+    gates = keras_gates.capture(model, x)
+    alone = str(stats.diagnose(gates))
+    for word in ("remember", "forgot", "faded", "memory"):
+        assert word not in alone.replace("`keras_gates.reach` measures", "")
+    measured = keras_gates.reach(model, x)
+    first, *others = stats.diagnose(gates, measured).symptoms
+    low, high = (measured[f"lstm/reach_{end}"].max() for end in ("low", "high"))
+    assert low <= first.figure <= high
+    assert "remembers its state after step" in first.sentence
+    assert not any("Time scales" in one.sentence for one in others)
+    longest = float(stats.timescale(gates)["lstm/forget"].max())
+    assert first.figure > longest
 
 
 def test_what_is_no_reach_gets_a_sentence(latch):
