@@ -2,12 +2,12 @@
 The vanishing gradient
 ======================
 
-**Question:** does learning reach back to the first step, and is it a gate that carries it?
+**Question:** does learning reach back to the first step, and does a gate carry it?
 
-A network learns from a step only if the gradient gets there. A basic recurrent layer, an
-LSTM and a GRU learn to add two marked numbers that lie far apart, and the size of the
-gradient is drawn by steps before the end, before and after training. Then gates are
-clamped, to see which of them the gradient goes through.
+A network learns from a step only if the gradient gets there. A basic recurrent layer,
+an LSTM and a GRU learn to add two marked numbers that lie far apart, and the size of
+the gradient is drawn by steps before the end, before and after training. Then gates are
+clamped, to see whether the gradient depends on them.
 """
 
 import argparse
@@ -61,9 +61,9 @@ probe, steps = x[:100], x.shape[1]
 # %%
 # Train
 # -----
-# The gradient is that of the output, not of the loss, so that a network which has learned
-# the task can be compared with one which has not: near the lowest loss every gradient of
-# the loss is small.
+# The gradient is that of the output, not of the loss, so that a network which has
+# learned the task can be compared with one which has not: near the lowest loss every
+# gradient of the loss is small.
 
 
 def flow(model):
@@ -98,10 +98,10 @@ print(f"always answering the mean: {float(np.var(y)):.4f}")
 # The picture
 # -----------
 # On a log axis a straight line is a gradient that shrinks by the same factor at each
-# step. Keras starts an LSTM's forget gate at sigmoid(1) = 0.73 and a GRU's update gate at
-# 0.5; the recurrent weights of a SimpleRNN start as a rotation, which shrinks nothing by
-# itself. So it is the two networks with gates whose gradient vanishes fastest at the
-# beginning.
+# step. Keras starts an LSTM's forget gate at sigmoid(1) = 0.73 and a GRU's update gate
+# at 0.5; the recurrent weights of a SimpleRNN start as a rotation, which shrinks
+# nothing by itself. So it is the two networks with gates whose gradient vanishes
+# fastest at the beginning.
 
 figure = Figure(figsize=(7, 3.2), layout="constrained")
 untrained, trained = figure.subplots(1, 2, sharey=True)
@@ -118,10 +118,10 @@ for axes in (untrained, trained):
 # %%
 # Is it the gate?
 # ---------------
-# After training, is it the gate that keeps the old state which carries the gradient? Put
-# it back to where it started, 0.73 and 0.5, in the trained network; and, beside it, hold
-# it at its own mean, unit by unit. An edit lets the gradient through all that it leaves
-# alone.
+# After training, is it the gate that keeps the old state which carries the gradient?
+# Put it back to where it started, 0.73 and 0.5, in the trained network; and, beside it,
+# hold it at its own mean, unit by unit. An edit lets the gradient through all that it
+# leaves alone.
 
 KEEP = {"LSTM": ("forget", 1 / (1 + np.exp(-1))), "GRU": ("update", 0.5)}
 flows, errors = {}, {}
@@ -156,26 +156,22 @@ def left(flow):
 
 for name in layers:
     print(
-        f"{name}: the gradient at the first of {steps} steps is {left(before[name]):.0e} "
-        f"times that at the last one before training, and {left(after[name]):.0e} after."
+        f"{name}: the gradient at the first of {steps} steps is, of that at the last "
+        f"one, {left(before[name]):.0e} before training and {left(after[name]):.0e} "
+        "after it."
     )
 for name, (gate, start) in KEEP.items():
     back = left(flows[name][f"{gate} at {start:.2f}"])
     held = left(flows[name][f"{gate} at its mean"])
-    carries = back < 0.1 * left(after[name])
+    verdict = "carries it" if back < 0.1 * left(after[name]) else "does not decide it"
     print(
-        f"{name}: with {gate} back at {start:.2f} it is {back:.0e}, with {gate} held at "
-        f"its mean {held:.0e}: "
-        + (
-            "that gate carries it."
-            if carries
-            else "that gate alone does not decide it."
-        )
+        f"{name}: with {gate} back at {start:.2f} it is {back:.0e}, with {gate} at its "
+        f"mean {held:.0e}: that gate {verdict}."
     )
 
 # %%
-# This says whether *learning* reaches back, and not how long a network remembers: a state
-# that is held by saturation has a gradient that vanishes
+# This says whether *learning* reaches back, and not how long a network remembers: a
+# state that is held by saturation has a gradient that vanishes
 # (:doc:`/understand/what_gates_do`).
 #
 # With ``--out`` the figures are saved.

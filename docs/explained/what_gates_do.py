@@ -33,8 +33,9 @@ were made by the code above them.
 # A latch
 # -------
 #
-# An LSTM with one unit is enough to see that the first three questions differ. Its input
-# and output gates are open, its forget gate is 0.5 at every step, and its candidate is
+# An LSTM with one unit is enough to see that the first three questions differ. Its
+# input and output gates are open, its forget gate is 0.5 at every step, and its
+# candidate is
 # ``tanh(10 x + 10 h)``.
 
 import keras
@@ -145,17 +146,17 @@ held.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameo
 
 # %%
 # With the forget gate at 0 throughout, nothing passes through the cell from one step to
-# the next, and every sign is still right. So the forget gate is not what remembers here.
-# Without candidates the hidden state falls, as the forget gate says, but a rest of it is
-# left, from which the latch recovers. Only setting the states to 0 erases it.
+# the next, and every sign is still right. So the forget gate is not what remembers
+# here. Without candidates the hidden state falls, as the forget gate says, but a rest
+# of it is left, from which the latch recovers. Only setting the states to 0 erases it.
 #
 # The vanishing gradient of three networks
 # ----------------------------------------
 #
 # The adding problem asks for the sum of two marked numbers among thirty, so that a
 # network must learn from steps that lie far back. How large is the gradient there?
-# ``gradient_flow`` is the norm, over units, of the derivative of the output with respect
-# to the hidden state, by steps before the end.
+# ``gradient_flow`` is the norm, over units, of the derivative of the output with
+# respect to the hidden state, by steps before the end.
 
 numbers, sums = tasks.adding(2000, length=30)
 layers = {
@@ -204,19 +205,19 @@ for name in layers:
     )
 
 # %%
-# Before training, the gradient of all three falls by about the same factor at each step,
-# and of the two with gates it falls fastest: Keras starts the forget gate at 0.73, and
-# the update gate at 0.5. After training, the gradient of the LSTM and of the GRU hardly
-# falls. So gates do not carry a gradient by themselves; they can be *opened*, by
-# training, to let it pass. Where a SimpleRNN has not learned the task, its gradient still
-# vanishes. :doc:`/gallery/vanishing_gradient` asks whether it is the forget gate that
-# carries it.
+# Before training, the gradient of all three falls by about the same factor at each
+# step, and of the two with gates it falls fastest: Keras starts the forget gate at
+# 0.73, and the update gate at 0.5. After training, the gradient of the LSTM and of the
+# GRU hardly falls. So gates do not carry a gradient by themselves; they can be
+# *opened*, by training, to let it pass. Where a SimpleRNN has not learned the task, its
+# gradient still vanishes. :doc:`/gallery/vanishing_gradient` asks whether it is the
+# forget gate that carries it.
 #
 # A forecast without its gates
 # ----------------------------
 #
-# An LSTM learns to forecast the next point of a noisy sum of two sine waves, from the 50
-# points before it.
+# An LSTM learns to forecast the next point of a noisy sum of two sine waves, from the
+# 50 points before it.
 
 series = tasks.sine_waves(4000)
 windows, targets = tasks.sliding_windows(series, length=50)
@@ -230,9 +231,9 @@ forecaster.compile(keras.optimizers.Adam(0.005), "mse")
 forecaster.fit(*train, epochs=6, batch_size=64, verbose=0)
 
 # %%
-# Then its forget gate is clamped: to 1, so that the cell adds up all that it reads; to 0,
-# so that nothing passes along the cell; and to the mean of each unit, so that it keeps
-# what it kept on average but no longer moves.
+# Then its forget gate is clamped: to 1, so that the cell adds up all that it reads; to
+# 0, so that nothing passes along the cell; and to the mean of each unit, so that it
+# keeps what it kept on average but no longer moves.
 
 gates = keras_gates.capture(forecaster, test[0])
 mean = gates["lstm/forget"].mean(("sample", "time"))
@@ -338,8 +339,9 @@ steered.legend(
 #
 # Back to the network that forecasts. Its forget gates describe the path through the
 # cell. How long it remembers is measured, with 200 test windows, by swapping its state
-# after five different steps. Donors are windows of which the middle point is alike, since
-# a state of another part of the wave would not fit to the points that are still to come.
+# after five different steps. Donors are windows of which the middle point is alike,
+# since a state of another part of the wave would not fit to the points that are still
+# to come.
 
 sample = test[0][:: len(test[0]) // 200][:200]
 middle = sample[:, 25, 0]
@@ -350,6 +352,7 @@ memory = keras_gates.reach(
 gates = keras_gates.capture(forecaster, sample)
 reached = plots.reach(memory["lstm"], gates["lstm"])
 reached.axes[1].set(xlim=(0, 30), ylim=(0, 1.6 * float(memory["lstm/reach"].max())))
+reached.axes[1].locator_params(axis="y", integer=True, nbins=6)
 reached.axes[1].legend(fontsize="small", loc="upper right")
 
 scales = stats.timescale(gates)["lstm/forget"]
@@ -357,9 +360,9 @@ print(f"longest time scale of the path through the cell: {float(scales.max()):.1
 print("measured reach:", memory["lstm/reach"].values.round(1))
 
 # %%
-# The layer remembers for longer than any of its forget gates says, because the recurrent
-# weights carry the state as well. (The error bars are intervals of 95 % over pairs of
-# windows.)
+# The layer remembers for longer than any of its forget gates says, because the
+# recurrent weights carry the state as well. (The error bars are intervals of 95 % over
+# pairs of windows.)
 #
 # What each measure means
 # -----------------------
@@ -379,7 +382,7 @@ print("measured reach:", memory["lstm/reach"].values.round(1))
 #
 # - Bengio, Simard and Frasconi (1994), Learning long-term dependencies with gradient
 #   descent is difficult, IEEE Transactions on Neural Networks 5(2).
-# - Chien and Honey (2021), Mapping the timescale organization of neural language models,
-#   ICLR: the swap of states.
+# - Chien and Honey (2021), Mapping the timescale organization of neural language
+#   models, ICLR: the swap of states.
 # - Weiss, Goldberg and Yahav (2018), On the practical computational power of finite
 #   precision RNNs for language recognition, arXiv:1805.04908.
