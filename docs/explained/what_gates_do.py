@@ -1,0 +1,388 @@
+"""
+What gates do
+=============
+
+A capture shows what gates *are*: a value between 0 and 1 at every step, for every unit.
+What they *do* cannot be seen from that. A unit that rises with every letter may not be
+the one that counts, and a gate that keeps little does not mean that the layer forgets.
+To know what a gate does, change it and see what follows.
+
+This page changes gates, follows gradients, and measures memory. All numbers and figures
+were made by the code above them.
+
+"""
+
+# %%
+# .. list-table:: Four questions, and what answers each
+#    :header-rows: 1
+#    :widths: 38 62
+#
+#    * - question
+#      - what answers it
+#    * - How long does the path through the cell keep a value?
+#      - ``stats.timescale``, ``stats.half_life`` and ``stats.memory_horizon``, from the
+#        gates. The recurrent weights are another path, which they do not see.
+#    * - Does *learning* reach back to a step?
+#      - ``keras_gates.gradients`` and ``stats.gradient_flow``.
+#    * - How long does the layer *remember*?
+#      - ``keras_gates.reach``, which swaps states between samples. Only this measures
+#        memory.
+#    * - What is a gate, or a unit, used for?
+#      - ``keras_gates.edit``, which changes it while the model runs.
+#
+# A latch
+# -------
+#
+# An LSTM with one unit is enough to see that the first three questions differ. Its
+# input and output gates are open, its forget gate is 0.5 at every step, and its
+# candidate is
+# ``tanh(10 x + 10 h)``.
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+import keras_gates
+from keras_gates import edits, plots, stats, tasks
+
+STEPS = 30
+lstm = keras.layers.LSTM(1, name="lstm")
+latch = keras.Sequential([keras.Input((STEPS, 1)), lstm])
+lstm.set_weights(
+    [
+        np.array([[0.0, 0.0, 10.0, 0.0]]),  # of the input: gates i, f, g, o
+        np.array([[0.0, 0.0, 10.0, 0.0]]),  # of the hidden state
+        np.array([10.0, 0.0, 0.0, 10.0]),  # the bias
+    ]
+)
+
+# %%
+# The first input is 1 or -1, and all others are 0.
+
+signs = np.random.default_rng(0).choice([-1.0, 1.0], 40)
+x = np.zeros((len(signs), STEPS, 1), "float32")
+x[:, 0, 0] = signs
+
+gates = keras_gates.capture(latch, x)
+found = keras_gates.gradients(latch, x, of=lambda outputs: outputs[:, 0])
+memory = keras_gates.reach(latch, x, time=[0])
+
+print(f"time scale: {float(stats.timescale(gates)['lstm/forget'][0]):.2f} steps")
+print(f"reach:      {float(memory['lstm/reach'][0])} steps")
+print("the sign at the end is that of the first input:", end=" ")
+right = np.sign(latch.predict(x, verbose=0)[:, 0]) == signs
+print(f"{right.mean():.0%} of the samples")
+
+# %%
+# The forget gate says that 1/e of the cell state is left after 1.44 steps, and that is
+# true of the path through the cell. The layer keeps the sign for ever all the same:
+# hidden state and candidate write it anew at each step. The gradient does not see this
+# either. Here is what is left of the first step, by each of the three measures:
+
+kept = gates["lstm/forget"].isel(sample=0, unit=0).values
+flow = stats.gradient_flow(found, signal="cell")["lstm/gradient_flow"]
+retention = memory["lstm/retention"].isel(time=0)
+
+
+def new_axes(**options):
+    """Returns Axes on a new figure as wide as the text."""
+    axes = Figure(figsize=(7, 3.2), layout="constrained").subplots(**options)
+    for one in np.ravel(axes):
+        one.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+left = new_axes()
+left.semilogy(retention, color="black", label="measured: retention of the state")
+left.semilogy(
+    np.cumprod([1, *kept[1:]]), color="#0072B2", label="product of the forget gates"
+)
+left.semilogy(
+    flow / flow[0], "o", color="#D55E00", markersize=4, label="gradient of the output"
+)
+left.set(xlabel="steps", ylabel="what is left")
+left.legend(fontsize="small")
+
+# %%
+# The gradient and the product of the forget gates fall by 0.5 at each step; the memory
+# does not fall. A unit that holds a value by saturation is *insensitive* to small
+# changes, and so its gradient vanishes (Bengio, Simard and Frasconi, 1994). A
+# gradient answers whether learning reaches back. That is why the experiment is needed:
+# ``reach`` replaces the whole state of a sample by that of another one, and counts how
+# long the difference lasts.
+#
+# The clamp
+# ---------
+#
+# If the forget gate is not the memory of the latch, closing it should do no harm.
+# ``edits.clamp`` sets a signal to a value, right after it is computed and before it is
+# used:
+
+changes = {
+    "forget gate clamped to 1": {"lstm/forget": edits.clamp(1.0)},
+    "forget gate clamped to 0": {"lstm/forget": edits.clamp(0.0)},
+    "candidate 0 at steps 10 to 19": {
+        "lstm/candidate": edits.clamp(0.0, time=slice(10, 20))
+    },
+    "both states 0 at step 10": {
+        f"lstm/{state}": edits.clamp(0.0, time=10) for state in ("cell", "hidden")
+    },
+}
+hidden = {"as it is": gates["lstm/hidden"].values[..., 0]}
+for name, change in changes.items():
+    with keras_gates.edit(latch, change):
+        hidden[name] = keras_gates.capture(latch, x)["lstm/hidden"].values[..., 0]
+for name, values in hidden.items():
+    right = np.sign(values[:, -1]) == signs
+    print(f"{name:30} {right.mean():4.0%} of the signs are right at the end")
+
+one = int(np.argmax(signs))  # A sample that begins with 1.
+held = new_axes()
+styles = ["black", "#56B4E9", "#0072B2", "#E69F00", "#D55E00"]
+for (name, values), colour in zip(hidden.items(), styles, strict=True):
+    held.plot(values[one], color=colour, label=name)
+held.set(xlabel="time (step)", ylabel="hidden state", ylim=(-0.05, 1.05))
+held.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+
+# %%
+# With the forget gate at 0 throughout, nothing passes through the cell from one step to
+# the next, and every sign is still right. So the forget gate is not what remembers
+# here. Without candidates the hidden state falls, as the forget gate says, but a rest
+# of it is left, from which the latch recovers. Only setting the states to 0 erases it.
+#
+# The vanishing gradient of three networks
+# ----------------------------------------
+#
+# The adding problem asks for the sum of two marked numbers among thirty, so that a
+# network must learn from steps that lie far back. How large is the gradient there?
+# ``gradient_flow`` is the norm, over units, of the derivative of the output with
+# respect to the hidden state, by steps before the end.
+
+numbers, sums = tasks.adding(2000, length=30)
+layers = {
+    "SimpleRNN": keras.layers.SimpleRNN,
+    "LSTM": keras.layers.LSTM,
+    "GRU": keras.layers.GRU,
+}
+
+
+def flow_of(model):
+    """Returns the gradient flow of the output, over 100 sequences."""
+    found = keras_gates.gradients(
+        model, numbers[:100], of=lambda outputs: outputs[:, 0]
+    )
+    return stats.gradient_flow(found)["rnn"]
+
+
+before, after, errors = {}, {}, {}
+for name, layer in layers.items():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((30, 2)), layer(16, name="rnn"), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    before[name] = flow_of(model)
+    model.fit(numbers, sums, epochs=25, batch_size=50, verbose=0)
+    after[name] = flow_of(model)
+    errors[name] = model.evaluate(numbers, sums, verbose=0)
+
+untrained, trained = new_axes(ncols=2, sharey=True)
+plots.gradient_flow(before, ax=untrained).set_title(
+    "before training", fontsize="medium"
+)
+plots.gradient_flow(after, ax=trained).set_title("after training", fontsize="medium")
+untrained.set_ylabel("gradient of the output with\nrespect to the hidden state")
+trained.set_ylabel("")
+trained.get_legend().remove()
+for name in layers:
+    first, last = (
+        float(flows[name]["gradient_flow"][-1] / flows[name]["gradient_flow"][0])
+        for flows in (before, after)
+    )
+    print(
+        f"{name:9} first step over last step: {first:.0e} before, {last:.0e} after "
+        f"training; error {errors[name]:.3f}"
+    )
+
+# %%
+# Before training, the gradient of all three falls by about the same factor at each
+# step, and of the two with gates it falls fastest: Keras starts the forget gate at
+# 0.73, and the update gate at 0.5. After training, the gradient of the LSTM and of the
+# GRU hardly falls. So gates do not carry a gradient by themselves; they can be
+# *opened*, by training, to let it pass. Where a SimpleRNN has not learned the task, its
+# gradient still vanishes. :doc:`/gallery/vanishing_gradient` asks whether it is the
+# forget gate that carries it.
+#
+# A forecast without its gates
+# ----------------------------
+#
+# An LSTM learns to forecast the next point of a noisy sum of two sine waves, from the
+# 50 points before it.
+
+series = tasks.sine_waves(4000)
+windows, targets = tasks.sliding_windows(series, length=50)
+train, test = tasks.time_split(windows, targets, gap=51)
+
+keras.utils.set_random_seed(0)
+forecaster = keras.Sequential(
+    [keras.Input((50, 1)), keras.layers.LSTM(32, name="lstm"), keras.layers.Dense(1)]
+)
+forecaster.compile(keras.optimizers.Adam(0.005), "mse")
+forecaster.fit(*train, epochs=6, batch_size=64, verbose=0)
+
+# %%
+# Then its forget gate is clamped: to 1, so that the cell adds up all that it reads; to
+# 0, so that nothing passes along the cell; and to the mean of each unit, so that it
+# keeps what it kept on average but no longer moves.
+
+gates = keras_gates.capture(forecaster, test[0])
+mean = gates["lstm/forget"].mean(("sample", "time"))
+changes = {
+    "forget clamped to 1": {"lstm/forget": edits.clamp(1.0)},
+    "forget clamped to 0": {"lstm/forget": edits.clamp(0.0)},
+    "forget clamped to its mean": {"lstm/forget": edits.clamp(mean)},
+}
+forecasts = {"as trained": forecaster.predict(test[0], verbose=0)[:, 0]}
+for name, change in changes.items():
+    with keras_gates.edit(forecaster, change):
+        forecasts[name] = forecaster.predict(test[0], verbose=0)[:, 0]
+for name, values in forecasts.items():
+    error = np.mean((values - test[1][:, 0]) ** 2)
+    print(f"{name:27} error {error:.3f}")
+print(f"{'repeating the last point':27} error ", end="")
+print(f"{np.mean((test[0][:, -1] - test[1]) ** 2):.3f}")
+
+clamped = new_axes()
+clamped.plot(test[1][:, 0], color="0.8", label="truth")
+styles = [("black", "-"), ("#56B4E9", "-"), ("#0072B2", "-"), ("#D55E00", "--")]
+for (name, values), (colour, line) in zip(forecasts.items(), styles, strict=True):
+    clamped.plot(values, line, color=colour, label=name)
+clamped.set(xlabel="test window", ylabel="forecast")
+clamped.legend(
+    fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
+)
+
+# %%
+# A forget gate of 0 or 1 throughout spoils the forecast. The mean of each unit does
+# little harm in comparison: how *much* the gate keeps is most of what it does here, and
+# that it moves is the rest.
+#
+# A counter, steered
+# ------------------
+#
+# An LSTM with six units learns words of a's and as many b's. Does it count in its cell?
+# If so, adding to the cell what one ``a`` adds must make it expect one more ``b``.
+
+BOUNDARY, A, B = range(3)
+words, following = tasks.anbn(128, largest=12)
+keras.utils.set_random_seed(0)
+counter = keras.Sequential(
+    [
+        keras.Input((None, 3)),
+        keras.layers.Masking(),
+        keras.layers.LSTM(6, return_sequences=True, name="lstm"),
+        keras.layers.Dense(3, activation="softmax"),
+    ]
+)
+counter.compile(keras.optimizers.Adam(0.03), "categorical_crossentropy")
+counter.fit(words, following, epochs=60, batch_size=16, verbose=0)
+counter.optimizer.learning_rate.assign(0.006)
+counter.fit(words, following, epochs=40, batch_size=16, verbose=0)
+
+# %%
+# The word has eight a's. The increment of one ``a`` is the mean over the later ones. It
+# is added k times, at the step of the last ``a``.
+
+LETTERS = 8
+codes = [BOUNDARY, *[A] * LETTERS, *[B] * 2 * LETTERS]
+word = np.eye(3, dtype="float32")[codes][None]
+cell = keras_gates.capture(counter, word)["lstm/cell"].values[0]
+increment = (cell[LETTERS] - cell[2]) / (LETTERS - 2)
+
+expected = {}
+for k in (-4, -2, 0, 2, 4):
+    steer = edits.add(k * increment, time=LETTERS)
+    with keras_gates.edit(counter, {"lstm/cell": steer}):
+        read = counter.predict(word, verbose=0)[0, LETTERS + 1 :]
+    expected[k] = read[:, BOUNDARY]
+    end = int(np.argmax(read.argmax(-1) == BOUNDARY)) + 1
+    print(f"k = {k:+d}: the end is expected after {end} b, wanted {LETTERS + k}")
+
+steered = new_axes()
+colours = ["#0072B2", "#56B4E9", "black", "#E69F00", "#D55E00"]
+for (k, values), colour in zip(expected.items(), colours, strict=True):
+    read = np.arange(1, len(values) + 1)
+    label = "as it is" if k == 0 else f"{k:+d} a".replace("-", "\N{MINUS SIGN}")
+    steered.plot(read, values, "o-", markersize=3, color=colour, label=label)
+    steered.axvline(LETTERS + k, color=colour, linewidth=0.8, linestyle=":")
+steered.set(
+    xlabel=f"b's read, after {LETTERS} a's",
+    ylabel="probability that the word ends",
+    xlim=(0.5, 14.5),
+)
+steered.legend(
+    title="added to the cell",
+    title_fontsize="small",
+    fontsize="small",
+    loc="center left",
+    bbox_to_anchor=(1, 0.5),
+    frameon=False,
+)
+
+# %%
+# The dotted lines are where the word should end. The network does with the cell what
+# one would do with a counter, and so the cell *is* one: that is more than a correlation
+# with the count. :doc:`/gallery/steering_a_counter` measures how far that goes.
+#
+# Reach beside time scales
+# ------------------------
+#
+# Back to the network that forecasts. Its forget gates describe the path through the
+# cell. How long it remembers is measured, with 200 test windows, by swapping its state
+# after five different steps. Donors are windows of which the middle point is alike,
+# since a state of another part of the wave would not fit to the points that are still
+# to come.
+
+sample = test[0][:: len(test[0]) // 200][:200]
+middle = sample[:, 25, 0]
+alike = np.digitize(middle, np.quantile(middle, [0.2, 0.4, 0.6, 0.8]))
+memory = keras_gates.reach(
+    forecaster, sample, groups=alike, time=[5, 10, 15, 20, 25], batch_size=100
+)
+gates = keras_gates.capture(forecaster, sample)
+reached = plots.reach(memory["lstm"], gates["lstm"])
+reached.axes[1].set(xlim=(0, 30), ylim=(0, 1.6 * float(memory["lstm/reach"].max())))
+reached.axes[1].locator_params(axis="y", integer=True, nbins=6)
+reached.axes[1].legend(fontsize="small", loc="upper right")
+
+scales = stats.timescale(gates)["lstm/forget"]
+print(f"longest time scale of the path through the cell: {float(scales.max()):.1f}")
+print("measured reach:", memory["lstm/reach"].values.round(1))
+
+# %%
+# The layer remembers for longer than any of its forget gates says, because the
+# recurrent weights carry the state as well. (The error bars are intervals of 95 % over
+# pairs of windows.)
+#
+# What each measure means
+# -----------------------
+#
+# - A **time scale**, a half-life and a memory horizon describe the gates: how long the
+#   path through the cell keeps a value. They are the memory only of a layer whose
+#   recurrent weights do nothing.
+# - **Gradient flow** says whether learning reaches back. It can vanish while the memory
+#   lasts for ever, as in the latch.
+# - **Reach** is the memory: what is left of a change to the state.
+# - An **edit** says what a signal is used for. A correlation does not.
+#
+# How to do each of them: :doc:`/howto/edits`.
+#
+# References
+# ----------
+#
+# - Bengio, Simard and Frasconi (1994), Learning long-term dependencies with gradient
+#   descent is difficult, IEEE Transactions on Neural Networks 5(2).
+# - Chien and Honey (2021), Mapping the timescale organization of neural language
+#   models, ICLR: the swap of states.
+# - Weiss, Goldberg and Yahav (2018), On the practical computational power of finite
+#   precision RNNs for language recognition, arXiv:1805.04908.
