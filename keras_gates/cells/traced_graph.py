@@ -26,14 +26,26 @@ def graph_of(symbols: list, results: list) -> keras.Function:
     return keras.Function(symbols, computed)
 
 
-def program_of(graph: keras.Function) -> list[tuple[Callable, Callable, list[int]]]:
+def program_of(
+    graph: keras.Function,
+) -> list[tuple[Callable, Callable, list[int], list[int]]]:
     """Lists what a graph calls: the function, its arguments, and what it computes.
+
+    And which values nothing needs after it: of a whole sequence, they are large.
 
     On PyTorch, a capture by `keras.Function` itself takes twice the time.
     """
     # Private to Keras: the order of the operations, and what they were called with.
     depths = sorted(graph._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in graph._nodes_by_depth[depth]]
+    last_use = {
+        id(tensor): node for node in nodes for tensor in node.arguments.keras_tensors
+    }
+    kept = {id(tensor) for tensor in graph.outputs}
+    spent: dict[int, list[int]] = {}
+    for tensor, node in last_use.items():
+        if tensor not in kept:
+            spent.setdefault(id(node), []).append(tensor)
     program = []
     for node in nodes:
         if not node.is_input:
@@ -41,7 +53,8 @@ def program_of(graph: keras.Function) -> list[tuple[Callable, Callable, list[int
             whole = isinstance(operation, keras.layers.Layer)
             call = operation if whole else operation.call
             outputs = [id(tensor) for tensor in node.outputs]
-            program.append((call, _arguments(node.arguments), outputs))
+            unneeded = spent.get(id(node), [])
+            program.append((call, _arguments(node.arguments), outputs, unneeded))
     return program
 
 
@@ -65,13 +78,15 @@ def _arguments(symbolic) -> Callable[[dict[int, Tensor]], tuple[tuple, dict]]:
 def run_program(program, graph: keras.Function, given: list[Tensor]) -> list[Tensor]:
     """Returns the outputs of a graph."""
     values = {id(symbol): one for symbol, one in zip(graph.inputs, given, strict=True)}
-    for call, arguments, outputs in program:
+    for call, arguments, outputs, unneeded in program:
         args, kwargs = arguments(values)
         result = call(*args, **kwargs)
         if len(outputs) == 1 and not keras.tree.is_nested(result):
             values[outputs[0]] = result
         else:
             values.update(zip(outputs, keras.tree.flatten(result), strict=True))
+        for tensor in unneeded:
+            del values[tensor]
     return [values[id(symbol)] for symbol in graph.outputs]
 
 

@@ -19,11 +19,11 @@ from keras_gates.backend import backend
 from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import cells_of, kind_of
-from keras_gates.layers import collect
+from keras_gates.layers import all_steps, collect
 from keras_gates.layers.opened_cells import OpenedCell
 from keras_gates.layers.replay import mask_of_steps, rows_of
 from keras_gates.layers.run_views import view
-from keras_gates.layers.signal_changes import LoopChanges
+from keras_gates.layers.signal_changes import LoopChanges, are_changed
 
 Tensor = Any
 
@@ -142,7 +142,17 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     # The state that Keras may put where a step is masked must be known.
     alone = len(parts) == 1 and _shows_state(parts[0])
     hands_out = bool(looks) or (mask is not None and not alone)
-    step = _Step(parts, changes, hands_out)
+    at_once = (
+        hands_out
+        and not training
+        and not are_changed(owner)
+        and all(all_steps.allowed(part.own, part.kind) for part in parts)
+    )
+    step: Any = (
+        all_steps.StatesStep(layer.cell, training, not _shows_state(parts[-1]))
+        if at_once
+        else _Step(parts, changes, hands_out)
+    )
     every = hands_out or mask is not None or layer.return_sequences
     loop = view(
         layer,
@@ -159,9 +169,14 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     )
     if not every:
         return last, joined, states
-    found = _parted(joined, step.widths)
-    outputs = found[len(parts), v.OUTPUT]
-    first = [_flat(state) for state in keras.tree.flatten(initial_state)]
+    first = [all_steps.flat_rows(state) for state in keras.tree.flatten(initial_state)]
+    if at_once:
+        outputs, found = _all_at_once(
+            layer, parts, step, changes.sequences, joined, first, mask
+        )
+    else:
+        found = _parted(joined, step.widths)
+        outputs = found[len(parts), v.OUTPUT]
     held = []  # The first state of each cell.
     if not hands_out and mask is not None:
         held.append(shared_equations.hold(outputs, first[0], mask))
@@ -171,7 +186,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         states_of_cell = part.kind.states if part.kind is not None else (v.HIDDEN,)
         signals = {name: found[number, name] for name in names}
         initial = dict(zip(states_of_cell, reversed(own), strict=False))
-        if mask is not None:
+        if mask is not None and not at_once:
             for name, start in initial.items():
                 signals[name] = shared_equations.hold(signals[name], start, mask)
         held.append(signals[states_of_cell[-1]])
@@ -182,6 +197,50 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         nested = keras.tree.is_nested(states[0])
         outputs = _held(layer, outputs, mask, held[-1 if nested else 0])
     return outputs[:, -1], outputs, states
+
+
+def _all_at_once(
+    layer, parts: list[_Part], step, sequences, joined, first: list[Tensor], mask
+) -> tuple[Tensor, dict]:
+    """Returns the outputs of a layer and the signals of its cells, at all steps.
+
+    Args:
+        layer: The view of the layer that runs here.
+        parts: Its cells.
+        step: What ran in the place of its cell.
+        sequences: What it ran on.
+        joined: What the loop returned of each step.
+        first: The states before the first step, `(batch, width)`.
+        mask: Where steps are unmasked, or `None`.
+    """
+    named = [(0, str(n), width) for n, width in enumerate(step.widths)]
+    loose = [*_parted(joined, named).values()]
+    outputs = loose[-1]  # Or the first state of the last cell, which is the same.
+    states, shapes = loose[: len(first)], step.shapes
+    found: dict[tuple[int, str], Tensor] = {}
+    waiting = [
+        state if mask is None else shared_equations.hold(state, start, mask)
+        for state, start in zip(states, first, strict=True)
+    ]
+    begin = 0
+    for number, (part, (_, cell)) in enumerate(
+        zip(parts, cells_of(layer), strict=True)
+    ):
+        place = slice(begin, begin + part.states)
+        begin += part.states
+        assert part.kind is not None
+        output, signals = all_steps.signals_of_steps(
+            cell, part.kind, sequences, waiting[place], first[place], shapes[place]
+        )
+        # The last state in the order of `Kind` is the first one in that of Keras.
+        signals |= dict(zip(part.kind.states, reversed(waiting[place]), strict=True))
+        found |= {(number, name): values for name, values in signals.items()}
+        sequences = output
+        if _shows_state(part):
+            sequences = states[place][0]
+            if part is parts[-1]:
+                outputs = sequences
+    return outputs, found
 
 
 def _shows_state(part: _Part) -> bool:
@@ -225,11 +284,3 @@ def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor) -> Tensor:
     if backend.MASKS_WITH_STATE and not layer.unroll:
         return ops.where(mask[..., None], outputs, ops.cast(state, outputs.dtype))
     return shared_equations.hold(outputs, ops.zeros_like(outputs[:, 0]), mask)
-
-
-def _flat(state: Tensor) -> Tensor:
-    """Brings a state to `(batch, width)`."""
-    width = 1
-    for axis in state.shape[1:]:
-        width *= axis
-    return ops.reshape(state, (-1, width))

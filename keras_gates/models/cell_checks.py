@@ -13,7 +13,10 @@ from keras_gates.cells.known_cells import kind_of
 from keras_gates.cells.named_states import state_shapes
 from keras_gates.cells.registration_checks import check_step
 from keras_gates.cells.trial import tolerance
+from keras_gates.layers import all_steps
 from keras_gates.layers.opened_cells import OpenedCell
+
+Tensor = Any
 
 _passed: weakref.WeakKeyDictionary[Any, Kind] = weakref.WeakKeyDictionary()
 
@@ -43,10 +46,42 @@ def check_cell(path: str, cell) -> None:
                     f"The cell of '{path}' does not go with what was registered of "
                     f"`{kind.cell.__name__}`: {error}"
                 ) from error
+        if _rows_are_independent(cell, kind):
+            all_steps.allow(cell)
     _passed[cell] = kind
 
 
+def _rows_are_independent(cell, kind: Kind) -> bool:
+    """Returns whether a row alone gives what it gives beside others."""
+    inputs, states = _random_step(cell)
+    opened = OpenedCell(cell, kind, False)
+    try:
+        together = opened(inputs, states)
+        alone = OpenedCell(cell, kind, False)(inputs[:1], [one[:1] for one in states])
+    except Exception:  # Code of the user's own may raise anything.
+        return False
+    pairs = zip(keras.tree.flatten(together), keras.tree.flatten(alone), strict=True)
+    return all(_close(one[:1], other, cell) for one, other in pairs)
+
+
 def _check_trace(path: str, cell, kind: Kind) -> None:
+    inputs, states = _random_step(cell)
+    output, after = cell(inputs, states)
+    traced, traced_after, _ = OpenedCell(cell, kind, False)(inputs, states)
+    pairs = zip(
+        [output, *keras.tree.flatten(after)], [traced, *traced_after], strict=True
+    )
+    if not all(_close(one, other, cell) for one, other in pairs):
+        raise ValueError(
+            f"The signals of '{path}' cannot be read: its cell, a "
+            f"`{type(cell).__name__}`, does not compute the same when it is called "
+            "twice, or not with Keras's operations alone. Describe it with "
+            f"`keras_gates.register_cell({type(cell).__name__}, ...)`."
+        )
+
+
+def _random_step(cell) -> tuple[Tensor, list[Tensor]]:
+    """Returns inputs and states of a few rows."""
     rng = np.random.default_rng(0)
     features = cell.get_build_config()["input_shape"][-1]
     shapes = [(3, features), *state_shapes(cell, 3)]
@@ -54,21 +89,13 @@ def _check_trace(path: str, cell, kind: Kind) -> None:
         keras.ops.convert_to_tensor(rng.uniform(size=shape), dtype=cell.compute_dtype)
         for shape in shapes
     )
-    output, after = cell(inputs, states)
-    traced, traced_after, _ = OpenedCell(cell, kind, False)(inputs, states)
-    pairs = zip(
-        [output, *keras.tree.flatten(after)], [traced, *traced_after], strict=True
+    return inputs, states
+
+
+def _close(one: Tensor, other: Tensor, cell) -> bool:
+    one, other = (
+        keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
+        for value in (one, other)
     )
-    for one, other in pairs:
-        one, other = (
-            keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
-            for value in (one, other)
-        )
-        size = max(np.abs(one).max(), 1.0)
-        if not np.allclose(one, other, atol=tolerance(cell) * size, equal_nan=True):
-            raise ValueError(
-                f"The signals of '{path}' cannot be read: its cell, a "
-                f"`{type(cell).__name__}`, does not compute the same when it is called "
-                "twice, or not with Keras's operations alone. Describe it with "
-                f"`keras_gates.register_cell({type(cell).__name__}, ...)`."
-            )
+    size = max(np.abs(one).max(), 1.0)
+    return np.allclose(one, other, atol=tolerance(cell) * size, equal_nan=True)

@@ -296,3 +296,21 @@ def test_tracing_leaves_the_cell_as_it_was(rng):
     keras_gates.capture(model, _masked(rng)[0])
     assert [set(vars(one)) for one in inner] == [set(kept) for kept in before]
     assert [len(one._inbound_nodes) for one in inner] == nodes
+
+
+class MixingCell(MGUCell):
+    """A cell in which each sample depends on the others of its batch."""
+
+    def call(self, inputs, states):
+        return super().call(inputs - ops.mean(inputs, axis=0, keepdims=True), states)
+
+
+def test_a_cell_that_mixes_samples_is_read_in_its_loop(rng):
+    model, plain = _model(MixingCell(UNITS)), _model(MGUCell(UNITS))
+    randomise(model, rng)
+    plain.set_weights(model.get_weights())
+    x = rng.normal(size=(5, *SHAPE)).astype("float32")
+    gates = keras_gates.capture(model, x)["own"]
+    expected = keras_gates.capture(plain, x - x.mean(axis=0))["own"]
+    for name, values in expected.data_vars.items():
+        np.testing.assert_allclose(gates[name], values, atol=2e-6, err_msg=name)

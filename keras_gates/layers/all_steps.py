@@ -1,0 +1,123 @@
+"""The signals of all steps at once, from the states that the loop hands out.
+
+A loop that hands out only states costs little more than Keras's own. What a cell
+computes of its inputs and the states before each step is then computed once, with the
+steps of all samples as the rows of one batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gates.cells import shared_equations
+from keras_gates.cells.kind import Kind
+from keras_gates.layers.opened_cells import OpenedCell
+
+Tensor = Any
+
+_by_rows: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Cells of the user's own whose rows are known not to depend on each other."""
+
+
+def allow(cell) -> None:
+    """Lets a cell be run on all steps at once."""
+    _by_rows.add(cell)
+
+
+def allowed(cell, kind: Kind | None) -> bool:
+    """Returns whether a cell may be run on all steps at once, in inference."""
+    return kind is not None and (not kind.runs_in_loop or cell in _by_rows)
+
+
+class StatesStep:
+    """Takes the place of the cell of a layer, and returns its states as the output.
+
+    Args:
+        cell: The cell of the layer, which may be a stack.
+        training: Whether dropout is active.
+        with_output: Whether the output is returned too, after the states.
+    """
+
+    def __init__(self, cell, training, with_output: bool):
+        self._cell = cell
+        self._with_output = with_output
+        takes_training = "training" in inspect.signature(cell.call).parameters
+        self._options = {"training": training} if takes_training else {}
+        self.shapes: list[tuple[tuple, str]] = []
+        """Of each state, its axes after the first one, and its type."""
+        self.widths: list[int] = []
+        """Of each tensor that is returned."""
+
+    def __call__(self, inputs, states):
+        """Takes one step."""
+        output, after = self._cell(inputs[0], states, **self._options)
+        flat = keras.tree.flatten(after)
+        self.shapes = [
+            (tuple(one.shape[1:]), keras.backend.standardize_dtype(one.dtype))
+            for one in flat
+        ]
+        values = [flat_rows(one) for one in flat]
+        if self._with_output:
+            values.append(output)
+        self.widths = [value.shape[-1] for value in values]
+        if len(values) == 1:
+            return values[0], keras.tree.pack_sequence_as(states, flat)
+        dtype = keras.backend.result_type(*(value.dtype for value in values))
+        joined = ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
+        return joined, keras.tree.pack_sequence_as(states, flat)
+
+
+def signals_of_steps(
+    cell,
+    kind: Kind,
+    sequences: Tensor,
+    states: list[Tensor],
+    initial: list[Tensor],
+    shapes: list[tuple[tuple, str]],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Computes the signals of a cell at all steps.
+
+    Args:
+        cell: The view of the cell that runs here.
+        kind: Its kind.
+        sequences: What it received, `(batch, time, features)`.
+        states: Its states after each step, `(batch, time, width)`, held where masked.
+        initial: Those before the first step, `(batch, width)`.
+        shapes: Of each state, its axes after the first one, and its type.
+
+    Returns:
+        Its output and its signals without the states, `(batch, time, width)`.
+    """
+    batch, time = ops.shape(sequences)[:2]
+    rows = ops.reshape(sequences, (-1, sequences.shape[-1]))
+    before = [
+        ops.cast(
+            ops.reshape(shared_equations.before(state, first), (-1, *shape)), dtype
+        )
+        for state, first, (shape, dtype) in zip(states, initial, shapes, strict=True)
+    ]
+    output, _, signals = OpenedCell(cell, kind, False)(rows, before)
+
+    def of_steps(values: Tensor) -> Tensor:
+        return ops.reshape(values, (batch, time, values.shape[-1]))
+
+    return of_steps(output), {
+        name: of_steps(values)
+        for name, values in signals.items()
+        if name not in kind.states
+    }
+
+
+def flat_rows(values: Tensor) -> Tensor:
+    """Brings the values of a step to `(batch, width)`."""
+    if len(values.shape) == 2:
+        return values
+    width = 1
+    for axis in values.shape[1:]:
+        width *= axis
+    return ops.reshape(values, (-1, width))
