@@ -125,15 +125,11 @@ class _Drawing(TorchFunctionMode):
         self._generators = generators
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in _quiet:  # Each operation of a capture passes here.
-            return function(*args, **(kwargs or {}))
         kwargs = dict(kwargs or {})
         if function is torch.nn.functional.dropout:
             return self._dropout(*args, **kwargs)
         draws = getattr(function, "__name__", "") in _DRAWING
-        if not draws:
-            _quiet.add(function)
-        elif kwargs.get("generator") is None:
+        if draws and kwargs.get("generator") is None:
             tensors = [one for one in args if isinstance(one, torch.Tensor)]
             where = tensors[0].device if tensors else kwargs.get("device")
             device = torch.device(where or torch.get_default_device())
@@ -172,9 +168,6 @@ _DRAWING = {
     ),
 }
 """The names of PyTorch's functions that take a generator."""
-
-_quiet: set[Any] = set()
-"""Functions that are known to draw nothing."""
 
 
 def replicas(model) -> int:
