@@ -2,7 +2,7 @@
 Counting: a^n b^n
 =================
 
-**Question:** does a cell count?
+**Question:** does a cell count, and does the network use the count?
 
 A word is a number of a's, then as many b's. From the first b on, who has counted knows
 when the word ends. An LSTM can count, in a cell that goes one way with every a and back
@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 import keras_gates
-from keras_gates import plots, stats, tasks
+from keras_gates import edits, plots, stats, tasks
 
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,11 +95,18 @@ for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
 LONGEST = 30
 x_test, y_test = encode(["a" * n + "b" * n for n in range(1, LONGEST + 1)])
 determined = x_test[..., B] == 1
-reached = {}
-for name, model in models.items():
+
+
+def longest(model):
+    """Returns up to which n every word is continued."""
     said = model.predict(x_test, verbose=0).argmax(-1)
     right = ((said == y_test.argmax(-1)) | ~determined).all(axis=1)
-    reached[name] = int(np.argmin(right)) if not right.all() else LONGEST
+    return int(np.argmin(right)) if not right.all() else LONGEST
+
+
+reached = {}
+for name, model in models.items():
+    reached[name] = longest(model)
     print(f"{name}: every word is continued up to n = {reached[name]}")
 
 # %%
@@ -109,14 +116,14 @@ for name, model in models.items():
 # over all the words. Masked steps are left out.
 
 count = np.cumsum(x_test[..., A] - x_test[..., B], axis=1)
-memory = {"lstm": "cell", "gru": "hidden"}
+state = {"lstm": "cell", "gru": "hidden"}
 layers, best = {}, {}
 for name, model in models.items():
     layers[name] = keras_gates.capture(model, x_test)[name]
     found = stats.find_units(layers[name], count)
-    best[name] = found[found["signal"] == memory[name]].iloc[0]
+    best[name] = found[found["signal"] == state[name]].iloc[0]
     print(
-        f"{name}: the best counter is unit {best[name]['unit']} of {memory[name]}, "
+        f"{name}: the best counter is unit {best[name]['unit']} of {state[name]}, "
         f"correlation {best[name]['correlation']:+.4f}"
     )
 
@@ -129,11 +136,26 @@ for name, layer in layers.items():
     figures[name] = plots.trajectories(
         layer,
         units=[best[name]["unit"]],
-        signal=memory[name],
+        signal=state[name],
         sample=LONGEST - 1,
         values=count[-1],
     )
 lstm_counts, gru_counts = figures.values()
+
+# %%
+# Does the network use it?
+# ------------------------
+# A unit that goes up and down with the count may still be idle. It is clamped to its
+# mean over the words, and the words are read again. :doc:`steering_a_counter` adds a's
+# to the cell instead.
+
+clamped = {}
+for name, model in models.items():
+    unit, signal = int(best[name]["unit"]), state[name]
+    mean = float(layers[name][signal].sel(unit=unit).mean())
+    change = edits.clamp(mean, units=[unit])
+    with keras_gates.edit(model, {f"{name}/{signal}": change}):
+        clamped[name] = longest(model)
 
 # %%
 # The answer
@@ -141,10 +163,11 @@ lstm_counts, gru_counts = figures.values()
 
 for name in models:
     correlation = abs(best[name]["correlation"])
-    verdict = "counts" if correlation > 0.99 else "does not count"
+    verdict = "follows" if correlation > 0.99 else "does not quite follow"
     print(
-        f"{name}: its best unit {verdict} (|correlation| {correlation:.3f}), and the "
-        f"model goes on to n = {reached[name]} after words up to n = 12."
+        f"{name}: its best unit {verdict} the count (|correlation| {correlation:.3f}), "
+        f"and the model goes on to n = {reached[name]} after words up to n = 12; with "
+        f"that unit clamped to its mean, to n = {clamped[name]}."
     )
 
 # %%

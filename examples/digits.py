@@ -2,7 +2,7 @@
 Handwritten digits, row by row
 ==============================
 
-**Question:** which rows of the image are remembered at the end?
+**Question:** which rows of the image are left in the cell state, and which matter?
 
 An LSTM reads an image of a digit from the top to the bottom, a row a step, and says at
 the end which digit it was. What is left of each row by then, the gates say exactly;

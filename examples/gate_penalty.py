@@ -60,7 +60,7 @@ x, y = tasks.sliding_windows(series, length=30)
 
 
 class Patient(keras.Model):
-    """Forecasts the next point, and pays for every bit of memory it erases."""
+    """Forecasts the next point, and pays for every bit of the cell state it erases."""
 
     def __init__(self, price):
         super().__init__()
@@ -121,9 +121,9 @@ axes.spines[["top", "right"]].set_visible(False)
 
 print(
     f"With the penalty the mean of forget goes from {forget[0.0].mean():.2f} to "
-    f"{forget[1.0].mean():.2f} and the median time scale from {scales[0.0]:.1f} to "
-    f"{scales[1.0]:.1f} steps; the test error is {errors[1.0] / errors[0.0]:.2f} "
-    "times what it was."
+    f"{forget[1.0].mean():.2f} and the median time scale of the path through the cell "
+    f"from {scales[0.0]:.1f} to {scales[1.0]:.1f} steps; the test error is "
+    f"{errors[1.0] / errors[0.0]:.2f} times what it was."
 )
 
 # %%

@@ -64,9 +64,9 @@ naive = float(np.mean((validation[1] - train[1].mean(axis=0)) ** 2))
 # The study
 # ---------
 # After each run the gates of its model are captured, as long as the model is there. The
-# time scale says for how many steps a unit keeps what it holds.
+# time scale says for how many steps the path through the cell keeps a value.
 
-memory = []
+scales = []
 
 
 def fast_adam():
@@ -78,8 +78,8 @@ def look(name, seed, model):
     """Notes the median time scale of a trained model's units."""
     gates = keras_gates.capture(model, validation[0][:100])
     kept = "forget" if name == "LSTM" else "update"
-    scales = stats.timescale(gates)[name.lower()][kept]
-    memory.append({"architecture": name, "seed": seed, "steps": float(scales.median())})
+    median = float(stats.timescale(gates)[name.lower()][kept].median())
+    scales.append({"architecture": name, "seed": seed, "steps": median})
 
 
 study = keras_gates.compare(
@@ -107,15 +107,16 @@ difference = plots.differences(study)
 # %%
 # The answer
 # ----------
-# The loss says which of the two is better on this task; the gates, whether they
-# remember in different ways. A GRU's ``update`` of 1 keeps the old state, as an LSTM's
+# The loss says which of the two is better on this task; the gates, whether they keep in
+# different ways along the path through the cell. A GRU's ``update`` of 1 keeps the old
+# state, as an LSTM's
 # ``forget`` does, so that the two can be held side by side. With Keras's initial biases
 # the time scale is about 3.2 steps for an LSTM and 1.4 for a GRU: what is above that
 # was learned.
 
 loss = study.difference("LSTM", "GRU")
 print(f"Validation loss, {loss}.")
-steps = pandas.DataFrame(memory).pivot(
+steps = pandas.DataFrame(scales).pivot(
     index="seed", columns="architecture", values="steps"
 )
 print(steps.round(1))

@@ -2,7 +2,7 @@
 Heart beats with an arrhythmia
 ==============================
 
-**Question:** which units react to a premature beat?
+**Question:** which units react to a premature beat, and does the forecast use them?
 
 An LSTM reads an electrocardiogram and forecasts the next point. Most beats look alike
 and come when they should. Now and then one comes too early, from another place of the
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 import keras_gates
-from keras_gates import plots, stats
+from keras_gates import edits, plots, stats
 
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -180,6 +180,30 @@ axes.legend(fontsize="small")
 axes.spines[["top", "right"]].set_visible(False)
 
 # %%
+# Does the forecast use it?
+# -------------------------
+# Each unit of that signal is clamped to its mean, one at a time. If the one that reacts
+# is there for premature beats, the error must grow there, and more than elsewhere.
+
+
+def errors(said):
+    """Returns the mean squared error in premature beats, and at all other steps."""
+    squared = (said - y[cut:])[..., 0] ** 2
+    return squared[label[cut:]].mean(), squared[~label[cut:]].mean()
+
+
+usual = np.array(errors(forecast))
+mean = gates["lstm"][best["signal"]].mean(("sample", "time"))
+grown = {}
+for unit in range(mean.size):
+    change = edits.clamp(float(mean[unit]), units=[unit])
+    with keras_gates.edit(model, {f"lstm/{best['signal']}": change}):
+        grown[unit] = np.array(errors(model.predict(x[cut:], verbose=0))) / usual
+grown = pandas.DataFrame(grown, ["premature", "other"]).T
+print(grown.sort_values("premature", ascending=False).head().round(2))
+place = int((grown["premature"] > grown["premature"][best["unit"]]).sum()) + 1
+
+# %%
 # The answer
 # ----------
 
@@ -194,6 +218,18 @@ print(
     f"It leaves its usual band in {reacts.sum()} of {len(beats)} premature beats, "
     f"{1000 / RATE * np.median(outside[reacts].argmax(axis=1)):.0f} milliseconds "
     "(median) after they began."
+)
+
+one = grown.loc[best["unit"]]
+print(
+    "With it clamped to its mean the error in premature beats is "
+    f"{one['premature']:.1f} times what it was, number {place} of {len(grown)} units, "
+    f"and {one['other']:.1f} times elsewhere."
+)
+print(
+    "So the forecast of these beats uses it more than that of others."
+    if one["premature"] > max(1.1, 1.1 * one["other"])
+    else "So it reacts to these beats, but is not there for them alone."
 )
 
 # %%

@@ -2,7 +2,7 @@
 A forecast with the habits that keep a model honest
 ===================================================
 
-**Question:** does the network use its memory, and is it worth having?
+**Question:** how long does the network remember, and is it worth having?
 
 From the data to the file:
 
@@ -12,7 +12,7 @@ From the data to the file:
 - Judge by a test part that decided nothing, against a forecast that needs no model.
 - Save in the .keras format, load the file, and check that it is the same model.
 
-The gates are recorded on the way, and tell whether the network used its memory.
+The gates are recorded on the way, and at the end the memory is measured.
 """
 
 import argparse
@@ -129,13 +129,25 @@ forecasts = plots.predictions(
 )
 
 # %%
-# The memory
-# ----------
-# How long the units keep what they hold, beside the length of a window, and what the
-# update gate did while the network learned. An ``update`` of 1 keeps the old state.
+# The gates, and the memory
+# -------------------------
+# How long the path through the state keeps a value, by unit, beside the length of a
+# window, and what the update gate did while the network learned. An ``update`` of 1
+# keeps the old state. How long the network remembers is measured on its own, by
+# swapping states between windows.
 
 gates = keras_gates.capture(loaded, test[0][::100])
 scales = plots.timescales(gates["gru"])
+
+# %%
+# A state is replaced by that of a window that has read a similar point at that step,
+# since another state would not fit to what comes next.
+
+swapped = WINDOW // 4
+windows = test[0][:: -(-len(test[0]) // 200)]
+point = windows[:, swapped, 0]
+alike = np.digitize(point, np.quantile(point, [0.2, 0.4, 0.6, 0.8]))
+memory = keras_gates.reach(loaded, windows, time=[swapped], groups=alike)
 
 # %%
 
@@ -145,12 +157,18 @@ bands = plots.evolution(recorder.traces["gru/update"])
 # The answer
 # ----------
 
-memory = stats.timescale(recorder.traces["gru"])["update"].median("unit").values
+path = stats.timescale(recorder.traces["gru"])["update"].median("unit").values
 longest = float(stats.timescale(gates)["gru/update"].max())
 print(
-    f"The median time scale of the memory went from {memory[0]:.1f} to "
-    f"{memory[-1]:.1f} steps, and the slowest unit of the model that was kept holds "
-    f"for {longest:.0f}."
+    "The median time scale of the path through the state went from "
+    f"{path[0]:.1f} to {path[-1]:.1f} steps, and that of the slowest unit of the model "
+    f"that was kept is {longest:.0f}."
+)
+remembered = float(memory["gru/reach"][0])
+at_least = "at least " if np.isinf(remembered) else ""
+print(
+    f"The network remembers its state after step {swapped} for {at_least}"
+    f"{min(remembered, WINDOW - 1 - swapped):.1f} steps, as measured."
 )
 print(
     f"Its error is {error(predicted) / error(test[0][:, -1]):.2f} times that of "

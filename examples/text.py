@@ -2,7 +2,7 @@
 Text: quotation marks, indentation, position in the line
 ========================================================
 
-**Question:** which units track where in the text the network is?
+**Question:** which units track where in the text the network is, and does it use them?
 
 An LSTM reads Python's own help texts, character by character, and learns to foresee the
 next one. To do that well it helps to know whether a quotation is open, whether the line
@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 import keras_gates
-from keras_gates import plots, stats, tasks
+from keras_gates import edits, plots, stats, tasks
 
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,8 +84,8 @@ model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
 model.fit(x, y, epochs=options.epochs, batch_size=64, verbose=0)
 
 # %%
-# A table of which character follows which is what needs no memory, and so what a
-# network that uses its memory must beat.
+# A table of which character follows which needs nothing but the last character, and so
+# a network that uses earlier ones must beat it.
 
 pairs = np.ones((len(alphabet), len(alphabet)))
 np.add.at(pairs, (x.ravel(), y.ravel()), 1)
@@ -125,7 +125,7 @@ labels = {
 # For what is true or false the measure is the AUC: 1 for a unit that is always higher
 # where it is true, 0 for one that is always lower, 0.5 for one that does not care. For
 # the position it is the correlation. The character itself is no answer, and so the
-# memory is asked: the cell state.
+# cell state is asked.
 
 gates = keras_gates.capture(model, x_test)
 best = {}
@@ -154,6 +154,34 @@ indenting = plots.text(
 )
 
 # %%
+# Does the network use them?
+# --------------------------
+# A unit that tracks quotations need not be how the network knows of them. The unit that
+# tracks each label best is clamped to its mean, and so is every tenth other unit, to
+# compare with. What does it cost, in bits a character, where the label is true and
+# where it is not? For the position, it is the second and the first half of the lines.
+
+known = {
+    name: label[: x_test.size].reshape(x_test.shape) for name, label in labels.items()
+}
+known["position"] = known["position"] > np.median(known["position"])
+
+
+def bits_by_character(model):
+    """Returns the bits that each character of the test part costs."""
+    said = model.predict(x_test, verbose=0)
+    return -np.log2(np.take_along_axis(said, y_test[..., None], -1)[..., 0])
+
+
+usual = bits_by_character(model)
+mean = gates["lstm/cell"].mean(("sample", "time"))
+costs = {}
+for unit in {int(unit["unit"]) for unit in best.values()} | {*range(0, mean.size, 10)}:
+    change = edits.clamp(float(mean[unit]), units=[unit])
+    with keras_gates.edit(model, {"lstm/cell": change}):
+        costs[unit] = bits_by_character(model) - usual
+
+# %%
 # The answer
 # ----------
 # Quotations and indentation have their places in a line, and so a unit that only
@@ -171,6 +199,23 @@ for name, unit in best.items():
         cell = gates["lstm/cell"].sel(unit=unit["unit"]).values.ravel()
         correlation = np.corrcoef(cell, position)[0, 1]
         print(f"    its correlation with the position: {correlation:+.2f}")
+
+for name, unit in best.items():
+    chosen = int(unit["unit"])
+    inside, outside = (
+        costs[chosen][which].mean() for which in (known[name], ~known[name])
+    )
+    other = [cost[known[name]].mean() for one, cost in costs.items() if one != chosen]
+    print(
+        f"{name}: with unit {chosen} clamped, a character costs {inside:+.2f} bits "
+        f"there and {outside:+.2f} elsewhere; with other units, {np.mean(other):+.2f} "
+        "there."
+    )
+    print(
+        "    The network uses it there."
+        if inside > 2 * max(outside, np.mean(other), 0.005)
+        else "    It tracks it, but is not used more there than elsewhere."
+    )
 
 # %%
 # With ``--out`` the figures are saved.

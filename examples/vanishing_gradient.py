@@ -31,7 +31,7 @@ parser.add_argument(
     "(sample,) or (sample, output), numbers to predict, of 200 samples or more",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
-parser.add_argument("--epochs", type=int, default=25, help="default: %(default)s")
+parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
 options = parser.parse_args()
 
 # %%
@@ -40,7 +40,7 @@ options = parser.parse_args()
 # A sample has thirty random numbers between 0 and 1, one of each half with a mark. The
 # target is the sum of the two. Always answering the mean has a squared error of 1/6.
 
-x, y = tasks.adding(2000, length=30)
+x, y = tasks.adding(1500, length=30)
 if options.data:
     with np.load(options.data) as arrays:
         if missing := {"x", "y"} - set(arrays):

@@ -10,8 +10,8 @@ the code above it.
 """
 
 # %%
-# Memory that vanishes
-# --------------------
+# A gradient that vanishes
+# ------------------------
 #
 # A basic recurrent layer has one rule for its state::
 #
@@ -84,12 +84,16 @@ for name, values in influences.items():
 # On the basic RNN's line, a push 40 steps back moves the end about a thousand times
 # less than a push at the end. Two things may surprise:
 #
-# - An LSTM and a GRU forget too, as Keras starts them, and the GRU sooner than anyone.
-#   (Below a millionth, where the line ends, the differences are roundings.)
+# - The line of an LSTM and of a GRU falls too, as Keras starts them, and that of the
+#   GRU fastest of all. (Below a millionth, where the line ends, the differences are
+#   roundings.)
 # - The same LSTM with another *bias* does not. Its line is flat.
 #
-# So gates are no memory by themselves. They make the length of the memory a number that
-# can be set, and therefore learned. The rest of the page shows how.
+# So gates are no memory by themselves. They make how long the path through the cell
+# keeps a value a number that can be set, and therefore learned. The rest of the page
+# shows how. (A gradient says whether *learning* reaches back, and is no measure of
+# memory: :doc:`/understand/what_gates_do` shows a network that remembers for ever while
+# its gradient vanishes.)
 #
 # What a gate is
 # --------------
@@ -167,12 +171,12 @@ written = lines([("value", "0.4", x[0, :, VALUE]), *signals(gates["lstm"])])
 # **Forget gate.** How much of the old cell state is *kept*. In spite of its name, 1
 # keeps and 0 forgets. It stays open until step 45.
 #
-# **Cell state.** The memory: what is kept of it, and what is written. After step 10
+# **Cell state.** What is kept of it, and what is written. After step 10
 # nothing is added and all is kept, so it stands still until it is erased.
 #
-# **Output gate.** How much of the memory is shown to the next layer, and to the gates
-# of the next step. It opens from 30 to 34. That is the **hidden state**: the memory was
-# there before and after, but nobody saw it.
+# **Output gate.** How much of the cell state is shown to the next layer, and to the
+# gates of the next step. It opens from 30 to 34. That is the **hidden state**: the
+# value was there before and after, but nobody saw it.
 #
 # With ``f``, ``i``, ``g`` and ``o`` for forget, input, candidate and output::
 #
@@ -199,7 +203,8 @@ print(keras_gates.verify(gates))
 # matrix. It is multiplied by one number, the forget gate, and something is *added*.
 # After n steps the share that is left is the product of n forget gates, and so is the
 # gradient along this way. The number of steps after which 1/e is left is the **time
-# scale**, ``-1 / mean(ln f)``.
+# scale** of the path through the cell, ``-1 / mean(ln f)``. The hidden state, which the
+# gates and the candidate read at the next step, is another path, and may keep more.
 #
 # Keras starts the forget gate's bias at 1. With no other weights the gate is
 # sigmoid(1):
@@ -224,8 +229,8 @@ print(f"half-life:   {float(stats.half_life(gates)['lstm/forget'].mean()):.2f} s
 # Three steps: this is why the dashed line in the first figure falls. A gate of ``f``
 # keeps for about ``1 / (1 - f)`` steps, so with a bias of ``ln(T - 1)`` it keeps for T.
 # Tallec and Ollivier (2018) draw T at random between 1 and the length of the sequences,
-# so that each unit begins with a memory of its own. We spread it evenly over the units
-# instead. (The picture shows time scales, which are half a step less.)
+# so that each unit begins with a time scale of its own. We spread it evenly over the
+# units instead. (The picture shows time scales, which are half a step less.)
 
 wanted = np.linspace(2, 60, UNITS)
 kernel, recurrent, bias = start.layers[0].get_weights()
@@ -243,7 +248,7 @@ kept = plots.timescales(gates["lstm"])
 # The GRU: two gates, one state
 # -----------------------------
 #
-# A GRU has no separate cell. Its hidden state is the memory, and it is always shown.
+# A GRU has no separate cell. Its hidden state is the state, and it is always shown.
 # One gate does the work of two::
 #
 #     h[t] = z[t] h[t-1] + (1 - z[t]) g[t]
@@ -425,7 +430,7 @@ shares = stats.saturation(gates["lstm"].to_dataset()).mean("unit")
 print(shares.to_dataframe().round(2).to_string())
 
 # %%
-# Gates far from both ends are no fault. A gate in the middle forgets gently, and that
+# Gates far from both ends are no fault. A gate in the middle keeps a share, and that
 # is all that a slow wave asked for.
 #
 # An LSTM counts, a GRU cannot
@@ -474,6 +479,7 @@ for name, values in (("LSTM", cell), ("GRU", hidden)):
 # Where to go from here
 # ---------------------
 #
+# - What gates do, by experiment: :doc:`/understand/what_gates_do`.
 # - Your own model: :doc:`/first_steps`.
 # - What a symptom means: :doc:`/howto/diagnosis`.
 # - Every definition: :doc:`/conventions`.

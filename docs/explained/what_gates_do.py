@@ -158,7 +158,7 @@ held.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameo
 # ``gradient_flow`` is the norm, over units, of the derivative of the output with
 # respect to the hidden state, by steps before the end.
 
-numbers, sums = tasks.adding(2000, length=30)
+numbers, sums = tasks.adding(1500, length=30)
 layers = {
     "SimpleRNN": keras.layers.SimpleRNN,
     "LSTM": keras.layers.LSTM,
@@ -182,7 +182,7 @@ for name, layer in layers.items():
     )
     model.compile(keras.optimizers.Adam(0.01), "mse")
     before[name] = flow_of(model)
-    model.fit(numbers, sums, epochs=25, batch_size=50, verbose=0)
+    model.fit(numbers, sums, epochs=20, batch_size=50, verbose=0)
     after[name] = flow_of(model)
     errors[name] = model.evaluate(numbers, sums, verbose=0)
 

@@ -1,4 +1,4 @@
-"""A dot for each unit: how far its gates decide, and how long it remembers."""
+"""A dot for each unit: how far its gates decide, how long its cell keeps a value."""
 
 from __future__ import annotations
 
@@ -96,9 +96,10 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
 
 
 def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
-    """Draws how many steps each unit's memory lasts, beside the sequence length.
+    """Draws how long the path through the cell keeps a value, beside the sequence.
 
-    The numbers are those of `stats.timescale`, from the shortest to the longest.
+    The numbers are those of `stats.timescale`, a dot for each unit, from the shortest
+    to the longest. `plots.reach` draws the memory that was measured.
 
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, with
@@ -129,15 +130,16 @@ def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
     # A state that is gone at once, or grows, has no place on a logarithmic axis.
     axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax)
     _logarithmic(axes, "log")
-    axes.set_ylabel("time scale, steps")
+    axes.set_ylabel("time scale of the cell's path, steps")
     axes.set_title(f"{_title(layer)}: {registry.long_names()[keep]}", parse_math=False)
     return axes
 
 
 def horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
-    """Draws how far back each unit's state reaches, beside the sequence length.
+    """Draws how far back the path through the cell goes, beside the sequence length.
 
-    The numbers are those of `stats.memory_horizon`, from the shortest to the longest.
+    The numbers are those of `stats.memory_horizon`, a dot for each unit, from the
+    shortest to the longest.
 
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, with
@@ -168,7 +170,7 @@ def horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
     values = stats.memory_horizon(layer)["memory_horizon"].values
     axes = _steps(layer, values, keep, ax)
     _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)
-    axes.set_ylabel("memory horizon, steps")
+    axes.set_ylabel("horizon of the cell's path, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
     title += canvas.convention(layer.attrs)
     axes.set_title(title, parse_math=False)

@@ -21,8 +21,9 @@ def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
     """Computes how often each unit's gates are shut, and how often open.
 
     A gate is left-saturated at a step if it is below `low`, right-saturated if it is
-    above `high`. A unit whose forget gate is right-saturated nearly always remembers
-    over long spans; one whose gates saturate on neither side blends at every step.
+    above `high`. A unit whose forget gate is right-saturated nearly always keeps its
+    cell state over long spans; one whose gates saturate on neither side blends at
+    every step.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
@@ -89,12 +90,16 @@ def entropy(gates: Gates) -> Gates:
 
 
 def timescale(gates: Gates) -> Gates:
-    """Computes how many steps each unit's memory lasts.
+    """Computes how many steps the path through the cell keeps each unit's value.
 
-    After n steps the share of the old state that is left is the product of n values
-    of the gate that keeps it, so its geometric mean governs how fast it fades there:
-    the time scale is -1 / mean(ln f), the number of steps in which a state falls to
-    1/e. For a GRU `update`, of which 1 keeps the old state, takes the place of f.
+    After n steps the share of the old state that is left on this path is the product
+    of n values of the gate that keeps it, so its geometric mean governs how fast a
+    value fades there: the time scale is -1 / mean(ln f), the number of steps in which
+    it falls to 1/e. For a GRU `update`, of which 1 keeps the old state, takes the
+    place of f.
+
+    It is not how long the layer remembers: the path through the recurrent weights may
+    keep more. `keras_gates.reach` measures that.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
@@ -131,7 +136,10 @@ def timescale(gates: Gates) -> Gates:
 
 
 def half_life(gates: Gates) -> Gates:
-    """Computes in how many steps half of each unit's memory is gone.
+    """Computes in how many steps the path through the cell keeps half of a value.
+
+    Like `timescale` it describes this path alone, of each unit. `keras_gates.reach`
+    measures how long the layer remembers.
 
     Args:
         gates: As for `timescale`, with dimensions such as `(sample, time, unit)`.

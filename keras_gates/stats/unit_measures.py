@@ -118,16 +118,18 @@ def gate_correlation(gates: Gates) -> Gates:
 
 
 def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
-    """Computes how far back each unit's state reaches, with what it wrote weighed in.
+    """Computes how far back the path through the cell goes, the writing weighed in.
 
-    The state after the last step is a sum over all earlier ones: what was written at a
-    step, times how much of it every later step kept. Of an LSTM the weight of a step is
-    `input` there times the product of the `forget` that follow; of a GRU
-    1 - `update` there times the product of the `update` that follow. The horizon is the
-    smallest lag up to which the weights reach a share of their sum.
+    On this path the state of a unit after the last step is a sum over all earlier ones:
+    what was written at a step, times how much of it every later step kept. Of an LSTM
+    the weight of a step is `input` there times the product of the `forget` that follow;
+    of a GRU 1 - `update` there times the product of the `update` that follow. The
+    horizon is the smallest lag up to which the weights reach a share of their sum.
 
     Other than `timescale`, it tells of a unit that writes now and then: it keeps what
-    it wrote long ago because little was written since.
+    it wrote long ago because little was written since. Like `timescale` it describes
+    this path alone: the recurrent weights may keep more, as `keras_gates.reach`
+    measures.
 
     Args:
         gates: A tree or the dataset of one layer, with `input` and `forget`, or
