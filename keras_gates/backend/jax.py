@@ -17,6 +17,7 @@ from keras_gates.backend.common import (  # noqa: F401
     KEEPS_OUTPUTS,
     KEEPS_STEP,
     RandomNumbers,
+    fast_kernels,
     gather,
     outside_gradient,
     ragged,

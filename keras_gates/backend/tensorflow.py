@@ -17,6 +17,7 @@ from keras_gates.backend.common import (  # noqa: F401
     RandomNumbers,
     Switch,
     copy_values,
+    fast_kernels,
     gather,
     outside_gradient,
     placing,

@@ -106,9 +106,10 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
         ((2, 4), (2, 5, 4))
     """
 
-    def __init__(self, units, *args, return_gates=False, **kwargs):
+    def __init__(self, units, *args, return_gates=False, kernel="keras", **kwargs):
         super().__init__(units, *args, **kwargs)
         self.ask_for_gates(return_gates)
+        self.choose_kernel(kernel)
 
 
 @named_as_stock
@@ -150,9 +151,10 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
         ((2, 4), (2, 5, 4))
     """
 
-    def __init__(self, units, *args, return_gates=False, **kwargs):
+    def __init__(self, units, *args, return_gates=False, kernel="keras", **kwargs):
         super().__init__(units, *args, **kwargs)
         self.ask_for_gates(return_gates)
+        self.choose_kernel(kernel)
 
 
 @named_as_stock
