@@ -43,7 +43,7 @@ class _Step:
         else:
             of_gates, past = of_gates + self.of_gates.of(hidden), hidden
         z_total, r_total = jnp.split(of_gates, 2, axis=-1)
-        z, r = self.gate(z_total), self.gate(r_total)
+        z, r = (steps.applied(self.gate, one) for one in (z_total, r_total))
         reset = r * past
         candidate = candidate + (reset if self.reset_after else self.of_past.of(reset))
         return (z_total, r_total, candidate), (z, r), past
@@ -58,7 +58,7 @@ def _run(arguments, options):
     def step(t, state):
         hidden, signals = state
         totals, (z, r), past = cell.totals(steps.at(inputs, t), hidden)
-        candidate = cell.activation(totals[2])
+        candidate = steps.applied(cell.activation, totals[2])
         real = steps.unmasked(mask, t)
         hidden = steps.where(real, candidate + z * (hidden - candidate), hidden)
         blocks = (steps.where(real, block, 0) for block in (z, r, candidate))

@@ -18,7 +18,7 @@ from keras_gates.backend.slopes import SLOPES
 
 @functools.partial(jax.jit, static_argnums=8)
 def _run(inputs, hidden, cell, kernel, recurrent, bias, mask, factors, functions):
-    activation, gate = functions
+    activation, gate = (functools.partial(steps.applied, f) for f in functions)
     from_inputs = steps.InputProduct(kernel, bias)
     from_hidden = steps.HiddenProduct(recurrent, factors)
 
@@ -64,7 +64,7 @@ def _run_back(functions, signals, arguments, cotangents):
             totals = jnp.split(total, 4, axis=-1)
         d_hidden = steps.plus(d_hidden, of_hidden, t)
         d_cell = steps.plus(d_cell, of_cell, t)
-        shown = activation(cell)
+        shown = steps.applied(activation, cell)
         through = d_cell + d_hidden * o * steps.slope(activation, shown, cell)
         of_signals = through * candidate, through * cell_before, through * i
         of_signals = *of_signals, d_hidden * shown

@@ -7,10 +7,13 @@ fresh memory and read again.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from keras import activations
 
 from keras_gates.backend.slopes import SLOPES
 
@@ -57,6 +60,19 @@ def cotangents_of(arguments):
     return [None if isinstance(one, SymbolicZero) else one for one in arguments]
 
 
+_OWN = {
+    activations.sigmoid: jax.nn.sigmoid,
+    activations.tanh: jnp.tanh,
+    activations.relu: jax.nn.relu,
+}
+"""Those of JAX, as Keras's may round float64 to float32."""
+
+
+def applied(function, total):
+    """Returns what an activation returns."""
+    return _OWN.get(function, function)(total).astype(total.dtype)
+
+
 def slope(function, output, total):
     """Returns the derivative of an activation.
 
@@ -66,8 +82,9 @@ def slope(function, output, total):
         total: What it took; may be `None` where its derivative is in `SLOPES`.
     """
     if function in SLOPES:
-        return SLOPES[function](output)
-    return jax.jvp(function, (total,), (jnp.ones_like(total),))[1]
+        return SLOPES[function](output).astype(output.dtype)
+    apply = functools.partial(applied, function)
+    return jax.jvp(apply, (total,), (jnp.ones_like(total),))[1]
 
 
 class InputProduct:
@@ -87,7 +104,7 @@ class InputProduct:
         return product if self._bias is None else product + self._bias
 
     def zeros(self, inputs):
-        """Returns the gradients of the inputs, the kernel and the bias to begin with."""
+        """Returns gradients of the inputs, the kernel and the bias to begin with."""
         return jax.tree.map(jnp.zeros_like, (inputs, self._kernel, self._bias))
 
     def add(self, gradients, step, product, t):
