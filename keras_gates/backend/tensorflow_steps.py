@@ -1,4 +1,4 @@
-"""What the kernels on TensorFlow share: loops, products, slopes, in time-major order."""
+"""What the kernels on TensorFlow share: time-major loops, products and slopes."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class HiddenProduct:
         if self._factors is None:
             return tf.matmul(flat(hidden), flat(product), transpose_a=True)
         shape = tf.shape(product)
-        parted = tf.reshape(product, (*shape[:2], *self._blocks.shape[1:]))
+        parted = tf.reshape(product, (shape[0], shape[1], *self._blocks.shape[1:]))
         dropped = hidden[None] * self._factors[:, None]
         of_blocks = tf.einsum("ktbu,tbkv->ukv", dropped, parted)
         return tf.reshape(of_blocks, self._kernel.shape)
