@@ -18,6 +18,7 @@ from keras_gates.backend import backend
 from keras_gates.cells.known_cells import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
 from keras_gates.layers import collect, signal_changes
+from keras_gates.layers.fast_loop import require_kernel, run_fast
 from keras_gates.layers.observed_loop import run_observed, runs_in_loop
 from keras_gates.layers.replay import LayerRun, as_read, blocks, look, replay
 from keras_gates.layers.run_views import beneath, view, view_of_cell
@@ -51,6 +52,7 @@ class GateRecurrence(_Layer):
     """What the gate layers share: the stock layer, and the replay of its gates."""
 
     return_gates = False
+    kernel = "keras"
     supports_jit: bool
 
     def ask_for_gates(self, return_gates):
@@ -63,6 +65,10 @@ class GateRecurrence(_Layer):
                 "count too. Penalise what you mean with `add_loss` instead."
             )
         self.return_gates = return_gates
+
+    def choose_kernel(self, kernel):
+        """Sets what runs the layer."""
+        self.kernel = require_kernel(self, kernel)
 
     @property
     def variables(self):
@@ -89,18 +95,22 @@ class GateRecurrence(_Layer):
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
         looks = _looks(self)
+        if not _runs_apart(self) and self.kernel == "fast":
+            return run_fast(self, self, sequences, initial_state, mask, training)
         if not _runs_apart(self):
             run = beneath(GateRecurrence, self).inner_loop
             return run(sequences, initial_state, mask=mask, training=training)
         few = looks - {None, math.inf}
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
         observed = runs_in_loop(self) or signal_changes.are_changed(self)
-        options = {} if observed else {"return_sequences": keep}
+        stock = not observed and self.kernel == "keras"
+        options = {"return_sequences": keep} if stock else {}
         layer = view(self, cell=view_of_cell(self.cell), **options)
         _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
         _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
-        if observed:
-            result = run_observed(
+        if observed or self.kernel == "fast":
+            run_loop = run_observed if observed else run_fast
+            result = run_loop(
                 self, layer, sequences, initial_state, mask, training, looks
             )
             _dropout(layer, "reset", layer.cell)
@@ -166,10 +176,14 @@ class GateRecurrence(_Layer):
         return [*masks, gates] if self.return_state else [masks, gates]
 
     def get_config(self):
-        """Gives the stock configuration, and `return_gates` where it is on."""
+        """Gives the stock configuration, and what of ours is not at its default."""
         config = super().get_config()
-        # Left out when it is off, so that the stock class can read the config.
-        return {**config, "return_gates": True} if self.return_gates else config
+        # The defaults are left out, so that the stock class can read the config.
+        if self.return_gates:
+            config["return_gates"] = True
+        if self.kernel != "keras":
+            config["kernel"] = self.kernel
+        return config
 
 
 def _looks(layer) -> set[float | None]:

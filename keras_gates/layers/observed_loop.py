@@ -191,7 +191,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
                 signals[name] = shared_equations.hold(signals[name], start, mask)
         held.append(signals[states_of_cell[-1]])
         if part.kind is not None:
-            _emit(owner, part.own, signals, initial, mask, looks)
+            hand_out(owner, part.own, signals, initial, mask, looks)
     if mask is not None and not layer.zero_output_for_mask:
         # Of a stack of cells of one state each, Keras takes that of the first cell.
         nested = keras.tree.is_nested(states[0])
@@ -248,7 +248,18 @@ def _shows_state(part: _Part) -> bool:
     return part.kind is not None and part.kind.states[-1:] == (v.HIDDEN,)
 
 
-def _emit(owner, cell, signals, initial, mask, looks) -> None:
+def hand_out(owner, cell, signals, initial, mask, looks) -> None:
+    """Emits the signals of a run to everybody who wants some rows of them.
+
+    Args:
+        owner: The layer that ran.
+        cell: Its cell that they belong to.
+        signals: Each `(batch, time, units)`, in the order in which the layer worked.
+        initial: Of each state, what the run started from.
+        mask: Where steps are unmasked, or `None`.
+        looks: How many rows are wanted, each number once; `None` for all of them, in
+            the gradient.
+    """
     for rows in looks:
         few, start, steps = signals, initial, mask
         if rows is not None:

@@ -182,10 +182,10 @@ def blocks(
         )
     if training and 0.0 < cell.dropout < 1.0:
         step = inputs if len(inputs.shape) == 2 else inputs[:, 0, :]
-        inputs = _drop(inputs, cell.get_dropout_mask(step))
+        inputs = drop(inputs, cell.get_dropout_mask(step))
     if training and 0.0 < cell.recurrent_dropout < 1.0:
         step = hidden if len(hidden.shape) == 2 else hidden[:, 0, :]
-        hidden = _drop(hidden, cell.get_recurrent_dropout_mask(step))
+        hidden = drop(hidden, cell.get_recurrent_dropout_mask(step))
     weights = Weights(
         kernel=ops.cast(cell.kernel, dtype),
         recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
@@ -209,8 +209,8 @@ def step_wise(function):
     return apply
 
 
-def _drop(values: Tensor, masks):
+def drop(values: Tensor, masks) -> Any:
     """Applies a dropout mask, or one for each block, the same at every step."""
     if isinstance(masks, (list, tuple)):
-        return [_drop(values, mask) for mask in masks]
+        return [drop(values, mask) for mask in masks]
     return values * (masks if len(values.shape) == 2 else masks[:, None, :])
