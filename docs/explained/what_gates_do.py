@@ -28,7 +28,8 @@ were made by the code above them.
 #      - ``keras_gates.reach``, which swaps states between samples. Only this measures
 #        memory.
 #    * - What is a gate, or a unit, used for?
-#      - ``keras_gates.edit``, which changes it while the model runs.
+#      - ``keras_gates.edit``, which changes it while the model runs;
+#        ``keras_gates.importance`` does so for each unit in turn.
 #
 # A latch
 # -------
@@ -352,9 +353,6 @@ memory = keras_gates.reach(
 )
 gates = keras_gates.capture(forecaster, sample)
 reached = plots.reach(memory["lstm"], gates["lstm"])
-reached.axes[1].set(xlim=(0, 30), ylim=(0, 1.6 * float(memory["lstm/reach"].max())))
-reached.axes[1].locator_params(axis="y", integer=True, nbins=6)
-reached.axes[1].legend(fontsize="small", loc="upper right")
 
 scales = stats.timescale(gates)["lstm/forget"]
 print(f"longest time scale of the path through the cell: {float(scales.max()):.1f}")

@@ -142,8 +142,17 @@ def _draw_reach(axes: Axes, layer: Any, scales: np.ndarray | None) -> None:
             clip_on=False,
             label="time scales of the path\nthrough the cell, by unit",
         )
-    axes.set_ylim(bottom=0)
+    # From 0, where the time scales are, and with room for the legend above.
+    axes.set_xlim(0, 1.15 * max(steps) or 1)
+    axes.set_ylim(0, 1.5 * _largest(top, seen[~ends], scales))
+    axes.yaxis.get_major_locator().set_params(integer=True, nbins=6)
     axes.set_xlabel("swapped after step")
     axes.set_ylabel("steps")
     canvas.whole_numbers(axes.xaxis)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper right")
+
+
+def _largest(*drawn: Any) -> float:
+    """Returns the largest finite number that is drawn, 1 if there is none."""
+    values = np.concatenate([np.ravel(one) for one in drawn if one is not None])
+    return float(np.max(values[np.isfinite(values)], initial=0)) or 1.0
