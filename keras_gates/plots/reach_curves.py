@@ -133,7 +133,7 @@ def _draw_reach(axes: Axes, layer: Any, scales: np.ndarray | None) -> None:
     if scales is not None:
         finite = scales[np.isfinite(scales)]
         axes.scatter(
-            np.full(len(finite), 0.0),
+            np.full(len(finite), 0.05),  # Of the width, beside the axis.
             finite,
             marker="_",
             s=120,
