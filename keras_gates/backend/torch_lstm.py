@@ -108,7 +108,6 @@ class _LSTM(torch.autograd.Function):
             through.mul_(chunk[:, :, 3])
             if masked is not None:
                 slopes.masked_fill_(masked[now, :, None], 0)
-                through.masked_fill_(masked[now], 0)
                 if of_blocks is not None:
                     d_totals.masked_fill_(masked[now, :, None], 0)
             of_cell, of_out = slopes[:, :, :3].unbind(0), slopes[:, :, 3].unbind(0)

@@ -154,12 +154,12 @@ def _prepared(cell, sequences: Tensor, states: list, training) -> tuple:
     dtype = cell.compute_dtype
     sequences = ops.cast(sequences, dtype)
     kernel = ops.cast(cell.kernel, dtype)
-    if training and cell.dropout:
+    if cell.dropout and training:
         sequences = drop(sequences, cell.get_dropout_mask(sequences[:, 0, :]))
         if isinstance(sequences, list):  # Each block has its own.
             sequences, kernel = project(sequences, kernel), None
     factors = None
-    if training and cell.recurrent_dropout:
+    if cell.recurrent_dropout and training:
         factors = ops.stack(cell.get_recurrent_dropout_mask(states[0]))
     weights = Weights(
         kernel=kernel,

@@ -155,7 +155,7 @@ class Loss(keras.layers.Layer):
         ]
 
     def call(self, factors):
-        """Sums up the weighted squares of the signals whose factors are not `None`."""
+        """Sums up what has a gradient also where a signal is zero, as if masked."""
         x, *initial = self.given
         # The same dropout every time.
         generator = getattr(self.layer.cell, "seed_generator", None)
@@ -165,7 +165,8 @@ class Loss(keras.layers.Layer):
             x, initial_state=initial, mask=self.case["mask"], training=self.training
         )
         return sum(
-            ops.sum(ops.square(gates[name]) * factors[name]) for name in sorted(factors)
+            ops.sum(ops.square(gates[name] + 1) * factors[name])
+            for name in sorted(factors)
         )
 
 
@@ -493,3 +494,14 @@ def test_second_derivatives(kind, rng):
             first = ops.sum(inner.gradient(total, x))
         with pytest.raises(RuntimeError, match=reason):
             outer.gradient(first, x)
+
+
+@EACH_GATED
+def test_what_a_masked_step_holds_does_not_matter(kind, rng):
+    """Padding may be anything, also no number."""
+    x = rng.normal(size=(2, 5, 3)).astype("float32")
+    mask = np.array(MASKS["with holes"], bool)
+    layer = kind.gate(4, return_gates=True, kernel="fast")
+    expected = numpy(layer(x, mask=mask))
+    x[~mask] = np.nan
+    assert_all_close(numpy(layer(x, mask=mask)), expected, 0, "with NaN")
