@@ -1,6 +1,7 @@
 """What differs from backend to backend, behind one seam.
 
-Each module has the same names; `backend` is the one of the backend that Keras uses.
+Each module that is called like a backend has the same names; `backend` is the one of
+the backend that Keras uses. Its kernels are in modules whose names begin with its own.
 Nothing else in the package asks which backend it is. May import nothing of it.
 """
 

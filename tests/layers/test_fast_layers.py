@@ -44,8 +44,12 @@ MORE = {
         "use_cudnn": False,
     },
     "masked outputs are zero, the last one": {
-        "mask": MASKS["with holes"],
+        "mask": MASKS["padded on the right"],
         "zero_output_for_mask": True,
+    },
+    "all masked, from initial states, the last one": {
+        "mask": MASKS["one sample masked"],
+        "initial": 1,
     },
     "all masked, from initial states": {
         "mask": MASKS["all masked"],
