@@ -144,10 +144,10 @@ def _gru(inputs, hidden, kernel, recurrent, bias, past_bias, mask, factors, opti
 
 
 def _forward(*arguments):
-    *arguments, options = arguments
-    arguments = tuple(steps.values_of(arguments))
-    signals = _run(arguments, options)
-    return signals[:4], (signals, arguments)
+    *tensors, options = arguments
+    values = tuple(steps.values_of(tensors))
+    signals = _run(values, options)
+    return signals[:4], (signals, values)
 
 
 def _backward(options, kept, cotangents):

@@ -7,6 +7,7 @@ kept of the forward pass, and a signal without a gradient costs nothing.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,7 @@ def _run_back(functions, signals, arguments, cotangents):
         now, cell = steps.at(inputs, t), steps.at(cells, t)
         hidden_before = steps.before(hiddens, first_hidden, t)
         cell_before = steps.before(cells, first_cell, t)
-        totals = [None] * 4
+        totals: list[Any] = [None] * 4
         if not both_known:
             total = from_inputs.of(now) + from_hidden.of(hidden_before)
             totals = jnp.split(total, 4, axis=-1)
@@ -66,8 +67,8 @@ def _run_back(functions, signals, arguments, cotangents):
         d_cell = steps.plus(d_cell, of_cell, t)
         shown = steps.applied(activation, cell)
         through = d_cell + d_hidden * o * steps.slope(activation, shown, cell)
-        of_signals = through * candidate, through * cell_before, through * i
-        of_signals = *of_signals, d_hidden * shown
+        of_gates = through * candidate, through * cell_before, through * i
+        of_signals = *of_gates, d_hidden * shown
         d_total = jnp.concatenate(
             [
                 steps.plus(of_signal, of_block, t) * steps.slope(function, block, total)
@@ -107,10 +108,10 @@ def _lstm(inputs, hidden, cell, kernel, recurrent, bias, mask, factors, function
 
 
 def _forward(*arguments):
-    *arguments, functions = arguments
-    arguments = steps.values_of(arguments)
-    signals = _run(*arguments, functions)
-    return signals, (signals, arguments)
+    *tensors, functions = arguments
+    values = steps.values_of(tensors)
+    signals = _run(*values, functions)
+    return signals, (signals, values)
 
 
 def _backward(functions, kept, cotangents):

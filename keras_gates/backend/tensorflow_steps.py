@@ -200,8 +200,8 @@ def with_gradient(function, arguments):
 
     @tf.custom_gradient
     def call(*tensors):
-        tensors = iter(tensors)
-        every = [None if one is None else next(tensors) for one in arguments]
+        given = iter(tensors)
+        every = [None if one is None else next(given) for one in arguments]
         outputs, gradient = function(*every)
         return outputs, lambda *of: differentiated_once(gradient(*of))
 

@@ -47,7 +47,7 @@ class _GRU(torch.autograd.Function):
             if before is not None:
                 before[t] = blocks[t]
             gate.put(gates[t])
-            if reset_after:
+            if pasts is not None:
                 past = pasts[t]
                 past.zero_() if past_bias is None else past.copy_(past_bias)
                 of_past.add_to(past, hs[t])

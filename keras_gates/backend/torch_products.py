@@ -39,8 +39,10 @@ class InputProduct:
         """Begins to sum up the gradients; those of the inputs only if asked for."""
         steps = self._steps
         self._of_inputs = torch.empty_like(steps) if of_inputs else None
-        self._of_kernel = None if self._kernel is None else self._kernel * 0
-        self._of_bias = None if self._bias is None else self._bias * 0
+        self._of_kernel = (
+            None if self._kernel is None else torch.zeros_like(self._kernel)
+        )
+        self._of_bias = None if self._bias is None else torch.zeros_like(self._bias)
 
     def add(self, start: int, end: int, product) -> None:
         """Adds some steps.
@@ -54,7 +56,7 @@ class InputProduct:
         product = product.reshape(-1, product.shape[-1])
         if self._of_bias is not None:
             self._of_bias += product.sum(0)
-        if self._kernel is not None:
+        if self._of_kernel is not None:
             self._of_kernel.addmm_(self._steps[rows].T, product)
         if self._of_inputs is None:
             return

@@ -74,7 +74,7 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
 
     Takes every argument of `keras.layers.LSTM`. With `return_gates=False` it is that
     layer, to the bit, with the same weights, configuration and weights files. With
-    `kernel="fast"` it computes the same within rounding (1e-6 in float32 for values of
+    `kernel="fast"` it computes the same within rounding (2e-6 in float32 for values of
     the size of 1), in a kernel that returns every gate at little cost. It also
     goes by the stock name, `LSTM`, in `model.summary()`.
 
@@ -125,7 +125,7 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
 
     Takes every argument of `keras.layers.GRU`. With `return_gates=False` it is that
     layer, to the bit, with the same weights, configuration and weights files. With
-    `kernel="fast"` it computes the same within rounding (1e-6 in float32 for values of
+    `kernel="fast"` it computes the same within rounding (2e-6 in float32 for values of
     the size of 1), in a kernel that returns every gate at little cost. It also
     goes by the stock name, `GRU`, in `model.summary()`. An `update` of 1 keeps the
     old state.
