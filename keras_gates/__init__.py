@@ -12,6 +12,7 @@ from keras_gates.capturing.reaching import reach
 from keras_gates.capturing.verifying import verify
 from keras_gates.cells.registering import register_cell
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
+from keras_gates.models.accelerating import accelerate
 from keras_gates.models.editing import edit
 from keras_gates.models.instrumenting import instrument, restore
 from keras_gates.page.reporting import report
@@ -36,6 +37,7 @@ __all__ = [
     "RuleOfThumb",
     "Study",
     "__version__",
+    "accelerate",
     "capture",
     "compare",
     "edit",

@@ -431,6 +431,11 @@ CALLS: dict[str, Call] = {
             "figure": FIGURE,
         },
     ),
+    "accelerate": (
+        keras_gates.accelerate,
+        lambda: {"model": model()},
+        {"model": MODEL},
+    ),
     "instrument": (
         keras_gates.instrument,
         lambda: {"model": model()},

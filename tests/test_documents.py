@@ -31,6 +31,7 @@ def test_public_names_are_the_documented_ones():
         "RuleOfThumb",
         "Study",
         "__version__",
+        "accelerate",
         "capture",
         "compare",
         "edit",

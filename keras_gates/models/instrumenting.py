@@ -1,23 +1,39 @@
 """Turning the recurrent layers of a model into gate layers, in place, and back."""
 
+import dataclasses
 import functools
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from keras_gates.layers.gate_mixins import GateRecurrence
 from keras_gates.layers.wrappers import GATE_CLASSES, added
+from keras_gates.models.edit_programs import FUNCTIONS
 from keras_gates.models.find_layers import Node, select, walk
 from keras_gates.models.model_checks import require_model
 
 _lock = threading.RLock()
-_holders: dict[int, dict[object, bool]] = {}
-"""For each converted layer, by its `id`: who needs it, and whether `restore` ends that.
+_holders: dict[int, set["Holder"]] = {}
+"""For each converted layer, by its `id`: who needs it.
 
 Several threads may use one model. A layer is restored when nobody needs it any more.
 """
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Holder:
+    """Somebody who needs layers to be converted.
+
+    Attributes:
+        lasting: Whether `restore` ends that.
+        fast: Whether the layers run in a fast kernel meanwhile.
+    """
+
+    lasting: bool = False
+    fast: bool = False
 
 
 class Instrumented:
@@ -26,13 +42,13 @@ class Instrumented:
     Use it as a context manager, or forget it and call `restore`.
     """
 
-    def __init__(self, model, layers, lasting=False):
+    def __init__(self, model, layers, holder=None):
         self.model = model
         self._layers = layers
-        self._token = object()
+        self._holder = holder or Holder()
         with _lock:
             for layer in layers:
-                _turn(layer, self._token, lasting)
+                _turn(layer, self._holder)
 
     def __enter__(self):
         return self.model
@@ -40,7 +56,7 @@ class Instrumented:
     def __exit__(self, *_):
         with _lock:
             for layer in self._layers:
-                _turn_back(layer, lambda token, _: token is self._token)
+                _turn_back(layer, lambda holder: holder is self._holder)
 
 
 def instrument(model: keras.Model) -> Instrumented:
@@ -75,7 +91,7 @@ def instrument(model: keras.Model) -> Instrumented:
         False
     """
     layers = layers_to_convert(model, select(model, None))
-    return Instrumented(model, layers, lasting=True)
+    return Instrumented(model, layers, Holder(lasting=True))
 
 
 def instrument_layers(model: keras.Model, layers: list) -> Instrumented:
@@ -108,7 +124,7 @@ def _require_stock_call(path: str, layer) -> None:
 
 
 def restore(model: keras.Model) -> keras.Model:
-    """Turns every layer that `instrument` turned back into what it was.
+    """Turns every layer that `instrument` or `accelerate` turned back into what it was.
 
     A layer that a capture or a recorder in another thread runs at this moment is
     restored when that run ends.
@@ -128,12 +144,21 @@ def restore(model: keras.Model) -> keras.Model:
     """
     require_model(model)
     with _lock:
-        for _, layer in walk(model):
-            _turn_back(layer, lambda _, lasting: lasting)
+        slower = [
+            _turn_back(layer, lambda holder: holder.lasting) for _, layer in walk(model)
+        ]
+    if any(slower):
+        compile_anew(model)
     return model
 
 
-def _turn(layer: Any, token: object, lasting: bool) -> None:
+def compile_anew(model: keras.Model) -> None:
+    """Drops what Keras compiled for a model, which holds the kernels that ran then."""
+    for name in FUNCTIONS:
+        setattr(model, name, None)
+
+
+def _turn(layer: Any, holder: Holder) -> None:
     """Turns one layer into its gate layer, unless it is one, and notes who needs it."""
     cls: Any = type(layer)
     if not issubclass(cls, _Turned):
@@ -141,20 +166,30 @@ def _turn(layer: Any, token: object, lasting: bool) -> None:
             return
         layer.__class__ = _turned(cls)
     if id(layer) not in _holders:
-        _holders[id(layer)] = {}
+        _holders[id(layer)] = set()
         # An `id` is given out again after the layer is gone.
         weakref.finalize(layer, _holders.pop, id(layer), None).atexit = False
-    _holders[id(layer)][token] = lasting
+    _holders[id(layer)].add(holder)
+    if holder.fast:
+        vars(layer)["kernel"] = "fast"
 
 
-def _turn_back(layer, ends) -> None:
-    """Turns one layer back, if nobody needs it any more."""
-    holders = _holders.get(id(layer), {})
-    for token, lasting in list(holders.items()):
-        if ends(token, lasting):
-            del holders[token]
-    if not holders and issubclass(type(layer), _Turned):
+def _turn_back(layer, ends: Callable[[Holder], bool]) -> bool:
+    """Turns one layer back, if nobody needs it any more.
+
+    Returns:
+        Whether it ran in a fast kernel before, and does not now.
+    """
+    if not issubclass(type(layer), _Turned):
+        return False
+    holders = _holders.get(id(layer), set())
+    holders -= {holder for holder in holders if ends(holder)}
+    slower = not any(holder.fast for holder in holders) and "kernel" in vars(layer)
+    if slower:
+        del vars(layer)["kernel"]
+    if not holders:
         layer.__class__ = type(layer).stock_class
+    return slower
 
 
 class _Turned:

@@ -1,0 +1,116 @@
+"""Running the recurrent layers of a model in fast kernels, in place, and back."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+
+from keras_gates.cells.known_cells import cells_of, kind_of
+from keras_gates.layers.fast_loop import why_not_fast
+from keras_gates.layers.gate_layers import GateGRU, GateLSTM
+from keras_gates.layers.wrappers import added
+from keras_gates.models.find_layers import find_nodes
+from keras_gates.models.instrumenting import Holder, Instrumented, compile_anew
+from keras_gates.models.model_checks import require_model
+
+
+class Accelerated(Instrumented):
+    """What `accelerate` did. Use it as a context manager, or forget it.
+
+    Attributes:
+        model: The model.
+        reasons: For each recurrent layer, by its path, why it does not run in a fast
+            kernel, or `None` if it does.
+    """
+
+    def __init__(self, model: keras.Model, reasons: dict[str, str | None], layers):
+        super().__init__(model, layers, Holder(lasting=True, fast=True))
+        self.reasons = reasons
+        compile_anew(model)
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        compile_anew(self.model)
+
+    def __str__(self):
+        return "\n".join(
+            f"'{path}': "
+            + ("fast kernel" if reason is None else f"as it was, {reason}")
+            for path, reason in self.reasons.items()
+        )
+
+
+def accelerate(model: keras.Model) -> Accelerated:
+    """Runs the LSTM and GRU layers of a model in fast kernels, in place.
+
+    The layers stay the same objects, with the same weights and the same optimizer
+    state, and the model is saved as what it was. What they compute is within rounding
+    of Keras's layers (2e-6 in float32 for values of the size of 1), as with
+    `GateLSTM(..., kernel="fast")`. What Keras compiled for the model is compiled anew.
+
+    On a CPU, and under a mask, this is faster than Keras's own loops; on a GPU, where
+    Keras runs a layer on cuDNN, it is slower: leave the model as it is.
+
+    Args:
+        model: A `keras.Model`, of any style, with recurrent layers. If another model
+            holds its layers, compile that one again.
+
+    Returns:
+        What was done: `print` it, or read `reasons`. It is a context manager that
+        turns the layers back at the end of a `with` block; without one, call
+        `restore(model)`.
+
+    Raises:
+        ValueError: If the model has no recurrent layer.
+        TypeError: If `model` is no model.
+
+    Warns:
+        UserWarning: If some layers stay as they were, with the reasons.
+
+    Example:
+        >>> import keras, keras_gates
+        >>> model = keras.Sequential(
+        ...     [keras.Input((5, 1)), keras.layers.LSTM(4, name="lstm")]
+        ... )
+        >>> print(keras_gates.accelerate(model))
+        'lstm': fast kernel
+        >>> type(keras_gates.restore(model).layers[0]) is keras.layers.LSTM
+        True
+    """
+    require_model(model)
+    found = {node.path: node.layer for node in find_nodes(model)}
+    if not found:
+        raise ValueError(
+            f"The model '{model.name}' has no recurrent layer to run in a fast kernel."
+        )
+    reasons = {path: _why_not(layer) for path, layer in found.items()}
+    chosen = {id(layer): layer for path, layer in found.items() if not reasons[path]}
+    done = Accelerated(model, reasons, list(chosen.values()))
+    slow = [f"'{path}', as {reason}" for path, reason in reasons.items() if reason]
+    if slow:
+        warnings.warn(
+            f"These layers of '{model.name}' stay as they were: {'; '.join(slow)}.",
+            stacklevel=2,
+        )
+    return done
+
+
+def _why_not(layer: Any) -> str | None:
+    """Returns why a layer cannot be run in a fast kernel, or `None` if it can."""
+    stock = getattr(type(layer), "stock_class", type(layer))
+    if issubclass(stock, (GateLSTM, GateGRU)):
+        if layer.kernel == "fast":
+            return "it runs in one already"
+        return f'it is a `{stock.__qualname__}`: make it with `kernel="fast"`'
+    cells = cells_of(layer)
+    if len(cells) > 1:
+        return "it runs a stack of cells"
+    (_, cell) = cells[0]
+    kind = kind_of(cell)
+    if kind is None or kind.runs_in_loop:
+        return f"its cell, a `{type(cell).__name__}`, is not one of Keras's own"
+    if "inner_loop" in added(layer):
+        return f"its class, `{stock.__name__}`, changes `inner_loop`"
+    return why_not_fast(layer)
