@@ -24,7 +24,7 @@ def to_tree(batches: list[dict], nodes: list[Node], model_name: str) -> xarray.D
     """Joins the batches of a reading and labels them.
 
     Args:
-        batches: For each batch, node path to a dict of arrays.
+        batches: For each batch, node path to a dict of arrays. Several are emptied.
         nodes: The nodes that were read.
         model_name: The name of the model.
 
@@ -100,17 +100,24 @@ def _aligned(above: xarray.Dataset, below: xarray.Dataset) -> bool:
 
 
 def to_dataset(batches: list[dict], attributes: dict) -> xarray.Dataset:
-    """Joins the arrays of one node along the samples, and labels them."""
+    """Joins the arrays of one node along the samples, and labels them.
+
+    Args:
+        batches: For each batch, a dict of arrays. Several are emptied.
+        attributes: Those of the node.
+    """
     import xarray
 
     batches = _same_length(batches)
     kind = registry.kind_from(attributes)
     assert kind is not None  # `attributes_of` described it.
+    # One after the other, and each is dropped when it is joined: else all of the
+    # result would be in memory twice.
     joined = {
-        name: np.concatenate([batch[name] for batch in batches])
+        name: np.concatenate([batch.pop(name) for batch in batches])
         if len(batches) > 1
         else batches[0][name]
-        for name in batches[0]
+        for name in list(batches[0])
     }
     units = attributes["units"]
 
