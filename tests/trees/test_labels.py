@@ -629,7 +629,8 @@ def test_every_function_that_takes_gates_is_in_a_table_here():
     others |= {f"plots.{name}" for name in ("differences", "predictions", "study")}
     others |= {"plots.evolution", "plots.ridges"}  # Above.
     others |= {"Diagnosis", "Symptom"}  # What `diagnose` returns.
-    # They take no gates but gradients, their flow, and what `reach` returns.
+    # They take no gates but gradients, their flow, and what was measured.
     others |= {"gradient_flow", "plots.gradient_flow", "plots.reach"}
+    others |= {"plots.importance"}
     public = {f"plots.{name}" for name in plots.__all__} | set(stats.__all__)
     assert public <= SIGNAL_FUNCTIONS.keys() | others
