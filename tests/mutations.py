@@ -31,11 +31,17 @@ TESTS = {
     ],
     "layers": [
         "cells/test_traced_cells",
+        "layers/test_fast_layers",
         "layers/test_layers",
         "models/test_models",
         "recording/test_statistics",
     ],
-    "capturing": ["capturing/test_capture", "layers/test_layers", "models/test_models"],
+    "capturing": [
+        "capturing/test_capture",
+        "capturing/test_importance",
+        "layers/test_layers",
+        "models/test_models",
+    ],
     "recording": ["recording/test_statistics", "models/test_models"],
     "stats": ["stats"],
     "trees": ["trees", "stats", "plots"],
@@ -47,6 +53,26 @@ ENOUGH = 3
 """So many tests that notice end a run."""
 
 MUTATIONS = {
+    "clamps compared with the first of them": (
+        "return numbers[:, 1:] - numbers[:, :1]",
+        "return numbers[:, 1:] - numbers[:, 1:2]",
+    ),
+    "first-order changes without the values": (
+        "by_unit[key] = value * slopes - products",
+        "by_unit[key] = value * slopes",
+    ),
+    "signals of all steps from the states after them": (
+        "ops.reshape(shared_equations.before(state, first), (-1, *shape))",
+        "ops.reshape(state, (-1, *shape))",
+    ),
+    "all steps at once of cells that mix samples": (
+        "return kind is not None and (not kind.runs_in_loop or cell in _by_rows)",
+        "return kind is not None",
+    ),
+    "the first states of a fast kernel in Keras's order": (
+        "dict(zip(kind.states, reversed(states), strict=True))\n        hand_out",
+        "dict(zip(kind.states, states, strict=True))\n        hand_out",
+    ),
     "a gate that replaces registered as one that keeps": (
         "    if not held:\n        erased",
         "    if False:\n        erased",
