@@ -844,7 +844,7 @@ CALLS: dict[str, Call] = {
     name: (
         getattr(keras_gates, name),
         lambda: {"units": 2},
-        {"units": ELSEWHERE, "return_gates": FLAG},
+        {"units": ELSEWHERE, "return_gates": FLAG, "kernel": WORD},
     )
     for name in ("GateLSTM", "GateGRU")
 }

@@ -9,8 +9,7 @@ import keras
 
 from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers.fast_loop import why_not_fast
-from keras_gates.layers.gate_layers import GateGRU, GateLSTM
-from keras_gates.layers.wrappers import added
+from keras_gates.layers.wrappers import GATE_CLASSES, added
 from keras_gates.models.find_layers import find_nodes
 from keras_gates.models.instrumenting import Holder, Instrumented, compile_anew
 from keras_gates.models.model_checks import require_model
@@ -100,7 +99,7 @@ def accelerate(model: keras.Model) -> Accelerated:
 def _why_not(layer: Any) -> str | None:
     """Returns why a layer cannot be run in a fast kernel, or `None` if it can."""
     stock = getattr(type(layer), "stock_class", type(layer))
-    if issubclass(stock, (GateLSTM, GateGRU)):
+    if issubclass(stock, tuple(GATE_CLASSES.values())):
         if layer.kernel == "fast":
             return "it runs in one already"
         return f'it is a `{stock.__qualname__}`: make it with `kernel="fast"`'

@@ -182,6 +182,7 @@ def test_a_whole_sequence_has_the_states_of_its_steps(kind, steps):
 
 BY_PURPOSE = {
     "__init__.py": "lists the public layers, which are named for their kinds",
+    "backend": "a kernel that returns every signal is for one kind of cell",
     "layers/gate_layers.py": "the public layers and cells, with their documentation",
     "claims": "measures sentences that are taught about the LSTM and the GRU",
     "cli/demo_command.py": "the demonstration trains the two",
