@@ -509,3 +509,14 @@ def test_what_a_masked_step_holds_does_not_matter(kind, rng):
     expected = numpy(layer(x, mask=mask))
     x[~mask] = np.nan
     assert_all_close(numpy(layer(x, mask=mask)), expected, 0, "with NaN")
+
+
+def test_the_states_before_the_first_step_keep_their_names(rng):
+    inputs = keras.Input((4, 2)), keras.Input((3,)), keras.Input((3,))
+    layer = GateLSTM(3, kernel="fast", name="r")
+    model = keras.Model(inputs, layer(inputs[0], initial_state=list(inputs[1:])))
+    sizes = (5, 4, 2), (5, 3), (5, 3)
+    given = [rng.normal(size=size).astype("float32") for size in sizes]
+    gates = keras_gates.capture(model, given)["r"]
+    np.testing.assert_array_equal(gates["initial_hidden"], given[1])
+    np.testing.assert_array_equal(gates["initial_cell"], given[2])
