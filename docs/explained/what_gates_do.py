@@ -272,7 +272,7 @@ clamped.legend(
 # A counter, steered
 # ------------------
 #
-# An LSTM with six units learns words of a's and as many b's. Does it count in its cell?
+# An LSTM with six units learns words of a's and the same number of b's. Does it count in its cell?
 # If so, adding to the cell what one ``a`` adds must make it expect one more ``b``.
 
 BOUNDARY, A, B = range(3)

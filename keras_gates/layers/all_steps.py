@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
-from keras_gates.layers.opened_cells import OpenedCell
+from keras_gates.layers.opened_cells import OpenedCell, flat_rows
 
 Tensor = Any
 
@@ -111,13 +111,3 @@ def signals_of_steps(
         for name, values in signals.items()
         if name not in kind.states
     }
-
-
-def flat_rows(values: Tensor) -> Tensor:
-    """Brings the values of a step to `(batch, width)`."""
-    if len(values.shape) == 2:
-        return values
-    width = 1
-    for axis in values.shape[1:]:
-        width *= axis
-    return ops.reshape(values, (-1, width))

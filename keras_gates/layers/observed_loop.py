@@ -20,7 +20,7 @@ from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import all_steps, collect
-from keras_gates.layers.opened_cells import OpenedCell
+from keras_gates.layers.opened_cells import OpenedCell, flat_rows
 from keras_gates.layers.replay import mask_of_steps, rows_of
 from keras_gates.layers.run_views import view
 from keras_gates.layers.signal_changes import LoopChanges, are_changed
@@ -169,7 +169,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     )
     if not every:
         return last, joined, states
-    first = [all_steps.flat_rows(state) for state in keras.tree.flatten(initial_state)]
+    first = [flat_rows(state) for state in keras.tree.flatten(initial_state)]
     if at_once:
         outputs, found = _all_at_once(
             layer, parts, step, changes.sequences, joined, first, mask

@@ -80,7 +80,7 @@ class OpenedCell:
     def _described_step(self, inputs, states, change, **options):
         output, after = self._called(inputs, states, options)
         if self._kind is None:
-            self._signals = {v.HIDDEN: _flat(keras.tree.flatten(after)[0])}
+            self._signals = {v.HIDDEN: flat_rows(keras.tree.flatten(after)[0])}
             return output, after
         flat = keras.tree.flatten(states)
         if self._kind.signals_of is not None:
@@ -133,7 +133,9 @@ class OpenedCell:
     def _keep(self, signals: dict[str, Tensor], after: list[Tensor]) -> None:
         assert self._kind is not None
         states = dict(zip(self._kind.states, reversed(after), strict=True))
-        self._signals = {n: _flat(value) for n, value in {**signals, **states}.items()}
+        self._signals = {
+            n: flat_rows(value) for n, value in {**signals, **states}.items()
+        }
 
     def _traced_step(self, inputs, states, change, **options):
         assert self._kind is not None
@@ -177,7 +179,7 @@ def _with_change(step: Callable, change: Change) -> Callable:
     return call
 
 
-def _flat(signal: Tensor) -> Tensor:
+def flat_rows(signal: Tensor) -> Tensor:
     """Brings the values of a step to `(batch, width)`."""
     if len(signal.shape) == 2:
         return signal

@@ -111,21 +111,23 @@ def test_what_stays_as_it_was_is_named_with_the_reason(data):
     inputs = keras.Input((5, 2))
     stay = [
         layers.SimpleRNN(2, name="simple"),
-        layers.RNN([layers.LSTMCell(2), layers.GRUCell(2)], name="stack"),
+        layers.RNN([layers.LSTMCell(2, name="one"), layers.GRUCell(2)], name="stack"),
         layers.RNN(MGUCell(2), name="mgu"),
         OwnLoop(2, name="loop"),
         layers.LSTM(2, activation="softmax", name="softmax"),
         layers.GRU(2, unroll=True, name="unrolled"),
         keras_gates.GateLSTM(2, name="gates"),
     ]
-    outputs = [layer(inputs) for layer in [*stay, layers.RNN(layers.LSTMCell(2))]]
+    outputs = [
+        layer(inputs) for layer in [*stay, layers.RNN(layers.LSTMCell(2), name="rnn")]
+    ]
     model = keras.Model(inputs, outputs)
     before = model.predict(data[0], verbose=0)
     with pytest.warns(UserWarning, match="stay as they were: 'simple', as on the back"):
         done = keras_gates.accelerate(model)
     words = {
         "simple": "SimpleRNN",
-        "stack/lstm_cell": "stack of cells",
+        "stack/one": "stack of cells",
         "mgu": "a `MGUCell`, is not one of Keras's own",
         "loop": "its class, `OwnLoop`, changes `inner_loop`",
         "softmax": "does not act on each value alone",
