@@ -272,8 +272,9 @@ clamped.legend(
 # A counter, steered
 # ------------------
 #
-# An LSTM with six units learns words of a's and the same number of b's. Does it count in its cell?
-# If so, adding to the cell what one ``a`` adds must make it expect one more ``b``.
+# An LSTM with six units learns words of a's and the same number of b's. Does it count
+# in its cell? If so, adding to the cell what one ``a`` adds must make it expect one
+# more ``b``.
 
 BOUNDARY, A, B = range(3)
 words, following = tasks.anbn(128, largest=12)
