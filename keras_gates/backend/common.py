@@ -143,6 +143,11 @@ def scope(model):
     return contextlib.nullcontext()
 
 
+def is_on_accelerator(variable) -> bool:
+    """Returns whether a variable is on another device than the CPU."""
+    return False
+
+
 def replicas(model) -> int:
     """Returns into how many parts each batch of the model is split."""
     return 1

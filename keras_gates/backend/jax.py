@@ -54,6 +54,11 @@ def placing(model, variable) -> dict:
     return {"layout": _read(model, lambda: variable.value.sharding)}
 
 
+def is_on_accelerator(variable) -> bool:
+    """Returns whether a variable is on another device than the CPU."""
+    return any(device.platform != "cpu" for device in variable.value.devices())
+
+
 def copy_values(model, variables: list, copies: list) -> None:
     """Gives the copies of a model's variables the values that they have now."""
     # Copied on the device: Keras's steps use up what they are given.

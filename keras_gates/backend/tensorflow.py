@@ -141,6 +141,12 @@ def scope(model):
     return model.distribute_strategy.scope()
 
 
+def is_on_accelerator(variable) -> bool:
+    """Returns whether a variable is on another device than the CPU."""
+    # Empty, where TensorFlow has no device for it yet.
+    return "CPU" not in (getattr(variable.value, "device", "") or "CPU")
+
+
 def replicas(model) -> int:
     """Returns into how many parts each batch of the model is split."""
     return model.distribute_strategy.num_replicas_in_sync

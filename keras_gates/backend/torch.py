@@ -178,6 +178,11 @@ _DRAWING = {
 """The names of PyTorch's functions that take a generator."""
 
 
+def is_on_accelerator(variable) -> bool:
+    """Returns whether a variable is on another device than the CPU."""
+    return variable.value.device.type != "cpu"
+
+
 def replicas(model) -> int:
     """Returns into how many parts each batch of the model is split."""
     return torch.distributed.get_world_size() if _in_group() else 1

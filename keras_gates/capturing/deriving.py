@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -96,10 +96,10 @@ def gradients(
     if not model.built:
         x = input_batches.build(model, x, batch_size, "x")
     reader = GradientReader(model, y, of, layers=layers, signals=signals)
-    read = reader.read(x, batch_size=batch_size, verbose=verbose)
+    options = {"batch_size": batch_size, "verbose": verbose}
     if store is None:
-        return reader.tree(list(read))
-    with contextlib.closing(read):
+        return reader.read_all(x, **options)
+    with contextlib.closing(reader.read(x, **options)) as read:
         return write_trees(store, (reader.tree([batch]) for batch in read))
 
 
@@ -132,6 +132,9 @@ class GradientReader(Reader):
         for given in own_losses.batches(self.model, x, self._y, self._of, batch_size):
             yield given["x"], given
 
+    def _fast_layers(self, copies, number: int | None) -> list:
+        return []
+
     def _new_program(self) -> GradientProgram:
         each = own_losses.number_of_each(self.model, self._of)
         return GradientProgram(self.model, self.nodes, self.chosen, each)
@@ -143,9 +146,11 @@ class GradientReader(Reader):
                 _require_finite(path, arrays, self.nodes)
             yield result
 
-    def tree(self, batches: list[dict]) -> xarray.DataTree:
-        """Labels the derivatives of the batches."""
-        tree = super().tree(batches)
+    def tree(
+        self, batches: Iterable[dict], number: int | None = None
+    ) -> xarray.DataTree:
+        """Joins the derivatives of the batches, and labels them."""
+        tree = super().tree(batches, number)
         what = "loss" if self._of is None else "chosen output"
         tree.attrs["derivative_of"] = what
         for node in tree.subtree:

@@ -19,18 +19,34 @@ class Program(keras.Model):
     """A model that runs the user's model and returns the signals it hears.
 
     As a Keras model it gets compilation on every backend from Keras itself.
+
+    Args:
+        model: The user's model.
+        nodes: The nodes whose signals are wanted.
+        chosen: The names of these signals.
+        training: Whether the model runs in training mode.
+        copies: Copies of its variables, to be shared with another program.
+        fast: The layers that run in a fast kernel.
     """
 
-    def __init__(self, model, nodes: list[Node], chosen: set[str], training: bool):
+    def __init__(
+        self,
+        model,
+        nodes: list[Node],
+        chosen: set[str],
+        training: bool,
+        copies: Copies | None = None,
+        fast=(),
+    ):
         # Inputs go to the user's model as they are; it casts them itself.
         super().__init__(autocast=False, name="keras_gates")
-        self.copies = Copies(model)
+        self.copies = copies or Copies(model)
         self._variables = self.copies.variables
         self._missed: set[str] = set()
         self._uncompiled = self._ran = False
         # In a function, where Keras does not find the model: it would write on it.
         self._signals = functools.partial(
-            _signals, model, nodes, chosen, training, self._missed
+            _signals, model, nodes, chosen, training, self._missed, fast
         )
         self.run_eagerly = bool(getattr(model, "run_eagerly", False))
         self.built = True
@@ -78,6 +94,7 @@ def _signals(
     chosen: set[str],
     training,
     missed: set[str],
+    fast,
     inputs,
 ) -> dict:
     """Runs a model, and returns what its nodes emit: path to name to tensor.
@@ -85,7 +102,7 @@ def _signals(
     The paths of the nodes whose signals cannot be returned are added to `missed`.
     """
     paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
-    collector = Collector([(node.layer, node.cell) for node in nodes])
+    collector = Collector([(node.layer, node.cell) for node in nodes], fast=fast)
     with backend.opened(), collector.active(), edit_guards.counted(model):
         model(inputs, training=training)
     missed.update(paths[id(layer), id(cell)] for layer, cell in collector.missed)

@@ -108,7 +108,7 @@ def reach(
         x = input_batches.Kept(x, model, batch_size, "x")
     reader = Reader(model, layers=layers)
     options = {"batch_size": batch_size, "verbose": verbose}
-    tree = reader.tree(list(reader.read(x, **options)))
+    tree = reader.read_all(x, **options)
     nodes = {node.path: node for node in reader.nodes}
     _require_one_call(tree, nodes)
     for node in reader.nodes:
@@ -191,7 +191,7 @@ class _Experiment:
                     signals=[node.known_kind.signals[-1]],
                 )
             reader = self._readers[node.path]
-            again = reader.tree(list(reader.read(self._x, **self._options)))
+            again = reader.read_all(self._x, **self._options)
             outputs = self._predicted()
         now = again[node.path].to_dataset()[node.known_kind.signals[-1]].values
         backward = node.layer.go_backwards

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_gates.backend import backend
+from keras_gates.capturing import kernel_choice
 from keras_gates.capturing.program import Program
 from keras_gates.cells import registry
 from keras_gates.checks import names_of
 from keras_gates.models import edit_guards, input_batches, input_checks
 from keras_gates.models.find_layers import Node, select
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
-from keras_gates.models.variable_copies import finish_building
+from keras_gates.models.variable_copies import Copies, finish_building
+from keras_gates.trees.joining import join
 from keras_gates.trees.tree import to_tree
 
 if TYPE_CHECKING:
@@ -45,6 +49,9 @@ class Reader:
         self._training = training
         self._layers = layers_to_convert(model, self.nodes)
         self._program: Program | None = None
+        self._fast_programs: dict[frozenset, Program] = {}
+        self._fast: list = []
+        self._deviations: dict[str, float] = {}
 
     def read(
         self, x, *, batch_size=32, verbose=0, argument="x"
@@ -66,16 +73,12 @@ class Reader:
         found: set[str] = set()
         ran = 0
         so_far = input_batches.SoFar(total, argument)
-        numbers = backend.RandomNumbers()
         for batch, given in self._batches(x, batch_size, argument):
-            if not found:
-                program = self._start(batch)
-            with (
-                instrument_layers(self.model, self._layers),
-                numbers.apart(),
-                input_checks.ragged_explained(batch, argument),
-            ):
-                result = program.run(given)
+            with input_checks.ragged_explained(batch, argument):
+                if not found:
+                    run, result = self._first(batch, given, total)
+                else:
+                    result = run(given)
             input_checks.refuse_missing(batch, result, self.model, argument)
             so_far.add(result)
             if not found:
@@ -90,18 +93,60 @@ class Reader:
             progress.add(1)
             ran += input_batches.number_of_samples(batch)
             yield {path: dict(arrays) for path, arrays in result.items()}
-        if found:
-            copies = program.copies
+        if found and self._program is not None:
+            copies = self._program.copies
             edit_guards.require_complete(self.model, ran, copies.value_of)
 
-    def _start(self, batch) -> Program:
-        """Makes the program once, and lets it run on the model as it is now."""
+    def _first(self, batch, given, number) -> tuple[Callable, dict]:
+        """Runs the first batch on the model as it is now, and chooses a kernel.
+
+        Returns:
+            What runs the batches behind it, and the result.
+        """
         if self._program is None:
             finish_building(self.model, batch)
             self._program = self._new_program()
         edit_guards.rewind(self.model)
-        self._program.copies.take()
-        return self._program
+        program, copies = self._program, self._program.copies
+        copies.take()
+        layers = self._fast_layers(copies, number)
+        before = copies.changing() if layers else []
+        run = functools.partial(self._run, program, backend.RandomNumbers())
+        result = run(given)
+        self._deviations, self._fast = {}, layers
+        if layers:
+            copies.rewind(before)
+            fast = self._fast_program(layers, copies)
+            run_fast = functools.partial(self._run, fast, backend.RandomNumbers())
+            other = run_fast(given)
+            self._deviations = kernel_choice.deviations(result, other)
+            if kernel_choice.agree(self._deviations, self.model):
+                return run_fast, other
+            self._deviations, self._fast = {}, []
+            copies.rewind(before)
+            run = functools.partial(self._run, program, backend.RandomNumbers())
+            result = run(given)
+        return run, result
+
+    def _run(self, program: Program, numbers, given) -> dict:
+        with instrument_layers(self.model, self._layers), numbers.apart():
+            return program.run(given)
+
+    def _fast_layers(self, copies: Copies, number: int | None) -> list:
+        """Lists the layers that may run in a fast kernel."""
+        if self._training:
+            return []
+        return kernel_choice.fast_layers(
+            self.model, self.nodes, copies.variables, number
+        )
+
+    def _fast_program(self, layers: list, copies: Copies) -> Program:
+        key = frozenset(map(id, layers))
+        if key not in self._fast_programs:
+            self._fast_programs[key] = Program(
+                self.model, self.nodes, self.chosen, False, copies, layers
+            )
+        return self._fast_programs[key]
 
     def _batches(self, x, batch_size, argument) -> Iterator[tuple[Any, Any]]:
         """Yields the inputs of each batch, and what the program is given of it."""
@@ -126,9 +171,32 @@ class Reader:
                 stacklevel=4,
             )
 
-    def tree(self, batches: list[dict]) -> xarray.DataTree:
-        """Labels the batches that `read` yielded, as one tree."""
-        return to_tree(batches, self.nodes, self.model.name)
+    def tree(
+        self, batches: Iterable[dict], number: int | None = None
+    ) -> xarray.DataTree:
+        """Joins the batches that `read` yields, and labels them.
+
+        Args:
+            batches: The batches.
+            number: How many there will be, if that is known.
+        """
+        arrays = join(batches, number)
+        kernels = kernel_choice.described(
+            arrays, self.nodes, self._fast, self._deviations
+        )
+        return to_tree(arrays, self.nodes, self.model.name, kernels)
+
+    def read_all(self, x, *, batch_size=32, **options) -> xarray.DataTree:
+        """Reads all batches, and returns them as one tree.
+
+        Args:
+            x: As for `capture`.
+            batch_size: As for `capture`.
+            **options: As for `read`.
+        """
+        number = input_batches.number_of_batches(x, batch_size)
+        with contextlib.closing(self.read(x, batch_size=batch_size, **options)) as read:
+            return self.tree(read, number)
 
 
 def choose_signals(nodes: list[Node], signals) -> set[str]:

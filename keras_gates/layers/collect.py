@@ -49,14 +49,16 @@ class Collector:
         places: Pairs of a layer and a cell of it, whose signals are wanted.
         rows: How many rows of each batch are wanted, outside the gradient; `None`
             for all of them, in the gradient.
+        fast: The layers that may run in a fast kernel in inference.
 
     Attributes:
         missed: Pairs of a layer and a cell of it, whose signals were emitted in a
             function that the backend compiles on its own, which they cannot leave.
     """
 
-    def __init__(self, places, rows: float | None = None):
+    def __init__(self, places, rows: float | None = None, fast=()):
         self._wanted = {(id(layer), id(cell)) for layer, cell in places}
+        self._fast = {id(layer) for layer in fast}
         self.rows = rows
         self.emissions: list[Emission] = []
         self.missed: list[tuple[Any, Any]] = []
@@ -66,6 +68,10 @@ class Collector:
     def wants(self, layer, cell) -> bool:
         """Returns whether the signals of a cell in a layer are wanted."""
         return (id(layer), id(cell)) in self._wanted
+
+    def may_be_fast(self, layer) -> bool:
+        """Returns whether a layer may run in a fast kernel in inference."""
+        return id(layer) in self._fast
 
     def receive(self, emission: Emission) -> None:
         """Takes what a wanted cell emitted."""
@@ -123,6 +129,11 @@ def looks(layer, cells) -> set[float | None]:
         for collector in _stack()
         if collector.listens() and any(collector.wants(layer, cell) for cell in cells)
     }
+
+
+def may_be_fast(layer) -> bool:
+    """Returns whether a collector lets a layer run in a fast kernel in inference."""
+    return any(collector.may_be_fast(layer) for collector in _stack())
 
 
 def variables(layer) -> list:

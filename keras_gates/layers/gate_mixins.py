@@ -103,12 +103,13 @@ class GateRecurrence(_Layer):
         few = looks - {None, math.inf}
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
         observed = runs_in_loop(self) or signal_changes.are_changed(self)
-        stock = not observed and self.kernel == "keras"
+        fast = self.kernel == "fast" or (not training and collect.may_be_fast(self))
+        stock = not observed and not fast
         options = {"return_sequences": keep} if stock else {}
         layer = view(self, cell=view_of_cell(self.cell), **options)
         _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
         _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
-        if observed or self.kernel == "fast":
+        if not stock:
             run_loop = run_observed if observed else run_fast
             result = run_loop(
                 self, layer, sequences, initial_state, mask, training, looks

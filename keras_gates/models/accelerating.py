@@ -104,6 +104,15 @@ def _why_not(layer: Any) -> str | None:
         if layer.kernel == "fast":
             return "it runs in one already"
         return f'it is a `{stock.__qualname__}`: make it with `kernel="fast"`'
+    return why_not_replaced(layer)
+
+
+def why_not_replaced(layer: Any) -> str | None:
+    """Returns why a fast kernel cannot run in the place of Keras's, or `None`.
+
+    Args:
+        layer: A recurrent layer of Keras, or a gate layer.
+    """
     cells = cells_of(layer)
     if len(cells) > 1:
         return "it runs a stack of cells"
@@ -112,5 +121,5 @@ def _why_not(layer: Any) -> str | None:
     if kind is None or kind.runs_in_loop:
         return f"its cell, a `{type(cell).__name__}`, is not one of Keras's own"
     if "inner_loop" in added(layer):
-        return f"its class, `{stock.__name__}`, changes `inner_loop`"
+        return f"its class, `{type(layer).__name__}`, changes `inner_loop`"
     return why_not_fast(layer)

@@ -58,6 +58,19 @@ class Copies:
         """Gives the copies the values that the model's variables have now."""
         backend.copy_values(self._model, self._originals, self.variables)
 
+    def changing(self) -> list:
+        """Returns the values of the copies that running the model may change."""
+        return [
+            None if one.trainable else keras.ops.convert_to_numpy(copy.value).copy()
+            for one, copy in zip(self._originals, self.variables, strict=True)
+        ]
+
+    def rewind(self, values: list) -> None:
+        """Gives the copies the values again that `changing` returned."""
+        for copy, value in zip(self.variables, values, strict=True):
+            if value is not None:
+                copy.assign(value)
+
     def value_of(self, variable):
         """Returns the value of the copy of a variable, or of one that has none."""
         for original, copy in zip(self._originals, self.variables, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +85,7 @@ class Probe:
         if reader is None:
             raise RuntimeError("A probe is prepared before it is read.")
         size = self._options.batch_size
-        batches = reader.read(self._inputs, batch_size=size, argument="probe")
-        with contextlib.closing(batches) as read:
-            tree = reader.tree(list(read))
+        tree = reader.read_all(self._inputs, batch_size=size, argument="probe")
         units = self._options.units
         return tree if units is None else _only_units(tree, units)
 

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
@@ -20,26 +19,31 @@ if TYPE_CHECKING:
     from keras_gates.models.find_layers import Node
 
 
-def to_tree(batches: list[dict], nodes: list[Node], model_name: str) -> xarray.DataTree:
-    """Joins the batches of a reading and labels them.
+def to_tree(
+    arrays: dict[str, dict],
+    nodes: list[Node],
+    model_name: str,
+    more: dict[str, dict] | None = None,
+) -> xarray.DataTree:
+    """Labels the arrays of a reading.
 
     Args:
-        batches: For each batch, node path to a dict of arrays. Several are emptied.
+        arrays: Node path to a dict of arrays.
         nodes: The nodes that were read.
         model_name: The name of the model.
+        more: Attributes of the run, by the path of the node.
 
     Returns:
         A tree with one dataset for each path, as `capture` describes it.
     """
     places = {node.path: index for index, node in enumerate(nodes)}
-    paths = dict.fromkeys(path for batch in batches for path in batch)
     # The second call of a layer is "lstm@2", and lies where its first one does.
-    first = {p: p if p in places else re.sub(r"@\d+$", "", p) for p in paths}
+    first = {p: p if p in places else re.sub(r"@\d+$", "", p) for p in arrays}
     datasets = {}
-    for path in sorted(paths, key=lambda path: places[first[path]]):
+    for path in sorted(arrays, key=lambda path: places[first[path]]):
         described = attributes_of(nodes[places[first[path]]])
-        arrays = [batch[path] for batch in batches if path in batch]
-        datasets[path] = to_dataset(arrays, {**described, "layer": path})
+        described |= {"layer": path, **(more or {}).get(path, {})}
+        datasets[path] = to_dataset(arrays[path], described)
     return grow(datasets, {**tree_attributes(model_name), "layers": list(datasets)})
 
 
@@ -99,52 +103,43 @@ def _aligned(above: xarray.Dataset, below: xarray.Dataset) -> bool:
     )
 
 
-def to_dataset(batches: list[dict], attributes: dict) -> xarray.Dataset:
-    """Joins the arrays of one node along the samples, and labels them.
+def to_dataset(arrays: dict, attributes: dict) -> xarray.Dataset:
+    """Labels the arrays of one node.
 
     Args:
-        batches: For each batch, a dict of arrays. Several are emptied.
+        arrays: Its arrays, by name.
         attributes: Those of the node.
     """
     import xarray
 
-    batches = _same_length(batches)
     kind = registry.kind_from(attributes)
     assert kind is not None  # `attributes_of` described it.
-    # One after the other, and each is dropped when it is joined: else all of the
-    # result would be in memory twice.
-    joined = {
-        name: np.concatenate([batch.pop(name) for batch in batches])
-        if len(batches) > 1
-        else batches[0][name]
-        for name in list(batches[0])
-    }
     units = attributes["units"]
 
     def along(name: str, of: str, *dims: str) -> tuple[str, ...]:
-        last = unit_dimension(of, joined[name].shape[-1], units)
-        return _dims(joined[name], *dims, last)
+        last = unit_dimension(of, arrays[name].shape[-1], units)
+        return _dims(arrays[name], *dims, last)
 
     data = {
-        name: (along(name, name, v.TIME), joined[name], _attributes(name))
+        name: (along(name, name, v.TIME), arrays[name], _attributes(name))
         for name in kind.signals
-        if name in joined
+        if name in arrays
     }
-    if v.INPUTS in joined and v.INPUTS not in data:
-        dims = _dims(joined[v.INPUTS], v.TIME, v.FEATURE)
-        data[v.INPUTS] = dims, joined[v.INPUTS], {"long_name": "input of the layer"}
-    if v.MASK in joined:
+    if v.INPUTS in arrays and v.INPUTS not in data:
+        dims = _dims(arrays[v.INPUTS], v.TIME, v.FEATURE)
+        data[v.INPUTS] = dims, arrays[v.INPUTS], {"long_name": "input of the layer"}
+    if v.MASK in arrays:
         label = {"long_name": "true where the step is real"}
-        data[v.MASK] = (_dims(joined[v.MASK], v.TIME), joined[v.MASK], label)
+        data[v.MASK] = (_dims(arrays[v.MASK], v.TIME), arrays[v.MASK], label)
     states = {v.initial(state): state for state in kind.states}
     coordinates = {
         name: (
             along(name, state),
-            joined[name],
+            arrays[name],
             {"long_name": f"{registry.long_names()[state]} before the first step"},
         )
         for name, state in states.items()
-        if name in joined
+        if name in arrays
     }
     return xarray.Dataset(data, coordinates, attributes)
 
@@ -177,48 +172,3 @@ def _attributes(signal: str) -> dict:
 def _dims(array, *last: str) -> tuple[str, ...]:
     framed = array.ndim == len(last) + 2
     return (v.SAMPLE, v.FRAME, *last) if framed else (v.SAMPLE, *last)
-
-
-def _same_length(batches: list[dict]) -> list[dict]:
-    """Pads shorter batches with masked steps at the end, where lengths differ."""
-    frames = {_signal(batch).shape[1:-2] for batch in batches}
-    if len(frames) > 1:
-        raise ValueError(
-            "Inside a `TimeDistributed`, every batch must have the same number of "
-            f"frames; got {sorted(number for (number,) in frames)}. Pad the frames "
-            "and mask the padding."
-        )
-    lengths = [_length(batch) for batch in batches]
-    if len(set(lengths)) == 1:
-        return batches
-    return [_pad(batch, max(lengths)) for batch in batches]
-
-
-def _signal(batch: dict) -> np.ndarray:
-    # Signals are (..., time, unit); the initial states lack the time.
-    return next(array for name, array in batch.items() if _has_steps(name))
-
-
-def _has_steps(name: str) -> bool:
-    return name == v.INPUTS or name in registry.signals()
-
-
-def _length(batch: dict) -> int:
-    return _signal(batch).shape[-2]
-
-
-def _pad(batch: dict, length: int) -> dict:
-    missing = length - _length(batch)
-    padded = {}
-    for name, array in batch.items():
-        if _has_steps(name):
-            width = [(0, 0)] * (array.ndim - 2) + [(0, missing), (0, 0)]
-            array = np.pad(array, width, constant_values=np.nan)
-            real = np.zeros(array.shape[:-1], bool)
-            real[..., : length - missing] = True
-        padded[name] = array
-    if v.MASK in batch:
-        mask = batch[v.MASK]
-        width = [(0, 0)] * (mask.ndim - 1) + [(0, missing)]
-        real = np.pad(mask, width, constant_values=False)
-    return {**padded, v.MASK: real}

@@ -71,7 +71,7 @@ def main():
             model.predict(x, batch_size=BATCH, verbose=0)
 
         def capture(reader=reader):
-            reader.tree(list(reader.read(x, batch_size=BATCH)))
+            reader.read_all(x, batch_size=BATCH)
 
         base, other, ratio = in_turns(predict, capture, 3)
         table.add_row(name, f"{base:.3f}", f"{other:.3f}", f"{ratio:.2f}")

@@ -75,7 +75,7 @@ def prices(name):
     reader = Reader(stock)
 
     def capture():
-        reader.tree(list(reader.read(few, batch_size=batch)))
+        reader.read_all(few, batch_size=batch)
 
     yield "capture / predict, both compiled", in_turns(predict(stock), capture, 9)
 

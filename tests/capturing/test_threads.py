@@ -143,7 +143,7 @@ def capturing(model, x, batch_size=32, **options):
             kept.append(Reader(model, **options))
         else:
             kept.append(kept[-1])
-        return kept[-1].tree(list(kept[-1].read(x, batch_size=batch_size)))
+        return kept[-1].read_all(x, batch_size=batch_size)
 
     return expecting(read)
 
@@ -244,7 +244,7 @@ def capturing_truly(model, x):
     reader = Reader(model)
 
     def task():
-        gates = reader.tree(list(reader.read(x)))
+        gates = reader.read_all(x)
         assert (keras_gates.verify(gates) < 1e-5).all()
 
     return task
