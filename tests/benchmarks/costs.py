@@ -1,0 +1,130 @@
+"""What gates cost on one backend, as a page of the documentation states it.
+
+    KERAS_BACKEND=torch PYTHONPATH=tests python tests/benchmarks/costs.py --write
+
+Everything is compared with the stock layer of the same model, in turns; a ratio is the
+median over the pairs, with the quartiles behind it. Sizes are of `fast_kernels`.
+With `--write`, the table goes to `docs/costs`. Arguments choose: LSTM GRU small medium
+long.
+It takes about 15 minutes, and wants a machine that does nothing else.
+"""
+
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from fast_kernels import FAST, PAIRS, SIZES, STOCK, trained
+
+import keras_gates
+from keras_gates.capturing.reader import Reader
+
+PAGES = Path(__file__).parents[2] / "docs" / "costs"
+READ_BATCHES = {"small": 32, "medium": 8, "long": 8}
+FITTED = {"small": 200, "medium": 20, "long": 5}
+
+
+def pairs_of(first, second):
+    """Returns the seconds of both, in turns, for each pair."""
+    first(), second()  # Compilation is not what is measured.
+    pairs = []
+    for turn in range(PAIRS):
+        seconds = {}
+        for name, call in [("a", first), ("b", second)][:: 1 if turn % 2 else -1]:
+            start = time.perf_counter()
+            call()
+            seconds[name] = time.perf_counter() - start
+        pairs.append((seconds["a"], seconds["b"]))
+    return pairs
+
+
+def trainings(kind, size):
+    """Yields what is done, and the two calls that are compared."""
+    units = SIZES[size][-1]
+
+    def stock(**options):
+        return trained(STOCK[kind](units), size, **options)
+
+    def gate(gates, kernel, **options):
+        layer = FAST[kind](units, kernel=kernel, return_gates=gates)
+        return trained(layer, size, gates=gates, **options)
+
+    alone = stock(masked=False, gates=False)
+    yield "every gate in the loss", alone, gate(True, "fast", masked=False)
+    yield '... with `kernel="keras"`', alone, gate(True, "keras", masked=False)
+    yield "no gate", alone, gate(False, "fast", masked=False)
+    masked = stock(masked=True, gates=False)
+    yield "no gate, a mask", masked, gate(False, "fast", masked=True)
+
+
+def readings(kind, size):
+    """Yields likewise what is done without training by the gates."""
+    batch, steps, features, units = SIZES[size]
+    rng = np.random.default_rng(0)
+    model = keras.Sequential(
+        [keras.Input((steps, features)), STOCK[kind](units), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    rows = batch * max(READ_BATCHES[size], FITTED[size])
+    x = rng.normal(size=(rows, steps, features)).astype("float32")
+    few = x[: batch * READ_BATCHES[size]]
+    reader = Reader(model)
+    yield (
+        "`capture`, all signals",
+        lambda: model.predict(few, batch_size=batch, verbose=0),
+        lambda: reader.read_all(few, batch_size=batch),
+    )
+    some, y = x[: batch * FITTED[size]], rng.normal(size=(batch * FITTED[size], 1))
+
+    def fit(callbacks):
+        return lambda: model.fit(
+            some, y, batch_size=batch, verbose=0, shuffle=False, callbacks=callbacks
+        )
+
+    yield "`fit` with a `GateRecorder()`", fit([]), fit([keras_gates.GateRecorder()])
+
+
+def table(rows):
+    """Makes the table of the page."""
+    columns = list(dict.fromkeys(column for _, column in rows))
+    lines = [
+        "| compared with the stock layer | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for what in dict.fromkeys(what for what, _ in rows):
+        cells = [rows.get((what, column), "") for column in columns]
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    kinds = [name for name in STOCK if name in sys.argv] or list(STOCK)
+    sizes = [name for name in SIZES if name in sys.argv] or list(SIZES)
+    rows = {}
+    for kind in kinds:
+        for size in sizes:
+            for made in (trainings, readings):
+                for what, first, second in made(kind, size):
+                    pairs = pairs_of(first, second)
+                    low, middle, high = statistics.quantiles(b / a for a, b in pairs)
+                    found = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+                    rows[what, f"{kind}, {size}"] = found
+                    base = statistics.median(a for a, _ in pairs)
+                    print(kind, size, what, f"{base:.3f} s", found, flush=True)
+    done = f"Keras {keras.version()}, {os.cpu_count()} cores."
+    if "--write" in sys.argv:
+        PAGES.mkdir(exist_ok=True)
+        page = PAGES / f"costs-{keras.backend.backend()}.md"
+        page.write_text(f"{table(rows)}\n\n{done}\n")
+    else:
+        print(table(rows), done, sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
