@@ -3,9 +3,10 @@
     KERAS_BACKEND=jax python tests/keras_own_tests.py
 
 The tests ship inside the installed `keras` package, so a new release of Keras tells at
-once whether the gate layers still drop in. They run twice: with the gate layers at
-rest, and while a collector wants every signal, so that each layer also replays its
-gates on its way to the result that the test expects.
+once whether the gate layers still drop in. They run three times: with the gate layers
+at rest; while a collector wants every signal, so that each layer also replays its gates
+on its way to the result that the test expects; and in the fast kernels, where a layer
+can have one.
 """
 
 import contextlib
@@ -22,7 +23,8 @@ import keras.src.layers
 import pytest
 
 from keras_gates.cells.known_cells import kind_of
-from keras_gates.layers import collect
+from keras_gates.layers import collect, gate_mixins
+from keras_gates.layers.fast_loop import run_fast, why_not_fast
 from keras_gates.layers.gate_layers import GATE_CELLS
 from keras_gates.layers.wrappers import GATE_CLASSES
 
@@ -55,9 +57,14 @@ class EveryPlace(collect.Collector):
 class Plugin:
     """Collects during each test, or not, and counts what was collected and done."""
 
-    def __init__(self, collecting):
+    def __init__(self, collecting=False):
         self.collecting = collecting
-        self.emitted = self.passed = 0
+        self.emitted = self.passed = self.fast = 0
+
+    def run_fast(self, *args, **kwargs):
+        """Runs a layer in its fast kernel, and counts that."""
+        self.fast += 1
+        return run_fast(*args, **kwargs)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item):
@@ -79,18 +86,37 @@ def put_in_place():
         setattr(keras.src.layers, stock.__name__, gate)
 
 
-def main():
+def choose_fast(layer, kernel):
+    """Takes the place of `choose_kernel`."""
+    layer.kernel = kernel if why_not_fast(layer) else "fast"
+
+
+def run(what, plugin):
+    """Runs the tests once, and returns what was counted."""
+    print(f"{what}:", flush=True)
     folder = pathlib.Path(keras.src.layers.__file__).parent / "rnn"
+    files = [str(folder / name) for name in FILES]
+    options = ["-q", "-rs", "-p", "no:cacheprovider", "-c", "/dev/null"]
+    code = pytest.main([*options, *files, *sys.argv[1:]], plugins=[plugin])
+    print(
+        f"{plugin.passed} tests ran, {plugin.emitted} replays of gates, "
+        f"{plugin.fast} runs of a fast kernel."
+    )
+    if code or not plugin.passed:
+        sys.exit(f"Failed: pytest says {code}.")
+    return plugin
+
+
+def main():
     put_in_place()
-    for collecting in (False, True):
-        print("While collecting:" if collecting else "At rest:", flush=True)
-        plugin = Plugin(collecting)
-        files = [str(folder / name) for name in FILES]
-        options = ["-q", "-rs", "-p", "no:cacheprovider", "-c", "/dev/null"]
-        code = pytest.main([*options, *files, *sys.argv[1:]], plugins=[plugin])
-        if code or not plugin.passed or (collecting and not plugin.emitted):
-            sys.exit(f"Failed: pytest says {code}; {plugin.emitted} emissions.")
-        print(f"{plugin.passed} tests ran, {plugin.emitted} replays of gates.")
+    run("At rest", Plugin())
+    if not run("While collecting", Plugin(collecting=True)).emitted:
+        sys.exit("Failed: no gates were replayed.")
+    gate_mixins.GateRecurrence.choose_kernel = choose_fast
+    plugin = Plugin()
+    gate_mixins.run_fast = plugin.run_fast
+    if not run("In fast kernels", plugin).fast:
+        sys.exit("Failed: no fast kernel ran.")
 
 
 if __name__ == "__main__":
