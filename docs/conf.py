@@ -21,8 +21,8 @@ extensions = [
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["wrap.css"]
-# Parts of the page of claims, and what sphinx-gallery makes a page of.
-exclude_patterns = ["_build", "claims", "explained"]
+# Parts of the pages of claims and costs, and what sphinx-gallery makes a page of.
+exclude_patterns = ["_build", "claims", "costs", "explained"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]

@@ -22,6 +22,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).parents[1]
 
 TESTS = {
+    "backend": ["layers/test_fast_layers"],
     "cells": [
         "cells",
         "layers/test_layers",
@@ -39,6 +40,7 @@ TESTS = {
     "capturing": [
         "capturing/test_capture",
         "capturing/test_importance",
+        "capturing/test_kernel_choice",
         "layers/test_layers",
         "models/test_models",
     ],
@@ -53,6 +55,79 @@ ENOUGH = 3
 """So many tests that notice end a run."""
 
 MUTATIONS = {
+    "PyTorch, LSTM: the output gate forgotten on the way back": (
+        "through.mul_(chunk[:, :, 3])",
+        "through.mul_(1)",
+    ),
+    "PyTorch, LSTM: the cell of the same step on the way back": (
+        "slopes[:, :, 1].mul_(cells[now])",
+        "slopes[:, :, 1].mul_(cells[start + 1 : end + 1])",
+    ),
+    "PyTorch, LSTM: what is forgotten comes back": (
+        "d_cell.mul_(keep[t])",
+        "d_cell.mul_(1.0)",
+    ),
+    "PyTorch, GRU: update taken for 1 - update": (
+        "torch.lerp(candidates[t], hs[t], keeps[t], out=hs[t + 1])",
+        "torch.lerp(hs[t], candidates[t], keeps[t], out=hs[t + 1])",
+    ),
+    "PyTorch, GRU: the state of the same step on the way back": (
+        "slopes[:, :, 0].mul_(hiddens[now] - chunk[:, :, 2])",
+        "slopes[:, :, 0].mul_(hiddens[start + 1 : end + 1] - chunk[:, :, 2])",
+    ),
+    "JAX, LSTM: the cell of the same step on the way back": (
+        "cell_before = steps.before(cells, first_cell, t)",
+        "cell_before = steps.at(cells, t)",
+    ),
+    "JAX, LSTM: what is forgotten comes back": (
+        "d_cell = steps.where(real, through * f, d_cell)",
+        "d_cell = steps.where(real, through, d_cell)",
+    ),
+    "JAX, LSTM: the hidden state goes on at masked steps": (
+        "hidden = steps.where(real, o * activation(cell), hidden)",
+        "hidden = o * activation(cell)",
+    ),
+    "JAX, GRU: the sign of the update gate's gradient": (
+        "steps.plus(d_hidden * (before - candidate), of_z, t)",
+        "steps.plus(d_hidden * (candidate - before), of_z, t)",
+    ),
+    "JAX, GRU: the gradient changes at masked steps": (
+        "kept = d_hidden * steps.where(real, z, 1)",
+        "kept = d_hidden * z",
+    ),
+    "TensorFlow, LSTM: the cell of the same step on the way back": (
+        "factors_ = candidate, steps.before(cells, first_cell), i, shown",
+        "factors_ = candidate, cells, i, shown",
+    ),
+    "TensorFlow, LSTM: what is forgotten comes back": (
+        "return (d_before, d_cell * keep[t]), d_total",
+        "return (d_before, d_cell), d_total",
+    ),
+    "TensorFlow, GRU: update taken for 1 - update": (
+        "hidden = steps.where(now, candidate + z * (hidden - candidate), hidden)",
+        "hidden = steps.where(now, hidden + z * (candidate - hidden), hidden)",
+    ),
+    "TensorFlow, GRU: the gradient of the reset gate itself": (
+        "d_r = asked_r[t] + into_r[t] * d_past",
+        "d_r = into_r[t] * d_past",
+    ),
+    "TensorFlow, GRU: the state of the same step on the way back": (
+        "into_z, into = slope_z * (states - candidate)",
+        "into_z, into = slope_z * (hiddens - candidate)",
+    ),
+    "fast kernels compared with themselves": (
+        "self._deviations = kernel_choice.deviations(result, other)",
+        "self._deviations = kernel_choice.deviations(other, other)",
+    ),
+    "a stateful layer reads the first batch twice": (
+        """            copies.rewind(before)
+            fast = self""",
+        """            fast = self""",
+    ),
+    "a joined batch lies one row too far": (
+        "held[self._samples : end] = array",
+        "held[self._samples : end] = np.roll(array, 1, 0)",
+    ),
     "clamps compared with the first of them": (
         "return numbers[:, 1:] - numbers[:, :1]",
         "return numbers[:, 1:] - numbers[:, 1:2]",
@@ -300,11 +375,20 @@ def chosen(words):
         places = places_of(old)
         if len(places) != 1:
             sys.exit(f"'{name}' fits {len(places)} places of the package, not one.")
+        if _of_another_backend(places[0]):
+            continue
         if not words or any(word in name or word in str(places[0]) for word in words):
             found[name] = places[0], old, new
     if not found:
         sys.exit(f"No mutation is called {words}. There are: {', '.join(MUTATIONS)}.")
     return found
+
+
+def _of_another_backend(place):
+    """Returns whether a module runs on another backend alone."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    own = place.stem.split("_")[0]
+    return own in {"tensorflow", "jax", "torch"} - {backend}
 
 
 def run(copy, tests, *options):
