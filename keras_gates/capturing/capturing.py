@@ -11,8 +11,7 @@ from keras_gates.capturing.reader import Reader
 from keras_gates.checks import flag, one_of, whole_number
 from keras_gates.models import input_batches
 from keras_gates.models.find_layers import require_call
-from keras_gates.stores import paths
-from keras_gates.stores.writing import write_trees
+from keras_gates.stores.writing import new_place, write_trees
 
 if TYPE_CHECKING:
     import xarray
@@ -103,7 +102,7 @@ def capture(
     batch_size = whole_number("batch_size", batch_size, at_least=1)
     training = flag("training", training)
     one_of("verbose", verbose, VERBOSE)
-    store = paths.new_path(store)
+    store = new_place(store)
     if not model.built:
         x = input_batches.build(model, x, batch_size, "x")
     reader = Reader(model, layers=layers, signals=signals, training=training)
