@@ -16,7 +16,7 @@ from keras_gates.models import edit_guards, input_batches, input_checks
 from keras_gates.models.find_layers import Node, select
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
 from keras_gates.models.variable_copies import finish_building
-from keras_gates.trees.tree import to_tree
+from keras_gates.trees.tree import attributes_of, to_tree
 
 if TYPE_CHECKING:
     import xarray
@@ -125,6 +125,10 @@ class Reader:
                 "result has no gates of them.",
                 stacklevel=4,
             )
+
+    def descriptions(self) -> dict[str, dict]:
+        """Returns the attributes of the data of each node, by its path."""
+        return {node.path: attributes_of(node) for node in self.nodes}
 
     def tree(self, batches: list[dict]) -> xarray.DataTree:
         """Labels the batches that `read` yielded, as one tree."""

@@ -38,15 +38,16 @@ def new_url(url: str) -> str:
             f"`store` must be a path or a URL; got '{url}'. Write a URL as a str, with "
             "two slashes, such as 's3://bucket/gates.zarr'."
         )
-    url = url.rstrip("/")
     files, root = _files(url)
-    if not root.strip("/"):
+    if not root.strip("/") or url.endswith("://"):
         raise ValueError(
             f"`store` must be a place of its own; got '{url}'. Add the name of the "
             "store to the URL."
         )
+    url = url.rstrip("/")
     with _refusals(url):
         files.invalidate_cache()
+        _refuse_inside(files, root, url)
         there = files.exists(root)
         complete = there and files.exists(f"{root}/{METADATA}")
     if there:
@@ -57,6 +58,18 @@ def new_url(url: str) -> str:
             "another."
         )
     return url
+
+
+def _refuse_inside(files: Any, root: str, url: str) -> None:
+    """Refuses a place inside of another store, which would show parts of this one."""
+    names = root.split("/")
+    for end in range(1, len(names)):
+        above = "/".join(names[:end])
+        if above and files.exists(f"{above}/{METADATA}"):
+            raise ValueError(
+                f"`store` must not lie inside of another Zarr store; '{url}' lies in "
+                f"'{above}'. Choose a URL outside of it."
+            )
 
 
 def _files(url: str) -> tuple[Any, str]:
@@ -78,6 +91,8 @@ def _refusals(url: str) -> Iterator[None]:
     """Says of what a file system refuses which store it is about."""
     try:
         yield
+    except (ValueError, BlockingIOError):
+        raise
     except Exception as error:
         number = getattr(error, "errno", None) or errno.EIO
         reason = f"{type(error).__name__}: {error}"
