@@ -86,13 +86,17 @@ def write_part(packed: np.ndarray, job: Job, start: int, part: list):
     Returns:
         `start`, and how far this process deviates from the one that sent the model.
     """
-    worker = getattr(_here, "worker", None)
-    if worker is None or worker.job.token != job.token:
-        _here.worker = None  # The memory of the one before is needed.
-        worker = Worker(packed, job)
-    # One that fails is not asked again.
-    _here.worker = None
-    deviation = worker.write(start, part)
+    worker, _here.worker = getattr(_here, "worker", None), None
+    try:
+        if worker is None or worker.job.token != job.token:
+            worker = None  # Its memory is needed.
+            worker = Worker(packed, job)
+        deviation = worker.write(start, part)
+    except Exception as error:
+        # Some would send back what the error follows from, which may refuse to be sent.
+        error.__cause__ = error.__context__ = None
+        raise
+    # One that failed is not asked again.
     _here.worker = worker
     return start, deviation
 
@@ -107,6 +111,7 @@ class Worker:
 
     def __init__(self, packed: np.ndarray, job: Job):
         self.job = job
+        growing.load_codecs()
         self._sent = sending.unpack(job.name, packed)
         self._arrays: dict[str, Any] = {}
         self._batches = Known([])

@@ -13,7 +13,6 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from keras_gates.layers.layer_edits import edited_layers
 from keras_gates.models import input_batches, sending
 from keras_gates.models.find_layers import walk
 from keras_gates.models.variable_copies import finish_building
+from keras_gates.stores import growing
 from keras_gates.stores.growing import Growing
 from keras_gates.stores.opening import open_tree
 from keras_gates.stores.writing import new_store, same_lengths
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 DEATHS = 3
 """After how many deaths of a worker a capture gives up."""
+DIED = ("TerminatedWorkerError", "KilledWorker")
+"""What joblib and Dask raise then; the first is in no public module."""
 AHEAD = 64
 """How many chunks there is room for behind the last part."""
 
@@ -110,6 +112,7 @@ def write_in_parts(
     Returns:
         A lazy tree that reads from the store.
     """
+    growing.load_codecs()
     model = reader.model
     total = input_batches.number_of_batches(x, batch_size)
     progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
@@ -237,9 +240,7 @@ def _conduct(packed, job: Job, parts: Parts, n_jobs: int, progress) -> float:
                 progress.add(ended)
                 deviation = max(deviation, deviates)
         except Exception as error:
-            # The other one is of Dask, which is not needed otherwise.
-            died = isinstance(error, BrokenProcessPool)
-            if not died and type(error).__name__ != "KilledWorker":
+            if type(error).__name__ not in DIED:
                 raise
             deaths += 1
             if deaths == DEATHS:

@@ -8,6 +8,7 @@ arrays at once.
 from __future__ import annotations
 
 import copy
+import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,6 +131,15 @@ class Growing:
         for key, length in lengths.items():
             metadata.nodes(shown)[key]["shape"][0] = length
         self._write(shown)
+
+
+def load_codecs() -> None:
+    """Loads what compresses arrays, so that it does so alike in several processes.
+
+    Before Keras saves or loads a model: it imports TensorFlow then, wherever that is
+    installed, and the version of zstd that is loaded first is taken by all.
+    """
+    importlib.import_module("zarr")
 
 
 def open_array(place: Path | str, key: str):
