@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,10 @@ def pack(model: keras.Model) -> np.ndarray:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.keras")
-            model.save(path)
+            with warnings.catch_warnings():
+                # Nobody loads it but we, and only now.
+                warnings.filterwarnings("ignore", message="The object being serialized")
+                model.save(path)
             file = path.read_bytes()
         sent = Sent(
             model.name,

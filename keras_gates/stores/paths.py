@@ -12,7 +12,7 @@ from keras_gates.checks import path_of
 
 METADATA = "zarr.json"
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-FILE, _DRIVE = "file://", re.compile(r"/[a-z]:", re.IGNORECASE)
+FILE, _DRIVE = ("file://", "local://"), re.compile(r"/[a-z]:", re.IGNORECASE)
 
 
 def url_of(value) -> str | None:
@@ -37,7 +37,7 @@ def local_path(value, argument: str = "store") -> Path | None:
             "record that grows is written by renaming files, which only a file system "
             "can. Write it to a local folder, and copy the folder when it is complete."
         )
-    path = url.removeprefix(FILE)
+    path = url.partition("://")[2]
     if not path.startswith("/"):
         raise ValueError(
             f"`{argument}` must be an absolute path in a URL of a file; got '{url}'. "

@@ -84,7 +84,9 @@ class Deadly(layers.Layer):
         self.calls = 0
 
     def call(self, inputs):
-        if os.getpid() != self.home:
+        # PyTorch has no numbers where only shapes are asked for.
+        counts = str(getattr(inputs, "device", "meta")) != "meta"
+        if counts and os.getpid() != self.home:
             notes, self.calls = pathlib.Path(self.notes), self.calls + 1
             with notes.open("a") as file:
                 file.write("x")
@@ -122,7 +124,7 @@ def test_a_killed_worker_loses_nothing_that_was_written(tmp_path):
 @once
 def test_workers_that_die_again_and_again_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(several_processes, "DEATHS", 1)
-    with pytest.raises(RuntimeError, match="A worker process died 1 times, .* n_jobs"):
+    with pytest.raises(RuntimeError, match="process died 1 times, .*Fewer `n_jobs`"):
         keras_gates.capture(
             deadly(tmp_path, 1), X, store=tmp_path / "run", n_jobs=2, batch_size=4
         )
