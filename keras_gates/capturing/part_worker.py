@@ -118,13 +118,7 @@ class Worker:
         self._deviation: float | None = None
         with self._sent.in_force():
             self._reader = Reader(self._sent.load(), **job.options)
-            found = self._reader.descriptions()
-        if found != job.layers:
-            raise RuntimeError(
-                f"`n_jobs` needs a model that is the same when it was saved and "
-                f"loaded; the layers of '{job.name}' are {found} in a worker process, "
-                f"and here {job.layers}. Leave `n_jobs` out."
-            )
+            _require_same(job, self._reader.descriptions())
         # Batch after batch, as one process would do it.
         self._read = self._reader.read(self._batches)
 
@@ -194,6 +188,20 @@ class Worker:
                 )
             deviation = max(deviation, deviates)
         return deviation
+
+
+def _require_same(job: Job, found: dict[str, dict]) -> None:
+    """Refuses a model whose layers are others than they were when it was sent."""
+    for path in job.layers | found:
+        wanted, here = job.layers.get(path, {}), found.get(path, {})
+        for name in wanted | here:
+            if wanted.get(name) != here.get(name):
+                raise RuntimeError(
+                    "`n_jobs` needs a model that is the same when it was saved and "
+                    f"loaded. Of '{path}' in '{job.name}', `{name}` is "
+                    f"{here.get(name)!r} then; it was {wanted.get(name)!r}. Leave "
+                    "`n_jobs` out."
+                )
 
 
 def _distance(values: np.ndarray, others: np.ndarray) -> float:

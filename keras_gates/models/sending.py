@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +21,20 @@ from keras_gates.cells.kind import Kind
 from keras_gates.models.find_layers import walk
 from keras_gates.models.instrumenting import Holder, Instrumented, fast_paths
 
+_HERE = uuid.uuid4().hex
+"""This process: joblib may run what it was given in the process that gave it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
     """A model as it is sent.
 
     Attributes:
+        home: The process that sends it.
         name: The name of the model.
         file: The file that Keras saves of it.
-        objects: The classes and functions of users that the file names.
+        registered: The classes and functions that are registered with Keras here.
+        classes: The other classes of layers that are not Keras's own.
         kinds: The kinds of cells that are registered here.
         fast: The paths of the layers that `accelerate` runs in a fast kernel.
         eagerly: Whether it runs without being compiled.
@@ -37,9 +43,11 @@ class Sent:
         settings: What the configuration of Keras says.
     """
 
+    home: str
     name: str
     file: bytes
-    objects: dict[str, Any]
+    registered: dict[str, Any]
+    classes: dict[str, Any]
     kinds: list[Kind]
     fast: list[str]
     eagerly: bool
@@ -54,6 +62,10 @@ class Sent:
             ValueError: If Keras cannot load it.
             RuntimeError: If it is not the same.
         """
+        if self.home != _HERE:
+            for name, one in self.registered.items():
+                if keras.saving.get_registered_object(name) is not one:
+                    _register(name, one)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.keras")
             path.write_bytes(self.file)
@@ -89,6 +101,10 @@ class Sent:
                 f"KERAS_BACKEND={self.backend} in the environment of this process and "
                 "of the workers, before they start."
             )
+        if self.home == _HERE:
+            with keras.saving.custom_object_scope(self.classes):
+                yield
+            return
         known, settings = dict(registry.KINDS), _settings()
         added = {
             kind.name: kind
@@ -98,7 +114,7 @@ class Sent:
         registry.KINDS.update(added)
         _set(self.settings)
         try:
-            with keras.saving.custom_object_scope(self.objects):
+            with keras.saving.custom_object_scope(self.classes):
                 yield
         finally:
             _set(settings)
@@ -129,9 +145,11 @@ def pack(model: keras.Model) -> np.ndarray:
                 model.save(path)
             file = path.read_bytes()
         sent = Sent(
+            _HERE,
             model.name,
             file,
-            _objects(model),
+            _sendable(keras.saving.get_custom_objects()),
+            _sendable(_classes(model)),
             kinds,
             fast_paths(model),
             bool(getattr(model, "run_eagerly", False)),
@@ -174,22 +192,35 @@ def _not_loaded(name: str, error: Exception) -> ValueError:
     )
 
 
-def _objects(model) -> dict[str, Any]:
-    """Returns the classes and functions that Keras may need to load a model."""
-    import cloudpickle
-
-    found = dict(keras.saving.get_custom_objects())
+def _classes(model) -> dict[str, type]:
+    """Returns the classes of layers that are not Keras's own, by their names there."""
+    found: dict[str, type] = {}
     for layer in (model, *(layer for _, layer in walk(model))):
         cls = getattr(type(layer), "stock_class", type(layer))
         if cls.__module__.partition(".")[0] != "keras":
-            found.setdefault(keras.saving.get_registered_name(cls), cls)
+            found[keras.saving.get_registered_name(cls)] = cls
+    return found
+
+
+def _sendable(objects: dict[str, Any]) -> dict[str, Any]:
+    """Returns those that can be sent: others may have nothing to do with the model."""
+    import cloudpickle
+
     sent = {}
-    for name, one in found.items():
-        # What cannot be sent may have nothing to do with this model.
+    for name, one in objects.items():
         with contextlib.suppress(Exception):
             cloudpickle.dumps(one)
             sent[name] = one
     return sent
+
+
+def _register(name: str, one: Any) -> None:
+    """Registers a class or function as it is in the process that sent it."""
+    package, _, own = name.rpartition(">")
+    if package:
+        keras.saving.register_keras_serializable(package, own)(one)
+    else:
+        keras.saving.get_custom_objects()[name] = one
 
 
 def _digests(model) -> list[str]:
