@@ -234,11 +234,13 @@ def _conduct(packed, job: Job, parts: Parts, n_jobs: int, progress) -> float:
         work = joblib.delayed(write_part)
         tasks = (work(packed, job, start, part) for start, part in parts.left())
         try:
-            for start, deviates in workers(tasks):
-                ended = len(parts.unwritten.pop(start))
-                written += ended
-                progress.add(ended)
-                deviation = max(deviation, deviates)
+            # Closed, it stops the workers, also where this process is interrupted.
+            with contextlib.closing(workers(tasks)) as ended:
+                for start, deviates in ended:
+                    number = len(parts.unwritten.pop(start))
+                    written += number
+                    progress.add(number)
+                    deviation = max(deviation, deviates)
         except Exception as error:
             if type(error).__name__ not in DIED:
                 raise

@@ -447,6 +447,16 @@ def test_the_next_capture_removes_what_killed_ones_left(model, tmp_path):
     living.stdout.close()
 
 
+@once
+def test_what_workers_wrote_after_the_end_is_removed_when_it_is_old(model, tmp_path):
+    old, new = (tmp_path / f".{name}-abcdefgh.unfinished" for name in ("old", "new"))
+    for folder in (old, new):
+        (folder / "store/r").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    keras_gates.capture(model, np.zeros((2, 5, 2)), store=tmp_path / "run.zarr")
+    assert {file.name for file in tmp_path.iterdir()} == {new.name, "run.zarr"}
+
+
 # Names of layers.
 
 
