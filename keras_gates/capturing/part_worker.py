@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import warnings
 from collections.abc import Iterator
@@ -129,13 +130,8 @@ class Worker:
                 tree = self._tree_of(batch)
                 same_lengths(self.job.lengths, tree)
                 size = input_batches.number_of_samples(batch)
-                growing.write_region(
-                    lambda key, end=start + size: self._array(key, end),
-                    tree,
-                    self.job.keys,
-                    v.SAMPLE,
-                    start,
-                )
+                array_at = functools.partial(self._array, length=start + size)
+                growing.write_region(array_at, tree, self.job.keys, v.SAMPLE, start)
                 start += size
             if self._deviation is None:
                 # Behind a part: what depends on the batches before shows too.

@@ -53,7 +53,8 @@ class Store(Growing):
         self._lock = locks.lock_store(self.path)
         self._opened = folder_contents.Opened()
         try:
-            self._shown = shown = metadata.load(self.path)
+            shown: Any = metadata.load(self.path)
+            self._shown = shown
             begun = bool(shown and metadata.nodes(shown))
             if begun and mode == "a":
                 metadata.check_same(self.path, shown["attributes"], attributes)

@@ -92,4 +92,4 @@ def main(batches, turns):
 
 if __name__ == "__main__":
     given = [int(argument) for argument in sys.argv[1:]]
-    main(*given, *(64, 7)[len(given) :])
+    main(*given, *(128, 7)[len(given) :])
