@@ -309,6 +309,8 @@ CALLS: dict[str, Call] = {
             "batch_size": count(1),
             "training": FLAG,
             "store": PATH.and_takes("None"),
+            # More than one needs a store.
+            "n_jobs": takes("1", refuses=(2, 1.0, "2", [1])),
             "verbose": takes("0", "1", "True", "np.True_"),
         },
     ),

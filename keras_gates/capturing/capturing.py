@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_gates.capturing import several_processes
 from keras_gates.capturing.reader import Reader
 from keras_gates.checks import flag, one_of, whole_number
 from keras_gates.models import input_batches
 from keras_gates.models.find_layers import require_call
-from keras_gates.stores import paths
-from keras_gates.stores.writing import write_trees
+from keras_gates.stores.writing import new_place, write_trees
 
 if TYPE_CHECKING:
     import xarray
@@ -30,6 +30,7 @@ def capture(
     batch_size: int = 32,
     training: bool = False,
     store=None,
+    n_jobs: int = 1,
     verbose: int = 0,
 ) -> xarray.DataTree:
     """Runs a model and returns every gate, at every step, for every unit.
@@ -64,9 +65,17 @@ def capture(
             all.
         batch_size: Number of samples in a batch, when `x` does not come in batches.
         training: Whether the model runs in training mode, with dropout.
-        store: Path of a Zarr store to be written batch by batch, in place of memory.
-            It must not exist yet. The tree that comes back then reads from it.
-            Hidden folders of captures that were killed are removed beside it.
+        store: Path of a Zarr store to be written batch by batch, in place of memory,
+            or a URL that `fsspec` opens, such as `"s3://bucket/gates.zarr"`. It must
+            not exist yet, and appears when it is complete. The tree that comes back
+            then reads from it. Hidden folders of captures that were killed are removed
+            beside a path.
+        n_jobs: Number of processes that share the batches, and write one `store`; -1
+            for one on each core. Within `joblib.parallel_config("dask")` they are
+            those of a Dask cluster, which must reach the store. They load the model
+            from what Keras saves of it, and check on the first batch that they compute
+            the same. The store is the same as with one process, if the model runs on
+            the same number of threads.
         verbose: 1 shows a progress bar.
 
     Returns:
@@ -91,16 +100,20 @@ def capture(
     Raises:
         ValueError: If the model has no `call`, no recurrent layer, or one whose
             signals cannot be known; if `layers` or `signals` name what is not there;
+            if several processes cannot do the same as one: without `store`, with
+            `training=True`, stateful layers, an edit, a model that cannot be saved;
             if `x` is empty or endless, does not fit the model, or holds NaN that
             reaches a recurrent layer at a step that is not masked; on JAX, if a layer
             runs inside `keras.remat`.
         TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists.
         OSError: Before the model runs, if `store` cannot be written.
-        RuntimeError: On JAX, if another thread trains the model.
+        RuntimeError: On JAX, if another thread trains the model. If worker processes
+            die again and again, or compute something else than this one.
 
     Warns:
-        UserWarning: If a layer that was chosen did not run, or a fast kernel deviates.
+        UserWarning: If a layer that was chosen did not run, a fast kernel deviates, or
+            worker processes compute with other roundings than this one.
 
     Example:
         >>> import keras, keras_gates, numpy as np
@@ -115,11 +128,18 @@ def capture(
     batch_size = whole_number("batch_size", batch_size, at_least=1)
     training = flag("training", training)
     one_of("verbose", verbose, VERBOSE)
-    store = paths.new_path(store)
+    n_jobs = several_processes.number_of_jobs(n_jobs)
+    several_processes.require_parts(model, n_jobs, training, store)
+    store = new_place(store)
     if not model.built:
         x = input_batches.build(model, x, batch_size, "x")
-    reader = Reader(model, layers=layers, signals=signals, training=training)
-    options = {"batch_size": batch_size, "verbose": verbose}
+    chosen: dict[str, Any] = {"layers": layers, "signals": signals}
+    options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose}
+    reader = Reader(model, training=training, **chosen)
+    if n_jobs != 1:
+        return several_processes.write_in_parts(
+            reader, chosen, x, store, n_jobs=n_jobs, **options
+        )
     if store is None:
         return reader.read_all(x, **options)
     with contextlib.closing(reader.read(x, **options)) as read:

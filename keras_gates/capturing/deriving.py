@@ -17,8 +17,7 @@ from keras_gates.capturing.reader import Reader
 from keras_gates.checks import function_of, one_of, whole_number
 from keras_gates.models import input_batches
 from keras_gates.models.find_layers import require_call, walk
-from keras_gates.stores import paths
-from keras_gates.stores.writing import write_trees
+from keras_gates.stores.writing import new_place, write_trees
 
 if TYPE_CHECKING:
     import xarray
@@ -92,7 +91,7 @@ def gradients(
     one_of("verbose", verbose, VERBOSE)
     of = function_of("of", of, "of the outputs")
     own_losses.require_number(model, y, of)
-    store = paths.new_path(store)
+    store = new_place(store)
     if not model.built:
         x = input_batches.build(model, x, batch_size, "x")
     reader = GradientReader(model, y, of, layers=layers, signals=signals)

@@ -20,7 +20,7 @@ from keras_gates.models.find_layers import Node, select
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
 from keras_gates.models.variable_copies import Copies, finish_building
 from keras_gates.trees.joining import join
-from keras_gates.trees.tree import to_tree
+from keras_gates.trees.tree import attributes_of, to_tree
 
 if TYPE_CHECKING:
     import xarray
@@ -37,9 +37,19 @@ class Reader:
         layers: As for `capture`.
         signals: As for `capture`.
         training: As for `capture`.
+        fast: The paths of the layers that run in a fast kernel, of which somebody else
+            has checked that it agrees with Keras's; `None` to check it here.
     """
 
-    def __init__(self, model, *, layers=None, signals=None, training=False):
+    def __init__(
+        self,
+        model,
+        *,
+        layers=None,
+        signals=None,
+        training=False,
+        fast: list[str] | None = None,
+    ):
         self.model = model
         nodes = select(model, layers)
         self.chosen = choose_signals(nodes, signals)
@@ -50,6 +60,7 @@ class Reader:
         self._layers = layers_to_convert(model, self.nodes)
         self._program: Program | None = None
         self._fast_programs: dict[frozenset, Program] = {}
+        self._checked = fast
         self._fast: list = []
         self._deviations: dict[str, float] = {}
 
@@ -109,6 +120,11 @@ class Reader:
         edit_guards.rewind(self.model)
         program, copies = self._program, self._program.copies
         copies.take()
+        if self._checked is not None:
+            self._fast = [n.layer for n in self.nodes if n.path in self._checked]
+            program = self._fast_program(self._fast, copies) if self._fast else program
+            run = functools.partial(self._run, program, backend.RandomNumbers())
+            return run, run(given)
         layers = self._fast_layers(copies, number)
         before = copies.changing() if layers else []
         run = functools.partial(self._run, program, backend.RandomNumbers())
@@ -170,6 +186,19 @@ class Reader:
                 "result has no gates of them.",
                 stacklevel=4,
             )
+
+    @property
+    def fast(self) -> list[str]:
+        """The paths of the layers that ran in a fast kernel in the last reading."""
+        return [
+            node.path
+            for node in self.nodes
+            if any(layer is node.layer for layer in self._fast)
+        ]
+
+    def descriptions(self) -> dict[str, dict]:
+        """Returns the attributes of the data of each node, by its path."""
+        return {node.path: attributes_of(node) for node in self.nodes}
 
     def tree(
         self, batches: Iterable[dict], number: int | None = None

@@ -13,8 +13,11 @@ def words_of(error: BaseException) -> str:
     Example:
         >>> words_of(TypeError("Exception encountered.\n\n\x1b[1mNo.\x1b[0m\n\nMore"))
         'TypeError: No'
+        >>> words_of(TypeError("Not loaded.\n\nException encountered: No way back."))
+        'TypeError: No way back'
     """
-    said = str(error)
+    # Where Keras loads a model, each part of it wraps the error of the part inside.
+    said = str(error).rpartition("Exception encountered:")[2]
     around = _BOLD.search(said)
     said = around.group(1) if around else said
     lines = [line.strip() for line in said.splitlines() if line.strip()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -32,7 +32,7 @@ MANY_BATCHES, MANY_BYTES = 10_000, 1e9
 
 def iterate(
     x: Any, model: keras.Model, batch_size: int, argument: str
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yields the inputs of one batch after the other, checked against the model.
 
     Args:

@@ -152,6 +152,15 @@ def restore(model: keras.Model) -> keras.Model:
     return model
 
 
+def fast_paths(model: keras.Model) -> list[str]:
+    """Lists the layers of a model that were turned to run in a fast kernel."""
+    return [
+        path
+        for path, layer in walk(model)
+        if isinstance(layer, _Turned) and "kernel" in vars(layer)
+    ]
+
+
 def compile_anew(model: keras.Model) -> None:
     """Drops what Keras compiled for a model, which holds the kernels that ran then."""
     for name in FUNCTIONS:

@@ -89,6 +89,8 @@ def encoding(dataset: xarray.Dataset, dim: str) -> dict:
             return variable.shape
         # Large entries have a chunk of their own; small ones share one.
         entries = max(1, min(1024, CHUNK // max(1, variable[:1].nbytes)))
+        # A power of two: what ends a chunk of one array ends those of shorter chunks.
+        entries = 2 ** (entries.bit_length() - 1)
         if variable.shape[0] > 1:
             entries = variable.shape[0]
         return (entries, *variable.shape[1:])

@@ -12,6 +12,13 @@ from keras_gates.checks import path_of
 
 METADATA = "zarr.json"
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+FILE, _DRIVE = ("file://", "local://"), re.compile(r"/[a-z]:", re.IGNORECASE)
+
+
+def url_of(value) -> str | None:
+    """Returns the URL that a store is given by, or `None` where it is a path."""
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    return text if isinstance(text, str) and _URL.match(text) else None
 
 
 def local_path(value, argument: str = "store") -> Path | None:
@@ -19,16 +26,24 @@ def local_path(value, argument: str = "store") -> Path | None:
 
     Raises:
         TypeError: If it is no path.
-        ValueError: If it is a URL.
+        ValueError: If it is a URL, other than one of a file.
     """
-    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if isinstance(text, str) and _URL.match(text):
+    url = url_of(value)
+    if url is None:
+        return path_of(argument, value)
+    if not url.startswith(FILE):
         raise ValueError(
-            f"`{argument}` must be a path on this machine; got the URL '{text}'. A "
-            "store is written by renaming files, which only a file system can. Write "
-            "it to a local folder, and copy the folder when it is complete."
+            f"`{argument}` must be a path on this machine; got the URL '{url}'. A "
+            "record that grows is written by renaming files, which only a file system "
+            "can. Write it to a local folder, and copy the folder when it is complete."
         )
-    return path_of(argument, value)
+    path = url.partition("://")[2]
+    if not path.startswith("/"):
+        raise ValueError(
+            f"`{argument}` must be an absolute path in a URL of a file; got '{url}'. "
+            "Write 'file:///' before it, or give the path alone."
+        )
+    return path_of(argument, path[1:] if _DRIVE.match(path) else path)
 
 
 def settle(path: Path) -> Path:

@@ -16,7 +16,7 @@ from keras_gates.stores.paths import cannot_write
 
 UNFINISHED, LOCK = ".unfinished", ".lock"
 AGE = 3600
-"""Seconds after which an empty hidden folder belongs to nobody."""
+"""Seconds after which a hidden folder without a lock belongs to nobody."""
 _HIDDEN = re.compile(r"\..+-[a-z0-9_]{8}(\.unfinished)?")
 
 
@@ -41,7 +41,11 @@ def beside(path: Path) -> Iterator[Path]:
                 )
             while True:
                 made = tempfile.TemporaryDirectory(
-                    dir=path.parent, prefix=prefix, suffix=UNFINISHED
+                    dir=path.parent,
+                    prefix=prefix,
+                    suffix=UNFINISHED,
+                    # A worker that is not stopped yet may write there meanwhile.
+                    ignore_cleanup_errors=True,
                 )
                 folder = Path(stack.enter_context(made))
                 with contextlib.suppress(BlockingIOError, FileNotFoundError):
@@ -68,9 +72,10 @@ def _sweep(parent: Path) -> list[str]:
         with contextlib.suppress(OSError, NotImplementedError):  # Gone by now.
             inside = set(os.listdir(entry.path))
             file = Path(entry.path, LOCK if LOCK in inside else ".store.lock")
-            if not inside:
+            if not inside or (inside == {"store"} and entry.name.endswith(UNFINISHED)):
+                # The second is what a worker wrote whose capture had ended.
                 if time.time() - entry.stat().st_mtime > AGE:
-                    os.rmdir(entry.path)
+                    shutil.rmtree(entry.path)
             elif file.name in inside and inside <= {LOCK, ".store.lock", "store"}:
                 locks.refuse_odd(file)
                 try:

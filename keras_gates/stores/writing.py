@@ -1,15 +1,16 @@
-"""Writes trees as one store, which appears when it is complete."""
+"""Writes trees as one new store, at a path or a URL."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
-from keras_gates.stores import paths, unfinished
+from keras_gates.stores import paths, remote, unfinished
+from keras_gates.stores.growing import Growing
 from keras_gates.stores.opening import open_tree
 from keras_gates.stores.store import Store
 from keras_gates.trees.tree_walk import recurrent
@@ -18,14 +19,29 @@ if TYPE_CHECKING:
     import xarray
 
 
-def write_trees(path: Path, trees: Iterable[xarray.DataTree]) -> xarray.DataTree:
+def new_place(value) -> Path | str | None:
+    """Returns the path or the URL at which a new store can be written, or says why not.
+
+    Raises:
+        FileExistsError: If there is something already.
+        ValueError: As of `paths.local_path`, `paths.settle` and `remote.new_url`.
+        TypeError: If it is neither.
+        OSError: If nothing can be written there.
+    """
+    url = paths.url_of(value)
+    if url is None or url.startswith(paths.FILE):
+        return paths.new_path(value)
+    return remote.new_url(url)
+
+
+def write_trees(place: Path | str, trees: Iterable[xarray.DataTree]) -> xarray.DataTree:
     """Writes trees one behind the other, along the samples.
 
-    The store appears at its path when it is complete, never before. What killed
+    The store appears at its place when it is complete, never before. What killed
     processes left beside it is removed.
 
     Args:
-        path: Where the store shall be, from `paths.new_path`.
+        place: Where the store shall be, from `new_place`.
         trees: At least one tree; all of them with the same nodes and lengths.
 
     Returns:
@@ -36,21 +52,66 @@ def write_trees(path: Path, trees: Iterable[xarray.DataTree]) -> xarray.DataTree
         OSError: If the store cannot be written.
     """
     lengths = None
+    with new_store(place) as store:
+        for tree in trees:
+            lengths = same_lengths(lengths, tree)
+            store.append("", tree, v.SAMPLE)
+    return open_tree(place)
+
+
+def same_lengths(lengths: dict | None, tree: xarray.DataTree) -> dict:
+    """Returns the number of time steps of each layer, the same in every tree.
+
+    Args:
+        lengths: What this returned for the trees before, or `None`.
+        tree: The next tree.
+
+    Raises:
+        ValueError: If it differs.
+    """
+    now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}
+    if lengths not in (None, now):
+        raise ValueError(
+            "With `store`, every batch must have the same number of time "
+            f"steps; got {lengths}, then {now}. Pad the batches and mask "
+            "the padding."
+        )
+    return now
+
+
+@contextlib.contextmanager
+def new_store(place: Path | str) -> Iterator[Growing]:
+    """Makes a store, which appears at its place at the end of the block.
+
+    If the block fails, nothing of the store is left.
+
+    Args:
+        place: Where the store shall be, from `new_place`.
+    """
+    with _at_url(place) if isinstance(place, str) else _at_path(place) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def _at_path(path: Path) -> Iterator[Growing]:
     # A folder of its own beside the path: nobody's file can be in the way.
     with unfinished.beside(path) as folder:
         with contextlib.closing(Store(folder / "store", {"keras_gates": ""})) as store:
-            for tree in trees:
-                now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}
-                if lengths not in (None, now):
-                    raise ValueError(
-                        "With `store`, every batch must have the same number of time "
-                        f"steps; got {lengths}, then {now}. Pad the batches and mask "
-                        "the padding."
-                    )
-                lengths = now
-                store.append("", tree, v.SAMPLE)
+            yield store
         try:
             os.rename(store.path, path)
         except OSError as error:
             raise paths.cannot_write(path, error) from None
-    return open_tree(path)
+
+
+@contextlib.contextmanager
+def _at_url(url: str) -> Iterator[Growing]:
+    store = remote.RemoteStore(url)
+    try:
+        yield store
+        store.show()
+    except BaseException:
+        # What it failed of matters more than that something is left.
+        with contextlib.suppress(OSError):
+            store.remove()
+        raise

@@ -251,11 +251,7 @@ def test_a_forked_process_does_not_write(path):
 
 
 ODD = {
-    "s3": ("s3://bucket/run.zarr", ValueError, "got the URL 's3://bucket"),
-    "memory": ("memory://run", ValueError, "got the URL"),
-    "file": ("file:///tmp/run", ValueError, "got the URL"),
-    "chained": ("simplecache::s3://bucket/run", ValueError, "got the URL"),
-    "as a path": (pathlib.Path("s3://bucket/run"), ValueError, "got the URL"),
+    "of a file": ("file://a/run.zarr", ValueError, "must be an absolute path in a URL"),
     "root": ("/", ValueError, "folder of its own"),
     "NUL": ("a\0b", ValueError, "a NUL character"),
     "long": ("x" * 300, ValueError, "names of at most 255 bytes"),
@@ -449,6 +445,16 @@ def test_the_next_capture_removes_what_killed_ones_left(model, tmp_path):
     living.kill()
     living.wait()
     living.stdout.close()
+
+
+@once
+def test_what_workers_wrote_after_the_end_is_removed_when_it_is_old(model, tmp_path):
+    old, new = (tmp_path / f".{name}-abcdefgh.unfinished" for name in ("old", "new"))
+    for folder in (old, new):
+        (folder / "store/r").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    keras_gates.capture(model, np.zeros((2, 5, 2)), store=tmp_path / "run.zarr")
+    assert {file.name for file in tmp_path.iterdir()} == {new.name, "run.zarr"}
 
 
 # Names of layers.
