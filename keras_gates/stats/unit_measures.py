@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,15 +10,21 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
+from keras_gates.stats.block_reduction import FOUND, reduce_blocks
+from keras_gates.stats.moments import extremes, moments
+from keras_gates.stats.written_weights import weights_reached
 from keras_gates.trees.apply_measure import gates_of, of_each_layer
 from keras_gates.trees.data_checks import check_dimensions
-from keras_gates.trees.dimensions import as_read, reduced, spread
+from keras_gates.trees.dimensions import as_read
 from keras_gates.trees.layer_kind import kind_of_layer
 
 if TYPE_CHECKING:
     import xarray
 
     from keras_gates.trees.types import Gates
+
+SAMPLES = 2**20
+"""The number of elements of the samples whose weights are summed up at once."""
 
 
 def dead_units(
@@ -58,11 +64,12 @@ def dead_units(
         holds: dict[str, xarray.DataArray] = {}
         for name, signal in layer.items():
             if name == v.HIDDEN:
-                several = signal.count(reduced(signal)) > 1
-                constant = spread(signal, reduced(signal)) < deviation
-                holds[v.HIDDEN] = constant & several
+                count, _, squares = moments(signal)
+                spread = (squares / count.where(count > 0)) ** 0.5
+                holds[v.HIDDEN] = (spread < deviation) & (count > 1)
             else:
-                holds[str(name)] = signal.max(reduced(signal)) < shut
+                _, largest = extremes(signal)
+                holds[str(name)] = largest < shut
         return dead.conditions(kind_of_layer(layer), holds)
 
     return of_each_layer(gates, lambda kind: [*dead.ways(kind).values()], measure)
@@ -109,9 +116,8 @@ def gate_correlation(gates: Gates) -> Gates:
         coupled = kind_of_layer(layer).coupled
         if coupled is None or not {coupled.first, coupled.second} <= set(layer):
             return {}
-        second = layer[coupled.second]
-        value = pearson(layer[coupled.first], 1 - second if coupled.opposed else second)
-        return {"gate_correlation": value}
+        value = pearson(layer[coupled.first], layer[coupled.second])
+        return {"gate_correlation": -value if coupled.opposed else value}
 
     pairs = [kind.coupled[:2] for kind in registry.KINDS.values() if kind.coupled]
     return of_each_layer(gates, gates_of, measure, together=pairs)
@@ -162,8 +168,6 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
         >>> stats.memory_horizon(layer)["memory_horizon"].values
         array([7.])
     """
-    import xarray
-
     share = share_of("share", share)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
@@ -173,22 +177,15 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
         check_dimensions(layer, "gates", wanted=(v.TIME,))
         layer = as_read(layer)  # Its last step counts, wherever that stands.
         keep = layer[kind.keep]
-        write = 1 - keep if kind.write is None else layer[kind.write]
-        samples = [dim for dim in reduced(keep) if dim != v.TIME]
-        lags = xarray.apply_ufunc(
-            _shares,
-            keep.chunk({v.TIME: -1}) if keep.chunks else keep,
-            write.chunk({v.TIME: -1}) if write.chunks else write,
-            input_core_dims=[[v.TIME], [v.TIME]],
-            output_core_dims=[["lag"]],
-            dask="parallelized",
-            output_dtypes=[np.float64],
-            dask_gufunc_kwargs={"output_sizes": {"lag": keep.sizes[v.TIME]}},
-        )
-        reached = lags.mean(samples)
+        if kind.write is None:
+            found = _reached(lambda keep: weights_reached(keep, 1 - keep), keep)
+        else:
+            found = _reached(weights_reached, keep, layer[kind.write])
+        count = found[-1]
+        reached = found[:-1] / count.where(count > 0)
         # A share of 0.9 may be missed by a rounding.
-        horizon = (reached >= share - 1e-9).argmax("lag").astype(np.float64)
-        horizon = horizon.where(reached.isel(lag=-1).notnull())
+        horizon = (reached >= share - 1e-9).argmax(FOUND).astype(np.float64)
+        horizon = horizon.where(count > 0)
         label = {"long_name": "memory horizon", "units": "steps"}
         return {"memory_horizon": horizon.assign_attrs(label)}
 
@@ -200,33 +197,12 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
 
 def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:
     """Returns the correlation over all dimensions but step and unit."""
-    dims = reduced(a)
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    a, b = a - a.mean(dims), b - b.mean(dims)
-    scale = ((a**2).sum(dims) * (b**2).sum(dims)) ** 0.5
+    count, _, _, squares, others, products = moments(a, b)
+    scale = (squares * others) ** 0.5
     # Of a constant gate only roundings are left.
-    value = (a * b).sum(dims) / scale.where(scale > 1e-12 * a.count(dims))
+    value = products / scale.where(scale > 1e-12 * count)
     return value.assign_attrs(long_name="correlation of two gates", units="1")
 
 
-def _shares(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
-    """Returns the share of the weight up to each lag, of shape `(..., lag)`.
-
-    Args:
-        keep: The share of the state that each step keeps, of shape `(..., time)`.
-        write: What each step writes, likewise. NaN at masked steps.
-    """
-    real = ~np.isnan(keep)
-    # The last real step comes first, and masked ones, which do nothing, behind.
-    order = np.argsort(~real[..., ::-1], axis=-1, kind="stable")
-    keep, write = (
-        np.take_along_axis(values[..., ::-1], order, axis=-1)
-        for values in (np.where(real, keep, 1), np.where(real, write, 0))
-    )
-    weight = write.astype(np.float64)
-    # Infinity leads to NaN. Set here because Dask's threads know no other setting.
-    with np.errstate(over="ignore", invalid="ignore"):
-        weight[..., 1:] *= np.cumprod(keep[..., :-1].astype(np.float64), axis=-1)
-        total = weight.sum(axis=-1, keepdims=True)
-        total = np.where((total > 0) & np.isfinite(total), total, np.nan)
-        return np.cumsum(weight, axis=-1) / total
+def _reached(of_block: Any, *signals: xarray.DataArray) -> xarray.DataArray:
+    return reduce_blocks(of_block, *signals, whole=(v.TIME,), size=SAMPLES)

@@ -1,0 +1,74 @@
+"""Counts, means, products and extremes of signals, each in one pass over them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_gates.stats.block_reduction import reduce_blocks
+
+if TYPE_CHECKING:
+    import xarray
+
+PAIRS = {1: ((0, 0),), 2: ((0, 0), (1, 1), (0, 1))}
+"""For each number of signals, those whose products are summed up."""
+
+
+def moments(*signals: xarray.DataArray) -> xarray.DataArray:
+    """Computes count, means and products of each unit, over the unmasked steps.
+
+    Args:
+        signals: One signal, or two. Of two, steps count that are known in both.
+
+    Returns:
+        Along the first dimension: the count; the mean of each signal, 0 where every
+        step is masked; and the sums of the products of the differences from the means,
+        in the order of `PAIRS`.
+    """
+    return reduce_blocks(_moments, *signals, join=_joined)
+
+
+def extremes(signal: xarray.DataArray) -> xarray.DataArray:
+    """Returns the least and the largest value of each unit; NaN if all are masked."""
+
+    def of_block(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.fmin.reduce(values), np.fmax.reduce(values)])
+
+    def join(parts: np.ndarray) -> np.ndarray:
+        return np.stack([np.fmin.reduce(parts[:, 0]), np.fmax.reduce(parts[:, 1])])
+
+    return reduce_blocks(of_block, signal, join=join)
+
+
+def _moments(*arrays: np.ndarray) -> np.ndarray:
+    """Returns what `moments` does, of arrays of shape `(row, unit)`."""
+    away = [array.astype(np.float64) for array in arrays]
+    count = np.full(away[0].shape[1], float(len(away[0])))
+    means = [values.sum(axis=0) / len(values) for values in away]
+    missing = None
+    # NaN in a sum is found sooner than NaN itself.
+    if np.isnan(sum(means)).any():
+        missing = np.logical_or.reduce([np.isnan(values) for values in away])
+        count -= missing.sum(axis=0)
+        for values in away:
+            values[missing] = 0
+        means = [values.sum(axis=0) / np.maximum(count, 1) for values in away]
+    for values, mean in zip(away, means, strict=True):
+        values -= mean
+        if missing is not None:
+            values[missing] = 0
+    products = [np.einsum("ru,ru->u", away[i], away[j]) for i, j in PAIRS[len(arrays)]]
+    return np.stack([count, *means, *products])
+
+
+def _joined(parts: np.ndarray) -> np.ndarray:
+    """Joins what `_moments` returned, as Chan, Golub and LeVeque (1979) do."""
+    number = 1 if parts.shape[1] == 3 else 2
+    count, means, products = np.split(parts, [1, 1 + number], axis=1)
+    whole = count.sum(axis=0)
+    mean = (count * means).sum(axis=0) / np.maximum(whole, 1)
+    apart = means - mean
+    first, second = zip(*PAIRS[number], strict=True)
+    between = count * apart[:, first] * apart[:, second]
+    return np.concatenate([whole, mean, (products + between).sum(axis=0)])
