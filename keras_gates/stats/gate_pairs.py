@@ -1,4 +1,4 @@
-"""An LSTM's gates held against a GRU's: which do the same work, and as often."""
+"""An LSTM's gates compared with a GRU's: which do the same work, and how often."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
+from keras_gates.stats.block_reduction import blocks
 from keras_gates.stats.unit_measures import pearson
 from keras_gates.trees.choose_layer import one_layer
 from keras_gates.trees.data_checks import check_dimensions, needed
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 PAIR, KEPT, WRITTEN = "pair", "kept", "written"
 BINS = 1000
 """Of the histograms, from 0 to 1: what follows from them is right to 0.001."""
+
+AT_ONCE = 2**18
+"""How many values are counted at once: a table of all bins is added each time."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """By which a distribution is shown, in figures too."""
@@ -152,19 +156,33 @@ def _names(gru: xarray.Dataset, matched: np.ndarray) -> Any:
 def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
     """Returns the histogram of each unit, of shape (unit, BINS)."""
     units = layer.sizes[v.UNIT]
-    counts = np.zeros(units * BINS)
-    for block in pieces(layer[gate]):
-        real = ~np.isnan(block)
-        if not ((block[real] >= 0) & (block[real] <= 1)).all():
-            raise ValueError(
-                f"'{gate}' in {layer.attrs.get('layer', 'the layer')!r} must lie "
-                "between 0 and 1 to be compared as a share; its recurrent activation, "
-                f"{layer.attrs.get('recurrent_activation', 'unknown')!r}, leaves that."
+    # Two bins more: one for the value 1 alone, and one for masked steps.
+    width = BINS + 2
+    owners = np.arange(units, dtype=np.int32) * width
+    counts = np.zeros(units * width, np.int64)
+    for piece in pieces(layer[gate]):
+        for (block,) in blocks([piece], piece.ndim - 1, AT_ONCE):
+            least, largest = (
+                extreme.reduce(block, axis=None) for extreme in (np.fmin, np.fmax)
             )
-        bins = np.minimum((block[real] * BINS).astype(int), BINS - 1)
-        owners = np.broadcast_to(np.arange(units), block.shape)[real]
-        counts += np.bincount(owners * BINS + bins, minlength=units * BINS)
-    of_units = counts.reshape(units, BINS)
+            if least < 0 or largest > 1:
+                raise ValueError(
+                    f"'{gate}' in {layer.attrs.get('layer', 'the layer')!r} must lie "
+                    "between 0 and 1 to be compared as a share; its recurrent "
+                    "activation, "
+                    f"{layer.attrs.get('recurrent_activation', 'unknown')!r}, leaves "
+                    "that."
+                )
+            bins = block * BINS
+            missing = np.isnan(block)
+            if missing.any():
+                bins[missing] = BINS + 1
+            bins = bins.astype(np.int32)
+            bins += owners
+            counts += np.bincount(bins.ravel(), minlength=len(counts))
+    of_units = counts.reshape(units, width)
+    of_units[:, BINS - 1] += of_units[:, BINS]
+    of_units = of_units[:, :BINS]
     if not of_units.sum(axis=1).all():
         raise ValueError(
             f"Every step of '{gate}' in {layer.attrs.get('layer', 'the layer')!r} is "
@@ -197,6 +215,4 @@ def _correlation(
     if not same or sizes[0] != sizes[1]:
         return np.full(len(matched), np.nan)
     partner = update.isel({v.UNIT: np.maximum(matched, 0)})
-    both = forget.notnull() & partner.notnull()
-    value = pearson(forget.where(both), partner.where(both))
-    return value.where(matched >= 0).values
+    return pearson(forget, partner).where(matched >= 0).values

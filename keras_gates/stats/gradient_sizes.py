@@ -8,9 +8,10 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.checks import type_of
+from keras_gates.stats.block_reduction import blocks
 from keras_gates.trees.apply_measure import as_tree, of_each_layer
 from keras_gates.trees.data_checks import check_dimensions, quoted, real_signal
-from keras_gates.trees.dimensions import as_read
+from keras_gates.trees.dimensions import as_read, pieces
 from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
@@ -98,12 +99,17 @@ def _flow(values: Any) -> Any:
         return xarray.concat(flows, v.STEP, combine_attrs="override").assign_coords(
             along
         )
-    array = np.asarray(values.transpose(*DIMS).values, "float64")
-    sizes = np.sqrt(np.sum(array**2, axis=-1))
+    steps = values.sizes[v.TIME]
+    sizes = np.concatenate(
+        [
+            _sizes(block)
+            for piece in pieces(values.transpose(*DIMS))
+            for (block,) in blocks([piece], 2)
+        ]
+    ).reshape(-1, steps)
     unmasked = ~np.isnan(sizes)
     # How many unmasked steps come after each one.
     lags = np.cumsum(unmasked[:, ::-1], axis=1)[:, ::-1] - 1
-    steps = array.shape[1]
     total = np.bincount(lags[unmasked], sizes[unmasked], minlength=steps)
     count = np.bincount(lags[unmasked], minlength=steps)
     mean = np.full(steps, np.nan)
@@ -115,3 +121,9 @@ def _flow(values: Any) -> Any:
         "gradient_flow",
         {"long_name": f"size of {values.attrs.get('long_name', 'the gradient')}"},
     )
+
+
+def _sizes(gradients: np.ndarray) -> np.ndarray:
+    """Returns the norm of each row."""
+    gradients = gradients.astype(np.float64)
+    return np.sqrt(np.einsum("ru,ru->r", gradients, gradients))

@@ -26,29 +26,37 @@ def weights_reached(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
         `(lag + 1, unit)`.
     """
     samples, steps, units = keep.shape
+    wide = min(max(BLOCK // steps, NARROW), units)
+    number = min(max(BLOCK // (steps * wide), 1), samples)
+    # New memory for each few samples would take longer than all the sums.
+    scratch = np.empty((STRIDE, number, -(-steps // STRIDE), wide))
     reached = np.zeros((steps + 1, units))
-    wide = max(BLOCK // steps, NARROW)
     for left in range(0, units, wide):
         few = slice(left, left + wide)
-        number = max(BLOCK // (steps * min(wide, units)), 1)
         for first in range(0, samples, number):
             some = slice(first, first + number)
-            reached[:, few] += _of_few(keep[some, :, few], write[some, :, few])
+            pair = keep[some, :, few], write[some, :, few]
+            reached[:, few] += _of_few(*_latest_first(*pair), scratch)
     np.cumsum(reached[:-1], axis=0, out=reached[:-1])
     return reached
 
 
-def _of_few(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
-    """Returns the sums of the share of each lag, and the number of samples."""
-    keep, write = _latest_first(keep, write)
+def _of_few(keep: np.ndarray, write: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """Returns the sums of the share of each lag, and the number of samples.
+
+    Args:
+        keep: Of shape `(sample, lag, unit)`, without NaN.
+        write: Likewise.
+        scratch: Room for the weights.
+    """
     samples, steps, units = keep.shape
-    groups = -(-steps // STRIDE)
-    weight = np.zeros((STRIDE, samples, groups, units))
-    kept = np.ones((samples, groups, units))
-    for place in range(min(STRIDE, steps)):
+    weight = scratch[:, :samples, :, :units]
+    kept = np.ones(weight.shape[1:])
+    for place in range(STRIDE):
         factor = keep[:, place::STRIDE].astype(np.float64)
         number = factor.shape[1]
-        weight[place, :, :number] = write[:, place::STRIDE]
+        weight[place, :, number:] = 0
+        np.copyto(weight[place, :, :number], write[:, place::STRIDE])
         weight[place] *= kept
         kept[:, :number] *= factor
     # What lies between a group and the last step.
@@ -57,7 +65,7 @@ def _of_few(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
     total = weight.sum(axis=(0, 2))
     known = (total > 0) & np.isfinite(total)
     if not known.all():
-        weight = np.where(known[:, None], weight, 0)
+        np.copyto(weight, 0, where=~known[:, None])
         total = np.where(known, total, 1)
     shares = np.einsum("psgu,su->gpu", weight, 1 / total)
     shares = shares.reshape(-1, units)[:steps]

@@ -6,8 +6,9 @@ A capture of an LSTM with six signals in float32, by default of 128 MB, and a GR
 the same samples. Each measure is timed in turns with a plain mean of the signals that
 it reads, `array.mean(dtype="float64")`, in processor seconds, which a busy machine
 disturbs less; the ratio is that of the medians, then the least and the largest of the
-pairs. The peak of what it allocates is given as a share of those signals. Names choose functions; "masked" makes a part of the steps masked,
-"plots" times the figures instead, and "recorder" reading `recorder.statistics`.
+pairs. The peak of what it allocates is given as a share of those signals. Names choose
+functions; "masked" masks a part of the steps, "plots" times the figures instead, and
+"recorder" reading `recorder.statistics`.
 """
 
 import os
