@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.trees.dimensions import BLOCK_BYTES, reduced
+from keras_gates.trees.dimensions import pieces_together, reduced
 
 if TYPE_CHECKING:
     import xarray
@@ -82,7 +82,11 @@ def reduce_blocks(
         return _reduced(of_block, join, arrays, len(rows), size)
 
     lazy = any(signal.chunks is not None for signal in signals)
-    found = (_later if lazy else _now)(of_arrays, join, data, rows, whole)
+    found = (
+        _later(of_arrays, join, data, rows, whole)
+        if lazy
+        else _now(of_arrays, join, data)
+    )
     dims = (FOUND, *steps, v.UNIT)
     result = xarray.DataArray(
         found,
@@ -160,8 +164,6 @@ def _now(
     of_arrays: Callable,
     join: Join,
     data: list[xarray.Variable],
-    rows: list[str],
-    whole: Sequence[str],
 ) -> np.ndarray:
     """Reduces what is in memory, or on disk; the dimension `step` may be first."""
     first = data[0]
@@ -170,16 +172,9 @@ def _now(
             [variable.isel({v.STEP: n}) for variable in data]
             for n in range(first.sizes[v.STEP])
         ]
-        found = [_now(of_arrays, join, step, rows, whole) for step in steps]
+        found = [_now(of_arrays, join, step) for step in steps]
         return np.stack(found, axis=1)
-    length = first.sizes[rows[0]]
-    number = max(BLOCK_BYTES * length // sum(part.nbytes for part in data), 1)
-    parts = [
-        of_arrays(
-            [part.isel({rows[0]: slice(start, start + number)}).values for part in data]
-        )
-        for start in range(0, length, number)
-    ]
+    parts = [of_arrays(arrays) for arrays in pieces_together(data)]
     with np.errstate(all="ignore"):
         return join(np.stack(parts)) if len(parts) > 1 else parts[0]
 

@@ -10,10 +10,10 @@ from keras_gates import vocabulary as v
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.stats.block_reduction import blocks
-from keras_gates.stats.unit_measures import pearson
+from keras_gates.stats.moments import correlation, joined, moments
 from keras_gates.trees.choose_layer import one_layer
 from keras_gates.trees.data_checks import check_dimensions, needed
-from keras_gates.trees.dimensions import pieces
+from keras_gates.trees.dimensions import pieces, pieces_together
 from keras_gates.trees.labels import distinct, labelled, same_labels
 
 if TYPE_CHECKING:
@@ -205,6 +205,8 @@ def _correlation(
     lstm: xarray.Dataset, gru: xarray.Dataset, matched: np.ndarray
 ) -> np.ndarray:
     """Returns the correlation in time of matched units, as far as there is one."""
+    import xarray
+
     same = all(same_labels(lstm, gru, dim) for dim in (v.SAMPLE, v.FRAME))
     # By position: coordinates would undo the matching.
     forget, update = (
@@ -214,5 +216,14 @@ def _correlation(
     sizes = [dict(signal.isel({v.UNIT: 0}).sizes) for signal in (forget, update)]
     if not same or sizes[0] != sizes[1]:
         return np.full(len(matched), np.nan)
-    partner = update.isel({v.UNIT: np.maximum(matched, 0)})
-    return pearson(forget, partner).where(matched >= 0).values
+    update, partners = update.transpose(*forget.dims), np.maximum(matched, 0)
+    parts = [
+        # Faster than to choose units of the whole signal with `isel`.
+        moments(
+            xarray.DataArray(kept, dims=forget.dims),
+            xarray.DataArray(np.take(updated, partners, axis=-1), dims=forget.dims),
+        )
+        for kept, updated in pieces_together([forget, update])
+    ]
+    found = xarray.DataArray(joined(np.stack(parts)), dims=parts[0].dims)
+    return np.where(matched >= 0, correlation(found), np.nan)

@@ -26,7 +26,15 @@ def moments(*signals: xarray.DataArray) -> xarray.DataArray:
         step is masked; and the sums of the products of the differences from the means,
         in the order of `PAIRS`.
     """
-    return reduce_blocks(_moments, *signals, join=_joined)
+    return reduce_blocks(_moments, *signals, join=joined)
+
+
+def correlation(found: xarray.DataArray) -> xarray.DataArray:
+    """Returns Pearson's correlation of each unit, from the `moments` of two signals."""
+    count, _, _, squares, others, products = found
+    scale = (squares * others) ** 0.5
+    # Of a constant gate only roundings are left.
+    return products / scale.where(scale > 1e-12 * count)
 
 
 def extremes(signal: xarray.DataArray) -> xarray.DataArray:
@@ -62,8 +70,12 @@ def _moments(*arrays: np.ndarray) -> np.ndarray:
     return np.stack([count, *means, *products])
 
 
-def _joined(parts: np.ndarray) -> np.ndarray:
-    """Joins what `_moments` returned, as Chan, Golub and LeVeque (1979) do."""
+def joined(parts: np.ndarray) -> np.ndarray:
+    """Joins the moments of several parts, as Chan, Golub and LeVeque (1979) do.
+
+    Args:
+        parts: What `moments` returned of each, of shape `(part, found, unit)`.
+    """
     number = 1 if parts.shape[1] == 3 else 2
     count, means, products = np.split(parts, [1, 1 + number], axis=1)
     whole = count.sum(axis=0)

@@ -11,7 +11,7 @@ from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
 from keras_gates.stats.block_reduction import FOUND, reduce_blocks
-from keras_gates.stats.moments import extremes, moments
+from keras_gates.stats.moments import correlation, extremes, moments
 from keras_gates.stats.written_weights import weights_reached
 from keras_gates.trees.apply_measure import gates_of, of_each_layer
 from keras_gates.trees.data_checks import check_dimensions
@@ -116,8 +116,11 @@ def gate_correlation(gates: Gates) -> Gates:
         coupled = kind_of_layer(layer).coupled
         if coupled is None or not {coupled.first, coupled.second} <= set(layer):
             return {}
-        value = pearson(layer[coupled.first], layer[coupled.second])
-        return {"gate_correlation": -value if coupled.opposed else value}
+        value = correlation(moments(layer[coupled.first], layer[coupled.second]))
+        # Of 1 - the second gate it is the same with the other sign.
+        value = -value if coupled.opposed else value
+        label = {"long_name": "correlation of two gates", "units": "1"}
+        return {"gate_correlation": value.assign_attrs(label)}
 
     pairs = [kind.coupled[:2] for kind in registry.KINDS.values() if kind.coupled]
     return of_each_layer(gates, gates_of, measure, together=pairs)
@@ -193,15 +196,6 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
     return of_each_layer(
         gates, lambda kind: kind.memory, measure, (v.TIME,), together=needed
     )
-
-
-def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:
-    """Returns the correlation over all dimensions but step and unit."""
-    count, _, _, squares, others, products = moments(a, b)
-    scale = (squares * others) ** 0.5
-    # Of a constant gate only roundings are left.
-    value = products / scale.where(scale > 1e-12 * count)
-    return value.assign_attrs(long_name="correlation of two gates", units="1")
 
 
 def _reached(of_block: Any, *signals: xarray.DataArray) -> xarray.DataArray:

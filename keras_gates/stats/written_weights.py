@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_gates.stats.block_reduction import BLOCK
 
-STRIDE = 16
+STRIDE = 8
 """Steps whose products are formed one after the other, all such groups together."""
 
 NARROW = 16
@@ -28,48 +28,49 @@ def weights_reached(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
     samples, steps, units = keep.shape
     wide = min(max(BLOCK // steps, NARROW), units)
     number = min(max(BLOCK // (steps * wide), 1), samples)
+    groups = -(-steps // STRIDE)
     # New memory for each few samples would take longer than all the sums.
-    scratch = np.empty((STRIDE, number, -(-steps // STRIDE), wide))
-    reached = np.zeros((steps + 1, units))
+    weight = np.zeros((STRIDE, number, groups, wide))
+    reached = np.zeros((groups, STRIDE, units))
+    count = np.zeros(units)
     for left in range(0, units, wide):
         few = slice(left, left + wide)
         for first in range(0, samples, number):
             some = slice(first, first + number)
-            pair = keep[some, :, few], write[some, :, few]
-            reached[:, few] += _of_few(*_latest_first(*pair), scratch)
-    np.cumsum(reached[:-1], axis=0, out=reached[:-1])
-    return reached
+            latest = _latest_first(keep[some, :, few], write[some, :, few])
+            part = weight[:, : len(latest[0]), :, : latest[0].shape[-1]]
+            _weigh(*latest, part)
+            total = part.sum(axis=(0, 2))
+            known = (total > 0) & np.isfinite(total)
+            if not known.all():
+                np.copyto(part, 0, where=~known[:, None])
+                total = np.where(known, total, 1)
+            reached[:, :, few] += np.einsum("psgu,su->gpu", part, 1 / total)
+            count[few] += known.sum(axis=0)
+    shares = np.cumsum(reached.reshape(-1, units)[:steps], axis=0)
+    return np.concatenate([shares, count[None]])
 
 
-def _of_few(keep: np.ndarray, write: np.ndarray, scratch: np.ndarray) -> np.ndarray:
-    """Returns the sums of the share of each lag, and the number of samples.
+def _weigh(keep: np.ndarray, write: np.ndarray, weight: np.ndarray) -> None:
+    """Writes the weight of each lag.
 
     Args:
         keep: Of shape `(sample, lag, unit)`, without NaN.
         write: Likewise.
-        scratch: Room for the weights.
+        weight: What is written to, of shape `(place in a group, sample, group, unit)`.
+            It is 0 behind the last lag.
     """
-    samples, steps, units = keep.shape
-    weight = scratch[:, :samples, :, :units]
     kept = np.ones(weight.shape[1:])
-    for place in range(STRIDE):
+    for place in range(min(STRIDE, keep.shape[1])):
         factor = keep[:, place::STRIDE].astype(np.float64)
         number = factor.shape[1]
-        weight[place, :, number:] = 0
-        np.copyto(weight[place, :, :number], write[:, place::STRIDE])
+        weight[place, :, :number] = write[:, place::STRIDE]
         weight[place] *= kept
         kept[:, :number] *= factor
     # What lies between a group and the last step.
-    np.multiply.accumulate(kept, axis=1, out=kept)
-    weight[:, :, 1:] *= kept[:, :-1]
-    total = weight.sum(axis=(0, 2))
-    known = (total > 0) & np.isfinite(total)
-    if not known.all():
-        np.copyto(weight, 0, where=~known[:, None])
-        total = np.where(known, total, 1)
-    shares = np.einsum("psgu,su->gpu", weight, 1 / total)
-    shares = shares.reshape(-1, units)[:steps]
-    return np.concatenate([shares, known.sum(axis=0, keepdims=True)])
+    since = np.ones_like(kept)
+    np.multiply.accumulate(kept[:, :-1], axis=1, out=since[:, 1:])
+    weight *= since
 
 
 def _latest_first(keep: np.ndarray, write: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +78,8 @@ def _latest_first(keep: np.ndarray, write: np.ndarray) -> tuple[np.ndarray, np.n
     keep, write = keep[:, ::-1], write[:, ::-1]
     masked = np.isnan(keep)
     if not masked.any():
-        return keep, write
+        # In one piece, since every eighth step is read by itself.
+        return np.ascontiguousarray(keep), np.ascontiguousarray(write)
     keep, write = np.where(masked, 1, keep), np.where(masked, 0, write)
     if (masked == masked[:, :, :1]).all():
         # Whole rows are moved faster than single values.
