@@ -9,8 +9,8 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
-from keras_gates.stats.block_reduction import blocks
-from keras_gates.stats.moments import correlation, joined, moments
+from keras_gates.stats.block_reduction import FOUND, blocks
+from keras_gates.stats.moments import correlation, joined, moments_of
 from keras_gates.trees.choose_layer import one_layer
 from keras_gates.trees.data_checks import check_dimensions, needed
 from keras_gates.trees.dimensions import pieces, pieces_together
@@ -162,9 +162,7 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
     counts = np.zeros(units * width, np.int64)
     for piece in pieces(layer[gate]):
         for (block,) in blocks([piece], piece.ndim - 1, AT_ONCE):
-            least, largest = (
-                extreme.reduce(block, axis=None) for extreme in (np.fmin, np.fmax)
-            )
+            least, largest = (f.reduce(block, axis=None) for f in (np.fmin, np.fmax))
             if least < 0 or largest > 1:
                 raise ValueError(
                     f"'{gate}' in {layer.attrs.get('layer', 'the layer')!r} must lie "
@@ -174,9 +172,9 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
                     "that."
                 )
             bins = block * BINS
-            missing = np.isnan(block)
-            if missing.any():
-                bins[missing] = BINS + 1
+            masked = np.isnan(block)
+            if masked.any():
+                bins[masked] = BINS + 1
             bins = bins.astype(np.int32)
             bins += owners
             counts += np.bincount(bins.ravel(), minlength=len(counts))
@@ -217,13 +215,11 @@ def _correlation(
     if not same or sizes[0] != sizes[1]:
         return np.full(len(matched), np.nan)
     update, partners = update.transpose(*forget.dims), np.maximum(matched, 0)
-    parts = [
-        # Faster than to choose units of the whole signal with `isel`.
-        moments(
-            xarray.DataArray(kept, dims=forget.dims),
-            xarray.DataArray(np.take(updated, partners, axis=-1), dims=forget.dims),
-        )
-        for kept, updated in pieces_together([forget, update])
-    ]
-    found = xarray.DataArray(joined(np.stack(parts)), dims=parts[0].dims)
+    with np.errstate(all="ignore"):
+        parts = [
+            moments_of(kept, np.take(updated, partners, axis=1))
+            for pair in pieces_together([forget, update])
+            for kept, updated in blocks(pair, forget.ndim - 1)
+        ]
+        found = xarray.DataArray(joined(np.stack(parts)), dims=(FOUND, v.UNIT))
     return np.where(matched >= 0, correlation(found), np.nan)

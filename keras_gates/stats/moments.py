@@ -26,7 +26,7 @@ def moments(*signals: xarray.DataArray) -> xarray.DataArray:
         step is masked; and the sums of the products of the differences from the means,
         in the order of `PAIRS`.
     """
-    return reduce_blocks(_moments, *signals, join=joined)
+    return reduce_blocks(moments_of, *signals, join=joined)
 
 
 def correlation(found: xarray.DataArray) -> xarray.DataArray:
@@ -49,7 +49,7 @@ def extremes(signal: xarray.DataArray) -> xarray.DataArray:
     return reduce_blocks(of_block, signal, join=join)
 
 
-def _moments(*arrays: np.ndarray) -> np.ndarray:
+def moments_of(*arrays: np.ndarray) -> np.ndarray:
     """Returns what `moments` does, of arrays of shape `(row, unit)`."""
     away = [array.astype(np.float64) for array in arrays]
     count = np.full(away[0].shape[1], float(len(away[0])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -179,11 +179,9 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
             return {}
         check_dimensions(layer, "gates", wanted=(v.TIME,))
         layer = as_read(layer)  # Its last step counts, wherever that stands.
-        keep = layer[kind.keep]
-        if kind.write is None:
-            found = _reached(lambda keep: weights_reached(keep, 1 - keep), keep)
-        else:
-            found = _reached(weights_reached, keep, layer[kind.write])
+        # Of a kind that writes with no gate of its own, 1 - `keep` is what it writes.
+        signals = [layer[name] for name in (kind.keep, kind.write) if name is not None]
+        found = reduce_blocks(weights_reached, *signals, whole=(v.TIME,), size=SAMPLES)
         count = found[-1]
         reached = found[:-1] / count.where(count > 0)
         # A share of 0.9 may be missed by a rounding.
@@ -196,7 +194,3 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
     return of_each_layer(
         gates, lambda kind: kind.memory, measure, (v.TIME,), together=needed
     )
-
-
-def _reached(of_block: Any, *signals: xarray.DataArray) -> xarray.DataArray:
-    return reduce_blocks(of_block, *signals, whole=(v.TIME,), size=SAMPLES)

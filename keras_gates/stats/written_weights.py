@@ -13,13 +13,13 @@ NARROW = 16
 """The least number of units that are taken together."""
 
 
-def weights_reached(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
+def weights_reached(keep: np.ndarray, write: np.ndarray | None = None) -> np.ndarray:
     """Sums, over samples, the share of the weight up to each lag.
 
     Args:
         keep: The share of the state that each step keeps, of shape
             `(sample, time, unit)`. NaN at masked steps.
-        write: What each step writes, likewise.
+        write: What each step writes, likewise. Default: 1 - `keep`.
 
     Returns:
         The sums, and in the last row the number of samples that have a weight, of shape
@@ -36,8 +36,10 @@ def weights_reached(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
     for left in range(0, units, wide):
         few = slice(left, left + wide)
         for first in range(0, samples, number):
-            some = slice(first, first + number)
-            latest = _latest_first(keep[some, :, few], write[some, :, few])
+            some = slice(first, first + number), slice(None), few
+            latest = _latest_first(
+                keep[some], 1 - keep[some] if write is None else write[some]
+            )
             part = weight[:, : len(latest[0]), :, : latest[0].shape[-1]]
             _weigh(*latest, part)
             total = part.sum(axis=(0, 2))
