@@ -172,7 +172,8 @@ class GateRecorder(Lifecycle):
         Each node is a dataset with dimensions `(step, sample, time, unit)`, and the
         coordinates `step`, `epoch` and `batch`, the number of batches so far, along
         `step`. Step 0 is before training, and the n-th recorded step is n, as in
-        `statistics`: `.sel(step=n)` of both is the same moment.
+        `statistics`: `.sel(step=n)` of both is the same moment. In memory, the arrays
+        are those of the record and read-only; `.copy(deep=True)` can be changed.
 
         Raises:
             ValueError: If nothing has been recorded yet.
@@ -189,7 +190,7 @@ class GateRecorder(Lifecycle):
         `count`, `mean`, `std`, `minimum`, `maximum`; and of gates, NaN for the other
         signals, `left` and `right`, the fractions of values that are shut and open,
         and `histogram`, with a dimension `bin` whose coordinate is its middle. Masked
-        steps do not count.
+        steps do not count. The arrays are read-only, as those of `traces`.
 
         Raises:
             ValueError: If nothing has been recorded yet.
