@@ -91,7 +91,7 @@ def figures(lstm, gru):
     yield "saturation", lambda: plots.saturation(lstm)
     yield "timescales", lambda: plots.timescales(lstm)
     yield "horizon", lambda: plots.horizon(lstm)
-    yield "trajectories", lambda: plots.trajectories(lstm["hidden"], units=[0, 1])
+    yield "trajectories", lambda: plots.trajectories(lstm, units=[0, 1])
     derived = stats.gradient_flow(lstm.assign_attrs(derivative_of="loss"))
     yield "gradient_flow", lambda: plots.gradient_flow(derived)
     steps = xarray.concat([lstm["forget"][: len(lstm["sample"]) // 4]] * 4, "step")
