@@ -42,7 +42,7 @@ class GateRecorder(Lifecycle):
     batch that it watched, and the statistics of the layer have the count 0.
 
     One recorder may go through several calls of `fit`: its steps go on counting, as
-    long as it is given to the same model. In a training loop by hand, call its
+    long as it is given to the same model. In a custom training loop, call its
     methods as Keras does, `on_train_begin`, `on_epoch_begin`, `on_train_batch_begin`,
     `on_epoch_end`, `on_train_end`, around `train_on_batch`; or see `watch`.
 
@@ -230,7 +230,7 @@ class GateRecorder(Lifecycle):
     def watch(self) -> Iterator[None]:
         """Looks at one batch of a training loop that does not use Keras's own steps.
 
-        For loops with gradients by hand, on TensorFlow and PyTorch, also under
+        For custom training loops on TensorFlow and PyTorch, also under
         `DistributedDataParallel`, with the recorder in every process. What was compiled
         with `tf.function` or `torch.compile` runs as Python in a batch that is looked
         at, in every thread: the same values, more slowly.

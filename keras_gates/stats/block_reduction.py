@@ -56,7 +56,8 @@ def reduce_blocks(
             Masked steps are NaN. Every unit is reduced by itself.
         signals: One signal, or several that have the same sizes.
         join: Takes what was found in several blocks, of shape `(part, found, unit)`,
-            and returns that of all of them, `(found, unit)`.
+            and returns that of all of them, `(found, unit)`; more dimensions may be
+            between the last two.
         whole: Dimensions that a block has from end to end.
         size: The number of elements of a block.
 
@@ -71,15 +72,19 @@ def reduce_blocks(
         signals = xarray.broadcast(*signals)
     rows = [dim for dim in reduced(signals[0]) if dim not in whole] or [v.SAMPLE]
     steps = [v.STEP] if v.STEP in signals[0].dims else []
-    order = [*steps, *rows, *whole, v.UNIT]
+    order = [*rows, *whole, *steps, v.UNIT]
     added = [dim for dim in order if dim not in signals[0].dims]
     data: Any = [
         (signal.expand_dims(added) if added else signal).variable.transpose(*order)
         for signal in signals
     ]
+    before = len(rows) + len(whole)
 
     def of_arrays(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return _reduced(of_block, join, arrays, len(rows), size)
+        # Several steps of training are as many more units.
+        flat = [array.reshape(*array.shape[:before], -1) for array in arrays]
+        found = _reduced(of_block, join, flat, len(rows), size)
+        return found.reshape(len(found), *arrays[0].shape[before:])
 
     lazy = any(signal.chunks is not None for signal in signals)
     found = (
@@ -160,23 +165,21 @@ def _parts(of_block: OfBlock, block: list[np.ndarray]) -> Iterator[np.ndarray]:
         yield of_block(*(array[even:] for array in block))[None]
 
 
-def _now(
-    of_arrays: Callable,
-    join: Join,
-    data: list[xarray.Variable],
-) -> np.ndarray:
-    """Reduces what is in memory, or on disk; the dimension `step` may be first."""
-    first = data[0]
-    if v.STEP in first.dims:
-        steps = [
-            [variable.isel({v.STEP: n}) for variable in data]
-            for n in range(first.sizes[v.STEP])
-        ]
-        found = [_now(of_arrays, join, step) for step in steps]
-        return np.stack(found, axis=1)
-    parts = [of_arrays(arrays) for arrays in pieces_together(data)]
-    with np.errstate(all="ignore"):
-        return join(np.stack(parts)) if len(parts) > 1 else parts[0]
+def _now(of_arrays: Callable, join: Join, data: list[xarray.Variable]) -> np.ndarray:
+    """Reduces what is in memory, or on disk."""
+    steps = data[0].sizes.get(v.STEP, 1)
+    # Each step by itself, as it lies in memory; of small ones a few.
+    number = max(BLOCK * steps // data[0].size, 1)
+    found = []
+    for start in range(0, steps, number):
+        some = data
+        if steps > number:
+            few = {v.STEP: slice(start, start + number)}
+            some = [variable.isel(few) for variable in data]
+        parts = [of_arrays(arrays) for arrays in pieces_together(some)]
+        with np.errstate(all="ignore"):
+            found.append(join(np.stack(parts)) if len(parts) > 1 else parts[0])
+    return np.concatenate(found, axis=1) if len(found) > 1 else found[0]
 
 
 def _later(
@@ -191,39 +194,32 @@ def _later(
 
     first = data[0]
     arrays = [variable.chunk(dict.fromkeys(whole, -1)).data for variable in data]
-    stepped = v.STEP in first.dims
-    order = (*rows, *whole, v.UNIT)
-    if not stepped:
-        arrays = [array[None] for array in arrays]
     # How many things are found shows in a single row.
-    row = np.ones([first.sizes[dim] if dim in whole else 1 for dim in order])
+    row = np.ones([first.sizes[dim] if dim in whole else 1 for dim in first.dims])
     number = len(of_arrays([row for _ in arrays]))
 
     def of_chunks(*chunks: np.ndarray) -> np.ndarray:
-        found = np.stack([of_arrays(step) for step in zip(*chunks, strict=True)])
-        return found.reshape(len(found), *(1 for _ in rows), *found.shape[1:])
+        return of_arrays(chunks)[(None,) * len(rows)]
 
     def together(found: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            parts = [join(step.reshape(-1, *step.shape[-2:])) for step in found]
-        return np.stack(parts, axis=1)
+            return join(found.reshape(-1, *found.shape[len(rows) :]))
 
-    of_parts = (v.STEP, *rows, FOUND, v.UNIT)
+    kept = (FOUND, *(dim for dim in first.dims if dim not in (*rows, *whole)))
     parts = dask.array.blockwise(
         of_chunks,
-        of_parts,
-        *(x for array in arrays for x in (array, (v.STEP, *order))),
+        (*rows, *kept),
+        *(x for array in arrays for x in (array, first.dims)),
         new_axes={FOUND: number},
         adjust_chunks=dict.fromkeys(rows, lambda length: 1),
         concatenate=True,
-        meta=np.empty((0,) * len(of_parts)),
+        meta=np.empty((0,) * len((*rows, *kept))),
     )
-    joined = dask.array.blockwise(
+    return dask.array.blockwise(
         together,
-        (FOUND, v.STEP, v.UNIT),
+        kept,
         parts,
-        of_parts,
+        (*rows, *kept),
         concatenate=True,
-        meta=np.empty((0, 0, 0)),
+        meta=np.empty((0,) * len(kept)),
     )
-    return joined if stepped else joined[:, 0]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
-    """Computes how often each unit's gates are shut, and how often open.
+    """Computes how often each unit's gates are closed, and how often open.
 
     A gate is left-saturated at a step if it is below `low`, right-saturated if it is
     above `high`. A unit whose forget gate is right-saturated nearly always keeps its
@@ -28,7 +28,7 @@ def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
             dimensions such as `(sample, time, unit)`. Only gates are measured.
-        low: The value below which a gate counts as shut.
+        low: The value below which a gate counts as closed.
         high: The value above which a gate counts as open.
 
     Returns:
@@ -60,7 +60,7 @@ def entropy(gates: Gates) -> Gates:
     """Computes how undecided each unit's gates are.
 
     A gate of value p is as undecided as a coin that falls on one side with probability
-    p: 0 bits where it is shut or open, 1 bit at a half.
+    p: 0 bits where it is closed or open, 1 bit at 0.5.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
@@ -152,7 +152,7 @@ def half_life(gates: Gates) -> Gates:
         TypeError: If `gates` is not an xarray object.
 
     Example:
-        A GRU with zero weights keeps a half at each step:
+        A GRU with zero weights keeps half of its state at each step:
 
         >>> import xarray
         >>> from keras_gates import stats

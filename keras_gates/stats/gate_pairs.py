@@ -39,7 +39,7 @@ def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
     `input` beside 1 - `update`, the share of the candidate that is written. Two
     distributions are as far apart as the work of moving one onto the other
     (Wasserstein's distance): 0 if they are the same, 1 if one gate is always open and
-    the other always shut. Units are matched so that the sum of the distances of both
+    the other always closed. Units are matched so that the sum of the distances of both
     pairs is as small as it can be.
 
     Args:
@@ -62,8 +62,8 @@ def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
 
     Raises:
         ValueError: If the layers are not an LSTM and a GRU in this order, lack these
-            gates, have no real step or more than one `step` of training, or if a gate
-            leaves 0 to 1.
+            gates, have no unmasked step or more than one `step` of training, or if a
+            gate leaves 0 to 1.
         TypeError: If one of them is not a layer.
 
     Example:

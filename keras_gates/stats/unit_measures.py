@@ -36,15 +36,15 @@ def dead_units(
         gates: A tree or the dataset of one layer, with `hidden`, and of an LSTM also
             `input` and `output`, of dimensions such as `(sample, time, unit)`.
         deviation: The standard deviation of `hidden` below which it counts as constant.
-        shut: The value below which a gate counts as shut.
+        shut: The value below which a gate counts as closed.
 
     Returns:
         In the same kind of object, of dimensions `(unit)`, and `step` where there was
         one, what is true of each unit: `constant` (its `hidden` hardly moves, over two
-        real steps at least), of an LSTM `never_shown` (its `output` gate is always
-        shut) and `never_written` (its `input` gate is), and `dead`, one of them at
-        least. All are false where every step is masked. What cannot be told, for want
-        of a signal, is left out.
+        unmasked steps at least), of an LSTM `never_shown` (its `output` gate is always
+        closed) and `never_written` (its `input` gate is), and `dead`, at least one of
+        them. All are false where every step is masked. What needs a signal that is not
+        there is left out.
 
     Raises:
         ValueError: If no layer has one of these signals.
@@ -76,7 +76,7 @@ def dead_units(
 
 
 def gate_correlation(gates: Gates) -> Gates:
-    """Computes whether two gates of a unit say the same.
+    """Computes whether two gates of a unit carry the same information.
 
     Of an LSTM, Pearson's correlation of `input` and 1 - `forget`: at 1 the unit writes
     exactly when it forgets, as a GRU must. Of a GRU, that of `reset` and `update`.
@@ -135,8 +135,8 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
     of a GRU 1 - `update` there times the product of the `update` that follow. The
     horizon is the smallest lag up to which the weights reach a share of their sum.
 
-    Other than `timescale`, it tells of a unit that writes now and then: it keeps what
-    it wrote long ago because little was written since. Like `timescale` it describes
+    Unlike `timescale`, it shows a unit that writes now and then: such a unit keeps what
+    it wrote long ago because it has written little since. Like `timescale` it describes
     this path alone: the recurrent weights may keep more, as `keras_gates.reach`
     measures.
 

@@ -42,7 +42,7 @@ def as_read(layer: Any) -> Any:
 
 
 def longest_sequence(signal: xarray.DataArray) -> int:
-    """Returns how many real steps the longest sequence has; padding is no step."""
+    """Returns how many unmasked steps the longest sequence has; padding is no step."""
     real = signal.isel({UNIT: 0}).notnull().sum(TIME)
     return int(real.max())
 

@@ -225,6 +225,26 @@ def test_what_is_on_disk_is_read_a_few_samples_at_a_time(
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_many_blocks_are_joined_in_turns():
+    values = np.arange(1200.0).reshape(40, 10, 3)
+    gate = xarray.DataArray(values, dims=DIMENSIONS)
+    found = reduce_blocks(lambda block: block[None].sum(axis=1), gate, size=3)
+    np.testing.assert_array_equal(found[0], values.sum(axis=(0, 1)))
+
+
+@pytest.mark.parametrize("shape", [(300, 2, 3, 4), (3, 40, 600, 4)])
+@pytest.mark.parametrize("measure", [stats.entropy, stats.gate_correlation])
+def test_every_step_of_training_is_measured_by_itself(measure, shape):
+    gates = xarray.Dataset(
+        {name: signal(STEPPED, shape, seed=n) for n, name in enumerate(LSTM.gates)},
+        attrs={"kind": "LSTM"},
+    )
+    found = measure(gates)
+    for step in (0, 1, shape[0] - 1):
+        alone = measure(gates.isel(step=step))
+        xarray.testing.assert_allclose(found.isel(step=step), alone, rtol=1e-12)
+
+
 def test_chunks_are_reduced_one_by_one():
     array = pytest.importorskip("dask.array")
     read = []
