@@ -89,4 +89,7 @@ def _latest_first(keep: np.ndarray, write: np.ndarray) -> tuple[np.ndarray, np.n
         order = np.argsort(masked[:, :, 0], axis=1, kind="stable")
         return keep[rows, order], write[rows, order]
     order = np.argsort(masked, axis=1, kind="stable")
-    return tuple(np.take_along_axis(values, order, axis=1) for values in (keep, write))
+    keep, write = (
+        np.take_along_axis(values, order, axis=1) for values in (keep, write)
+    )
+    return keep, write

@@ -173,6 +173,20 @@ def test_samples_without_a_weight_do_not_count_in_the_horizon():
     xarray.testing.assert_identical(stats.memory_horizon(gates), two)
 
 
+@pytest.mark.parametrize(("value", "middle"), [(1, 0.9995), (0, 0.0005)])
+def test_a_gate_that_is_exactly_0_or_1_is_in_the_outermost_bin(value, middle):
+    still = np.full((2, 5, 3), value, "float32")
+    still[0, 1] = np.nan  # A masked step is in no bin.
+    lstm = xarray.Dataset({name: (DIMENSIONS, still) for name in ("input", "forget")})
+    gru = xarray.Dataset({"update": (DIMENSIONS, still)}, attrs={"kind": "GRU"})
+    found = stats.correspondence(lstm.assign_attrs(kind="LSTM"), gru)
+    np.testing.assert_allclose(found["quantiles"].sel(pair="kept"), middle)
+    assert found["distance"].sel(pair="kept") == 0
+    # Written is 1 - update: the other end.
+    np.testing.assert_allclose(found["distance"].sel(pair="written"), 0.999)
+    assert np.isnan(found["correlation"]).all()
+
+
 # Where the data lie
 
 CAPTURE = [
