@@ -201,7 +201,8 @@ def _binary_entropy(values: np.ndarray) -> np.ndarray:
     total = bits.sum(axis=0, dtype=np.float64)
     if np.isnan(total).any():
         # Of 0 and 1 the limit counts. What lies outside of 0 to 1 leaves NaN.
-        bits[(values == 0) | (rest == 0) | np.isnan(values)] = 0
+        nothing = (values == 0) | (rest == 0) | np.isnan(values)
+        np.copyto(bits, 0, where=nothing)
         total = bits.sum(axis=0, dtype=np.float64)
     return np.stack([0 - total, count_of(values)])
 
@@ -219,7 +220,7 @@ def _logarithms(values: np.ndarray) -> np.ndarray:
     total = logarithms.sum(axis=0, dtype=np.float64)
     if np.isnan(total).any():
         # A negative value, whose logarithm is NaN too, does not pass for a masked step.
-        logarithms[np.isnan(values)] = 0
+        np.copyto(logarithms, 0, where=np.isnan(values))
         total = logarithms.sum(axis=0, dtype=np.float64)
     return np.stack([total, count_of(values)])
 

@@ -174,7 +174,7 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
             bins = block * BINS
             masked = np.isnan(block)
             if masked.any():
-                bins[masked] = BINS + 1
+                np.copyto(bins, BINS + 1, where=masked)
             bins = bins.astype(np.int32)
             bins += owners
             counts += np.bincount(bins.ravel(), minlength=len(counts))

@@ -60,12 +60,12 @@ def moments_of(*arrays: np.ndarray) -> np.ndarray:
         missing = np.logical_or.reduce([np.isnan(values) for values in away])
         count -= missing.sum(axis=0)
         for values in away:
-            values[missing] = 0
+            np.copyto(values, 0, where=missing)
         means = [values.sum(axis=0) / np.maximum(count, 1) for values in away]
     for values, mean in zip(away, means, strict=True):
         values -= mean
         if missing is not None:
-            values[missing] = 0
+            np.copyto(values, 0, where=missing)
     products = [np.einsum("ru,ru->u", away[i], away[j]) for i, j in PAIRS[len(arrays)]]
     return np.stack([count, *means, *products])
 
