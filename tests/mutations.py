@@ -311,8 +311,8 @@ MUTATIONS = {
         "        for g in [np.arange(len(real))]:\n            chosen[:, g]",
     ),
     "the memory of a GRU that writes what it keeps": (
-        "write = 1 - keep if kind.write is None",
-        "write = keep if kind.write is None",
+        "1 - keep[some] if write is None",
+        "keep[some] if write is None",
     ),
     "each letter in the colour of the next": (
         "    return list(map(str, tokens)), steps",

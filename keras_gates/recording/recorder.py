@@ -42,7 +42,7 @@ class GateRecorder(Lifecycle):
     batch that it watched, and the statistics of the layer have the count 0.
 
     One recorder may go through several calls of `fit`: its steps go on counting, as
-    long as it is given to the same model. In a training loop by hand, call its
+    long as it is given to the same model. In a custom training loop, call its
     methods as Keras does, `on_train_begin`, `on_epoch_begin`, `on_train_batch_begin`,
     `on_epoch_end`, `on_train_end`, around `train_on_batch`; or see `watch`.
 
@@ -172,7 +172,8 @@ class GateRecorder(Lifecycle):
         Each node is a dataset with dimensions `(step, sample, time, unit)`, and the
         coordinates `step`, `epoch` and `batch`, the number of batches so far, along
         `step`. Step 0 is before training, and the n-th recorded step is n, as in
-        `statistics`: `.sel(step=n)` of both is the same moment.
+        `statistics`: `.sel(step=n)` of both is the same moment. In memory, the arrays
+        are those of the record and read-only; `.copy(deep=True)` can be changed.
 
         Raises:
             ValueError: If nothing has been recorded yet.
@@ -189,7 +190,7 @@ class GateRecorder(Lifecycle):
         `count`, `mean`, `std`, `minimum`, `maximum`; and of gates, NaN for the other
         signals, `left` and `right`, the fractions of values that are shut and open,
         and `histogram`, with a dimension `bin` whose coordinate is its middle. Masked
-        steps do not count.
+        steps do not count. The arrays are read-only, as those of `traces`.
 
         Raises:
             ValueError: If nothing has been recorded yet.
@@ -229,7 +230,7 @@ class GateRecorder(Lifecycle):
     def watch(self) -> Iterator[None]:
         """Looks at one batch of a training loop that does not use Keras's own steps.
 
-        For loops with gradients by hand, on TensorFlow and PyTorch, also under
+        For custom training loops on TensorFlow and PyTorch, also under
         `DistributedDataParallel`, with the recorder in every process. What was compiled
         with `tf.function` or `torch.compile` runs as Python in a batch that is looked
         at, in every thread: the same values, more slowly.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,38 @@ class Step(NamedTuple):
     number: int
 
 
+class Rows:
+    """Arrays of one shape, one behind the other, in a buffer with room for more."""
+
+    def __init__(self):
+        self._buffer: np.ndarray | None = None
+        self._number = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        """Adds rows at the end."""
+        after = self._number + len(rows)
+        if self._buffer is None:
+            self._buffer = np.array(rows)
+        elif after > len(self._buffer):
+            # Twice the room each time: a row is copied once or twice in all.
+            larger = np.empty((2 * after, *rows.shape[1:]), self._buffer.dtype)
+            larger[: self._number] = self._buffer[: self._number]
+            self._buffer = larger
+        self._buffer[self._number : after] = rows
+        self._number = after
+
+    def values(self) -> np.ndarray:
+        """Returns all rows. They cannot be changed, and later ones are not in it."""
+        assert self._buffer is not None
+        values = self._buffer[: self._number]
+        values.flags.writeable = False
+        return values
+
+    def __getstate__(self):
+        """Copies and pickles the rows, without the room for more."""
+        return {"_buffer": np.array(self.values()), "_number": self._number}
+
+
 class Record:
     """Trees recorded at one step after the other, in memory or in a store.
 
@@ -45,7 +77,9 @@ class Record:
         self.steps: list[Step] = []
         self.store: Store | None = None
         self._path: Path | None = None
-        self._trees: list[xarray.DataTree] = []
+        self._rows: dict[tuple[str, Any], Rows] = {}
+        self._first: xarray.DataTree | None = None
+        self._built: xarray.DataTree | None = None
         self._labelled = True
 
     def write_to(self, store: Store) -> None:
@@ -89,7 +123,7 @@ class Record:
         }
         tree = grow(labelled, tree.attrs)
         if self.store is None:
-            self._trees.append(tree)
+            self._keep(tree)
         else:
             self.store.append(self.name, tree, v.STEP)
         self.steps.append(step)
@@ -97,7 +131,7 @@ class Record:
     def closed(self) -> Record:
         """Returns the same record without the open store."""
         copied = Record(self.name)
-        vars(copied).update(vars(self), store=None)
+        vars(copied).update(vars(self), store=None, _built=None)
         return copied
 
     def cut(self, epoch: int) -> None:
@@ -113,15 +147,44 @@ class Record:
             return None
         if self._path is not None:
             return self._stored()
-        if len(self._trees) > 1:
-            # What was joined once is joined with what is new, the next time.
-            self._trees = [_join(self._trees)]
-        (tree,) = self._trees
-        # The caller's own: what is changed in it is not changed here.
+        if self._built is None:
+            self._built = self._build()
+        # The arrays are those of the record. What is around them is the caller's own.
         return grow(
-            {node.path: node.to_dataset().copy(deep=True) for node in recurrent(tree)},
-            tree.attrs,
+            {node.path: node.to_dataset().copy() for node in recurrent(self._built)},
+            self._built.attrs,
         )
+
+    def _keep(self, tree: xarray.DataTree) -> None:
+        """Adds a step in memory."""
+        self._built = None
+        if self._first is None:
+            self._first = tree
+        for node in recurrent(tree):
+            for name, variable in node.variables.items():
+                if v.STEP in variable.dims:
+                    rows = self._rows.setdefault((node.path, name), Rows())
+                    rows.append(variable.values)
+
+    def _build(self) -> xarray.DataTree:
+        """Puts the steps in memory behind each other."""
+        import xarray
+
+        def joined(node: xarray.DataTree) -> xarray.Dataset:
+            variables = {
+                name: xarray.Variable(
+                    variable.dims, self._rows[node.path, name].values(), variable.attrs
+                )
+                if (node.path, name) in self._rows
+                else variable
+                for name, variable in node.variables.items()
+            }
+            coordinates = {name: variables.pop(name) for name in node.coords}
+            return xarray.Dataset(variables, coordinates, node.attrs)
+
+        assert self._first is not None
+        nodes = recurrent(self._first)
+        return grow({node.path: joined(node) for node in nodes}, self._first.attrs)
 
     def _stored(self) -> xarray.DataTree:
         try:
@@ -160,29 +223,3 @@ def _with_step(dataset: xarray.Dataset) -> xarray.Dataset:
     coordinates = [name for name in dataset.coords if name not in dataset.dims]
     moved = dataset.reset_coords(coordinates).expand_dims(v.STEP)
     return moved.set_coords(coordinates)
-
-
-def _join(trees: list[xarray.DataTree]) -> xarray.DataTree:
-    """Puts the steps of trees behind each other."""
-    import xarray
-
-    def joined(path: str) -> xarray.Dataset:
-        parts = [tree[path].variables for tree in trees]
-        variables = {
-            # `xarray.concat` compares everything else, step by step.
-            name: variable
-            if v.STEP not in variable.dims
-            else xarray.Variable(
-                variable.dims,
-                np.concatenate([part[name].values for part in parts]),
-                variable.attrs,
-            )
-            for name, variable in parts[0].items()
-        }
-        first = trees[0][path]
-        coordinates = {name: variables.pop(name) for name in first.coords}
-        return xarray.Dataset(variables, coordinates, first.attrs)
-
-    return grow(
-        {node.path: joined(node.path) for node in recurrent(trees[0])}, trees[0].attrs
-    )

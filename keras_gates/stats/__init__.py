@@ -1,11 +1,10 @@
 """What gates mean: measures, searches, comparisons and a diagnosis.
 
 Measures take what `capture` and `GateRecorder` return, a tree, the dataset of one layer
-or, where one gate is enough, its array, and give back the same kind of object. They
-reduce over samples, frames and time, refuse a dimension that signals do not have, and
-are xarray operations throughout, so data that lie on disk stay lazy. The other
-functions answer at once, and read such data a block at a time. Masked steps are NaN and
-are left out of everything.
+or, where one gate is enough, its array, and return the same kind of object. They reduce
+over samples, frames and time, and refuse a dimension that signals do not have. Data in
+Dask arrays stay lazy; other data on disk are read a block at a time, as the other
+functions read all data. Masked steps are NaN and are left out of everything.
 """
 
 from keras_gates.stats.diagnosis import Diagnosis, Symptom, diagnose

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_gates.checks import thresholds
+from keras_gates.stats.block_reduction import FOUND, count_of, reduce_blocks
 from keras_gates.trees.apply_measure import gates_of, keeping, of_each_signal
-from keras_gates.trees.dimensions import reduced
 
 if TYPE_CHECKING:
     import xarray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
-    """Computes how often each unit's gates are shut, and how often open.
+    """Computes how often each unit's gates are closed, and how often open.
 
     A gate is left-saturated at a step if it is below `low`, right-saturated if it is
     above `high`. A unit whose forget gate is right-saturated nearly always keeps its
@@ -28,7 +28,7 @@ def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
             dimensions such as `(sample, time, unit)`. Only gates are measured.
-        low: The value below which a gate counts as shut.
+        low: The value below which a gate counts as closed.
         high: The value above which a gate counts as open.
 
     Returns:
@@ -60,7 +60,7 @@ def entropy(gates: Gates) -> Gates:
     """Computes how undecided each unit's gates are.
 
     A gate of value p is as undecided as a coin that falls on one side with probability
-    p: 0 bits where it is shut or open, 1 bit at a half.
+    p: 0 bits where it is closed or open, 1 bit at 0.5.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
@@ -152,7 +152,7 @@ def half_life(gates: Gates) -> Gates:
         TypeError: If `gates` is not an xarray object.
 
     Example:
-        A GRU with zero weights keeps a half at each step:
+        A GRU with zero weights keeps half of its state at each step:
 
         >>> import xarray
         >>> from keras_gates import stats
@@ -169,52 +169,63 @@ def _saturation(gate: xarray.DataArray, low: float, high: float) -> xarray.DataA
     """Returns the fractions below and above, with a new first dimension `side`."""
     import xarray
 
-    dims = reduced(gate)
-    count = gate.count(dims)
+    def of_block(values: np.ndarray) -> np.ndarray:
+        # Fewer rows than 2 ** 32: sums of short numbers are fast.
+        beyond = [
+            np.sum(there, axis=0, dtype=np.uint32)
+            for there in (values < low, values > high)
+        ]
+        return np.stack([*beyond, count_of(values)])
+
+    found = reduce_blocks(of_block, gate)
     side = xarray.DataArray(["left", "right"], dims="side", name="side")
-    sides = [(gate < low).sum(dims), (gate > high).sum(dims)]
-    # Division by NaN, unlike division by zero, is silent also in Dask's threads.
-    fraction = xarray.concat(sides, side) / count.where(count > 0)
+    fraction = _mean(found[:2], found[2]).rename({FOUND: "side"})
+    fraction = fraction.assign_coords(side=side)
     return fraction.assign_attrs(long_name="saturated share of steps", units="1")
 
 
 def _entropy(gate: xarray.DataArray) -> xarray.DataArray:
     """Returns the mean of -p log2 p - (1 - p) log2 (1 - p)."""
-    import xarray
-
-    dims = reduced(gate)
-    count = gate.count(dims)
-    # Masked steps add 0, as an open gate does. What lies outside of 0 to 1 adds NaN.
-    bits = xarray.apply_ufunc(_binary_entropy, gate.fillna(1), dask="parallelized")
-    total = bits.sum(dims, skipna=False, dtype=np.float64)
-    mean = total / count.where(count > 0)
+    bits, count = reduce_blocks(_binary_entropy, gate)
+    mean = _mean(bits, count)
     return mean.assign_attrs(long_name="mean binary entropy", units="bits")
 
 
 def _binary_entropy(values: np.ndarray) -> np.ndarray:
+    """Returns the sum of the bits of each unit, and how many values there are."""
     rest = 1 - values
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bits = -(values * np.log2(values) + rest * np.log2(rest))
-    bits[(values == 0) | (rest == 0)] = 0
-    return bits
+    bits, others = np.log2(values), np.log2(rest)
+    bits *= values
+    others *= rest
+    bits += others
+    total = bits.sum(axis=0, dtype=np.float64)
+    if np.isnan(total).any():
+        # Of 0 and 1 the limit counts. What lies outside of 0 to 1 leaves NaN.
+        nothing = (values == 0) | (rest == 0) | np.isnan(values)
+        np.copyto(bits, 0, where=nothing)
+        total = bits.sum(axis=0, dtype=np.float64)
+    return np.stack([0 - total, count_of(values)])
 
 
 def _fading(gate: xarray.DataArray, share: float, name: str) -> xarray.DataArray:
     """Returns in how many steps a state falls to a share: ln(share) / mean(ln f)."""
-    import xarray
-
-    dims = reduced(gate)
-    count = gate.count(dims)
-    # Masked steps add ln 1 = 0. With `skipna` a negative value, whose logarithm is
-    # NaN too, would pass for a masked step.
-    logarithm = xarray.apply_ufunc(_silent_log, gate.fillna(1), dask="parallelized")
-    total = logarithm.sum(dims, skipna=False, dtype=np.float64)
-    mean = total / count.where(count > 0)
+    mean = _mean(*reduce_blocks(_logarithms, gate))
     steps = (math.log(share) / mean.where(mean != 0)).where(mean != 0, np.inf)
     return steps.assign_attrs(long_name=name, units="steps")
 
 
-def _silent_log(values: np.ndarray) -> np.ndarray:
-    # Set here because Dask runs this in threads that know no setting of the caller.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(values)
+def _logarithms(values: np.ndarray) -> np.ndarray:
+    """Returns the sum of the logarithms of each unit, and how many values there are."""
+    logarithms = np.log(values)
+    total = logarithms.sum(axis=0, dtype=np.float64)
+    if np.isnan(total).any():
+        # A negative value, whose logarithm is NaN too, does not pass for a masked step.
+        np.copyto(logarithms, 0, where=np.isnan(values))
+        total = logarithms.sum(axis=0, dtype=np.float64)
+    return np.stack([total, count_of(values)])
+
+
+def _mean(total: xarray.DataArray, count: xarray.DataArray) -> xarray.DataArray:
+    """Returns a mean, NaN where every step is masked."""
+    # Division by NaN, unlike division by zero, is silent also in Dask's threads.
+    return total / count.where(count > 0)

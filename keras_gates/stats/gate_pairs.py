@@ -1,4 +1,4 @@
-"""An LSTM's gates held against a GRU's: which do the same work, and as often."""
+"""An LSTM's gates compared with a GRU's: which do the same work, and how often."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
-from keras_gates.stats.unit_measures import pearson
+from keras_gates.stats.block_reduction import FOUND, blocks
+from keras_gates.stats.moments import correlation, joined, moments_of
 from keras_gates.trees.choose_layer import one_layer
 from keras_gates.trees.data_checks import check_dimensions, needed
-from keras_gates.trees.dimensions import pieces
+from keras_gates.trees.dimensions import pieces, pieces_together
 from keras_gates.trees.labels import distinct, labelled, same_labels
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 PAIR, KEPT, WRITTEN = "pair", "kept", "written"
 BINS = 1000
 """Of the histograms, from 0 to 1: what follows from them is right to 0.001."""
+
+AT_ONCE = 2**18
+"""How many values are counted at once: a table of all bins is added each time."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """By which a distribution is shown, in figures too."""
@@ -35,7 +39,7 @@ def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
     `input` beside 1 - `update`, the share of the candidate that is written. Two
     distributions are as far apart as the work of moving one onto the other
     (Wasserstein's distance): 0 if they are the same, 1 if one gate is always open and
-    the other always shut. Units are matched so that the sum of the distances of both
+    the other always closed. Units are matched so that the sum of the distances of both
     pairs is as small as it can be.
 
     Args:
@@ -58,8 +62,8 @@ def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
 
     Raises:
         ValueError: If the layers are not an LSTM and a GRU in this order, lack these
-            gates, have no real step or more than one `step` of training, or if a gate
-            leaves 0 to 1.
+            gates, have no unmasked step or more than one `step` of training, or if a
+            gate leaves 0 to 1.
         TypeError: If one of them is not a layer.
 
     Example:
@@ -152,19 +156,31 @@ def _names(gru: xarray.Dataset, matched: np.ndarray) -> Any:
 def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
     """Returns the histogram of each unit, of shape (unit, BINS)."""
     units = layer.sizes[v.UNIT]
-    counts = np.zeros(units * BINS)
-    for block in pieces(layer[gate]):
-        real = ~np.isnan(block)
-        if not ((block[real] >= 0) & (block[real] <= 1)).all():
-            raise ValueError(
-                f"'{gate}' in {layer.attrs.get('layer', 'the layer')!r} must lie "
-                "between 0 and 1 to be compared as a share; its recurrent activation, "
-                f"{layer.attrs.get('recurrent_activation', 'unknown')!r}, leaves that."
-            )
-        bins = np.minimum((block[real] * BINS).astype(int), BINS - 1)
-        owners = np.broadcast_to(np.arange(units), block.shape)[real]
-        counts += np.bincount(owners * BINS + bins, minlength=units * BINS)
-    of_units = counts.reshape(units, BINS)
+    # Two bins more: one for the value 1 alone, and one for masked steps.
+    width = BINS + 2
+    owners = np.arange(units, dtype=np.int32) * width
+    counts = np.zeros(units * width, np.int64)
+    for piece in pieces(layer[gate]):
+        for (block,) in blocks([piece], piece.ndim - 1, AT_ONCE):
+            least, largest = (f.reduce(block, axis=None) for f in (np.fmin, np.fmax))
+            if least < 0 or largest > 1:
+                raise ValueError(
+                    f"'{gate}' in {layer.attrs.get('layer', 'the layer')!r} must lie "
+                    "between 0 and 1 to be compared as a share; its recurrent "
+                    "activation, "
+                    f"{layer.attrs.get('recurrent_activation', 'unknown')!r}, leaves "
+                    "that."
+                )
+            bins = block * BINS
+            masked = np.isnan(block)
+            if masked.any():
+                np.copyto(bins, BINS + 1, where=masked)
+            bins = bins.astype(np.int32)
+            bins += owners
+            counts += np.bincount(bins.ravel(), minlength=len(counts))
+    of_units = counts.reshape(units, width)
+    of_units[:, BINS - 1] += of_units[:, BINS]
+    of_units = of_units[:, :BINS]
     if not of_units.sum(axis=1).all():
         raise ValueError(
             f"Every step of '{gate}' in {layer.attrs.get('layer', 'the layer')!r} is "
@@ -187,6 +203,8 @@ def _correlation(
     lstm: xarray.Dataset, gru: xarray.Dataset, matched: np.ndarray
 ) -> np.ndarray:
     """Returns the correlation in time of matched units, as far as there is one."""
+    import xarray
+
     same = all(same_labels(lstm, gru, dim) for dim in (v.SAMPLE, v.FRAME))
     # By position: coordinates would undo the matching.
     forget, update = (
@@ -196,7 +214,12 @@ def _correlation(
     sizes = [dict(signal.isel({v.UNIT: 0}).sizes) for signal in (forget, update)]
     if not same or sizes[0] != sizes[1]:
         return np.full(len(matched), np.nan)
-    partner = update.isel({v.UNIT: np.maximum(matched, 0)})
-    both = forget.notnull() & partner.notnull()
-    value = pearson(forget.where(both), partner.where(both))
-    return value.where(matched >= 0).values
+    update, partners = update.transpose(*forget.dims), np.maximum(matched, 0)
+    with np.errstate(all="ignore"):
+        parts = [
+            moments_of(kept, np.take(updated, partners, axis=1))
+            for pair in pieces_together([forget, update])
+            for kept, updated in blocks(pair, forget.ndim - 1)
+        ]
+        found = xarray.DataArray(joined(np.stack(parts)), dims=(FOUND, v.UNIT))
+    return np.where(matched >= 0, correlation(found), np.nan)

@@ -8,9 +8,10 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.checks import type_of
+from keras_gates.stats.block_reduction import blocks
 from keras_gates.trees.apply_measure import as_tree, of_each_layer
 from keras_gates.trees.data_checks import check_dimensions, quoted, real_signal
-from keras_gates.trees.dimensions import as_read
+from keras_gates.trees.dimensions import as_read, pieces
 from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
@@ -91,27 +92,43 @@ def _flow(values: Any) -> Any:
 
     check_dimensions(values, "gates", (v.STEP, *DIMS), wanted=DIMS)
     real_signal(values, "gates")
-    if v.STEP in values.dims:
-        number = values.sizes[v.STEP]
-        flows = [_flow(values.isel({v.STEP: n}, drop=True)) for n in range(number)]
-        along = {name: c for name, c in values.coords.items() if c.dims == (v.STEP,)}
-        return xarray.concat(flows, v.STEP, combine_attrs="override").assign_coords(
-            along
-        )
-    array = np.asarray(values.transpose(*DIMS).values, "float64")
-    sizes = np.sqrt(np.sum(array**2, axis=-1))
+    along = [v.STEP] if v.STEP in values.dims else []
+    values = values.transpose(*along, *DIMS)
+    sizes = np.concatenate(
+        [
+            _sizes(block)
+            for piece in pieces(values)
+            for (block,) in blocks([piece], piece.ndim - 1)
+        ]
+    ).reshape(-1, *(values.sizes[dim] for dim in DIMS[:2]))
+    means = np.stack([_by_lag(of_step) for of_step in sizes])
+    lags = np.arange(values.sizes[v.TIME])
+    return xarray.DataArray(
+        means if along else means[0],
+        {
+            v.LAG: (v.LAG, lags, {"long_name": "steps before the last one"}),
+            **{name: c for name, c in values.coords.items() if c.dims == (v.STEP,)},
+        },
+        (*along, v.LAG),
+        "gradient_flow",
+        {"long_name": f"size of {values.attrs.get('long_name', 'the gradient')}"},
+    )
+
+
+def _by_lag(sizes: np.ndarray) -> np.ndarray:
+    """Returns the mean over samples of sizes `(sample, time)`, of shape `(lag,)`."""
     unmasked = ~np.isnan(sizes)
     # How many unmasked steps come after each one.
     lags = np.cumsum(unmasked[:, ::-1], axis=1)[:, ::-1] - 1
-    steps = array.shape[1]
+    steps = sizes.shape[1]
     total = np.bincount(lags[unmasked], sizes[unmasked], minlength=steps)
     count = np.bincount(lags[unmasked], minlength=steps)
     mean = np.full(steps, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
-    return xarray.DataArray(
-        mean,
-        {v.LAG: (v.LAG, np.arange(steps), {"long_name": "steps before the last one"})},
-        (v.LAG,),
-        "gradient_flow",
-        {"long_name": f"size of {values.attrs.get('long_name', 'the gradient')}"},
-    )
+    return mean
+
+
+def _sizes(gradients: np.ndarray) -> np.ndarray:
+    """Returns the norm of each row."""
+    gradients = gradients.astype(np.float64)
+    return np.sqrt(np.einsum("ru,ru->r", gradients, gradients))

@@ -6,13 +6,11 @@ import math
 import warnings
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from keras_gates.cells import registry
 from keras_gates.stats.gate_measures import saturation
+from keras_gates.stats.moments import extremes, moments
 from keras_gates.trees.apply_measure import called, signals_by_layer, signals_of
 from keras_gates.trees.data_checks import one_moment
-from keras_gates.trees.dimensions import spread
 
 if TYPE_CHECKING:
     import pandas
@@ -68,11 +66,18 @@ def _row(signal: xarray.DataArray) -> dict[str, float]:
     left = right = math.nan
     if signal.name in registry.gates():
         left, right = (side.mean() for side in saturation(signal).drop_vars("side"))
+    count, mean, squares = moments(signal)
+    least, largest = extremes(signal)
+    every = count.sum().where(count.sum() > 0)
+    middle = (count * mean).sum() / every
     row = {
-        "mean": signal.mean(dtype=np.float64),
-        "standard_deviation": spread(signal),
-        "minimum": signal.min(),
-        "maximum": signal.max(),
+        "mean": middle,
+        "standard_deviation": (
+            (squares + count * (mean - middle) ** 2).sum(skipna=False) / every
+        )
+        ** 0.5,
+        "minimum": least.min(),
+        "maximum": largest.max(),
         "left": left,
         "right": right,
     }

@@ -10,15 +10,21 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
 from keras_gates.stats import dead
+from keras_gates.stats.block_reduction import FOUND, reduce_blocks
+from keras_gates.stats.moments import correlation, extremes, moments
+from keras_gates.stats.written_weights import weights_reached
 from keras_gates.trees.apply_measure import gates_of, of_each_layer
 from keras_gates.trees.data_checks import check_dimensions
-from keras_gates.trees.dimensions import as_read, reduced, spread
+from keras_gates.trees.dimensions import as_read
 from keras_gates.trees.layer_kind import kind_of_layer
 
 if TYPE_CHECKING:
     import xarray
 
     from keras_gates.trees.types import Gates
+
+SAMPLES = 2**20
+"""The number of elements of the samples whose weights are summed up at once."""
 
 
 def dead_units(
@@ -30,15 +36,15 @@ def dead_units(
         gates: A tree or the dataset of one layer, with `hidden`, and of an LSTM also
             `input` and `output`, of dimensions such as `(sample, time, unit)`.
         deviation: The standard deviation of `hidden` below which it counts as constant.
-        shut: The value below which a gate counts as shut.
+        shut: The value below which a gate counts as closed.
 
     Returns:
         In the same kind of object, of dimensions `(unit)`, and `step` where there was
         one, what is true of each unit: `constant` (its `hidden` hardly moves, over two
-        real steps at least), of an LSTM `never_shown` (its `output` gate is always
-        shut) and `never_written` (its `input` gate is), and `dead`, one of them at
-        least. All are false where every step is masked. What cannot be told, for want
-        of a signal, is left out.
+        unmasked steps at least), of an LSTM `never_shown` (its `output` gate is always
+        closed) and `never_written` (its `input` gate is), and `dead`, at least one of
+        them. All are false where every step is masked. What needs a signal that is not
+        there is left out.
 
     Raises:
         ValueError: If no layer has one of these signals.
@@ -58,18 +64,19 @@ def dead_units(
         holds: dict[str, xarray.DataArray] = {}
         for name, signal in layer.items():
             if name == v.HIDDEN:
-                several = signal.count(reduced(signal)) > 1
-                constant = spread(signal, reduced(signal)) < deviation
-                holds[v.HIDDEN] = constant & several
+                count, _, squares = moments(signal)
+                spread = (squares / count.where(count > 0)) ** 0.5
+                holds[v.HIDDEN] = (spread < deviation) & (count > 1)
             else:
-                holds[str(name)] = signal.max(reduced(signal)) < shut
+                _, largest = extremes(signal)
+                holds[str(name)] = largest < shut
         return dead.conditions(kind_of_layer(layer), holds)
 
     return of_each_layer(gates, lambda kind: [*dead.ways(kind).values()], measure)
 
 
 def gate_correlation(gates: Gates) -> Gates:
-    """Computes whether two gates of a unit say the same.
+    """Computes whether two gates of a unit carry the same information.
 
     Of an LSTM, Pearson's correlation of `input` and 1 - `forget`: at 1 the unit writes
     exactly when it forgets, as a GRU must. Of a GRU, that of `reset` and `update`.
@@ -109,9 +116,11 @@ def gate_correlation(gates: Gates) -> Gates:
         coupled = kind_of_layer(layer).coupled
         if coupled is None or not {coupled.first, coupled.second} <= set(layer):
             return {}
-        second = layer[coupled.second]
-        value = pearson(layer[coupled.first], 1 - second if coupled.opposed else second)
-        return {"gate_correlation": value}
+        value = correlation(moments(layer[coupled.first], layer[coupled.second]))
+        # Of 1 - the second gate it is the same with the other sign.
+        value = -value if coupled.opposed else value
+        label = {"long_name": "correlation of two gates", "units": "1"}
+        return {"gate_correlation": value.assign_attrs(label)}
 
     pairs = [kind.coupled[:2] for kind in registry.KINDS.values() if kind.coupled]
     return of_each_layer(gates, gates_of, measure, together=pairs)
@@ -126,8 +135,8 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
     of a GRU 1 - `update` there times the product of the `update` that follow. The
     horizon is the smallest lag up to which the weights reach a share of their sum.
 
-    Other than `timescale`, it tells of a unit that writes now and then: it keeps what
-    it wrote long ago because little was written since. Like `timescale` it describes
+    Unlike `timescale`, it shows a unit that writes now and then: such a unit keeps what
+    it wrote long ago because it has written little since. Like `timescale` it describes
     this path alone: the recurrent weights may keep more, as `keras_gates.reach`
     measures.
 
@@ -162,8 +171,6 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
         >>> stats.memory_horizon(layer)["memory_horizon"].values
         array([7.])
     """
-    import xarray
-
     share = share_of("share", share)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
@@ -172,23 +179,14 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
             return {}
         check_dimensions(layer, "gates", wanted=(v.TIME,))
         layer = as_read(layer)  # Its last step counts, wherever that stands.
-        keep = layer[kind.keep]
-        write = 1 - keep if kind.write is None else layer[kind.write]
-        samples = [dim for dim in reduced(keep) if dim != v.TIME]
-        lags = xarray.apply_ufunc(
-            _shares,
-            keep.chunk({v.TIME: -1}) if keep.chunks else keep,
-            write.chunk({v.TIME: -1}) if write.chunks else write,
-            input_core_dims=[[v.TIME], [v.TIME]],
-            output_core_dims=[["lag"]],
-            dask="parallelized",
-            output_dtypes=[np.float64],
-            dask_gufunc_kwargs={"output_sizes": {"lag": keep.sizes[v.TIME]}},
-        )
-        reached = lags.mean(samples)
+        # Of a kind that writes with no gate of its own, 1 - `keep` is what it writes.
+        signals = [layer[name] for name in (kind.keep, kind.write) if name is not None]
+        found = reduce_blocks(weights_reached, *signals, whole=(v.TIME,), size=SAMPLES)
+        count = found[-1]
+        reached = found[:-1] / count.where(count > 0)
         # A share of 0.9 may be missed by a rounding.
-        horizon = (reached >= share - 1e-9).argmax("lag").astype(np.float64)
-        horizon = horizon.where(reached.isel(lag=-1).notnull())
+        horizon = (reached >= share - 1e-9).argmax(FOUND).astype(np.float64)
+        horizon = horizon.where(count > 0)
         label = {"long_name": "memory horizon", "units": "steps"}
         return {"memory_horizon": horizon.assign_attrs(label)}
 
@@ -196,37 +194,3 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
     return of_each_layer(
         gates, lambda kind: kind.memory, measure, (v.TIME,), together=needed
     )
-
-
-def pearson(a: xarray.DataArray, b: xarray.DataArray) -> xarray.DataArray:
-    """Returns the correlation over all dimensions but step and unit."""
-    dims = reduced(a)
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    a, b = a - a.mean(dims), b - b.mean(dims)
-    scale = ((a**2).sum(dims) * (b**2).sum(dims)) ** 0.5
-    # Of a constant gate only roundings are left.
-    value = (a * b).sum(dims) / scale.where(scale > 1e-12 * a.count(dims))
-    return value.assign_attrs(long_name="correlation of two gates", units="1")
-
-
-def _shares(keep: np.ndarray, write: np.ndarray) -> np.ndarray:
-    """Returns the share of the weight up to each lag, of shape `(..., lag)`.
-
-    Args:
-        keep: The share of the state that each step keeps, of shape `(..., time)`.
-        write: What each step writes, likewise. NaN at masked steps.
-    """
-    real = ~np.isnan(keep)
-    # The last real step comes first, and masked ones, which do nothing, behind.
-    order = np.argsort(~real[..., ::-1], axis=-1, kind="stable")
-    keep, write = (
-        np.take_along_axis(values[..., ::-1], order, axis=-1)
-        for values in (np.where(real, keep, 1), np.where(real, write, 0))
-    )
-    weight = write.astype(np.float64)
-    # Infinity leads to NaN. Set here because Dask's threads know no other setting.
-    with np.errstate(over="ignore", invalid="ignore"):
-        weight[..., 1:] *= np.cumprod(keep[..., :-1].astype(np.float64), axis=-1)
-        total = weight.sum(axis=-1, keepdims=True)
-        total = np.where((total > 0) & np.isfinite(total), total, np.nan)
-        return np.cumsum(weight, axis=-1) / total

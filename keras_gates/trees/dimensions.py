@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,27 +42,27 @@ def as_read(layer: Any) -> Any:
 
 
 def longest_sequence(signal: xarray.DataArray) -> int:
-    """Returns how many real steps the longest sequence has; padding is no step."""
+    """Returns how many unmasked steps the longest sequence has; padding is no step."""
     real = signal.isel({UNIT: 0}).notnull().sum(TIME)
     return int(real.max())
 
 
-def spread(signal: xarray.DataArray, dims: Sequence[str] | None = None) -> Any:
-    """Returns the standard deviation, NaN where every step is masked."""
-    with warnings.catch_warnings():
-        # Early versions of xarray let NumPy warn of that.
-        warnings.filterwarnings("ignore", "Degrees of freedom", RuntimeWarning)
-        return signal.std(dims, dtype=np.float64)
-
-
-def pieces(signal: xarray.DataArray) -> Iterator[np.ndarray]:
+def pieces(signal: Any) -> Iterator[np.ndarray]:
     """Yields the values of a signal a few samples at a time, units last.
 
     So one piece at a time is in memory, wherever the data lie.
     """
-    signal = signal.transpose(..., UNIT)
-    first = signal.dims[0]
-    size = max(signal.nbytes // max(signal.sizes[first], 1), 1)
+    for (piece,) in pieces_together([signal]):
+        yield piece
+
+
+def pieces_together(signals: Sequence[Any]) -> Iterator[list[np.ndarray]]:
+    """Yields the values of several signals, the same few samples of each."""
+    signals = [signal.transpose(..., UNIT) for signal in signals]
+    first = signals[0].dims[0]
+    length = signals[0].sizes[first]
+    size = max(sum(signal.nbytes for signal in signals) // max(length, 1), 1)
     number = max(BLOCK_BYTES // size, 1)
-    for start in range(0, signal.sizes[first], number):
-        yield signal.isel({first: slice(start, start + number)}).values
+    for start in range(0, length, number):
+        some = {first: slice(start, start + number)}
+        yield [signal.isel(some).values for signal in signals]

@@ -120,7 +120,7 @@ def test_an_alarm_counts_steps_and_not_labels(data):
     recorder = keras_gates.GateRecorder(samples_per_batch="all")
     fit(build(), data, recorder, epochs=1)
     node = recorder.statistics["r"].to_dataset().isel(step=0)
-    node["left"][:] = 1.0
+    node["left"] = xarray.ones_like(node["left"])
     tree = keras_gates.trees.tree.grow({"r": node}, {})
     alarms = Alarms("warn", 2)
     alarms.look(tree, 1, 1)

@@ -1,7 +1,9 @@
 """Where a store cannot be, nothing is touched, and it is said before training."""
 
+import copy
 import os
 import pathlib
+import pickle
 import re
 import signal
 import socket
@@ -521,22 +523,25 @@ def test_a_layer_whose_name_means_another_place_is_refused(name, tmp_path):
 
 
 @once
-def test_what_was_joined_once_is_not_joined_again(monkeypatch):
+def test_a_record_is_built_once_until_the_next_step(monkeypatch):
     record = Record("statistics")
+    built = []
+    real = Record._build
+    monkeypatch.setattr(Record, "_build", lambda self: built.append(1) or real(self))
     for step in range(300):
         record.append(store_writer.tree("statistics", step), step, step)
-    first = record.tree()
-    joined = []
-    real = np.concatenate
-    monkeypatch.setattr(
-        np, "concatenate", lambda arrays: joined.append(len(arrays)) or real(arrays)
-    )
-    record.tree()
-    assert not joined
+    assert not built
+    first, second = record.tree(), record.tree()
+    assert len(built) == 1
+    assert np.shares_memory(first["a/mean"].values, second["a/mean"].values)
     record.append(store_writer.tree("statistics", 300), 300, 300)
     again = record.tree()
-    assert set(joined) == {2}
+    assert len(built) == 2
     assert again["a"].sizes["step"] == 301 and first["a"].sizes["step"] == 300
+    for step, values in enumerate(again["a/mean"].values):
+        assert (values == step).all()
+    assert again["a"].step.values.tolist() == again["a"].epoch.values.tolist()
+    xarray.testing.assert_identical(again["a"].isel(step=slice(300)), first["a"])
 
 
 @once
@@ -545,13 +550,40 @@ def test_what_is_changed_in_a_result_is_not_changed_in_the_record():
     for step in range(3):
         record.append(store_writer.tree("statistics", step), step, step)
     tree = record.tree()
-    tree["a/mean"].values[:] = -1.0
+    with pytest.raises(ValueError, match="read-only"):
+        tree["a/mean"].values[:] = -1.0
+    with pytest.raises(ValueError, match="read-only"):
+        tree["a"].epoch.values[:] = -1
     tree["a"].coords["step"].attrs["long_name"] = "changed"
+    tree["a/mean"].attrs["long_name"] = "changed"
     tree["a"].attrs["kind"] = "changed"
+    tree["a"] = tree["a"].to_dataset().assign(mean=-tree["a/mean"], more=1)
     again = record.tree()
     assert (again["a/mean"].isel(step=2) == 2).all()
+    assert "more" not in again["a"]
     assert again["a"].step.attrs["long_name"] != "changed"
+    assert again["a/mean"].attrs.get("long_name") != "changed"
     assert again["a"].attrs["kind"] == "LSTM"
+    copied = again.copy(deep=True)
+    copied["a/mean"].values[:] = -1.0
+
+
+@once
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_of_a_record_goes_its_own_way(copied):
+    record = Record("statistics")
+    for step in range(5):
+        record.append(store_writer.tree("statistics", step), step, step)
+    before = record.tree()
+    other = copied(record)
+    xarray.testing.assert_identical(other.tree(), before)
+    other.append(store_writer.tree("statistics", 7), 7, 7)
+    record.append(store_writer.tree("statistics", 9), 9, 9)
+    assert (other.tree()["a/mean"][-1] == 7).all()
+    assert (record.tree()["a/mean"][-1] == 9).all()
+    xarray.testing.assert_identical(before, record.tree().isel(step=slice(5)))
 
 
 @once
