@@ -61,24 +61,29 @@ def deviations(exact: dict, fast: dict) -> dict[str, float]:
         fast: Node path to the arrays of the fast run of the same batch.
 
     Returns:
-        The largest deviation of any value, in parts of the value where that is larger
-        than 1. Infinite, if values are missing in one of the two alone.
+        The largest `deviation` of any signal.
     """
     return {
-        path: max(_deviation(one, fast[path][name]) for name, one in arrays.items())
+        path: max(deviation(one, fast[path][name]) for name, one in arrays.items())
         for path, arrays in exact.items()
     }
 
 
-def _deviation(exact: np.ndarray, fast: np.ndarray) -> float:
-    exact, fast = np.asarray(exact), np.asarray(fast)
-    if exact.shape != fast.shape:
+def deviation(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Returns how far an array is from another one.
+
+    Returns:
+        The largest deviation of any value, in parts of the value where that is larger
+        than 1. Infinite, if values are missing in one of the two alone.
+    """
+    wanted, found = np.asarray(wanted), np.asarray(found)
+    if wanted.shape != found.shape or wanted.dtype != found.dtype:
         return np.inf
-    if exact.dtype == bool:
-        return 0.0 if np.array_equal(exact, fast) else np.inf
+    if wanted.dtype.kind != "f":
+        return 0.0 if np.array_equal(wanted, found) else np.inf
     with np.errstate(invalid="ignore"):
-        apart = np.abs(fast - exact) / np.maximum(np.abs(exact), 1)
-    apart[(exact == fast) | (np.isnan(exact) & np.isnan(fast))] = 0
+        apart = np.abs(found - wanted) / np.maximum(np.abs(wanted), 1)
+    apart[(wanted == found) | (np.isnan(wanted) & np.isnan(found))] = 0
     apart[np.isnan(apart)] = np.inf
     return float(apart.max(initial=0.0))
 

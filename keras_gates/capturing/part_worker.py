@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_gates import vocabulary as v
+from keras_gates.capturing import kernel_choice
 from keras_gates.capturing.reader import Reader
 from keras_gates.models import input_batches, sending
 from keras_gates.stores import growing
@@ -20,8 +21,6 @@ from keras_gates.stores.writing import same_lengths
 
 ROUNDING = {"float16": 2e-2, "bfloat16": 1e-1}
 """How far roundings may take the signals of a layer that computes in half precision."""
-SINGLE = 1e-5
-"""How far they may take those of other layers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,12 +170,12 @@ class Worker:
         deviation = 0.0
         tree = self._tree_of(self.job.first)
         allowed = max(
-            ROUNDING.get(layer["compute_dtype"], SINGLE)
+            ROUNDING.get(layer["compute_dtype"], kernel_choice.LARGEST_DEVIATION)
             for layer in self.job.layers.values()
         )
         for key, values in growing.growing_arrays(tree, "", self.job.keys, v.SAMPLE):
             there = self._array(key, len(values))[: len(values)]
-            deviates = _distance(values, there)
+            deviates = kernel_choice.deviation(there, values)
             if deviates > allowed:
                 raise RuntimeError(
                     f"A worker process computes something else than this one: its "
@@ -201,16 +200,3 @@ def _require_same(job: Job, found: dict[str, dict]) -> None:
                     f"{here.get(name)!r} then; it was {wanted.get(name)!r}. Leave "
                     "`n_jobs` out."
                 )
-
-
-def _distance(values: np.ndarray, others: np.ndarray) -> float:
-    """Returns how far two arrays are apart, for values of the size of 1 or less."""
-    if values.shape != others.shape or values.dtype != others.dtype:
-        return np.inf
-    if np.array_equal(values, others, equal_nan=values.dtype.kind == "f"):
-        return 0.0
-    gaps = np.isnan(values), np.isnan(others)
-    if values.dtype.kind != "f" or not np.array_equal(*gaps):
-        return np.inf
-    size = max(1.0, float(np.nanmax(np.abs(others))))
-    return float(np.nanmax(np.abs(values.astype("float64") - others))) / size

@@ -8,10 +8,22 @@ matrix product. Only the cell state of an LSTM needs a loop, and an element-wise
 
 from __future__ import annotations
 
+import keras
 from keras import ops
 
 from keras_gates import vocabulary as v
 from keras_gates.cells.kind import Kind, Tensor
+
+
+def cast(value: Tensor, dtype: str) -> Tensor:
+    """Brings a tensor or a variable to a type, at no cost where it has it.
+
+    At each step of a loop that runs as Python, `ops.cast` takes as long as a sum.
+    """
+    if isinstance(value, keras.Variable):
+        value = value.value
+    same = keras.backend.standardize_dtype(value.dtype) == dtype
+    return value if same else ops.cast(value, dtype)
 
 
 def project(values: Tensor, kernel: Tensor) -> Tensor:

@@ -16,7 +16,12 @@ from keras import ops
 
 from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
-from keras_gates.layers.opened_cells import OpenedCell, flat_rows
+from keras_gates.layers.opened_cells import (
+    OpenedCell,
+    flat_rows,
+    flat_states,
+    packed,
+)
 
 Tensor = Any
 
@@ -56,7 +61,7 @@ class StatesStep:
     def __call__(self, inputs, states):
         """Takes one step."""
         output, after = self._cell(inputs[0], states, **self._options)
-        flat = keras.tree.flatten(after)
+        flat = flat_states(after)
         self.shapes = [
             (tuple(one.shape[1:]), keras.backend.standardize_dtype(one.dtype))
             for one in flat
@@ -66,10 +71,10 @@ class StatesStep:
             values.append(output)
         self.widths = [value.shape[-1] for value in values]
         if len(values) == 1:
-            return values[0], keras.tree.pack_sequence_as(states, flat)
+            return values[0], packed(states, flat)
         dtype = keras.backend.result_type(*(value.dtype for value in values))
         joined = ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
-        return joined, keras.tree.pack_sequence_as(states, flat)
+        return joined, packed(states, flat)
 
 
 def signals_of_steps(

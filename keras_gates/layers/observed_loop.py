@@ -20,7 +20,12 @@ from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import all_steps, collect
-from keras_gates.layers.opened_cells import OpenedCell, flat_rows
+from keras_gates.layers.opened_cells import (
+    OpenedCell,
+    flat_rows,
+    flat_states,
+    packed,
+)
 from keras_gates.layers.replay import mask_of_steps, rows_of
 from keras_gates.layers.run_views import view
 from keras_gates.layers.signal_changes import LoopChanges, are_changed
@@ -85,7 +90,7 @@ class _Step:
 
     def __call__(self, inputs, states):
         inputs, *moving = inputs
-        waiting, after, found = list(keras.tree.flatten(states)), [], []
+        waiting, after, found = flat_states(states), [], []
         for number, part in enumerate(self._parts):
             own, waiting = waiting[: part.states], waiting[part.states :]
             change = None
@@ -100,10 +105,10 @@ class _Step:
         values = [value for _, _, value in found]
         self.widths = [(n, name, value.shape[-1]) for n, name, value in found]
         if len(values) == 1:
-            return inputs, keras.tree.pack_sequence_as(states, after)
+            return inputs, packed(states, after)
         dtype = keras.backend.result_type(*(value.dtype for value in values))
         joined = ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
-        return joined, keras.tree.pack_sequence_as(states, after)
+        return joined, packed(states, after)
 
 
 def run_observed(owner, layer, sequences, initial_state, mask, training, looks):

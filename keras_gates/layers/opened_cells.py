@@ -64,7 +64,7 @@ class OpenedCell:
         # What a step in the layer's own call would get: one tensor, not a list of it.
         output, after = opened(inputs, states, **self._options)
         signals, self._signals = self._signals, {}
-        return output, keras.tree.flatten(after), signals
+        return output, flat_states(after), signals
 
     def _step(self, change: Change | None) -> Callable:
         kind = self._kind
@@ -80,14 +80,14 @@ class OpenedCell:
     def _described_step(self, inputs, states, change, **options):
         output, after = self._called(inputs, states, options)
         if self._kind is None:
-            self._signals = {v.HIDDEN: flat_rows(keras.tree.flatten(after)[0])}
+            self._signals = {v.HIDDEN: flat_rows(flat_states(after)[0])}
             return output, after
-        flat = keras.tree.flatten(states)
+        flat = flat_states(states)
         if self._kind.signals_of is not None:
             signals = self._kind.signals_of(self._cell, inputs, flat)
         else:
             signals = blocks(self._kind, self._cell, inputs, flat[0], self._training)
-        self._keep(signals, keras.tree.flatten(after))
+        self._keep(signals, flat_states(after))
         return output, after
 
     def _called(self, inputs, states, options):
@@ -111,13 +111,13 @@ class OpenedCell:
         """Computes the step by the equations of the kind."""
         kind, cell = self._kind, self._cell
         assert kind is not None and kind.step is not None
-        flat = keras.tree.flatten(states)
+        flat = flat_states(states)
         before = dict(zip(kind.states, reversed(flat), strict=True))
         signals = blocks(kind, cell, inputs, flat[0], self._training, change)
         now = kind.step(signals, before, step_wise(cell.activation), change)
         after = [now[name] for name in reversed(kind.states)]
         self._keep(signals, after)
-        return after[0], keras.tree.pack_sequence_as(states, after)
+        return after[0], packed(states, after)
 
     def _changed_states(self, inputs, states, change, **options):
         assert self._kind is not None
@@ -125,10 +125,10 @@ class OpenedCell:
         names = reversed(self._kind.states)
         new = [
             change(name, state)
-            for name, state in zip(names, keras.tree.flatten(after), strict=True)
+            for name, state in zip(names, flat_states(after), strict=True)
         ]
         self._keep({}, new)
-        return new[0], keras.tree.pack_sequence_as(after, new)
+        return new[0], packed(after, new)
 
     def _keep(self, signals: dict[str, Tensor], after: list[Tensor]) -> None:
         assert self._kind is not None
@@ -139,7 +139,7 @@ class OpenedCell:
 
     def _traced_step(self, inputs, states, change, **options):
         assert self._kind is not None
-        flat = keras.tree.flatten(states)
+        flat = flat_states(states)
         if self._traced is None or self._where is not backend.trace():
             # What it computes of its weights alone belongs to the function that is
             # traced by the backend at this moment.
@@ -156,7 +156,7 @@ class OpenedCell:
             signals[v.HIDDEN] = output
         signals = {name: signals[name] for name in self._kind.blocks}
         self._keep(signals, after)
-        return output, keras.tree.pack_sequence_as(states, after)
+        return output, packed(states, after)
 
     def _trace(self, inputs, states, options) -> Traced:
         assert self._kind is not None
@@ -187,3 +187,23 @@ def flat_rows(signal: Tensor) -> Tensor:
     for axis in signal.shape[1:]:
         width *= axis
     return ops.reshape(signal, (-1, width))
+
+
+def flat_states(states) -> list[Tensor]:
+    """Lists the states of a cell or a loop.
+
+    At each step of a loop that runs as Python, `keras.tree` takes as long as a sum.
+    """
+    return list(states) if _is_flat(states) else keras.tree.flatten(states)
+
+
+def packed(states, flat: list[Tensor]) -> Any:
+    """Puts a list of states into the structure that others have."""
+    if _is_flat(states):
+        return type(states)(flat)
+    return keras.tree.pack_sequence_as(states, flat)
+
+
+def _is_flat(states) -> bool:
+    plain = type(states) in (list, tuple)
+    return plain and not any(isinstance(one, (list, tuple, dict)) for one in states)

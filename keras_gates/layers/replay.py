@@ -12,6 +12,7 @@ from keras_gates.backend import backend
 from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Change, Kind, Weights, unchanged
 from keras_gates.cells.known_cells import cells_of, kind_of
+from keras_gates.cells.shared_equations import cast
 from keras_gates.layers import collect
 from keras_gates.layers.run_views import view, view_of_cell
 
@@ -174,7 +175,7 @@ def blocks(
     if not kind.blocks:
         return {}
     dtype = cell.compute_dtype
-    inputs, hidden = ops.cast(inputs, dtype), ops.cast(hidden, dtype)
+    inputs, hidden = cast(inputs, dtype), cast(hidden, dtype)
     if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
         raise ValueError(
             f"The gates of '{cell.name}' cannot be computed in training with a "
@@ -187,9 +188,9 @@ def blocks(
         step = hidden if len(hidden.shape) == 2 else hidden[:, 0, :]
         hidden = drop(hidden, cell.get_recurrent_dropout_mask(step))
     weights = Weights(
-        kernel=ops.cast(cell.kernel, dtype),
-        recurrent_kernel=ops.cast(cell.recurrent_kernel, dtype),
-        bias=None if cell.bias is None else ops.cast(cell.bias, dtype),
+        kernel=cast(cell.kernel, dtype),
+        recurrent_kernel=cast(cell.recurrent_kernel, dtype),
+        bias=None if cell.bias is None else cast(cell.bias, dtype),
         activation=step_wise(cell.activation),
         recurrent_activation=step_wise(cell.recurrent_activation),
         reset_after=getattr(cell, "reset_after", True),

@@ -17,6 +17,7 @@ from keras import ops
 from keras_gates.backend import backend
 from keras_gates.cells.kind import Change
 from keras_gates.cells.known_cells import cells_of, kind_of, output_width
+from keras_gates.cells.shared_equations import cast
 from keras_gates.layers.added_zeros import Zeros, zeros_of
 from keras_gates.layers.layer_edits import LayerEdit, Place, PlaceData, edit_of
 
@@ -80,8 +81,8 @@ class LoopChanges:
         def changed(place: Place, value: Tensor) -> Tensor:
             if (place, "factor") in found:
                 factor, summand = found[place, "factor"], found[place, "summand"]
-                value = value * ops.cast(factor, value.dtype)
-                value = value + ops.cast(summand, value.dtype)
+                dtype = keras.backend.standardize_dtype(value.dtype)
+                value = value * cast(factor, dtype) + cast(summand, dtype)
             if (place, "zeros") in found:
                 value = value + found[place, "zeros"]
             return value
