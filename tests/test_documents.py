@@ -1,17 +1,16 @@
 """What is shown is run: README, examples, the public names, the price of the import."""
 
 import importlib.metadata
+import operator
 import pathlib
 import re
 import runpy
 import subprocess
 import sys
 
-import keras
 import mutations
 import numpy as np
 import pytest
-from keras import layers
 
 import keras_gates
 
@@ -74,29 +73,27 @@ def test_mutations_still_fit_the_code():
         assert old != new
 
 
-def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch, rng):
-    monkeypatch.chdir(tmp_path)
-    model = keras.Sequential(
-        [keras.Input((5, 2)), layers.LSTM(4, name="lstm"), layers.Dense(1)]
-    )
-    model.compile("adam", "mse")
-    x = rng.normal(size=(32, 5, 2)).astype("float32")
-    y = rng.normal(size=(32, 1)).astype("float32")
-    model.fit(x, y, verbose=0)
-    model.save("model.keras")
-    names = {"x": x, "y": y, "x_val": x, "y_val": y}
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) >= 5
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    assert "LSTM - GRU" in str(names["study"])
-    written = {path.name for path in tmp_path.iterdir()}
-    assert {"gates.png", "evolution.png", "report.html"} <= written
-    assert (
-        "no difference shown" in str(names["study"])
-        or "is lower" in str(names["study"])
-        or "is higher" in str(names["study"])
-    )
+def test_readme_runs_as_it_stands_and_prints_what_it_shows(capsys):
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.S)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.once
+def test_the_answers_in_the_readme_exist():
+    rows = re.findall(r"^\| .*\? \| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
+    calls = [name for row in rows for name in re.findall(r"([a-z_.A-Z]+)\(", row)]
+    assert len(rows) == 12 and len(calls) > 12
+    for name in calls:
+        assert operator.attrgetter(name)(keras_gates), name
+
+
+@pytest.mark.once
+def test_the_citation_has_the_version_of_the_package():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {keras_gates.__version__}\n" in citation
 
 
 def run_example(name, monkeypatch, *arguments):
