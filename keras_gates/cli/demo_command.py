@@ -15,6 +15,7 @@ from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.checks import whole_number
 from keras_gates.cli.compare_command import MOST_SEEDS
+from keras_gates.cli.demo_findings import Trained, findings
 from keras_gates.cli.files import free_path, results
 from keras_gates.study.builders import builders_of
 from keras_gates.study.prepared_tasks import PREPARED
@@ -62,6 +63,7 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     ]
     plots.pair(*untrained, sample=5).savefig(out / "untrained_pair.png", dpi=150)
 
+    trained: dict[str, Trained] = {}
     for kind, model in models.items():
         console.print(f"Training {kind}({task.recipe.units}), its gates recorded")
         recorder = keras_gates.GateRecorder(probe=probe)
@@ -72,7 +74,7 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
             callbacks=[recorder],
             verbose=2,
         )
-        _write_gates(console, kind, model, recorder, task, out)
+        trained[kind] = _write_gates(console, kind, model, recorder, task, out)
     predictions = {
         kind: model.predict(task.test[0], verbose=0) for kind, model in models.items()
     }
@@ -101,12 +103,23 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     axes.figure.savefig(out / "study.png", dpi=150)
     study.runs.to_csv(out / "study.csv", index=False)
 
-    console.print(f"\n[bold]Written to {out}:[/bold]")
+    page = keras_gates.report(
+        {kind: layer.gates for kind, layer in trained.items()},
+        out / "report.html",
+        inputs=task.test[0],
+    )
+
+    console.print("\n[bold]What was found[/bold]")
+    for sentence in findings(task, study, trained):
+        console.print(f"- {sentence}", markup=False)
+    console.print(f"\n[bold]Open {page} in a browser to explore the gates.[/bold]")
+    console.print("Beside it:")
     for path in sorted(out.iterdir()):
-        console.print(f"  {path.name}", markup=False)
+        if path != page:
+            console.print(f"  {path.name}", markup=False)
 
 
-def _write_gates(console, kind, model, recorder, task, out) -> None:
+def _write_gates(console, kind, model, recorder, task, out) -> Trained:
     """Draws and stores the gates of one trained model, and measures its memory."""
     layer = kind.lower()
     store = out / f"{layer}_gates.zarr"
@@ -119,6 +132,9 @@ def _write_gates(console, kind, model, recorder, task, out) -> None:
     figure = plots.reach(memory[layer], gates[layer])
     figure.savefig(out / f"{layer}_reach.png", dpi=150)
     console.print(str(keras_gates.stats.diagnose(gates, memory)), markup=False)
+    parts = gates[layer], recorder.traces[layer], memory[layer]
+    now, traces, measured = (part.to_dataset() for part in parts)
+    return Trained(now, KEEP[kind], traces, measured)
 
 
 def _print_errors(console, models, task) -> None:

@@ -264,10 +264,15 @@ def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
     assert main.main(["demo", "--task", task, "--seeds", "2", "--epochs", "1"]) == 0
     printed = capsys.readouterr().out
     out = tmp_path / f"keras-gates-demo-{task}"
-    assert f"Written to {out.name}" in printed
+    assert f"Open {out.name}/report.html in a browser" in printed
+    found = printed[printed.index("What was found") :]
+    assert found.count("\n- ") == 5
+    assert re.search(r"Which is better\? .*2 seeds, LSTM - GRU in val_", found)
+    assert re.search(r"remembered\? .* in the LSTM.* in the GRU", found)
     assert "LSTM - GRU" in printed and "truth" in printed
     names = {path.name for path in out.iterdir()}
     assert names == {
+        "report.html",
         "untrained_pair.png",
         "lstm_gates.png",
         "gru_gates.png",
