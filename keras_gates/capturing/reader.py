@@ -120,29 +120,26 @@ class Reader:
         edit_guards.rewind(self.model)
         program, copies = self._program, self._program.copies
         copies.take()
-        if self._checked is not None:
-            self._fast = [n.layer for n in self.nodes if n.path in self._checked]
-            program = self._fast_program(self._fast, copies) if self._fast else program
-            run = functools.partial(self._run, program, backend.RandomNumbers())
-            return run, run(given)
         layers = self._fast_layers(copies, number)
         before = copies.changing() if layers else []
-        run = functools.partial(self._run, program, backend.RandomNumbers())
-        result = run(given)
-        self._deviations, self._fast = {}, layers
-        if layers:
-            copies.rewind(before)
-            fast = self._fast_program(layers, copies)
-            run_fast = functools.partial(self._run, fast, backend.RandomNumbers())
-            other = run_fast(given)
-            self._deviations = kernel_choice.deviations(result, other)
-            if kernel_choice.agree(self._deviations, self.model):
-                return run_fast, other
-            self._deviations, self._fast = {}, []
+
+        def begin(program: Program) -> tuple[Callable, dict]:
             copies.rewind(before)
             run = functools.partial(self._run, program, backend.RandomNumbers())
-            result = run(given)
-        return run, result
+            return run, run(given)
+
+        self._fast, self._deviations = layers, {}
+        if layers and self._checked is not None:
+            return begin(self._fast_program(layers, copies))
+        exact = begin(program)
+        if not layers:
+            return exact
+        fast = begin(self._fast_program(layers, copies))
+        self._deviations = kernel_choice.deviations(exact[1], fast[1])
+        if kernel_choice.agree(self._deviations, self.model):
+            return fast
+        self._fast, self._deviations = [], {}
+        return begin(program)
 
     def _run(self, program: Program, numbers, given) -> dict:
         with instrument_layers(self.model, self._layers), numbers.apart():
@@ -150,6 +147,8 @@ class Reader:
 
     def _fast_layers(self, copies: Copies, number: int | None) -> list:
         """Lists the layers that may run in a fast kernel."""
+        if self._checked is not None:
+            return [node.layer for node in self.nodes if node.path in self._checked]
         if self._training:
             return []
         return kernel_choice.fast_layers(

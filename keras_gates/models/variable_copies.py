@@ -66,8 +66,8 @@ class Copies:
         ]
 
     def rewind(self, values: list) -> None:
-        """Gives the copies the values again that `changing` returned."""
-        for copy, value in zip(self.variables, values, strict=True):
+        """Gives the copies the values again that `changing` returned, or none."""
+        for copy, value in zip(self.variables, values, strict=False):
             if value is not None:
                 copy.assign(value)
 
