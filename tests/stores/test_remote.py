@@ -40,7 +40,7 @@ def nothing_runs(monkeypatch):
 
 
 def test_a_store_at_a_url_holds_what_memory_would(model, memory):
-    plain = keras_gates.capture(model, X)
+    plain = keras_gates.capture(model, X, batch_size=4)
     stored = keras_gates.capture(model, X, batch_size=4, store=URL)
     opened = xarray.open_datatree(URL, engine="zarr")
     for tree in (stored, opened):
