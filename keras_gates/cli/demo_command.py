@@ -121,12 +121,13 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
 
 def _write_gates(console, kind, model, recorder, task, out) -> Trained:
     """Draws and stores the gates of one trained model, and measures its memory."""
-    layer = kind.lower()
+    layer, keep = kind.lower(), KEEP[kind]
+    assert keep is not None
     store = out / f"{layer}_gates.zarr"
     gates = keras_gates.capture(model, task.test[0], store=store)
     figure = plots.gates(gates[layer])
     figure.savefig(out / f"{layer}_gates.png", dpi=150)
-    axes = plots.evolution(recorder.traces[f"{layer}/{KEEP[kind]}"])
+    axes = plots.evolution(recorder.traces[f"{layer}/{keep}"])
     axes.figure.savefig(out / f"{layer}_evolution.png", dpi=150)
     memory = keras_gates.reach(model, task.test[0][:SAMPLES])
     figure = plots.reach(memory[layer], gates[layer])
@@ -134,7 +135,7 @@ def _write_gates(console, kind, model, recorder, task, out) -> Trained:
     console.print(str(keras_gates.stats.diagnose(gates, memory)), markup=False)
     parts = gates[layer], recorder.traces[layer], memory[layer]
     now, traces, measured = (part.to_dataset() for part in parts)
-    return Trained(now, KEEP[kind], traces, measured)
+    return Trained(now, keep, traces, measured)
 
 
 def _print_errors(console, models, task) -> None:

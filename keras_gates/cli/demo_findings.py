@@ -98,7 +98,7 @@ def _measured(layers: dict[str, Trained]) -> str:
         # Near the end of the sequence there is no room for a longer one.
         reach = layer.memory["reach"]
         reach = reach.where(np.isfinite(reach)).fillna(-np.inf)
-        longest = layer.memory.isel({v.TIME: int(reach.argmax())})
+        longest = layer.memory.isel({v.TIME: int(reach.argmax(v.TIME))})
         if np.isfinite(longest["reach"]):
             low, high = float(longest["reach_low"]), float(longest["reach_high"])
             steps = f"{float(longest['reach']):.3g} time steps"
