@@ -102,7 +102,10 @@ def _measured(layers: dict[str, Trained]) -> str:
         if np.isfinite(longest["reach"]):
             low, high = float(longest["reach_low"]), float(longest["reach_high"])
             steps = f"{float(longest['reach']):.3g} time steps"
-            parts.append(f"{steps} in the {name} ({interval_text(low, high)})")
+            interval = interval_text(low, high)
+            if not np.isfinite(high):
+                interval = f"at least {low:.3g}"
+            parts.append(f"{steps} in the {name} ({interval})")
         else:
             parts.append(f"to the end of the sequence in the {name}")
     return f"How long is a changed state remembered? {_sentence(parts)}."
