@@ -49,9 +49,10 @@ def accelerate(model: keras.Model) -> Accelerated:
     of Keras's layers (2e-6 in float32 for values of the size of 1), as with
     `GateLSTM(..., kernel="fast")`. What Keras compiled for the model is compiled anew.
 
-    Training on a CPU is faster on PyTorch and JAX, and about as fast on TensorFlow;
-    `tests/benchmarks/fast_kernels.py` measures it. On a GPU it was not measured: where
-    Keras runs a layer on cuDNN, leave the model as it is.
+    Training on a CPU is faster on PyTorch and JAX. On TensorFlow it takes 1.0 to 1.5
+    times as long as the stock layer: there, leave the model as it is.
+    `tests/benchmarks/costs.py` measures it. On a GPU it was not measured: where Keras
+    runs a layer on cuDNN, leave the model as it is.
 
     Args:
         model: A `keras.Model`, of any style, with recurrent layers. If another model

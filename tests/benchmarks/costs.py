@@ -27,7 +27,7 @@ from keras_gates.capturing.reader import Reader
 
 PAGES = Path(__file__).parents[2] / "docs" / "costs"
 READ_BATCHES = {"small": 32, "medium": 8, "long": 8}
-FITTED = {"small": 200, "medium": 20, "long": 5}
+FITTED = {"small": 50, "medium": 4, "long": 2}
 
 
 def pairs_of(first, second):
@@ -103,6 +103,14 @@ def table(rows):
     return "\n".join(lines)
 
 
+def write(rows):
+    """Writes the part of the page about this backend."""
+    PAGES.mkdir(exist_ok=True)
+    page = PAGES / f"costs-{keras.backend.backend()}.md"
+    done = f"Keras {keras.version()}, {os.cpu_count()} cores."
+    page.write_text(f"{table(rows)}\n\n{done}\n")
+
+
 def main():
     kinds = [name for name in STOCK if name in sys.argv] or list(STOCK)
     sizes = [name for name in SIZES if name in sys.argv] or list(SIZES)
@@ -117,13 +125,9 @@ def main():
                     rows[what, f"{kind}, {size}"] = found
                     base = statistics.median(a for a, _ in pairs)
                     print(kind, size, what, f"{base:.3f} s", found, flush=True)
-    done = f"Keras {keras.version()}, {os.cpu_count()} cores."
-    if "--write" in sys.argv:
-        PAGES.mkdir(exist_ok=True)
-        page = PAGES / f"costs-{keras.backend.backend()}.md"
-        page.write_text(f"{table(rows)}\n\n{done}\n")
-    else:
-        print(table(rows), done, sep="\n\n")
+                    if "--write" in sys.argv:
+                        write(rows)
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ SIZES = {
     "medium": (64, 200, 64, 128),
     "long": (32, 1000, 8, 64),
 }
-BATCHES = {"small": 20, "medium": 2, "long": 1}
+BATCHES = {"small": 20, "medium": 1, "long": 1}
 PAIRS = 7
 STOCK = {"LSTM": layers.LSTM, "GRU": layers.GRU}
 FAST = {"LSTM": keras_gates.GateLSTM, "GRU": keras_gates.GateGRU}
