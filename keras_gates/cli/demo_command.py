@@ -103,11 +103,9 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     axes.figure.savefig(out / "study.png", dpi=150)
     study.runs.to_csv(out / "study.csv", index=False)
 
-    page = keras_gates.report(
-        {kind: layer.gates for kind, layer in trained.items()},
-        out / "report.html",
-        inputs=task.test[0],
-    )
+    page = out / "report.html"
+    gates = {kind: layer.gates for kind, layer in trained.items()}
+    keras_gates.report(gates, page, inputs=task.test[0])
 
     console.print("\n[bold]What was found[/bold]")
     for sentence in findings(task, study, trained):
