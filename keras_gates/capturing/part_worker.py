@@ -55,7 +55,7 @@ class Known:
 
     Args:
         batches: The first ones.
-        number: As many as there shall seem to be, of which a kernel is chosen.
+        number: What `len` returns, by which a kernel is chosen.
     """
 
     def __init__(self, batches: list, number: int = 1):

@@ -16,12 +16,7 @@ from keras import ops
 
 from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
-from keras_gates.layers.opened_cells import (
-    OpenedCell,
-    flat_rows,
-    flat_states,
-    packed,
-)
+from keras_gates.layers.opened_cells import OpenedCell, flat_rows, flat_states, packed
 
 Tensor = Any
 

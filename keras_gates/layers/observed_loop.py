@@ -20,12 +20,7 @@ from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import all_steps, collect
-from keras_gates.layers.opened_cells import (
-    OpenedCell,
-    flat_rows,
-    flat_states,
-    packed,
-)
+from keras_gates.layers.opened_cells import OpenedCell, flat_rows, flat_states, packed
 from keras_gates.layers.replay import mask_of_steps, rows_of
 from keras_gates.layers.run_views import view
 from keras_gates.layers.signal_changes import LoopChanges, are_changed

@@ -12,7 +12,6 @@ It takes about 15 minutes, and wants a machine that does nothing else.
 import os
 import statistics
 import sys
-import time
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -21,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from fast_kernels import FAST, PAIRS, SIZES, STOCK, trained
+from prices import pairs_in_turns
 
 import keras_gates
 from keras_gates.capturing.reader import Reader
@@ -28,20 +28,6 @@ from keras_gates.capturing.reader import Reader
 PAGES = Path(__file__).parents[2] / "docs" / "costs"
 READ_BATCHES = {"small": 32, "medium": 8, "long": 8}
 FITTED = {"small": 50, "medium": 4, "long": 2}
-
-
-def pairs_of(first, second):
-    """Returns the seconds of both, in turns, for each pair."""
-    first(), second()  # Compilation is not what is measured.
-    pairs = []
-    for turn in range(PAIRS):
-        seconds = {}
-        for name, call in [("a", first), ("b", second)][:: 1 if turn % 2 else -1]:
-            start = time.perf_counter()
-            call()
-            seconds[name] = time.perf_counter() - start
-        pairs.append((seconds["a"], seconds["b"]))
-    return pairs
 
 
 def trainings(kind, size):
@@ -119,7 +105,7 @@ def main():
         for size in sizes:
             for made in (trainings, readings):
                 for what, first, second in made(kind, size):
-                    pairs = pairs_of(first, second)
+                    pairs = pairs_in_turns(first, second, PAIRS)
                     low, middle, high = statistics.quantiles(b / a for a, b in pairs)
                     found = f"{middle:.2f} ({low:.2f} to {high:.2f})"
                     rows[what, f"{kind}, {size}"] = found

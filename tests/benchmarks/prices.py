@@ -33,8 +33,8 @@ PREDICTED_BATCHES = 8
 FITTED_BATCHES = {"small": 400, "large": 40}
 
 
-def in_turns(first, second, turns):
-    """Returns the median seconds of each, and the median ratio second / first."""
+def pairs_in_turns(first, second, turns):
+    """Returns the seconds of both calls, for each turn."""
     first(), second()  # compilation is not what is measured
     pairs = []
     for turn in range(turns):
@@ -44,6 +44,12 @@ def in_turns(first, second, turns):
             call()
             times[name] = time.perf_counter() - start
         pairs.append((times["a"], times["b"]))
+    return pairs
+
+
+def in_turns(first, second, turns):
+    """Returns the median seconds of each, and the median ratio second / first."""
+    pairs = pairs_in_turns(first, second, turns)
     ratio = statistics.median(b / a for a, b in pairs)
     return (*map(statistics.median, zip(*pairs, strict=True)), ratio)
 
