@@ -153,7 +153,7 @@ def test_the_machines_of_a_cluster_write_the_same(tmp_path):
     model = sequential(layers.LSTM(3), layers.Dense(1))
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config("dask"),
@@ -425,24 +425,13 @@ def test_a_worker_that_would_compute_something_else_is_told(case, here, tmp_path
 @once
 def test_another_rounding_is_taken_with_a_warning(here, tmp_path, monkeypatch):
     model = sequential(layers.LSTM(3))
-    monkeypatch.setattr("keras_gates.capturing.part_worker._distance", lambda *_: 1e-7)
+    monkeypatch.setattr(
+        "keras_gates.capturing.kernel_choice.deviation", lambda *_: 1e-7
+    )
     with pytest.warns(
         UserWarning, match="other roundings than this one, up to 1.0e-07"
     ):
         keras_gates.capture(model, X, store=tmp_path / "run", n_jobs=2, batch_size=4)
-
-
-@once
-def test_distances_see_what_roundings_are_not():
-    from keras_gates.capturing.part_worker import _distance
-
-    values = np.array([0.5, np.nan, -1.0], "float32")
-    assert _distance(values, values.copy()) == 0
-    assert _distance(values, np.array([0.5, np.nan, -1.25], "float32")) == 0.2
-    assert _distance(values, np.array([0.5, 1.0, -1.0], "float32")) == np.inf
-    assert _distance(values, values.astype("float64")) == np.inf
-    assert _distance(values, values[:2]) == np.inf
-    assert _distance(values > 0, values < 0) == np.inf
 
 
 @once

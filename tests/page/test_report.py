@@ -626,6 +626,8 @@ def test_dragging_over_a_map_chooses_the_span(opened):
     mouse.move(*page.spot(1, 0, 6, 2), steps=4)
     mouse.move(*page.spot(1, 0, 8, 2), steps=4)
     mouse.up()
+    # The page hears of a drag some frames later.
+    page.page.wait_for_function("document.getElementById('from').value !== '6'")
     page.settle()
     assert [page.page.input_value(end) for end in ("#from", "#to")] == ["3", "8"]
 

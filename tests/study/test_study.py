@@ -603,7 +603,7 @@ def test_dask_workers_give_the_same_numbers_and_one_may_die(tmp_path):
     alone = run(builders, seeds=3)
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config("dask"),
