@@ -53,7 +53,7 @@ if options.data:
             "--data: x must have the shape (sample, row, column), and y a whole number "
             f"for each sample; got {x.shape}, and {y.dtype} of shape {y.shape}."
         )
-(x, y), (x_test, y_test) = tasks.class_split(x, y)
+(x, y), (x_test, y_test) = tasks.stratified_split(x, y)
 rows = x.shape[1]
 
 # %%
@@ -82,7 +82,7 @@ print(f"right: {accuracy:.3f}; guessing: {np.bincount(y_test).max() / len(y_test
 # ----------------------------------------
 
 gates = keras_gates.capture(model, x_test)
-heat = plots.gates(gates["lstm"])
+heat = plots.heatmap(gates["lstm"])
 
 # %%
 # What is left of a row

@@ -319,7 +319,7 @@ units = pandas.DataFrame(
     }
 )
 print(units)
-scales = plots.timescales(gates["lstm"])
+scales = plots.timescale(gates["lstm"])
 
 # %%
 # The answer
@@ -328,8 +328,8 @@ scales = plots.timescales(gates["lstm"])
 load = roc_auc_score(tomorrow.ravel(), x[test].ravel())
 print(
     f"{best['signal']} of unit {best['unit']} tells that tomorrow is a weekend with an "
-    f"AUC of {best['auc']:.2f} (p = {best['p']:.3f}, corrected for all the units); "
-    f"the consumption itself, with {load:.2f}."
+    f"AUC of {best['auc']:.2f} (p = {best['p_value']:.3f}, corrected for all the "
+    f"units); the consumption itself, with {load:.2f}."
 )
 print(
     f"Clamped to its mean, it costs {lost[best['unit']]:.0%} of the week in the "

@@ -49,8 +49,8 @@ if options.data:
         )
     training = series[: int(0.8 * len(series))]
     series = (series - training.mean()) / training.std()
-x, y = tasks.sliding_windows(series, length=30)
-(x, y), (x_test, y_test) = tasks.time_split(x, y, gap=31)
+x, y = tasks.sliding_windows(series, sequence_length=30)
+(x, y), (x_test, y_test) = tasks.chronological_split(x, y, gap=31)
 
 # %%
 # The model

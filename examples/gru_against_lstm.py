@@ -42,7 +42,7 @@ options = parser.parse_args()
 # A sample has twenty random numbers between 0 and 1, and marks at two of them. The
 # target is the sum of the two. Who always answers 1 has a mean squared error of 1/6.
 
-x, y = tasks.adding(2000, length=20)
+x, y = tasks.adding(2000, sequence_length=20)
 if options.data:
     with np.load(options.data) as arrays:
         if missing := {"x", "y"} - set(arrays):
@@ -57,7 +57,7 @@ if options.data:
             "--data: x must have the shape (sample, time, feature) and y as many "
             f"samples, at least 10; got {x.shape} and {y.shape}."
         )
-train, validation = tasks.time_split(x, y)
+train, validation = tasks.chronological_split(x, y)
 naive = float(np.mean((validation[1] - train[1].mean(axis=0)) ** 2))
 
 # %%
@@ -86,7 +86,7 @@ study = keras_gates.compare(
     ["LSTM", "GRU"],
     *train,
     validation_data=validation,
-    recipe=keras_gates.Recipe(units=16, match="params", optimizer=fast_adam),
+    recipe=keras_gates.Recipe(units=16, match="parameters", optimizer=fast_adam),
     seeds=options.seeds,
     epochs=options.epochs,
     on_run_end=look,

@@ -211,7 +211,7 @@ outside = (beats[:, before:] < low) | (beats[:, before:] > high)
 reacts = outside.any(axis=1)
 print(
     f"{best['signal']} of unit {best['unit']} reacts most, AUC {best['auc']:.2f} "
-    f"(p = {best['p']:.3f}, corrected for all the units); the signal itself has "
+    f"(p = {best['p_value']:.3f}, corrected for all the units); the signal itself has "
     f"{roc_auc_score(label[cut:].ravel(), x[cut:].ravel()):.2f}."
 )
 print(

@@ -137,7 +137,7 @@ forecasts = plots.predictions(
 # swapping states between windows.
 
 gates = keras_gates.capture(loaded, test[0][::100])
-scales = plots.timescales(gates["gru"])
+scales = plots.timescale(gates["gru"])
 
 # %%
 # A state is replaced by that of a window that has read a similar point at that step,

@@ -50,8 +50,8 @@ if options.data:
             f"{np.isnan(series).sum()} of them not numbers."
         )
     series = (series - series[:4000].mean()) / series[:4000].std()
-x, y = tasks.sliding_windows(series, length=50)
-(x, y), (x_test, y_test) = tasks.time_split(x, y, gap=51)
+x, y = tasks.sliding_windows(series, sequence_length=50)
+(x, y), (x_test, y_test) = tasks.chronological_split(x, y, gap=51)
 
 # %%
 # Train, and capture
@@ -86,7 +86,7 @@ print(f"repeating the last point: {np.mean((x_test[:, -1] - y_test) ** 2):.4f}")
 # to right that change their colour; a unit that does not care keeps its colour all the
 # way.
 
-pair = plots.pair(layers["lstm"], layers["gru"])
+pair = plots.compare_layers(layers["lstm"], layers["gru"])
 
 # %%
 # Which gate follows the wave?

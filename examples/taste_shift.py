@@ -197,7 +197,7 @@ print(pandas.DataFrame(right).T.round(3))
 # %%
 # The first of these sessions, signal by signal:
 
-heat = plots.gates(lstm, sample=int(chosen[0]))
+heat = plots.heatmap(lstm, sample=int(chosen[0]))
 print(f"sample {chosen[0]}: taste shifts at step {first[chosen[0]]}")
 
 # %%

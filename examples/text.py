@@ -55,7 +55,9 @@ else:
 alphabet = "".join(sorted(set(text)))
 cut = int(0.9 * len(text))
 print(f"{len(text):,} characters, {len(alphabet)} different ones")
-x, y = tasks.characters(3000, length=LENGTH, text=text[:cut], alphabet=alphabet)
+x, y = tasks.characters(
+    3000, sequence_length=LENGTH, text=text[:cut], alphabet=alphabet
+)
 
 # %%
 # The rest is read in one piece after the other, 200 characters each, and so every
@@ -193,7 +195,7 @@ for name, unit in best.items():
     measure = "auc" if "auc" in unit else "correlation"
     print(
         f"{name}: unit {unit['unit']} of the cell state, {measure} {unit[measure]:.2f} "
-        f"(p = {unit['p']:.3f}, corrected for all the units)"
+        f"(p = {unit['p_value']:.3f}, corrected for all the units)"
     )
     if name != "position":
         cell = gates["lstm/cell"].sel(unit=unit["unit"]).values.ravel()

@@ -40,7 +40,7 @@ options = parser.parse_args()
 # A sample has forty random numbers between 0 and 1, one of each half with a mark. The
 # target is the sum of the two. Always answering the mean has a squared error of 1/6.
 
-x, y = tasks.adding(1500, length=40)
+x, y = tasks.adding(1500, sequence_length=40)
 if options.data:
     with np.load(options.data) as arrays:
         if missing := {"x", "y"} - set(arrays):

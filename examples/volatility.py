@@ -192,7 +192,7 @@ rest = {
 }
 print(
     f"{best['signal']} of unit {best['unit']} follows the regime, AUC "
-    f"{best['auc']:.2f} (p = {best['p']:.3f}, corrected for all the units)."
+    f"{best['auc']:.2f} (p = {best['p_value']:.3f}, corrected for all the units)."
 )
 for name, auc in rest.items():
     print(f"AUC of {name}: {auc:.2f}")

@@ -55,7 +55,7 @@ if options.data:
             "--data: x must have the shape (sample, time, feature), and y a whole "
             f"number for each sample; got {x.shape}, and {y.dtype} of shape {y.shape}."
         )
-(x, y), (x_test, y_test) = tasks.class_split(x, y)
+(x, y), (x_test, y_test) = tasks.stratified_split(x, y)
 probe = x_test[:64]
 
 # %%
@@ -76,7 +76,7 @@ model.compile(
     "sparse_categorical_crossentropy",
     metrics=["accuracy"],
 )
-recorder = keras_gates.GateRecorder(probe=probe, logs="all")
+recorder = keras_gates.GateRecorder(probe=probe, log_metrics="all")
 stop = keras.callbacks.EarlyStopping(
     "gru/saturation", mode="max", min_delta=0.005, patience=3
 )

@@ -13,7 +13,7 @@ import operator
 import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,16 @@ LARGEST = 2**63 - 1
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
 """Bytes: what file systems take."""
+
+
+Names: TypeAlias = str | Iterable[str] | None
+"""One name, several, or all."""
+
+Place: TypeAlias = str | os.PathLike[str] | None
+"""A path or a URL."""
+
+Positions: TypeAlias = int | slice | Iterable[int] | None
+"""One position, a range, several, or all."""
 
 
 def whole_number(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gates.checks import real_numbers, type_of
+from keras_gates.checks import Positions, real_numbers, type_of
 
 __all__ = ["Edit", "add", "clamp", "scale", "swap"]
 
@@ -37,7 +37,13 @@ class Edit:
     units: Any = None
 
 
-def clamp(value: Any, *, samples=None, time=None, units=None) -> Edit:
+def clamp(
+    value: Any,
+    *,
+    samples: Positions = None,
+    time: Positions = None,
+    units: Positions = None,
+) -> Edit:
     """Sets a signal to a value. No gradient flows through it there.
 
     Args:
@@ -69,7 +75,13 @@ def clamp(value: Any, *, samples=None, time=None, units=None) -> Edit:
     return Edit("clamp", _finite("value", value), samples, time, units)
 
 
-def scale(factor: Any, *, samples=None, time=None, units=None) -> Edit:
+def scale(
+    factor: Any,
+    *,
+    samples: Positions = None,
+    time: Positions = None,
+    units: Positions = None,
+) -> Edit:
     """Multiplies a signal by a factor.
 
     Args:
@@ -93,7 +105,13 @@ def scale(factor: Any, *, samples=None, time=None, units=None) -> Edit:
     return Edit("scale", _finite("factor", factor), samples, time, units)
 
 
-def add(amount: Any, *, samples=None, time=None, units=None) -> Edit:
+def add(
+    amount: Any,
+    *,
+    samples: Positions = None,
+    time: Positions = None,
+    units: Positions = None,
+) -> Edit:
     """Adds an amount to a signal.
 
     Args:
@@ -117,7 +135,13 @@ def add(amount: Any, *, samples=None, time=None, units=None) -> Edit:
     return Edit("add", _finite("amount", amount), samples, time, units)
 
 
-def swap(array: Any, *, samples=None, time=None, units=None) -> Edit:
+def swap(
+    array: Any,
+    *,
+    samples: Positions = None,
+    time: Positions = None,
+    units: Positions = None,
+) -> Edit:
     """Puts the values of another capture in place of a signal (activation patching).
 
     Args:

@@ -3,7 +3,7 @@
 This module is the only place that spells them. Layers, labels, errors and files import
 the words from here. Which kind has which signals, each kind of cell says itself.
 
-The *gates* are the sigmoid signals, between 0 (shut) and 1 (open). The *signals*
+The *gates* are the sigmoid signals, between 0 (closed) and 1 (open). The *signals*
 are the gates, the candidate and the states.
 """
 
@@ -37,7 +37,7 @@ BATCH = "batch"
 FRAME = "frame"
 LAG = "lag"
 MASK = "mask"
-GATE = "gate"
+SIGNAL = "signal"
 BIN = "bin"
 
 

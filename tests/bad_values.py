@@ -286,7 +286,7 @@ def register_rightly():
 
 def compare_rightly():
     return {
-        "builders": {"a": compiled, "b": compiled},
+        "models": {"a": compiled, "b": compiled},
         "x": X,
         "y": Y,
         "validation_data": (X, Y),
@@ -398,7 +398,7 @@ CALLS: dict[str, Call] = {
     "plots.importance": (
         plots.importance,
         lambda: {"table": ranked()},
-        {"table": Kind(), "most": count(1), "ax": AX},
+        {"table": Kind(), "top": count(1), "ax": AX},
     ),
     "reach": (
         keras_gates.reach,
@@ -430,7 +430,7 @@ CALLS: dict[str, Call] = {
         {
             "layer": Kind(),
             "gates": takes("None", "node", "LSTM", "GRU"),
-            "figure": FIGURE,
+            "fig": FIGURE,
         },
     ),
     "accelerate": (
@@ -457,18 +457,18 @@ CALLS: dict[str, Call] = {
             ),
             # True is refused as well, for a probe without targets.
             "gradients": Kind(),
-            "every": count(1),
+            "record_freq": count(1),
             "samples_per_batch": count(0).and_takes("None"),
-            "low": LOW,
-            "high": HIGH,
+            "lower": LOW,
+            "upper": HIGH,
             "bins": count(1),
-            "logs": WORD.and_takes("None"),
-            "alarms": WORD.and_takes("None"),
-            "alarm_after": count(1),
+            "log_metrics": WORD.and_takes("None"),
+            "on_alarm": WORD.and_takes("None"),
+            "patience": count(1),
             "store": PATH.and_takes("None"),
             "mode": WORD,
-            "budget": SIZE.and_takes("None"),
-            "tensorboard": PATH.and_takes("None"),
+            "max_bytes": SIZE.and_takes("None"),
+            "log_dir": PATH.and_takes("None"),
             "batch_size": count(1),
         },
     ),
@@ -478,7 +478,7 @@ CALLS: dict[str, Call] = {
         {
             "units": count(1),
             "layers": count(1),
-            "front": FUNCTION,
+            "stem": FUNCTION,
             "head": FUNCTION,
             "loss": takes("None", "function", "class"),
             "metrics": takes("None", "no list", refuses=("accuracy", ["accuracyy"])),
@@ -490,7 +490,7 @@ CALLS: dict[str, Call] = {
         keras_gates.compare,
         compare_rightly,
         {
-            "builders": takes(
+            "models": takes(
                 refuses=({"a": lambda: 3}, {"a": build}, {1: compiled}, ["LSTM", 3])
             ),
             "x": takes(refuses=(X * 1j, X + np.nan, X * np.inf, X.astype(str), X[:3])),
@@ -519,10 +519,10 @@ CALLS: dict[str, Call] = {
             "learning_rates": takes(
                 "None", "[1]", "(0.1, 0.9)", "array", refuses=([0.1, 0.1], [0], ["a"])
             ),
-            "folder": PATH.and_takes("None"),
+            "directory": PATH.and_takes("None"),
             "n_jobs": takes("None", "1", "-1", refuses=(1.0, "2")),
-            "recorder": FUNCTION,
-            "predict": FLAG,
+            "make_recorder": FUNCTION,
+            "keep_predictions": FLAG,
             "verbose": takes("0", "1", "True", "np.True_"),
             "on_run_end": FUNCTION,
         },
@@ -550,7 +550,7 @@ CALLS: dict[str, Call] = {
     "stats.saturation": (
         stats.saturation,
         lambda: {"gates": gates()},
-        {"gates": MEASURED, "low": LOW, "high": HIGH},
+        {"gates": MEASURED, "lower": LOW, "upper": HIGH},
     ),
     "stats.entropy": (
         stats.entropy,
@@ -570,7 +570,7 @@ CALLS: dict[str, Call] = {
     "stats.dead_units": (
         stats.dead_units,
         lambda: {"gates": gates()},
-        {"gates": LAYERS, "deviation": SIZE, "shut": HIGH.and_takes("0")},
+        {"gates": LAYERS, "min_std": SIZE, "lower": HIGH.and_takes("0")},
     ),
     "stats.gate_correlation": (
         stats.gate_correlation,
@@ -580,7 +580,7 @@ CALLS: dict[str, Call] = {
     "stats.memory_horizon": (
         stats.memory_horizon,
         lambda: {"gates": gates()},
-        {"gates": LAYERS, "share": SHARE},
+        {"gates": LAYERS, "fraction": SHARE},
     ),
     "stats.summary": (stats.summary, lambda: {"gates": gates()}, {"gates": TREE}),
     "stats.diagnose": (
@@ -588,17 +588,17 @@ CALLS: dict[str, Call] = {
         lambda: {"gates": gates()},
         {
             "gates": MOMENT,
-            "open": HIGH,
-            "shut": LOW,
-            "share": SIZE,
+            "upper": HIGH,
+            "lower": LOW,
+            "min_fraction": SIZE,
             "reach": takes("None"),
-            "short": SIZE,
+            "min_memory_fraction": SIZE,
             "correlation": SIZE,
             "entropy": SIZE,
         },
     ),
-    "stats.correspondence": (
-        stats.correspondence,
+    "stats.match_units": (
+        stats.match_units,
         lambda: {"lstm": layer(), "gru": layer("gru")},
         {"lstm": LSTM, "gru": GRU},
     ),
@@ -617,12 +617,12 @@ CALLS: dict[str, Call] = {
                 )
             ),
             "measure": WORD.and_takes("None"),
-            "permutations": count(1),
+            "n_permutations": count(1),
             "seed": SEED,
         },
     ),
-    "stats.match": (
-        stats.match,
+    "stats.find_similar_spans": (
+        stats.find_similar_spans,
         lambda: {"gates": gates(), "layer": "lstm", "units": [0], "span": (1, 3)},
         {
             "gates": takes("capture"),
@@ -631,7 +631,7 @@ CALLS: dict[str, Call] = {
             "span": Kind(refuses=((0, 9), (3, 1), (1, 1)), errors=POSITION.errors),
             "sample": POSITION.and_takes("None"),
             "signal": WORD,
-            "count": count(1),
+            "n_spans": count(1),
         },
     ),
     "stats.mean_interval": (
@@ -662,7 +662,7 @@ CALLS: dict[str, Call] = {
             "signal": WORD,
             "sample": POSITION.and_takes("None"),
             "values": takes("None", refuses=(X, X[0] * 1j, X[0].astype(str))),
-            "figure": FIGURE,
+            "fig": FIGURE,
         },
     ),
     "plots.saturation": (
@@ -670,40 +670,40 @@ CALLS: dict[str, Call] = {
         lambda: {"layer": layer()},
         {"layer": LAYER, "ax": AX},
     ),
-    "plots.timescales": (
-        plots.timescales,
+    "plots.timescale": (
+        plots.timescale,
         lambda: {"layer": layer()},
         {"layer": LAYER, "ax": AX},
     ),
-    "plots.horizon": (
-        plots.horizon,
+    "plots.memory_horizon": (
+        plots.memory_horizon,
         lambda: {"layer": layer()},
         {"layer": LAYER, "ax": AX},
     ),
-    "plots.gates": (
-        plots.gates,
+    "plots.heatmap": (
+        plots.heatmap,
         lambda: {"node": layer()},
         {
             "node": LAYER,
             "sample": POSITION.and_takes("None"),
             "signals": NAMES,
-            "figure": FIGURE,
+            "fig": FIGURE,
         },
     ),
-    "plots.pair": (
-        plots.pair,
+    "plots.compare_layers": (
+        plots.compare_layers,
         lambda: {"lstm": layer(), "gru": layer("gru")},
         {
             "lstm": LSTM,
             "gru": GRU,
             "sample": POSITION.and_takes("None"),
-            "figure": FIGURE,
+            "fig": FIGURE,
         },
     ),
     "plots.study": (
         plots.study,
         lambda: {"study": study()},
-        {"study": STUDY, "metric": WORD, "along": WORD, "ax": AX},
+        {"study": STUDY, "metric": WORD, "x": WORD, "ax": AX},
     ),
     "plots.differences": (
         plots.differences,
@@ -712,10 +712,10 @@ CALLS: dict[str, Call] = {
     ),
     "plots.predictions": (
         plots.predictions,
-        lambda: {"truth": [0.0, 1.0], "predictions": {"a": [0.5, 0.5]}},
+        lambda: {"y_true": [0.0, 1.0], "y_pred": {"a": [0.5, 0.5]}},
         {
-            "truth": takes("(0.1, 0.9)", "array", "DataArray of others"),
-            "predictions": takes(
+            "y_true": takes("(0.1, 0.9)", "array", "DataArray of others"),
+            "y_pred": takes(
                 refuses=({"a": 3}, {"a": ["x", "y"]}, {"a": [1j, 2]}, {1: [0.0, 1.0]})
             ),
             "ax": AX,
@@ -730,18 +730,18 @@ CALLS: dict[str, Call] = {
             "unit": POSITION,
             "signal": WORD,
             "sample": POSITION.and_takes("None"),
-            "figure": FIGURE,
+            "fig": FIGURE,
         },
     ),
     "tasks.adding": (
         tasks.adding,
         dict,
-        {"samples": count(1), "length": count(2), "seed": SEED},
+        {"samples": count(1), "sequence_length": count(2), "seed": SEED},
     ),
     "tasks.temporal_order": (
         tasks.temporal_order,
         dict,
-        {"samples": count(1), "length": count(10), "seed": SEED},
+        {"samples": count(1), "sequence_length": count(10), "seed": SEED},
     ),
     "tasks.copy_memory": (
         tasks.copy_memory,
@@ -761,14 +761,14 @@ CALLS: dict[str, Call] = {
     "tasks.continual_reber": (
         tasks.continual_reber,
         lambda: {"samples": 2},
-        {"samples": count(1), "length": count(1), "seed": SEED},
+        {"samples": count(1), "sequence_length": count(1), "seed": SEED},
     ),
     "tasks.characters": (
         tasks.characters,
         lambda: {"text": "abcd" * 50},
         {
             "samples": count(1),
-            "length": count(1),
+            "sequence_length": count(1),
             "text": takes("None", "long text"),
             "alphabet": takes("None", refuses=("abc", "aabcd", list("abcd"))),
             "seed": SEED,
@@ -786,27 +786,27 @@ CALLS: dict[str, Call] = {
         lambda: {"series": np.arange(100.0)},
         {
             "series": takes(refuses=([1, np.inf] * 50, [1j] * 100, ["1"] * 100)),
-            "length": count(1),
+            "sequence_length": count(1),
             "horizon": count(1),
         },
     ),
-    "tasks.time_split": (
-        tasks.time_split,
+    "tasks.chronological_split": (
+        tasks.chronological_split,
         lambda: {"x": X, "y": Y},
         {
             "x": ARRAY,
             "y": ARRAY,
-            "fraction": SHARE,
+            "train_size": SHARE,
             "gap": count(0),
         },
     ),
-    "tasks.class_split": (
-        tasks.class_split,
-        lambda: {"x": X, "y": [0, 1, 0, 1], "fraction": 0.5},
+    "tasks.stratified_split": (
+        tasks.stratified_split,
+        lambda: {"x": X, "y": [0, 1, 0, 1], "train_size": 0.5},
         {
             "x": ARRAY,
             "y": takes(refuses=([0, 1, 2, 3], Y, [0, 1, 0])),
-            "fraction": SHARE,
+            "train_size": SHARE,
             "seed": SEED,
         },
     ),

@@ -27,7 +27,7 @@ def layer(kind, seed=0, shape=(3, 5, 4), signals=None):
     mask[0, :2] = False
     data["mask"] = (DIMENSIONS[:2], mask)
     initial = {"initial_hidden": (("sample", "unit"), np.zeros(shape[::2]))}
-    return xarray.Dataset(data, initial, {"kind": kind.name, "layer": "a layer"})
+    return xarray.Dataset(data, initial, {"cell_type": kind.name, "layer": "a layer"})
 
 
 def tree():

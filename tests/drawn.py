@@ -19,7 +19,7 @@ def layer(kind, *, steps=6, units=4, masked=0, signals=None, **attributes):
         values[:, :masked] = np.nan
         data[name] = (DIMENSIONS, values, {"long_name": registry.long_names()[name]})
     mask = np.tile(np.arange(steps) >= masked, (3, 1))
-    attributes = {"kind": kind.name, "layer": kind.name.lower()} | attributes
+    attributes = {"cell_type": kind.name, "layer": kind.name.lower()} | attributes
     return xarray.Dataset({**data, "mask": (DIMENSIONS[:2], mask)}, attrs=attributes)
 
 

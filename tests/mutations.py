@@ -233,9 +233,9 @@ MUTATIONS = {
         "    real = None if mask is None else ops.reshape(mask, (-1, time, 1))",
         "    real = None",
     ),
-    "shut and open swapped": (
-        "how_often(gates < plan.low)",
-        "how_often(gates > plan.high)",
+    "closed and open swapped": (
+        "how_often(gates < plan.lower)",
+        "how_often(gates > plan.upper)",
     ),
     "spread between batches forgotten": (
         'before["squares"] + squares + spread',
@@ -293,7 +293,7 @@ MUTATIONS = {
         "        if all(sample != i or abs(start - t) >= length for i, t in taken):\n"
         "            taken.append((sample, start + 1))",
     ),
-    "shut taken for open in the diagnosis": (
+    "closed taken for open in the diagnosis": (
         "np.less(values, low, out=beyond)",
         "np.greater(values, low, out=beyond)",
     ),

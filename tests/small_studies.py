@@ -46,10 +46,10 @@ def build_rival():
     return build_dense(metrics=["mae"])
 
 
-def run(builders, x=X, y=Y, **options):
+def run(models, x=X, y=Y, **options):
     """A small study; the last of its three batches is smaller than the others."""
     small = {"validation_data": VALIDATION, "seeds": 1, "epochs": 1, "batch_size": 8}
-    return compare(builders, x, y, **{**small, **options})
+    return compare(models, x, y, **{**small, **options})
 
 
 def study_of(losses):

@@ -51,7 +51,9 @@ def in_child(function, *arguments):
 
 
 def tree(step):
-    node = xarray.Dataset({"x": (("unit",), np.full(2, step))}, attrs={"kind": "LSTM"})
+    node = xarray.Dataset(
+        {"x": (("unit",), np.full(2, step))}, attrs={"cell_type": "LSTM"}
+    )
     return grow({"a": node}, {"layers": ["a"]})
 
 

@@ -18,10 +18,10 @@ from keras_gates.trees.tree import grow
 
 SHAPES = {
     "traces": {"forget": ("sample", "time", "unit"), "mask": ("sample", "time")},
-    "statistics": {"mean": ("gate", "unit"), "histogram": ("gate", "unit", "bin")},
+    "statistics": {"mean": ("signal", "unit"), "histogram": ("signal", "unit", "bin")},
 }
 ENDED = "ended"
-SIZES = {"sample": 4, "time": 50, "unit": 16, "gate": 3, "bin": 20}
+SIZES = {"sample": 4, "time": 50, "unit": 16, "signal": 3, "bin": 20}
 
 
 def tree(name, step):
@@ -29,7 +29,7 @@ def tree(name, step):
         variable: (dims, np.full([SIZES[dim] for dim in dims], step, "float32"))
         for variable, dims in SHAPES[name].items()
     }
-    node = xarray.Dataset(data, attrs={"kind": "LSTM"})
+    node = xarray.Dataset(data, attrs={"cell_type": "LSTM"})
     return grow({"a": node, "b": node}, {"layers": ["a", "b"]})
 
 

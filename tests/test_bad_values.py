@@ -39,7 +39,7 @@ def cases(names):
 
 
 RESULTS = {"Alarm", "Difference", "RuleOfThumb", "Study", "__version__"}
-RESULTS |= {"stats.Diagnosis", "stats.Symptom", "edits.Edit"}
+RESULTS |= {"stats.Diagnosis", "stats.Finding", "edits.Edit"}
 """What functions return, and nobody calls."""
 
 
@@ -159,8 +159,8 @@ def call_or_refuse(allowed, names, call):
 def test_saturation_takes_thresholds_in_order_and_no_others(low, high):
     found = call_or_refuse(
         0 <= low < high <= 1,
-        ("low", "high"),
-        lambda: stats.saturation(GATE, low=low, high=high),
+        ("lower", "upper"),
+        lambda: stats.saturation(GATE, lower=low, upper=high),
     )
     if found is not None:
         both = [low > VALUES, high < VALUES]
@@ -172,13 +172,15 @@ def test_saturation_takes_thresholds_in_order_and_no_others(low, high):
 def test_diagnose_takes_thresholds_in_order_and_no_others(shut, wide):
     call_or_refuse(
         0 <= shut < wide <= 1,
-        ("shut", "open"),
-        lambda: stats.diagnose(UNITS, shut=shut, open=wide),
+        ("lower", "upper"),
+        lambda: stats.diagnose(UNITS, lower=shut, upper=wide),
     )
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["share", "short", "correlation", "entropy"])
+@pytest.mark.parametrize(
+    "name", ["min_fraction", "min_memory_fraction", "correlation", "entropy"]
+)
 @given(number=NUMBER)
 def test_diagnose_takes_limits_of_0_or_more(name, number):
     call_or_refuse(
@@ -190,7 +192,7 @@ def test_diagnose_takes_limits_of_0_or_more(name, number):
 @given(share=NUMBER)
 def test_a_share_lies_between_0_and_1(share):
     for name, call in {
-        "share": lambda: stats.memory_horizon(UNITS, share=share),
+        "fraction": lambda: stats.memory_horizon(UNITS, fraction=share),
         "level": lambda: stats.mean_interval(GATE, "sample", level=share),
     }.items():
         call_or_refuse(0 < share < 1, (name,), call)
@@ -201,8 +203,8 @@ def test_a_share_lies_between_0_and_1(share):
 def test_dead_units_takes_a_deviation_and_a_threshold(deviation, shut):
     found = call_or_refuse(
         0 <= deviation < math.inf and 0 <= shut <= 1,
-        ("deviation", "shut"),
-        lambda: stats.dead_units(UNITS, deviation=deviation, shut=shut),
+        ("min_std", "lower"),
+        lambda: stats.dead_units(UNITS, min_std=deviation, lower=shut),
     )
     if found is not None:
         spread = VALUES.std((0, 1)) < deviation
@@ -217,7 +219,7 @@ OF_LAYERS = [
     name
     for name in OTHERS
     if set(LAYERS_OF_CALLS) & set(CALLS[name][2])
-    and name not in ("stats.match", "stats.summary", "plots.ridges")
+    and name not in ("stats.find_similar_spans", "stats.summary", "plots.ridges")
 ]
 
 

@@ -242,7 +242,7 @@ forget = gates["lstm/forget"].mean(("sample", "time")).values
 print("T:         ", wanted[::5].round(1))
 print("1 / (1-f): ", (1 / (1 - forget))[::5].round(1))
 
-kept = plots.timescales(gates["lstm"])
+kept = plots.timescale(gates["lstm"])
 
 # %%
 # The GRU: two gates, one state
@@ -297,8 +297,8 @@ for push in (-10, 10):
 # point. First nothing is trained, and both simply read.
 
 series = tasks.sine_waves(3000)
-windows, targets = tasks.sliding_windows(series, length=50)
-(windows, targets), _ = tasks.time_split(windows, targets, gap=51)
+windows, targets = tasks.sliding_windows(series, sequence_length=50)
+(windows, targets), _ = tasks.chronological_split(windows, targets, gap=51)
 stretch = series[None, 2500:2900, None]
 
 
@@ -314,7 +314,7 @@ gru_model = forecaster(keras.layers.GRU(UNITS, name="gru"))
 
 untrained_lstm = keras_gates.capture(lstm_model, stretch)["lstm"]
 untrained_gru = keras_gates.capture(gru_model, stretch)["gru"]
-before = plots.pair(untrained_lstm, untrained_gru)
+before = plots.compare_layers(untrained_lstm, untrained_gru)
 
 # %%
 # Beside the forget gate stands the update gate: both are the share of the old state
@@ -331,7 +331,7 @@ for model in (lstm_model, gru_model):
 
 lstm = keras_gates.capture(lstm_model, stretch)["lstm"]
 gru = keras_gates.capture(gru_model, stretch)["gru"]
-after = plots.pair(lstm, gru)
+after = plots.compare_layers(lstm, gru)
 
 # %%
 # After training (the noise alone has an error of 0.01) the GRU's units have parted:
@@ -353,7 +353,7 @@ for name, trained, untrained in (
 # Do the two networks keep alike? ``correspondence`` compares the distributions: 0 would
 # mean that the two gates take the same values equally often.
 
-between = stats.correspondence(lstm, gru)
+between = stats.match_units(lstm, gru)
 print(between["distance"].to_series().round(3).to_string())
 
 # %%

@@ -159,7 +159,7 @@ held.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameo
 # ``gradient_flow`` is the norm, over units, of the derivative of the output with
 # respect to the hidden state, by steps before the end.
 
-numbers, sums = tasks.adding(1500, length=40)
+numbers, sums = tasks.adding(1500, sequence_length=40)
 layers = {
     "SimpleRNN": keras.layers.SimpleRNN,
     "LSTM": keras.layers.LSTM,
@@ -222,8 +222,8 @@ for name in layers:
 # 50 points before it.
 
 series = tasks.sine_waves(4000)
-windows, targets = tasks.sliding_windows(series, length=50)
-train, test = tasks.time_split(windows, targets, gap=51)
+windows, targets = tasks.sliding_windows(series, sequence_length=50)
+train, test = tasks.chronological_split(windows, targets, gap=51)
 
 keras.utils.set_random_seed(0)
 forecaster = keras.Sequential(

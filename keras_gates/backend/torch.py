@@ -110,7 +110,7 @@ def derivatives(function, variables: list) -> tuple[dict, dict]:
 class RandomNumbers:
     """Random numbers for a run, drawn from no generator that others draw from.
 
-    They go on where PyTorch's own generator stands at the start.
+    They continue where PyTorch's own generator stands at the start.
     """
 
     def __init__(self):

@@ -9,9 +9,9 @@ import keras
 
 from keras_gates.capturing import several_processes
 from keras_gates.capturing.reader import Reader
-from keras_gates.checks import flag, one_of, whole_number
+from keras_gates.checks import Names, Place, flag, one_of, whole_number
 from keras_gates.models import input_batches
-from keras_gates.models.find_layers import require_call
+from keras_gates.models.find_layers import Layers, require_call
 from keras_gates.stores.writing import new_place, write_trees
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ def capture(
     model: keras.Model,
     x: Any,
     *,
-    layers=None,
-    signals=None,
+    layers: Layers = None,
+    signals: Names = None,
     batch_size: int = 32,
     training: bool = False,
-    store=None,
+    store: Place = None,
+    mode: str = "w-",
     n_jobs: int = 1,
     verbose: int = 0,
 ) -> xarray.DataTree:
@@ -56,8 +57,8 @@ def capture(
             dict of arrays, `None` among them for an optional input; a table of
             pandas, a sparse array, a tensor of any backend; a `tf.data.Dataset`, a
             `keras.utils.PyDataset`, a PyTorch `DataLoader`, a generator.
-        layers: Names, paths or glob patterns of the layers to capture, one or
-            several. Default: all.
+        layers: Names, paths or glob patterns of the layers to capture, or the layers
+            themselves, one or several. Default: all.
         signals: Names of the signals to capture, one or several, of
             `input`, `forget`, `candidate`, `output`, `update`, `reset`, `cell`,
             `hidden`; of a cell that is registered, the names of `register_cell`; of
@@ -66,10 +67,12 @@ def capture(
         batch_size: Number of samples in a batch, when `x` does not come in batches.
         training: Whether the model runs in training mode, with dropout.
         store: Path of a Zarr store to be written batch by batch, in place of memory,
-            or a URL that `fsspec` opens, such as `"s3://bucket/gates.zarr"`. It must
-            not exist yet, and appears when it is complete. The tree that comes back
-            then reads from it. Hidden folders of captures that were killed are removed
-            beside a path.
+            or a URL that `fsspec` opens, such as `"s3://bucket/gates.zarr"`. It appears
+            when it is complete, and the tree that comes back reads from it. Hidden
+            folders of captures that were killed are removed beside a path.
+        mode: `"w-"` if the store must not exist yet; `"w"` to replace one at a path,
+            if nothing else is in its folder, at the moment when the new one is
+            complete.
         n_jobs: Number of processes that share the batches, and write one `store`; -1
             for one on each core. Within `joblib.parallel_config("dask")` they are
             those of a Dask cluster, which must reach the store. They load the model
@@ -106,7 +109,7 @@ def capture(
             reaches a recurrent layer at a step that is not masked; on JAX, if a layer
             runs inside `keras.remat`.
         TypeError: If an argument has the wrong type.
-        FileExistsError: If `store` exists.
+        FileExistsError: If `store` exists, and `mode` is "w-".
         OSError: Before the model runs, if `store` cannot be written.
         RuntimeError: On JAX, if another thread trains the model. If worker processes
             die again and again, or compute something else than this one.
@@ -130,17 +133,16 @@ def capture(
     one_of("verbose", verbose, VERBOSE)
     n_jobs = several_processes.number_of_jobs(n_jobs)
     several_processes.require_parts(model, n_jobs, training, store)
-    store = new_place(store)
+    store = new_place(store, mode)
     if not model.built:
         x = input_batches.build(model, x, batch_size, "x")
-    chosen: dict[str, Any] = {"layers": layers, "signals": signals}
     options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose}
-    reader = Reader(model, training=training, **chosen)
-    if n_jobs != 1:
-        return several_processes.write_in_parts(
-            reader, chosen, x, store, n_jobs=n_jobs, **options
-        )
+    reader = Reader(model, training=training, layers=layers, signals=signals)
     if store is None:
         return reader.read_all(x, **options)
+    if n_jobs != 1:
+        return several_processes.write_in_parts(
+            reader, x, store, mode=mode, n_jobs=n_jobs, **options
+        )
     with contextlib.closing(reader.read(x, **options)) as read:
-        return write_trees(store, (reader.tree([batch]) for batch in read))
+        return write_trees(store, (reader.tree([batch]) for batch in read), mode)

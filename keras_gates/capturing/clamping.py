@@ -16,10 +16,17 @@ from keras_gates.capturing.deriving import GradientReader
 from keras_gates.capturing.first_order import FirstOrder, calls
 from keras_gates.capturing.reader import Reader
 from keras_gates.capturing.unit_groups import UNIT, Group, Moments, groups_of
-from keras_gates.checks import flag, function_of, one_of, real_number, whole_number
+from keras_gates.checks import (
+    Names,
+    flag,
+    function_of,
+    one_of,
+    real_number,
+    whole_number,
+)
 from keras_gates.models import input_batches
 from keras_gates.models.edit_plans import Plan, planned
-from keras_gates.models.find_layers import Node, require_call
+from keras_gates.models.find_layers import Layers, Node, require_call
 
 if TYPE_CHECKING:
     import pandas
@@ -33,8 +40,8 @@ def importance(
     y: Any = None,
     *,
     of: Callable | None = None,
-    layers=None,
-    signals=None,
+    layers: Layers = None,
+    signals: Names = None,
     value: float | str = MEAN,
     approximate: bool = False,
     batch_size: int = 32,

@@ -14,9 +14,9 @@ from keras_gates.capturing import own_losses
 from keras_gates.capturing.capturing import VERBOSE
 from keras_gates.capturing.gradient_program import GradientProgram
 from keras_gates.capturing.reader import Reader
-from keras_gates.checks import function_of, one_of, whole_number
+from keras_gates.checks import Names, Place, function_of, one_of, whole_number
 from keras_gates.models import input_batches
-from keras_gates.models.find_layers import require_call, walk
+from keras_gates.models.find_layers import Layers, require_call, walk
 from keras_gates.stores.writing import new_place, write_trees
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def gradients(
     y: Any = None,
     *,
     of: Callable | None = None,
-    layers=None,
-    signals=None,
+    layers: Layers = None,
+    signals: Names = None,
     batch_size: int = 32,
-    store=None,
+    store: Place = None,
+    mode: str = "w-",
     verbose: int = 0,
 ) -> xarray.DataTree:
     """Returns the derivative of each sample's loss with respect to every signal.
@@ -56,6 +57,7 @@ def gradients(
         signals: As for `capture`.
         batch_size: As for `capture`.
         store: As for `capture`.
+        mode: As for `capture`.
         verbose: As for `capture`.
 
     Returns:
@@ -91,7 +93,7 @@ def gradients(
     one_of("verbose", verbose, VERBOSE)
     of = function_of("of", of, "of the outputs")
     own_losses.require_number(model, y, of)
-    store = new_place(store)
+    store = new_place(store, mode)
     if not model.built:
         x = input_batches.build(model, x, batch_size, "x")
     reader = GradientReader(model, y, of, layers=layers, signals=signals)
@@ -99,7 +101,7 @@ def gradients(
     if store is None:
         return reader.read_all(x, **options)
     with contextlib.closing(reader.read(x, **options)) as read:
-        return write_trees(store, (reader.tree([batch]) for batch in read))
+        return write_trees(store, (reader.tree([batch]) for batch in read), mode)
 
 
 class GradientReader(Reader):

@@ -13,14 +13,15 @@ from keras_gates import vocabulary as v
 from keras_gates.capturing.capturing import VERBOSE
 from keras_gates.capturing.reader import Reader
 from keras_gates.capturing.retention import Reach, Swapped, donors, measured
-from keras_gates.checks import array_of, one_of, seed_of, whole_number
+from keras_gates.checks import Positions, array_of, one_of, seed_of, whole_number
 from keras_gates.models import input_batches
 from keras_gates.models.chosen_places import chosen_places
 from keras_gates.models.editing import edit
-from keras_gates.models.find_layers import Node, require_call
+from keras_gates.models.find_layers import Layers, Node, require_call
 from keras_gates.trees.tree import attributes_of, grow, tree_attributes
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import xarray
 
 STEPS = 5
@@ -31,9 +32,9 @@ def reach(
     model: keras.Model,
     x: Any,
     *,
-    layers=None,
-    groups=None,
-    time=None,
+    layers: Layers = None,
+    groups: npt.ArrayLike | None = None,
+    time: Positions = None,
     seed: int = 0,
     batch_size: int = 32,
     verbose: int = 0,

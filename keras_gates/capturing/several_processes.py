@@ -91,10 +91,10 @@ def require_parts(model: keras.Model, n_jobs: int, training: bool, store) -> Non
 
 def write_in_parts(
     reader: Reader,
-    options: dict[str, Any],
     x: Any,
     place: Path | str,
     *,
+    mode: str,
     batch_size: int,
     n_jobs: int,
     verbose: int,
@@ -103,9 +103,9 @@ def write_in_parts(
 
     Args:
         reader: The reader of this process.
-        options: What else than the model it was made with.
         x: As for `capture`.
         place: Where the store shall be.
+        mode: As for `capture`.
         batch_size: As for `capture`.
         n_jobs: How many processes.
         verbose: As for `capture`.
@@ -118,7 +118,7 @@ def write_in_parts(
     total = input_batches.number_of_batches(x, batch_size)
     progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
     batches = input_batches.iterate(x, model, batch_size, "x")
-    with contextlib.closing(batches), new_store(place) as store:
+    with contextlib.closing(batches), new_store(place, mode) as store:
         first = next(batches)
         finish_building(model, first)
         packed = sending.pack(model)
@@ -131,7 +131,10 @@ def write_in_parts(
         job = Job(
             token=uuid.uuid4().hex,
             name=model.name,
-            options=options,
+            options={
+                "layers": [node.path for node in reader.nodes],
+                "signals": sorted(reader.chosen),
+            },
             first=first,
             place=store.place,
             keys=store.keys(""),

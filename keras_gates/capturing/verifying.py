@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from keras_gates import vocabulary as v
 from keras_gates.capturing.rederive import Arrays, Unverified, deviation_of
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
+from keras_gates.checks import real_number
 from keras_gates.trees.apply_measure import as_tree
 from keras_gates.trees.dimensions import as_read
 from keras_gates.trees.tree_walk import depth_first
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-def verify(gates) -> pandas.Series:
+def verify(gates: Any, *, atol: float | None = None) -> pandas.Series:
     """Derives the states again from the recorded gates, and compares.
 
     The recorded hidden state is what Keras's own kernel produced. Here it is computed
@@ -50,6 +51,8 @@ def verify(gates) -> pandas.Series:
     Args:
         gates: What `capture` returned, or one node of it, with all of its signals and
             time steps.
+        atol: The largest absolute error to accept, for tests: above it, an
+            `AssertionError` is raised. Default: none is raised.
 
     Returns:
         For each layer, the largest absolute deviation of a recorded state from the
@@ -61,6 +64,7 @@ def verify(gates) -> pandas.Series:
         or has a traced cell, of which no equations are known.
 
     Raises:
+        AssertionError: If the error of a layer is above `atol`.
         ValueError: If there is no recurrent layer in `gates`, or signals of one are
             missing.
         TypeError: If `gates` is neither a tree nor a dataset.
@@ -76,14 +80,23 @@ def verify(gates) -> pandas.Series:
     """
     import pandas
 
+    if atol is not None:
+        atol = real_number("atol", atol, at_least=0, or_else="None for no limit")
     checks = checks_of(gates)
     for check in checks.values():
         if check.reason and check.applies:
             warnings.warn(check.reason, stacklevel=2)
     deviations = {layer: check.deviation for layer, check in checks.items()}
-    return pandas.Series(
-        deviations, name="largest deviation", dtype="float64"
-    ).rename_axis("layer")
+    if atol is not None:
+        above = [f"'{n}' by {one:.1e}" for n, one in deviations.items() if one > atol]
+        if above:
+            raise AssertionError(
+                "The recorded states deviate from those that follow from the gates by "
+                f"more than atol={atol:g}: {', '.join(above)}."
+            )
+    return pandas.Series(deviations, name="max_abs_error", dtype="float64").rename_axis(
+        "layer"
+    )
 
 
 class Check(NamedTuple):
@@ -124,7 +137,7 @@ def checks_of(gates) -> dict[str, Check]:
 
 def _is_layer(node: xarray.DataTree) -> bool:
     # Also without its attributes, which operations on xarray objects may drop.
-    return "kind" in node.attrs or any(
+    return "cell_type" in node.attrs or any(
         name in registry.signals() for name in node.data_vars
     )
 
@@ -134,9 +147,9 @@ def _check(name: str, node: xarray.DataTree) -> Check:
     kind = registry.kind_from(layer.attrs)
     if kind is None or "direction" not in layer.attrs:
         reason = (
-            f"'{name}' could not be verified: its attributes `kind` and `direction` "
-            "are missing. Pass the tree that `capture` returned; operations on xarray "
-            "objects drop attributes unless `keep_attrs=True`."
+            f"'{name}' could not be verified: its attributes `cell_type` and "
+            "`direction` are missing. Pass the tree that `capture` returned; "
+            "operations on xarray objects drop attributes unless `keep_attrs=True`."
         )
         return Check(np.inf, reason=reason)
     if kind.step is None and kind.blocks and not kind.traced:

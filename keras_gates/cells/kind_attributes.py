@@ -69,7 +69,7 @@ def own_kind(
 def described(kind: Kind) -> dict[str, Any]:
     """Returns the attributes that describe a kind that is not Keras's."""
     return {
-        "kind": kind.name,
+        "cell_type": kind.name,
         "signals": list(kind.blocks),
         "states": list(kind.states),
         "gates": list(kind.gates),
@@ -81,13 +81,13 @@ def described(kind: Kind) -> dict[str, Any]:
 
 def kind_of_attributes(attributes: Mapping[Any, Any]) -> Kind | None:
     """Returns the kind that attributes describe, without its equations, or `None`."""
-    if not {"kind", "signals", "states", "gates"} <= set(attributes):
+    if not {"cell_type", "signals", "states", "gates"} <= set(attributes):
         return None
     blocks, states, gates = (
         _names(attributes[name]) for name in ("signals", "states", "gates")
     )
     return own_kind(
-        str(attributes["kind"]),
+        str(attributes["cell_type"]),
         blocks,
         states,
         gates,

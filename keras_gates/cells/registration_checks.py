@@ -13,7 +13,18 @@ from keras_gates.cells.kind import Kind
 from keras_gates.cells.trial import FEATURES, SAMPLES, Trial, tolerance, trial
 
 RESERVED = frozenset(
-    {v.SAMPLE, v.TIME, v.UNIT, v.FRAME, v.STEP, v.EPOCH, v.BATCH, v.GATE, v.BIN, v.MASK}
+    {
+        v.SAMPLE,
+        v.TIME,
+        v.UNIT,
+        v.FRAME,
+        v.STEP,
+        v.EPOCH,
+        v.BATCH,
+        v.SIGNAL,
+        v.BIN,
+        v.MASK,
+    }
 )
 """Names of dimensions, and of what stands beside the signals in a capture."""
 

@@ -38,7 +38,7 @@ By their description.
 
 def kind_from(attributes: Mapping[Any, Any]) -> Kind | None:
     """Returns the kind of a layer from the attributes of its data, else `None`."""
-    known = KINDS.get(str(attributes.get("kind")))
+    known = KINDS.get(str(attributes.get("cell_type")))
     if known is not None and known.name in STOCK:
         return known
     found = kind_of_attributes(attributes)

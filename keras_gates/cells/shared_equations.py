@@ -63,7 +63,7 @@ def hold(sequence: Tensor, first: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         sequence: `(batch, time, units)`.
-        first: `(batch, units)`, held until the first real step.
+        first: `(batch, units)`, held until the first unmasked step.
         mask: `(batch, time)`, true where a step is real.
 
     Returns:
@@ -71,8 +71,8 @@ def hold(sequence: Tensor, first: Tensor, mask: Tensor) -> Tensor:
     """
     length = ops.shape(sequence)[1]
     steps = ops.arange(1, length + 1, dtype="int32")
-    # The real steps in order, then the masked ones: the n-th entry is the n-th real
-    # step, and a running count of real steps tells which n each step holds.
+    # The unmasked steps in order, then the masked ones: the n-th entry is the n-th real
+    # step, and a running count of unmasked steps gives the n that each step holds.
     order = ops.argsort(ops.where(mask, steps, steps + length), axis=1)
     count = ops.cumsum(ops.cast(mask, "int32"), axis=1)
     held = ops.take_along_axis(order, ops.maximum(count - 1, 0), axis=1)

@@ -1,7 +1,7 @@
 """What is taught about LSTM and GRU, each sentence held against a measurement.
 
 Behind `keras-gates compare --claims`. A claim is measured by studies, whose finished
-runs are kept, and judged by the ends of their intervals, not by a look at the means.
+runs are kept, and judged by the ends of their intervals, not by the means.
 What was not measured well enough speaks neither for a claim nor against it.
 """
 
@@ -47,7 +47,7 @@ def run(names: Iterable[str], out: Path, seeds: int, console) -> None:
         out: A folder. Studies that are kept in it are not trained again; memory is
             measured anew each time.
         seeds: Seeds of each study, at least 2.
-        console: Where to tell how far it is.
+        console: Where to show the progress.
     """
     import pandas
 

@@ -132,7 +132,7 @@ class Bench:
     Args:
         folder: Where finished runs are kept, so that all can be interrupted.
         seeds: Seeds of each study.
-        show: Is told what comes next.
+        show: Is called with what comes next.
     """
 
     def __init__(self, folder: Path, seeds: int, show: Callable[[str], None]):
@@ -153,8 +153,8 @@ class Bench:
             epochs=problem.epochs,
             batch_size=BATCH_SIZE,
             learning_rates=question.rates,
-            predict=question.predict,
-            folder=self.folder / re.sub(r"\W+", "-", name),
+            keep_predictions=question.predict,
+            directory=self.folder / re.sub(r"\W+", "-", name),
             verbose=1,
         )
 

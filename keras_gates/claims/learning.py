@@ -29,7 +29,7 @@ KINDS = BASIC, GRU, LSTM
 REMEMBERS, FORGETS, UNCLEAR = "remembers", "does not remember", "unclear"
 
 ENOUGH = (
-    "How much lower the LSTM's validation loss is than the GRU's, with as many units. "
+    "How much lower the LSTM's validation loss is than the GRU's, at equal units. "
     "A GRU is good enough where the LSTM was not shown to be better. Tasks with a loss "
     "that is not finite are not counted."
 )
@@ -50,7 +50,7 @@ def forgetting(bench: Bench) -> Finding:
         "the end the first of them was. Guessing gives 25 %, and 50 % is what knowing "
         "only the second symbol gives: to remember is to be above that. Learning rates "
         "tuned for each. A basic RNN that does not remember says something only where "
-        "another network learned the task in as many epochs.",
+        "another network learned the task in the same number of epochs.",
         rows,
         _forgotten(rows),
     )
@@ -75,8 +75,8 @@ def _forgotten(rows: list[Measurement]) -> str:
         else:
             answers.append("cannot tell")
     counts = collections.Counter(answers)
-    told = "; ".join(f"{answer}: {number}" for answer, number in counts.items())
-    return f"At the lengths of more than ten steps: {told}."
+    counted = "; ".join(f"{answer}: {number}" for answer, number in counts.items())
+    return f"At the lengths of more than ten steps: {counted}."
 
 
 def long_sequences(bench: Bench) -> Finding:

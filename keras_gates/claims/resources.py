@@ -50,7 +50,7 @@ def parameters(bench: Bench) -> Finding:
         rows.append(_more(f"model: {task}", counts))
     values = [row.value for row in rows]
     return Finding(
-        "How many more parameters the LSTM has, in %, with as many units. No chance is "
+        "How many more parameters the LSTM has, in %, at equal units. No chance is "
         "in it. A layer with I inputs and H units has 4 H (I + H + 1) parameters as an "
         "LSTM and 3 H (I + H + 2) as a GRU, by Keras's defaults: never more than a "
         "third.",
@@ -78,7 +78,7 @@ def speed(bench: Bench) -> Finding:
             saved = 100 * (1 - runs[GRU] / runs[LSTM])
             rows.append(judged(name.replace("cost", words), saved, _faster))
     return Finding(
-        "How much less time the GRU takes, in % of the LSTM's, with as many units: an "
+        "How much less time the GRU takes, in % of the LSTM's, at equal units: an "
         "epoch of training without its compilation, and a batch of inference. Batches "
         f"of {BATCH_SIZE}, run in turns.",
         rows,
@@ -122,7 +122,7 @@ def memory(bench: Bench) -> Finding:
         }
         rows.append(judged(size, by_name[LSTM] - by_name[GRU], _less))
     return Finding(
-        "How many MiB less the process of a GRU takes at most, with as many units, "
+        "How many MiB less the process of a GRU takes at most, at equal units, "
         "beyond what it held before the model was built. Each run in a new process; "
         "compilation and validation included.",
         rows,

@@ -90,7 +90,7 @@ def run(options) -> int:
             batch_size=options.batch_size,
             learning_rates=options.learning_rates or None,
             n_jobs=options.jobs,
-            folder=out / RUNS,
+            directory=out / RUNS,
             verbose=1,
         )
     (out / "study.md").write_text(study.to_markdown(problem.metric) + "\n")
@@ -126,8 +126,8 @@ def _problem(data: str) -> PreparedTask:
         raise ValueError(
             f"'{path}' must hold the arrays {', '.join(PARTS)}; it lacks "
             f"{', '.join(missing)}. For a series take what comes later as x_val and "
-            "y_val (keras_gates.tasks.time_split), for classes an even share of each "
-            "(class_split)."
+            "y_val (keras_gates.tasks.chronological_split), for classes the same "
+            "fraction of each (stratified_split)."
         )
     for name in PARTS:
         require_numbers(path, name, arrays[name])
@@ -161,7 +161,7 @@ def _draw(study: Study, metric: str):
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
     plots.study(study, metric=metric, ax=axes[0])
-    plots.study(study, metric=metric, along="elapsed", ax=axes[1])
+    plots.study(study, metric=metric, x="elapsed", ax=axes[1])
     if comparable:
         plots.differences(study, metric=metric, ax=axes[2])
     return figure

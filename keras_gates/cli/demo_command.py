@@ -61,7 +61,9 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     untrained = [
         keras_gates.capture(models[kind], probe)[kind.lower()] for kind in KEEP
     ]
-    plots.pair(*untrained, sample=5).savefig(out / "untrained_pair.png", dpi=150)
+    plots.compare_layers(*untrained, sample=5).savefig(
+        out / "untrained_pair.png", dpi=150
+    )
 
     trained: dict[str, Trained] = {}
     for kind, model in models.items():
@@ -123,7 +125,7 @@ def _write_gates(console, kind, model, recorder, task, out) -> Trained:
     assert keep is not None
     store = out / f"{layer}_gates.zarr"
     gates = keras_gates.capture(model, task.test[0], store=store)
-    figure = plots.gates(gates[layer])
+    figure = plots.heatmap(gates[layer])
     figure.savefig(out / f"{layer}_gates.png", dpi=150)
     axes = plots.evolution(recorder.traces[f"{layer}/{keep}"])
     axes.figure.savefig(out / f"{layer}_evolution.png", dpi=150)

@@ -56,7 +56,7 @@ def _better(study: Study, metric: str) -> str:
     found = study.difference(first, second, metric)
     seeds = f"{found.seeds} seeds, {found.a} - {found.b} in {metric}"
     interval = f"{found.mean:.3g}, 95 % interval {interval_text(found.low, found.high)}"
-    answer = f"The {found.better}" if found.shown else "No difference was shown"
+    answer = f"The {found.better}" if found.significant else "No difference was shown"
     return f"Which is better? {answer} ({seeds}: {interval})."
 
 

@@ -142,7 +142,7 @@ def results(path: Path) -> Iterator[Path]:
 def file_names(paths: Iterable[str], ending: str) -> list[str]:
     """Returns a file name for each path of layers, all of them different.
 
-    Also where a file system does not tell capital letters from small ones.
+    Also where a file system does not distinguish capital letters from small ones.
 
     Args:
         paths: Paths such as "encoder/lstm".

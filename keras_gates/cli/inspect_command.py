@@ -79,7 +79,7 @@ def run(options) -> int:
         statistics.to_csv(out / "statistics.csv")
         checked = pandas.DataFrame(
             {
-                "largest deviation": [check.deviation for check in checks.values()],
+                "max_abs_error": [check.deviation for check in checks.values()],
                 "tolerance": [check.tolerance for check in checks.values()],
                 "verified": [
                     check.passed if check.applies else "no gates"
@@ -96,7 +96,7 @@ def run(options) -> int:
         keras_gates.report(gates, out / "report.html", inputs=_under_time(x, gates))
 
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print("What stands out")
+    console.print("Findings")
     console.print(str(keras_gates.stats.diagnose(gates, memory)))
     for remark in remarks:
         console.print(f"- {remark}")
@@ -175,7 +175,7 @@ def _draw(gates, sample: int, out: Path) -> None:
     for file, dataset in zip(
         file_names(figures, ".png"), figures.values(), strict=True
     ):
-        keras_gates.plots.gates(dataset, sample=sample).savefig(out / file, dpi=150)
+        keras_gates.plots.heatmap(dataset, sample=sample).savefig(out / file, dpi=150)
 
 
 def _under_time(x, gates) -> np.ndarray | None:

@@ -151,7 +151,7 @@ def _add_inspect(commands) -> None:
         "--layers",
         nargs="+",
         metavar="NAME",
-        help="names or glob patterns of the layers to look at, behind MODEL and DATA "
+        help="names or glob patterns of the layers to capture, after MODEL and DATA "
         "(default: all)",
     )
     command.add_argument(
@@ -183,7 +183,7 @@ def _add_compare(commands) -> None:
             "Trains LSTM, GRU or SimpleRNN on a task or on your data, each with its "
             "own tuned learning rate and the same seeds, and writes the table "
             "(study.md), every run (runs.csv), every epoch (history.csv) and figures "
-            "(study.png) into a folder. Called again with the same folder, it goes on "
+            "(study.png) into a folder. Called again with the same folder, it resumes "
             "where it was interrupted. With --claims, it measures what is taught about "
             "LSTM and GRU."
         ),
@@ -221,7 +221,7 @@ def _add_compare(commands) -> None:
         "--match",
         choices=MATCHES,
         default="units",
-        help="as many units for all, or as many parameters as the first has "
+        help="the same number of units for all, or of parameters as in the first "
         "(default: %(default)s)",
     )
     command.add_argument(

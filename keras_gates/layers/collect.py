@@ -29,7 +29,7 @@ class Emission(NamedTuple):
         initial: State name to `(batch, units)`, the state before the first step.
         mask: `(batch, time)`, true where a step is real, or `None`.
         go_backwards: Whether the layer read its input from the end.
-        rows: How many rows of the batch were looked at, outside the gradient; `None`
+        rows: How many rows of the batch were sampled, outside the gradient; `None`
             for all of them, in the gradient.
     """
 

@@ -1,4 +1,4 @@
-"""The gate layers and cells: those of Keras, which can also tell their gates."""
+"""The gate layers and cells: those of Keras, which can also return their gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What turns a stock recurrent layer or cell into one that can tell its gates.
+"""What makes a stock recurrent layer or cell one that can return its gates.
 
 The output of a gate layer is computed by the stock Keras code. The gates are computed
 beside it, from the sequence of hidden states it produced (see `replay`), and only
@@ -80,7 +80,7 @@ class GateRecurrence(_Layer):
         return [*stock, *collect.variables(self), *signal_changes.variables(self)]
 
     # Keras draws the dropout of a run before `inner_loop` and forgets it behind it, on
-    # the cell, for every thread. A run that somebody looks at has its own.
+    # the cell, for every thread. A run that is observed has its own.
 
     def _maybe_config_dropout_masks(self, *arguments):
         if not _runs_apart(self):
@@ -121,7 +121,7 @@ class GateRecurrence(_Layer):
         if self.supports_jit and not layer.supports_jit:
             self.supports_jit = False
         # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
-        # (seen in 3.15.1), so its outputs do not tell the states.
+        # (seen in 3.15.1), so its outputs do not give the states.
         told = keep and not (self.unroll and self.zero_output_for_mask)
         outputs = as_read(self, result[0], result[1]) if told else None
         run = LayerRun(sequences, initial_state, mask, training, outputs)

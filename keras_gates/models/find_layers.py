@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
@@ -51,6 +51,10 @@ class Node(NamedTuple):
     def units(self) -> int:
         """The number of values of the output of the cell for each sample."""
         return output_width(self.cell)
+
+
+Layers: TypeAlias = str | keras.Layer | Iterable[str | keras.Layer] | None
+"""Names, patterns or layers, one or several, or all."""
 
 
 def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -119,7 +123,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
 
     Args:
         model: A model whose recurrent layers are built.
-        patterns: A name or glob pattern, several of them, or `None` for all.
+        patterns: A name, a glob pattern or a layer, several of them, or `None` for all.
 
     Returns:
         The chosen nodes, at least one, all of a known kind.
@@ -138,7 +142,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
         )
     chosen = nodes
     if patterns is not None:
-        patterns = names_of("layers", patterns)
+        patterns = layers_of(patterns)
         chosen = [node for node in nodes if any(_matches(node, p) for p in patterns)]
     # A model that only trains, with a `train_step` of its own, is never built itself.
     if not (model.built or (chosen and all(node.layer.built for node in chosen))):
@@ -146,7 +150,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
     for pattern in patterns or []:
         if not any(_matches(node, pattern) for node in nodes):
             raise ValueError(
-                f"`layers` must name recurrent layers of the model; {pattern!r} "
+                f"`layers` must name recurrent layers of the model; {_shown(pattern)} "
                 f"matches none of {_list_of(node.path for node in nodes)}."
             )
     for node in chosen:
@@ -208,8 +212,28 @@ def _not_built(model) -> ValueError:
     )
 
 
-def _matches(node: Node, pattern: str) -> bool:
-    """Returns whether a pattern names a node, or a layer around it, by path or name."""
+def layers_of(layers: Any) -> list[str | keras.Layer]:
+    """Returns names, patterns and layers, one or several, as a list."""
+    if isinstance(layers, keras.Layer):
+        return [layers]
+    if not isinstance(layers, (list, tuple, set)):
+        return list(names_of("layers", layers))
+    found = [layer for layer in layers if isinstance(layer, keras.Layer)]
+    names = [layer for layer in layers if not isinstance(layer, keras.Layer)]
+    return [*found, *(names_of("layers", names) if names or not found else ())]
+
+
+def _shown(pattern: str | keras.Layer) -> str:
+    if isinstance(pattern, keras.Layer):
+        return f"the layer '{pattern.name}'"
+    return repr(pattern)
+
+
+def _matches(node: Node, pattern: str | keras.Layer) -> bool:
+    """Returns whether a pattern is, or names, a node or a layer around it."""
+    if isinstance(pattern, keras.Layer):
+        inside = (layer for _, layer in walk(pattern))
+        return any(layer is node.layer for layer in (pattern, *inside))
     parts = node.path.split("/")
     paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     return any(

@@ -270,7 +270,7 @@ def _is_tf(x) -> bool:
 
 
 def _has_no_end(x) -> bool:
-    """Returns whether a data set is known to go on for ever."""
+    """Returns whether a data set is known to be endless."""
     if _is_tf(x):
         # Of a distributed data set of TensorFlow it is a number.
         number = x.cardinality() if callable(x.cardinality) else x.cardinality

@@ -37,7 +37,7 @@ class Holder:
 
 
 class Instrumented:
-    """Holds the layers that one call of `instrument` turned, to turn them back.
+    """Holds the layers that one call of `instrument` converted, to restore them.
 
     Use it as a context manager, or forget it and call `restore`.
     """
@@ -124,7 +124,7 @@ def _require_stock_call(path: str, layer) -> None:
 
 
 def restore(model: keras.Model) -> keras.Model:
-    """Turns every layer that `instrument` or `accelerate` turned back into what it was.
+    """Restores every layer that `instrument` or `accelerate` converted.
 
     A layer that a capture or a recorder in another thread runs at this moment is
     restored when that run ends.
@@ -153,11 +153,11 @@ def restore(model: keras.Model) -> keras.Model:
 
 
 def fast_paths(model: keras.Model) -> list[str]:
-    """Lists the layers of a model that were turned to run in a fast kernel."""
+    """Lists the layers of a model that were converted to run in a fast kernel."""
     return [
         path
         for path, layer in walk(model)
-        if isinstance(layer, _Turned) and "kernel" in vars(layer)
+        if isinstance(layer, _Converted) and "kernel" in vars(layer)
     ]
 
 
@@ -170,7 +170,7 @@ def compile_anew(model: keras.Model) -> None:
 def _turn(layer: Any, holder: Holder) -> None:
     """Turns one layer into its gate layer, unless it is one, and notes who needs it."""
     cls: Any = type(layer)
-    if not issubclass(cls, _Turned):
+    if not issubclass(cls, _Converted):
         if issubclass(cls, tuple(GATE_CLASSES.values())):
             return
         layer.__class__ = _turned(cls)
@@ -189,7 +189,7 @@ def _turn_back(layer, ends: Callable[[Holder], bool]) -> bool:
     Returns:
         Whether it ran in a fast kernel before, and does not now.
     """
-    if not issubclass(type(layer), _Turned):
+    if not issubclass(type(layer), _Converted):
         return False
     holders = _holders.get(id(layer), set())
     holders -= {holder for holder in holders if ends(holder)}
@@ -201,8 +201,8 @@ def _turn_back(layer, ends: Callable[[Holder], bool]) -> bool:
     return slower
 
 
-class _Turned:
-    """Marks the classes of turned layers, which remember what the layer was."""
+class _Converted:
+    """Marks the classes of converted layers, which remember what the layer was."""
 
     stock_class: Any
 
@@ -227,17 +227,17 @@ def _turned(stock: Any) -> type:
         "stock_class": stock,
     }
     if issubclass(gate, GateRecurrence):
-        # A turned layer never returns gates. So what a layer of the user's is called
+        # A converted layer never returns gates. So what a layer of the user's is called
         # with goes to their own methods as it is, whatever arguments they take.
         for name in ("call", "compute_output_shape", "compute_mask", "get_config"):
             attributes[name] = getattr(stock, name)
-    turned = type(stock.__name__, (_Turned, gate, stock), attributes)
+    converted = type(stock.__name__, (_Converted, gate, stock), attributes)
     full_name = keras.saving.get_registered_name(stock)
     package, _, name = full_name.rpartition(">")
     if package:
         # The class that is found under the name now shall be found again: it comes
         # last. It need not be this one, if the user has defined the class anew.
         found = keras.saving.get_registered_object(full_name) or stock
-        for cls in (turned, found):
+        for cls in (converted, found):
             keras.saving.register_keras_serializable(package, name)(cls)
-    return turned
+    return converted

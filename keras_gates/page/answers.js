@@ -80,7 +80,7 @@ function button(text, label, act) {
   return made;
 }
 
-/** Looks at a place; the question stays where it was asked. */
+/** Shows a place; the question stays where it was asked. */
 function goTo(place) {
   state.item = place.item;
   state.jump = place;

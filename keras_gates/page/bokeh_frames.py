@@ -188,7 +188,7 @@ def _input(name: str, time: Any) -> Plot:
 
 
 def _saturation(layer: Layer, one: Overview) -> Figure:
-    """Draws how often each unit's gates are shut and open, a dot for a unit."""
+    """Draws how often each unit's gates are closed and open, one dot for each unit."""
     from bokeh.models import ColumnDataSource, HoverTool
 
     made = _new(x_range=(-0.04, 1.04), y_range=(-0.04, 1.04))

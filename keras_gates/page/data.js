@@ -1,5 +1,5 @@
 "use strict";
-// Reads what `encoding.py` packed. Nothing is unpacked before it is looked at.
+// Reads what `encoding.py` packed. Nothing is unpacked before it is needed.
 
 const PAGE = JSON.parse(document.getElementById("page-data").textContent);
 const TOP = PAGE.top;

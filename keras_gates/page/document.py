@@ -198,8 +198,12 @@ def _timescale_words(layer: Layer, overview: Overview) -> str:
         "amplify (negative)": steps < 0,
         "have no value": np.isnan(steps),
     }
-    told = [f"{which.sum()} {words}" for words, which in cases.items() if which.any()]
-    return f"Not drawn: of {len(steps)} units, {', '.join(told)}." if told else ""
+    left_out = [
+        f"{which.sum()} {words}" for words, which in cases.items() if which.any()
+    ]
+    return (
+        f"Not drawn: of {len(steps)} units, {', '.join(left_out)}." if left_out else ""
+    )
 
 
 def _table(overviews: list[Overview]) -> list[list[str]]:

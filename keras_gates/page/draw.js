@@ -11,7 +11,7 @@ function model(name) {
   return models.get_model_by_name(name);
 }
 
-/** Groups of steps, at least a pixel wide each, that cover what is looked at. */
+/** Groups of steps, at least a pixel wide each, that cover what is shown. */
 function groups({ from, to }, steps, pixels) {
   const first = Math.max(0, Math.floor(from + 0.5));
   const last = Math.min(steps - 1, Math.ceil(to - 0.5));

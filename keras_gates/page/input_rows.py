@@ -13,7 +13,7 @@ from keras_gates.page.page_layers import Layer
 from keras_gates.page.thinning import Part
 
 MOST_FEATURES = 4
-"""More lines than this cannot be told apart."""
+"""More lines than this cannot be distinguished."""
 
 
 class Inputs(NamedTuple):

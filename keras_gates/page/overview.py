@@ -22,7 +22,7 @@ class Overview:
     """The measures of one layer, over all samples, at the last step of training.
 
     Attributes:
-        diagnosis: What stands out.
+        diagnosis: The findings.
         summary: A row for each signal.
         saturation: Of each gate, the left and the right share of each unit.
         timescale: Of each unit, in steps, or `None` without a gate that keeps.
@@ -72,11 +72,11 @@ def overview(layer: Layer) -> Overview:
 
 
 def diagnosis(overviews: list[Overview]) -> list[str]:
-    """Returns what stands out in all layers, the most serious first."""
-    symptoms = [s for one in overviews for s in one.diagnosis.symptoms]
-    symptoms.sort(key=lambda symptom: -symptom.severity)
-    told = {symptom.layer for symptom in symptoms}
-    quiet = [n for one in overviews for n in one.diagnosis.layers if n not in told]
-    return [symptom.sentence for symptom in symptoms] + [
-        f"Nothing stands out in '{name}'." for name in quiet
+    """Returns the findings in all layers, the most serious first, as sentences."""
+    findings = [each for one in overviews for each in one.diagnosis.findings]
+    findings.sort(key=lambda finding: -finding.severity)
+    found = {finding.layer for finding in findings}
+    without = [n for one in overviews for n in one.diagnosis.layers if n not in found]
+    return [finding.message for finding in findings] + [
+        f"No findings in '{name}'." for name in without
     ]

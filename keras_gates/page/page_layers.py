@@ -62,7 +62,7 @@ class Layer:
         # A view of its own: what is read from a lazy store is kept in memory by the
         # variable that read it, and goes with this one.
         view = self.data.isel({v.SAMPLE: slice(None), **moment})
-        return view.assign_attrs(layer=self.name, kind=self.kind.name)
+        return view.assign_attrs(layer=self.name, cell_type=self.kind.name)
 
 
 def read_layers(gates: Any) -> tuple[list[Layer], list[str]]:
@@ -133,10 +133,12 @@ def _origin(tree: xarray.DataTree, name: str) -> str:
     """Says which model a tree was captured from, and with what."""
     nodes = [tree.root, *depth_first(tree)]
     # The root of a recorder's store describes its model by a mapping of layers.
-    told = [node.attrs for node in nodes if isinstance(node.attrs.get("model"), str)]
-    if not told:
+    described = [
+        node.attrs for node in nodes if isinstance(node.attrs.get("model"), str)
+    ]
+    if not described:
         return ""
-    line = f"model '{told[0]['model']}'"
-    if "keras" in told[0]:
-        line += f", Keras {told[0]['keras']} on {told[0].get('backend')}"
+    line = f"model '{described[0]['model']}'"
+    if "keras" in described[0]:
+        line += f", Keras {described[0]['keras']} on {described[0].get('backend')}"
     return f"{name}: {line}" if name else line

@@ -25,7 +25,7 @@ function placeAt(side, step, unit) {
 }
 
 function drawReading() {
-  const told = sides.flatMap((side, column) => {
+  const values = sides.flatMap((side, column) => {
     if (!side?.signals || state.step >= side.layer.steps) return [];
     const unit = state.units[column];
     const values = Object.entries(side.signals).map(
@@ -36,7 +36,7 @@ function drawReading() {
     setText(line, [where, values.join(", "), ...inputAt(side, state.step)].join("; "));
     return [line];
   });
-  find("reading").replaceChildren(...told);
+  find("reading").replaceChildren(...values);
 }
 
 function showTip(place, event, lines) {

@@ -24,13 +24,13 @@ def report(
 ) -> Path:
     """Writes one HTML file to explore captured gates, which needs no network.
 
-    The page says what stands out (`stats.diagnose`), shows each layer as a whole, and
+    The page lists the findings (`stats.diagnose`), shows each layer as a whole, and
     then every signal as a heat map, to hover, zoom and select: sample, time, unit, step
     of training; units sorted by saturation, time scale or similarity; the units that
     stay above a threshold through a span of time, and where else they do; one layer
     beside another, so a GRU beside an LSTM.
 
-    All figures are over all samples. What can be looked at step by step is limited to
+    All figures are over all samples. What can be inspected step by step is limited to
     a file of about 16 MB: then samples are chosen evenly, and the page says so.
 
     The pictures are drawn by Bokeh. It is well kept, works offline from within the
@@ -65,7 +65,7 @@ def report(
         >>> import xarray
         >>> from keras_gates import report
         >>> forget = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
-        >>> layer = xarray.Dataset({"forget": forget}, attrs={"kind": "LSTM"})
+        >>> layer = xarray.Dataset({"forget": forget}, attrs={"cell_type": "LSTM"})
         >>> folder = tempfile.TemporaryDirectory()
         >>> report(layer, pathlib.Path(folder.name, "report.html")).name
         'report.html'

@@ -8,7 +8,7 @@ function passes(value, { side, threshold }) {
   return side === "above" ? value > threshold : value < threshold;
 }
 
-/** The units that pass at every real step of a span, and how many such steps it has. */
+/** The units that pass at every unmasked step of a span, and how many such steps it has. */
 function unitsThroughout(signal, mask, query) {
   const steps = [];
   for (let step = query.start; step <= query.stop; step += 1) {
@@ -21,7 +21,7 @@ function unitsThroughout(signal, mask, query) {
   return { units, steps: steps.length };
 }
 
-/** The runs of real steps, first and last, at which every one of the units passes. */
+/** The runs of unmasked steps, first and last, at which every one of the units passes. */
 function runs(signal, mask, units, query, steps) {
   const found = [];
   let start = -1;

@@ -58,8 +58,8 @@ def parts(layers: list[Layer], budget: int) -> list[Part]:
     end of the sequence, and then units.
 
     Args:
-        layers: All layers of the page. Of layers with as many samples, the same ones
-            are chosen, so that they can stand side by side.
+        layers: All layers of the page. Of layers with the same number of samples, the
+            same ones are chosen, so that they can stand side by side.
         budget: Bytes of packed values, for all layers together.
     """
     sizes = [_bytes(layer) * layer.size(v.FRAME) for layer in layers]
@@ -72,7 +72,7 @@ def parts(layers: list[Layer], budget: int) -> list[Part]:
         room = share // (frames * PACKED * len(layer.signals))
         times = min(layer.size(v.TIME), max(SHORTEST, room // layer.size(v.UNIT)))
         units = min(layer.size(v.UNIT), max(1, room // times))
-        # Turned round, so that of all steps of training the last one is the last to go.
+        # Reversed, so that of all steps of training the last one is the last to go.
         moments = layer.size(v.STEP) - 1 - _spread(layer.size(v.STEP), slots)[::-1]
         found.append(
             Part(
@@ -108,7 +108,7 @@ def _left_out(layer: Layer, part: Part) -> list[str]:
         "units": (len(part.units), layer.size(v.UNIT), "spread evenly"),
     }
     return [
-        f"{few:,} of {all_:,} {what} can be looked at step by step ({how}), to keep "
+        f"{few:,} of {all_:,} {what} can be inspected step by step ({how}), to keep "
         "the file small; the figures of the diagnosis, the layers and the table are "
         "of all."
         if what != "steps of training"

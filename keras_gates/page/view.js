@@ -1,5 +1,5 @@
 "use strict";
-// What is looked at, and how it is drawn.
+// What is shown, and how it is drawn.
 
 const ROWS = PAGE.rows;
 const find = (id) => document.getElementById(id);
@@ -15,7 +15,7 @@ const state = {
   step: 0,
   // Where the question was asked: "which units stay on here?"
   asked: { item: 0, start: 0, stop: 0 },
-  // Where one of the answers is looked at.
+  // Where one of the answers is shown.
   jump: null,
 };
 
@@ -58,7 +58,7 @@ function drawScale(element, scale) {
   const digits = (value) => `${Number(value.toPrecision(3))}`.replace("-", "−");
   const stops = scale.palette.filter((_, index) => index % 15 === 0);
   element.hidden = false;
-  setText(element.querySelector(".low"), digits(low) + (scale.gate ? " shut" : ""));
+  setText(element.querySelector(".low"), digits(low) + (scale.gate ? " closed" : ""));
   setText(element.querySelector(".high"), digits(high) + (scale.gate ? " open" : ""));
   const bar = element.querySelector(".bar");
   bar.style.background = `linear-gradient(to right, ${stops.join(",")})`;
@@ -90,8 +90,8 @@ function drawCells() {
   }
   const [steps, units] = coarsest;
   const many = [steps > 1 && `${steps} steps`, units > 1 && `${units} units`];
-  const told = many.filter(Boolean).join(" and ");
-  setText(find("coarse"), told && `A dot of the maps is the mean of ${told}. Zoom in for each.`);
+  const groups = many.filter(Boolean).join(" and ");
+  setText(find("coarse"), groups && `A dot of the maps is the mean of ${groups}. Zoom in for each.`);
   for (const column of [0, 1]) {
     const { layer } = sides[column] ?? sides[0];
     model(`units-${column}`).setv({ start: -0.5, end: layer.units.length - 0.5 });
@@ -198,7 +198,7 @@ function drawInputs() {
   }
 }
 
-/** Everything that depends on the part of the time axis that is looked at. */
+/** Everything that depends on the part of the time axis that is shown. */
 function paint() {
   if (!sides[0]) return;
   hideTip(); // What it says may no longer be there.

@@ -1,41 +1,52 @@
 """Figures of what `capture`, `GateRecorder` and `compare` return.
 
-Each function draws on the `figure` or `ax` it is given, or on a new one, and returns
-it. A new one is not pyplot's: save it with `savefig` (an Axes knows its `figure`), let
-a notebook show it, or pass `figure=pyplot.figure()` or `ax=pyplot.gca()` for a window.
+A function that draws one panel takes and returns an Axes, `ax`; one that draws several
+takes and returns a Figure, `fig`. Without it, a new one is made, which is not pyplot's:
+save it with `savefig` (an Axes has its `figure`), let a notebook show it, or pass
+`fig=pyplot.figure()` or `ax=pyplot.gca()` for a window.
 
 The same signal has the same colour everywhere. Gates are drawn on one sequential
 scale from 0 to 1, candidate and states on a diverging one with zero in its middle.
 """
 
+from keras_gates.old_names import moved
 from keras_gates.plots.coloured_text import text
 from keras_gates.plots.gradient_curves import gradient_flow
-from keras_gates.plots.heatmaps import gates, pair
+from keras_gates.plots.heatmaps import compare_layers, heatmap
 from keras_gates.plots.importance_bars import importance
 from keras_gates.plots.reach_curves import reach
 from keras_gates.plots.study_plots import differences, predictions, study
 from keras_gates.plots.training_curves import evolution, ridges
 from keras_gates.plots.unit_curves import trajectories
-from keras_gates.plots.unit_scatter import horizon, saturation, timescales
+from keras_gates.plots.unit_scatter import memory_horizon, saturation, timescale
 
 __all__ = [
+    "compare_layers",
     "differences",
     "evolution",
-    "gates",
     "gradient_flow",
-    "horizon",
+    "heatmap",
     "importance",
-    "pair",
+    "memory_horizon",
     "predictions",
     "reach",
     "ridges",
     "saturation",
     "study",
     "text",
-    "timescales",
+    "timescale",
     "trajectories",
 ]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+__getattr__ = moved(
+    __name__,
+    gates="heatmap",
+    pair="compare_layers",
+    horizon="memory_horizon",
+    timescales="timescale",
+)

@@ -77,16 +77,16 @@ def axes_of(ax: Any) -> Axes | None:
     return ax
 
 
-def figure_of(figure: Any) -> Figure | None:
+def figure_of(fig: Any) -> Figure | None:
     """Returns the figure of Matplotlib to draw on, or `None` for a new one."""
     from matplotlib.figure import FigureBase
 
-    if not (figure is None or isinstance(figure, FigureBase)):
+    if not (fig is None or isinstance(fig, FigureBase)):
         raise TypeError(
-            f"`figure` must be the Figure of Matplotlib to draw on, such as "
-            f"`pyplot.figure()`, or None for a new one; got {type_of(figure)}."
+            f"`fig` must be the Figure of Matplotlib to draw on, such as "
+            f"`pyplot.figure()`, or None for a new one; got {type_of(fig)}."
         )
-    return figure
+    return fig
 
 
 def convention(attributes: Mapping[Any, Any], *shown: str) -> str:
@@ -97,9 +97,9 @@ def convention(attributes: Mapping[Any, Any], *shown: str) -> str:
         shown: The signals whose names in words are on the figure.
 
     Example:
-        >>> convention({"kind": "GRU"}, "hidden")
+        >>> convention({"cell_type": "GRU"}, "hidden")
         '\nupdate: 1 keeps the old state'
-        >>> convention({"kind": "GRU"}, "update")
+        >>> convention({"cell_type": "GRU"}, "update")
         ''
     """
     known = registry.kind_from(attributes)

@@ -12,6 +12,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of
+from keras_gates.old_names import renamed
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.choose_layer import PICTURE, one_layer, one_sample, sample_of
@@ -38,6 +39,7 @@ ADVANCE = 0.602
 GREY = "0.93"
 
 
+@renamed(figure="fig")
 def text(
     layer: Layer,
     tokens: str | Sequence[str],
@@ -45,7 +47,7 @@ def text(
     unit: Any,
     signal: str = v.HIDDEN,
     sample: Any = None,
-    figure: Figure | None = None,
+    fig: Figure | None = None,
 ) -> Figure:
     """Draws a text, the value of a unit as the colour behind each character or word.
 
@@ -55,11 +57,12 @@ def text(
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
             signals with dimensions `(sample, time, unit)`.
         tokens: What the layer read in this sample: a string, a character for each
-            step, or the words. Of a padded sample those of the real steps are enough.
+            step, or the words. For a padded sample, those of the unmasked steps are
+            enough.
         unit: The label of the unit, or its position where units have no labels.
         signal: The signal to draw.
         sample: The label of the sample, or its position. Default: the first one.
-        figure: The figure to draw on. Default: a new one, as high as the text needs.
+        fig: The figure to draw on. Default: a new one, as high as the text needs.
 
     Returns:
         The figure. Words are set apart by spaces; a line feed is drawn as ↵ and ends
@@ -74,7 +77,7 @@ def text(
     Example:
         >>> import xarray
         >>> hidden = (("sample", "time", "unit"), [[[0.1], [0.9], [-0.9]]])
-        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU"})
+        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"cell_type": "GRU"})
         >>> figure = text(layer, "a b", unit=0)
         >>> [character.get_text() for character in figure.axes[0].texts]
         ['a', ' ', 'b']
@@ -84,7 +87,7 @@ def text(
         Networks, arXiv:1506.02078, figure 2.
     """
     layer = one_layer(layer, "layer", dims=PICTURE)
-    figure = canvas.figure_of(figure)
+    fig = canvas.figure_of(fig)
     one_of("signal", signal, registry.signals())
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
@@ -93,13 +96,13 @@ def text(
     values = course.isel({v.UNIT: place}).values[steps]
     scale = _scale(signal, values)
     label = f"{registry.long_names()[signal]} of unit {word(course, v.UNIT, place)} in "
-    label += f"{quoted(layer)} ({layer.attrs['kind']}), sample {sample_of(course)}"
+    label += f"{quoted(layer)} ({layer.attrs['cell_type']}), sample {sample_of(course)}"
     label += canvas.convention(layer.attrs, signal)
-    figure = _draw(tokens, values, scale, label, figure)
+    fig = _draw(tokens, values, scale, label, fig)
     # A notebook asks what it shows for this method, and prefers it to a picture.
     names = words(labels_of(course, v.TIME)[steps])
-    figure._repr_html_ = functools.partial(_html, tokens, names, values, scale, label)
-    return figure
+    fig._repr_html_ = functools.partial(_html, tokens, names, values, scale, label)
+    return fig
 
 
 def _beside(
@@ -119,7 +122,7 @@ def _beside(
     steps = np.flatnonzero(real) if len(tokens) == real.sum() else np.arange(len(real))
     if len(tokens) != len(steps):
         raise ValueError(
-            f"`tokens` must be as many as the sample has steps, {len(real)} of which "
+            f"`tokens` must have one for each step of the sample, {len(real)} of which "
             f"{real.sum()} are real; got {len(tokens)}."
         )
     return list(map(str, tokens)), steps
@@ -211,9 +214,9 @@ def _html(
             "".join(SHOWN.get(character, character) for character in token)
         )
         shown += "\n" if token.endswith("\n") else ""
-        told = "no value" if np.isnan(value) else f"{value:.4f}"
+        shown = "no value" if np.isnan(value) else f"{value:.4f}"
         spans.append(
-            f'<span title="step {html.escape(name)}: {told}" '
+            f'<span title="step {html.escape(name)}: {shown}" '
             f'style="background:{ground};color:{ink}">{shown}</span>'
         )
     low, high = scale.get_clim()
@@ -222,8 +225,8 @@ def _html(
         f'color:{_colours(scale, end)[1]}">&nbsp;{end:.2g}&nbsp;</span>'
         for end in (low, high)
     ]
-    told = html.escape(label).replace("\n", "; ")
-    caption = f"{ends[0]} to {ends[1]}: {told}"
+    words = html.escape(label).replace("\n", "; ")
+    caption = f"{ends[0]} to {ends[1]}: {words}"
     return (
         '<figure style="margin:0"><pre style="white-space:pre-wrap;line-height:1.5">'
         f"{gap.join(spans)}</pre><figcaption>{caption}</figcaption></figure>"

@@ -11,6 +11,7 @@ from keras_gates import vocabulary as v
 from keras_gates.cells import pairing, registry
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
+from keras_gates.old_names import renamed
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 from keras_gates.trees.choose_layer import PICTURE, one_layer, one_sample, sample_of
@@ -28,17 +29,18 @@ if TYPE_CHECKING:
 GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
 
 
-def gates(
+@renamed(figure="fig")
+def heatmap(
     node: Layer,
     *,
     sample: Any = None,
     signals: Sequence[str] | None = None,
-    figure: Figure | None = None,
+    fig: Figure | None = None,
 ) -> Figure:
     """Draws each signal of one layer as a heat map, for one sample.
 
     Time runs across and units up. The gates stand on the left and share one scale
-    from 0 (shut) to 1 (open); candidate and states stand on the right, each on a
+    from 0 (closed) to 1 (open); candidate and states stand on the right, each on a
     diverging scale with zero in its middle. Masked steps are hatched.
 
     Args:
@@ -47,7 +49,7 @@ def gates(
         sample: The label of the sample to draw, or its position where samples have no
             labels. Default: the first one.
         signals: The signals to draw. Default: every signal of the layer.
-        figure: The figure to draw on. Default: a new one.
+        fig: The figure to draw on. Default: a new one.
 
     Returns:
         The figure.
@@ -60,30 +62,32 @@ def gates(
     Example:
         >>> import xarray
         >>> update = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
-        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
-        >>> gates(layer).axes[0].get_title()
+        >>> layer = xarray.Dataset({"update": update}, attrs={"cell_type": "GRU"})
+        >>> heatmap(layer).axes[0].get_title()
         'update gate (1 keeps the old state)'
     """
-    figure = canvas.figure_of(figure)
+    fig = canvas.figure_of(fig)
     picture = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
     left = [name for name in picture.data_vars if name in registry.gates()]
     right = [name for name in picture.data_vars if name not in registry.gates()]
     columns = [names for names in (left, right) if names]
     rows = max(map(len, columns))
-    figure = figure or canvas.new_figure(height=1.35 * rows + 0.9)
-    grid = figure.subplots(rows, len(columns), **GRID)
+    fig = fig or canvas.new_figure(height=1.35 * rows + 0.9)
+    grid = fig.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
         _draw_column(panels, [picture[name] for name in names])
-    title = f"{quoted(picture)} ({picture.attrs['kind']}), sample {sample_of(picture)}"
+    kind = picture.attrs["cell_type"]
+    title = f"{quoted(picture)} ({kind}), sample {sample_of(picture)}"
     if picture.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
     title += canvas.convention(picture.attrs)
-    _finish(figure, grid, title, picture)
-    return figure
+    _finish(fig, grid, title, picture)
+    return fig
 
 
-def pair(
-    lstm: Layer, gru: Layer, *, sample: Any = None, figure: Figure | None = None
+@renamed(figure="fig")
+def compare_layers(
+    lstm: Layer, gru: Layer, *, sample: Any = None, fig: Figure | None = None
 ) -> Figure:
     """Draws an LSTM and a GRU side by side, as they read the same input.
 
@@ -99,7 +103,7 @@ def pair(
         gru: A GRU layer that was captured on the same input.
         sample: The label of the sample to draw, in both, or its position where samples
             have no labels. Default: the first one of `lstm`.
-        figure: The figure to draw on. Default: a new one.
+        fig: The figure to draw on. Default: a new one.
 
     Returns:
         The figure.
@@ -113,16 +117,16 @@ def pair(
     Example:
         >>> import xarray
         >>> values = (("sample", "time", "unit"), [[[0.5, 0.6], [0.4, 0.7]]])
-        >>> lstm = xarray.Dataset({"forget": values}, attrs={"kind": "LSTM"})
-        >>> gru = xarray.Dataset({"update": values}, attrs={"kind": "GRU"})
-        >>> pair(lstm, gru).axes[1].get_title()
+        >>> lstm = xarray.Dataset({"forget": values}, attrs={"cell_type": "LSTM"})
+        >>> gru = xarray.Dataset({"update": values}, attrs={"cell_type": "GRU"})
+        >>> compare_layers(lstm, gru).axes[1].get_title()
         'GRU: update gate (1 keeps the old state)'
 
     Reference:
         Chung, Gulcehre, Cho and Bengio (2014), Empirical Evaluation of Gated
         Recurrent Neural Networks on Sequence Modeling, arXiv:1412.3555, section 3.
     """
-    figure = canvas.figure_of(figure)
+    fig = canvas.figure_of(fig)
     lstm = one_layer(lstm, "lstm", (LSTM.name,), dims=PICTURE)
     gru = one_layer(gru, "gru", (GRU.name,), dims=PICTURE)
     left = one_sample(lstm, sample)
@@ -142,8 +146,8 @@ def pair(
             f"and {right.sizes[v.TIME]} steps of time. Capture both on the same `x`."
         )
     rows = [row for row in pairing.rows(LSTM, GRU) if _values(row, (left, right))]
-    figure = figure or canvas.new_figure(height=1.2 * len(rows) + 0.9)
-    grid = figure.subplots(len(rows), 2, **GRID)
+    fig = fig or canvas.new_figure(height=1.2 * len(rows) + 0.9)
+    grid = fig.subplots(len(rows), 2, **GRID)
     for panels, row in zip(grid, rows, strict=True):
         _draw_row(panels, row, (left, right))
     gate_rows = sum(row.gates for row in rows)
@@ -155,8 +159,8 @@ def pair(
     title = f"{quoted(left)} (LSTM) beside {quoted(right)} (GRU), "
     title += f"sample {sample_of(left)}"
     title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
-    _finish(figure, grid, title, left)
-    return figure
+    _finish(fig, grid, title, left)
+    return fig
 
 
 def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:
@@ -203,7 +207,7 @@ def _draw_row(
         words = place if isinstance(place, str) else ""
         if isinstance(place, pairing.Place):
             if side in shown:
-                title = f"{layer.attrs['kind']}: {place.title}"
+                title = f"{layer.attrs['cell_type']}: {place.title}"
                 _heat_map(axes, shown[side], title, scale)
                 continue
             words = f"{place.name} was not captured"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_gates.checks import type_of, whole_number
+from keras_gates.old_names import renamed
 from keras_gates.plots import canvas
 from keras_gates.trees import appearance
 
@@ -17,7 +18,8 @@ BAR = 0.22
 """Inches of a figure for each bar."""
 
 
-def importance(table: Any, *, most: int = 20, ax: Axes | None = None) -> Axes:
+@renamed(most="top")
+def importance(table: Any, *, top: int = 20, ax: Axes | None = None) -> Axes:
     """Draws how much the loss changes if units are clamped.
 
     A bar is one clamp, in the colour of its signal: one unit, a group of similar ones,
@@ -27,7 +29,7 @@ def importance(table: Any, *, most: int = 20, ax: Axes | None = None) -> Axes:
     Args:
         table: What `keras_gates.importance` returned, or some rows of it, such as
             `table[table["group"] == "unit"]`. They are drawn in their order.
-        most: How many rows are drawn at most.
+        top: How many rows are drawn at most.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
@@ -69,8 +71,8 @@ def importance(table: Any, *, most: int = 20, ax: Axes | None = None) -> Axes:
             f"`table` must be what `keras_gates.importance` returned; it has {what}."
         )
     ax = canvas.axes_of(ax)
-    most = whole_number("most", most, at_least=1)
-    rows = table.head(most)
+    top = whole_number("top", top, at_least=1)
+    rows = table.head(top)
     axes = ax or canvas.new_axes(height=0.8 + BAR * max(len(rows), 4))
     places = np.arange(len(rows))
     change, low, high = (

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_gates import stats
 from keras_gates import vocabulary as v
+from keras_gates.old_names import renamed
 from keras_gates.plots import canvas
 from keras_gates.trees.choose_layer import one_layer
 from keras_gates.trees.data_checks import quoted
@@ -23,7 +24,8 @@ LEVEL = math.exp(-1)
 """What has fallen below it counts as gone."""
 
 
-def reach(layer: Any, gates: Any = None, *, figure: Figure | None = None) -> Figure:
+@renamed(figure="fig")
+def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure:
     """Draws how much of a layer's state is left, and how far it reaches.
 
     On the left, the retention by steps after the swap, a line for each step at which it
@@ -36,7 +38,7 @@ def reach(layer: Any, gates: Any = None, *, figure: Figure | None = None) -> Fig
         layer: A layer of what `keras_gates.reach` returned: a DataTree node or a
             dataset.
         gates: The same layer of what `capture` returned, for the time scales.
-        figure: The figure to draw on. Default: a new one.
+        fig: The figure to draw on. Default: a new one.
 
     Returns:
         The figure.
@@ -53,7 +55,7 @@ def reach(layer: Any, gates: Any = None, *, figure: Figure | None = None) -> Fig
         >>> for name, steps in {"": 1.44, "_low": 1.3, "_high": 1.6}.items():
         ...     data["reach" + name] = ("time", [steps])
         >>> coordinates = {"time": [3], "lag": [0, 1, 2]}
-        >>> found = xarray.Dataset(data, coordinates, {"kind": "LSTM"})
+        >>> found = xarray.Dataset(data, coordinates, {"cell_type": "LSTM"})
         >>> reach(found).axes[0].lines[0].get_ydata()
         array([1.  , 0.5 , 0.25])
     """
@@ -65,13 +67,13 @@ def reach(layer: Any, gates: Any = None, *, figure: Figure | None = None) -> Fig
             f"{quoted(layer)} has no retention."
         )
     scales = None if gates is None else _timescales(gates)
-    figure = canvas.figure_of(figure) or canvas.new_figure(3.2)
-    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    fig = canvas.figure_of(fig) or canvas.new_figure(3.2)
+    left, right = fig.subplots(1, 2, width_ratios=[3, 2])
     _draw_retention(left, layer)
     _draw_reach(right, layer, scales)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    return fig
 
 
 def _timescales(gates: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What came of a study: learning curves, differences, predictions over the truth."""
+"""Figures of a study: learning curves, differences, predictions over the truth."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_gates import stats
 from keras_gates.checks import one_of, real_numbers, type_of
+from keras_gates.old_names import renamed
 from keras_gates.plots import canvas
 from keras_gates.vocabulary import EPOCH, SAMPLE
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 ALONG = (EPOCH, "updates", "elapsed")
 
 
+@renamed(along="x")
 def study(
     study: Any,
     *,
     metric: str = "val_loss",
-    along: str = EPOCH,
+    x: str = EPOCH,
     ax: Axes | None = None,
 ) -> Axes:
     """Draws learning curves: the mean over seeds and its 95 % interval.
@@ -36,7 +38,7 @@ def study(
         study: What `compare` returns; its `history` is a Dataset with dimensions
             `(architecture, seed, epoch)`.
         metric: The variable of the history to draw.
-        along: What to draw it against: "epoch"; "updates", the batches so far; or
+        x: What to draw it against: "epoch"; "updates", the batches so far; or
             "elapsed", the seconds of training so far, of which the mean over the seeds
             is taken. Those of the first epoch hold the compilation.
         ax: The Axes to draw on. Default: new ones.
@@ -45,7 +47,7 @@ def study(
         The Axes.
 
     Raises:
-        ValueError: If the metric is not in the history, or `along` is another word.
+        ValueError: If the metric is not in the history, or `x` is another word.
 
     Example:
         >>> import types
@@ -66,26 +68,26 @@ def study(
         raise ValueError(
             f"`metric` must be in the history of the study: {known}; got {metric!r}."
         )
-    one_of("along", along, ALONG)
+    one_of("x", x, ALONG)
     values = history[metric]
     seeds = values.sizes["seed"]
     mean, low, high = stats.mean_interval(values, "seed")
-    places = history[along].broadcast_like(values).mean("seed", skipna=False)
+    places = history[x].broadcast_like(values).mean("seed", skipna=False)
     axes = ax or canvas.new_axes()
     styles = canvas.line_styles(values["architecture"].values.tolist())
     for index, (name, style) in enumerate(styles.items()):
         at = {"architecture": index}
-        x = places[at].values
-        axes.plot(x, mean[at], marker="o", markersize=3, label=name, **style)
+        along = places[at].values
+        axes.plot(along, mean[at], marker="o", markersize=3, label=name, **style)
         if seeds > 1:
             band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
-            axes.fill_between(x, low[at], high[at], **band)
-    axes.set_xlabel("training time, s" if along == "elapsed" else along)
+            axes.fill_between(along, low[at], high[at], **band)
+    axes.set_xlabel("training time, s" if x == "elapsed" else x)
     axes.set_ylabel(_in_words(metric))
-    if along != "elapsed":
+    if x != "elapsed":
         canvas.whole_numbers(axes.xaxis)
     if values.min() >= 0 > axes.get_ylim()[0]:
-        # Only an interval goes below zero. Axes that are shared go on growing.
+        # Only an interval goes below zero. Shared axes can still grow.
         axes.set_ylim(bottom=0, auto=None)
     title = f"mean of {seeds} seeds, 95 % interval" if seeds > 1 else "one seed"
     axes.legend(title=title, fontsize="small", title_fontsize="small")
@@ -113,7 +115,8 @@ def differences(
 
     Example:
         >>> from keras_gates import compare, tasks
-        >>> (x, y), validation_data = tasks.time_split(*tasks.adding(8, length=4))
+        >>> x, y = tasks.adding(8, sequence_length=4)
+        >>> (x, y), validation_data = tasks.chronological_split(x, y)
         >>> study = compare(
         ...     ["LSTM", "GRU"],
         ...     x,
@@ -138,7 +141,7 @@ def differences(
     axes = ax or canvas.new_axes(height=1.2 + 0.45 * len(pairs))
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     for row, pair in enumerate(pairs):
-        colour = "black" if pair.shown else "0.5"
+        colour = "black" if pair.significant else "0.5"
         seeds = [row + 0.2] * len(pair.pairs)  # Below, so that both can be seen.
         axes.plot(pair.pairs, seeds, "o", color=colour, alpha=0.35, markersize=3)
         ends = [[pair.mean - pair.low], [pair.high - pair.mean]]
@@ -151,14 +154,15 @@ def differences(
     return axes
 
 
-def predictions(truth: Any, predictions: Any, *, ax: Axes | None = None) -> Axes:
+@renamed(truth="y_true", predictions="y_pred")
+def predictions(y_true: Any, y_pred: Any, *, ax: Axes | None = None) -> Axes:
     """Draws predictions over the truth, sample by sample.
 
     Args:
-        truth: The true values, of shape `(sample,)` or `(sample, 1)`.
-        predictions: From the name of a model to its predictions, in the shape of
-            `truth`. Or `Study.predictions`: then the line is the median over the seeds,
-            and the band reaches from the lowest seed to the highest.
+        y_true: The true values, of shape `(sample,)` or `(sample, 1)`.
+        y_pred: From the name of a model to its predictions, in the shape of
+            `y_true`. Or `Study.predictions`: then the line is the median over the
+            seeds, and the band reaches from the lowest seed to the highest.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
@@ -166,7 +170,7 @@ def predictions(truth: Any, predictions: Any, *, ax: Axes | None = None) -> Axes
 
     Raises:
         ValueError: If a shape is another.
-        TypeError: If `predictions` is neither.
+        TypeError: If `y_pred` is neither.
 
     Example:
         >>> axes = predictions([0.0, 1.0], {"LSTM": [0.1, 0.9]})
@@ -174,26 +178,24 @@ def predictions(truth: Any, predictions: Any, *, ax: Axes | None = None) -> Axes
         ['truth', 'LSTM']
     """
     ax = canvas.axes_of(ax)
-    by_seed = _by_seed(predictions)
+    by_seed = _by_seed(y_pred)
     if not by_seed:
-        raise ValueError(
-            "`predictions` must hold those of at least one model; it is empty."
-        )
-    truth = _column("truth", truth)
+        raise ValueError("`y_pred` must hold those of at least one model; it is empty.")
+    y_true = _column("y_true", y_true)
     axes = ax or canvas.new_axes()
-    axes.plot(truth, color="0.7", linewidth=3, label="truth")
+    axes.plot(y_true, color="0.7", linewidth=3, label="truth")
     for name, style in canvas.line_styles(by_seed).items():
-        runs = [_column(f"predictions[{name!r}]", values) for values in by_seed[name]]
-        if len(runs[0]) != len(truth):
+        runs = [_column(f"y_pred[{name!r}]", values) for values in by_seed[name]]
+        if len(runs[0]) != len(y_true):
             raise ValueError(
-                f"`predictions[{name!r}]` must have a value for each of the "
-                f"{len(truth)} samples of `truth`; got {len(runs[0])}."
+                f"`y_pred[{name!r}]` must have a value for each of the "
+                f"{len(y_true)} samples of `y_true`; got {len(runs[0])}."
             )
         axes.plot(np.median(runs, axis=0), linewidth=1.2, label=name, **style)
         if len(runs) > 1:
             band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
             ends = np.min(runs, axis=0), np.max(runs, axis=0)
-            axes.fill_between(range(len(truth)), *ends, **band)
+            axes.fill_between(range(len(y_true)), *ends, **band)
     axes.set_xlabel(SAMPLE)
     axes.set_ylabel("value")
     canvas.whole_numbers(axes.xaxis)
@@ -223,7 +225,7 @@ def _by_seed(predictions: Any) -> dict[str, list]:
     labelled = isinstance(predictions, xarray.Dataset | xarray.DataTree)
     if isinstance(predictions, Mapping) and not labelled:
         if not all(isinstance(name, str) for name in predictions):
-            raise TypeError("`predictions` must have names as keys. Use a str.")
+            raise TypeError("`y_pred` must have names as keys. Use a str.")
         return {name: [values] for name, values in predictions.items()}
     if isinstance(predictions, xarray.DataArray) and predictions.dims[:2] == (
         "architecture",
@@ -232,9 +234,9 @@ def _by_seed(predictions: Any) -> dict[str, list]:
         names = predictions["architecture"].values.tolist()
         return dict(zip(names, map(list, predictions.values), strict=True))
     raise TypeError(
-        "`predictions` must map names to arrays, such as {'LSTM': model.predict(x)}, "
-        "or be the `predictions` of a study that was made with `predict=True`; got "
-        f"{type_of(predictions)}."
+        "`y_pred` must map names to arrays, such as {'LSTM': model.predict(x)}, "
+        "or be the `predictions` of a study that was made with "
+        f"`keep_predictions=True`; got {type_of(predictions)}."
     )
 
 

@@ -33,7 +33,7 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
             `(step, sample, time, unit)` and the coordinate `epoch` along `step`:
             finished epochs, 0 before training. Where an epoch has several steps, they
             are drawn against `batch`. Or one of `GateRecorder.statistics`, of one
-            signal: `statistics["lstm/mean"].sel(gate="forget")`.
+            signal: `statistics["lstm/mean"].sel(signal="forget")`.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
@@ -41,7 +41,7 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
 
     Raises:
         ValueError: If `gate` has no dimension `step`, or another one than these, such
-            as the `gate` of statistics.
+            as the `signal` of statistics.
         TypeError: If `gate` is not a DataArray.
 
     Example:
@@ -61,8 +61,8 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
     at, what = _moments(gate)
     axes.set_xlabel("finished epochs" if what == v.EPOCH else what)
     signal, name = gate.name, gate.attrs.get("long_name", gate.name or "signal")
-    if v.GATE in gate.coords:  # A statistic, of one signal.
-        signal = str(gate[v.GATE].values)
+    if v.SIGNAL in gate.coords:  # A statistic, of one signal.
+        signal = str(gate[v.SIGNAL].values)
         name = f"{name} of {registry.long_names().get(signal, signal)}"
     label = f"{name}, median"
     colour = appearance.colour_of(str(signal))
@@ -90,7 +90,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     """Draws a gate's histogram at the steps of a training, one ridge behind another.
 
     The first step is at the top. A ridge is the distribution over all units and real
-    steps that the recorder looked at; the area under each is the same. Of more than 24,
+    steps that the recorder counted; the area under each is the same. Of more than 24,
     every second, third, ... is drawn, counted from the last one.
 
     Args:
@@ -111,9 +111,9 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
         >>> import xarray
         >>> counts = np.array([[[[1, 1]]], [[[0, 2]]]])
         >>> layer = xarray.Dataset(
-        ...     {"histogram": (("step", "gate", "unit", "bin"), counts)},
-        ...     {"epoch": ("step", [1, 2]), "gate": ["update"], "bin": [0.25, 0.75]},
-        ...     attrs={"kind": "GRU"},
+        ...     {"histogram": (("step", "signal", "unit", "bin"), counts)},
+        ...     {"epoch": ("step", [1, 2]), "signal": ["update"], "bin": [0.25, 0.75]},
+        ...     attrs={"cell_type": "GRU"},
         ... )
         >>> axes = ridges(layer, gate="update")
         >>> [label.get_text() for label in axes.get_yticklabels()]
@@ -127,7 +127,9 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             f"`recorder.statistics['lstm']`; {quoted(layer)} has no histogram over "
             "training."
         )
-    known = [name for name in layer[v.GATE].values.tolist() if name in registry.gates()]
+    known = [
+        name for name in layer[v.SIGNAL].values.tolist() if name in registry.gates()
+    ]
     if not known:
         raise ValueError(
             f"`layer` must hold the statistics of a gate; {quoted(layer)}, "
@@ -138,7 +140,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             f"`gate` must be among those of {quoted(layer)}: "
             f"{', '.join(map(repr, known))}; got {gate!r}."
         )
-    histogram = layer["histogram"].sel({v.GATE: gate})
+    histogram = layer["histogram"].sel({v.SIGNAL: gate})
     check_dimensions(histogram, "layer", (v.STEP, v.UNIT, v.BIN))
     counts = histogram.sum(v.UNIT).compute()
     stride = -(-counts.sizes[v.STEP] // RIDGES)

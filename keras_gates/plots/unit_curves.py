@@ -9,6 +9,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, real_numbers
+from keras_gates.old_names import renamed
 from keras_gates.plots import canvas
 from keras_gates.trees.choose_layer import PICTURE, one_layer, one_sample, sample_of
 from keras_gates.trees.data_checks import needed, quoted
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@renamed(figure="fig")
 def trajectories(
     layer: Any,
     *,
@@ -27,7 +29,7 @@ def trajectories(
     signal: str = v.HIDDEN,
     sample: Any = None,
     values: Any = None,
-    figure: Figure | None = None,
+    fig: Figure | None = None,
 ) -> Figure:
     """Draws the course of some units over one sample, beneath what the layer read.
 
@@ -40,7 +42,7 @@ def trajectories(
         sample: The label of the sample, or its position. Default: the first one.
         values: What the layer read in this sample, to be drawn above, of shape
             `(time,)` or `(time, feature)`. Default: nothing.
-        figure: The figure to draw on. Default: a new one.
+        fig: The figure to draw on. Default: a new one.
 
     Returns:
         The figure.
@@ -53,20 +55,20 @@ def trajectories(
     Example:
         >>> import xarray
         >>> hidden = (("sample", "time", "unit"), [[[0.1, 0.5], [0.2, 0.4]]])
-        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU"})
+        >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"cell_type": "GRU"})
         >>> figure = trajectories(layer, units=1, values=[3.0, 4.0])
         >>> figure.axes[1].lines[0].get_ydata()
         array([0.5, 0.4])
     """
     layer = one_layer(layer, "layer", dims=PICTURE)
-    figure = canvas.figure_of(figure)
+    fig = canvas.figure_of(fig)
     one_of("signal", signal, registry.signals())
     needed(layer, "layer", (signal,))
     course = one_sample(layer, sample, [signal])[signal]
     most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
     places = places_of("units", units, course, v.UNIT, most=most)
-    figure = figure or canvas.new_figure(height=2.8 if values is None else 4.2)
-    panels = figure.subplots(
+    fig = fig or canvas.new_figure(height=2.8 if values is None else 4.2)
+    panels = fig.subplots(
         1 if values is None else 2,
         squeeze=False,
         sharex=True,
@@ -89,11 +91,11 @@ def trajectories(
     canvas.ticks_of_places(axes.xaxis, course, v.TIME)
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
     axes.legend(fontsize="small", **place)
-    kind = layer.attrs["kind"]
+    kind = layer.attrs["cell_type"]
     title = f"{quoted(layer)} ({kind}), sample {sample_of(course)}"
     title += canvas.convention(layer.attrs, signal)
-    figure.suptitle(title, fontsize="medium", parse_math=False)
-    return figure
+    fig.suptitle(title, fontsize="medium", parse_math=False)
+    return fig
 
 
 def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:

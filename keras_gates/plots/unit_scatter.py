@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
-    """Draws how often each unit's gates are shut, against how often they are open.
+    """Draws how often each unit's gates are closed, against how often they are open.
 
-    A dot is one gate of one unit. On the diagonal, the gate is shut or open at every
+    A dot is one gate of one unit. On the diagonal, the gate is closed or open at every
     step; at the origin, it blends at every step. The numbers are those of
     `stats.saturation`.
 
@@ -45,7 +45,7 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     Example:
         >>> import xarray
         >>> update = (("sample", "time", "unit"), [[[0.95, 0.6], [0.98, 0.05]]])
-        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> layer = xarray.Dataset({"update": update}, attrs={"cell_type": "GRU"})
         >>> saturation(layer).collections[0].get_offsets().data
         array([[0. , 1. ],
                [0.5, 0. ]])
@@ -95,7 +95,7 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
+def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how long the path through the cell keeps a value, beside the sequence.
 
     The numbers are those of `stats.timescale`, a dot for each unit, from the shortest
@@ -107,7 +107,7 @@ def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
-        The Axes. Time scales that are infinite stand at the upper edge, and are told.
+        The Axes. Infinite time scales are drawn at the upper edge, with a note.
         Units without one are counted below.
 
     Raises:
@@ -117,7 +117,7 @@ def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
     Example:
         >>> import xarray
         >>> update = (("sample", "time", "unit"), [[[0.9, 0.5], [0.9, 0.5]]])
-        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> layer = xarray.Dataset({"update": update}, attrs={"cell_type": "GRU"})
         >>> timescales(layer).lines[1].get_ydata().round(1)
         array([1.4, 9.5])
     """
@@ -135,7 +135,7 @@ def timescales(layer: Layer, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
+def memory_horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how far back the path through the cell goes, beside the sequence length.
 
     The numbers are those of `stats.memory_horizon`, a dot for each unit, from the
@@ -157,7 +157,7 @@ def horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
         >>> import numpy as np
         >>> import xarray
         >>> update = (("sample", "time", "unit"), np.full((1, 50, 2), 0.5))
-        >>> layer = xarray.Dataset({"update": update}, attrs={"kind": "GRU"})
+        >>> layer = xarray.Dataset({"update": update}, attrs={"cell_type": "GRU"})
         >>> horizon(layer).lines[1].get_ydata()
         array([3., 3.])
     """
@@ -239,4 +239,4 @@ def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
 
 
 def _title(layer: xarray.Dataset) -> str:
-    return f"{quoted(layer)} ({layer.attrs['kind']})"
+    return f"{quoted(layer)} ({layer.attrs['cell_type']})"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.stats import dead
+from keras_gates.stats.findings import Finding, Findings
 from keras_gates.trees.layer_kind import kind_of_layer
 from keras_gates.trees.tree_walk import recurrent
 
@@ -16,48 +20,55 @@ if TYPE_CHECKING:
     import xarray
 
 
-class Alarm(NamedTuple):
-    """One thing that was found.
+@dataclasses.dataclass(frozen=True)
+class Alarm(Finding):
+    """A finding in training. Its attributes are those of `stats.Finding`, and two more.
+
+    The codes are `stuck-closed` and `stuck-open` (a gate of a unit, whose value is the
+    one closest to the threshold), `dead-units` (as `stats.dead_units` defines them)
+    and `not-finite`.
 
     Attributes:
-        layer: The path of the layer.
-        signal: The signal; "hidden" for a dead unit.
-        what: "stuck shut", "stuck open", "dead" (as `stats.dead_units` defines it) or
-            "NaN".
-        units: The numbers of the units.
-        step: The label `step` of `statistics` at which it began.
+        step: The label `step` in `statistics` at which it began.
         epoch: The epoch of that step.
     """
 
-    layer: str
-    signal: str
-    what: str
-    units: tuple[int, ...]
     step: int
     epoch: int
 
 
 class Alarms:
-    """Looks at the statistics of one step after the other.
+    """Checks the statistics of one recorded step after the other.
 
     Args:
-        action: "warn", "stop", or `None` for not looking.
-        after: For how many steps in a row a condition must hold. NaN is told at once.
+        action: "warn", "stop", or `None` for no checks.
+        patience: For how many steps in a row a condition must hold. Values that are
+            not finite are reported at once.
+        lower: The value below which a gate counts as closed.
+        upper: The value above which a gate counts as open.
 
     Attributes:
         found: What was found, each thing once.
     """
 
-    def __init__(self, action: str | None, after: int):
-        self.found: list[Alarm] = []
+    def __init__(
+        self, action: str | None, patience: int, *, lower: float, upper: float
+    ):
+        self.found = Findings(columns=Alarm)
         self._action = action
-        self._after = after
-        self._since: dict[tuple, tuple[int, int]] = {}
-        self._lasted: dict[tuple, int] = {}
-        self._told: set[tuple] = set()
+        self._patience = patience
+        self._thresholds = {
+            "not-finite": math.nan,
+            "stuck-closed": lower,
+            "stuck-open": upper,
+            "dead-units": dead.CONSTANT,
+        }
+        self._since: dict[_Where, tuple[int, int]] = {}
+        self._lasted: dict[_Where, int] = {}
+        self._reported: set[_Where] = set()
 
-    def look(self, statistics: xarray.DataTree, step: int, epoch: int) -> bool:
-        """Looks at one step, warns of what is new, and tells whether to stop.
+    def check(self, statistics: xarray.DataTree, step: int, epoch: int) -> bool:
+        """Checks one step, warns of what is new, and returns whether to stop.
 
         Args:
             statistics: The statistics of the step.
@@ -66,72 +77,101 @@ class Alarms:
         """
         if self._action is None:
             return False
-        new: dict[tuple, list[int]] = {}
+        new: dict[tuple, list[tuple[int, float]]] = {}
         holding = set()
-        for key in _conditions(statistics):
-            holding.add(key)
-            first = self._since.setdefault(key, (step, epoch))
-            what = key[2]
+        for where, value in _conditions(statistics):
+            holding.add(where)
+            first = self._since.setdefault(where, (step, epoch))
             # Labels may leave some out: `fit` may begin at a later epoch.
-            self._lasted[key] = self._lasted.get(key, 0) + 1
-            long_enough = what == "NaN" or self._lasted[key] >= self._after
-            if long_enough and key not in self._told:
-                self._told.add(key)
-                new.setdefault((*key[:3], *first), []).append(key[3])
-        for key in set(self._since) - holding:
-            # Told again if it comes back.
-            del self._since[key], self._lasted[key]
-            self._told.discard(key)
-        for (layer, signal, what, began, epoch_then), units in new.items():
-            alarm = Alarm(layer, signal, what, tuple(units), began, epoch_then)
+            self._lasted[where] = self._lasted.get(where, 0) + 1
+            at_once = where.code == "not-finite"
+            long_enough = at_once or self._lasted[where] >= self._patience
+            if long_enough and where not in self._reported:
+                self._reported.add(where)
+                key = (where.layer, where.signal, where.code, *first)
+                new.setdefault(key, []).append((where.unit, value))
+        for where in set(self._since) - holding:
+            # Reported again if it comes back.
+            del self._since[where], self._lasted[where]
+            self._reported.discard(where)
+        for key, units in new.items():
+            size = statistics[key[0]].sizes[v.UNIT]
+            alarm = self._alarm(*key, units=dict(units), size=size)
             self.found.append(alarm)
-            warnings.warn(_sentence(alarm, self._action), stacklevel=2)
+            end = " Training stops." if self._action == "stop" else ""
+            warnings.warn(alarm.message + end, stacklevel=2)
         return bool(new) and self._action == "stop"
 
+    def _alarm(self, layer, signal, code, step, epoch, *, units, size) -> Alarm:
+        nearest = min if code == "stuck-open" else max
+        return Alarm(
+            code,
+            layer,
+            signal,
+            tuple(units),
+            nearest(units.values()),
+            self._thresholds[code],
+            len(units) / size + (code == "not-finite"),
+            _sentence(layer, signal, code, list(units), step, epoch),
+            step,
+            epoch,
+        )
 
-def _conditions(statistics: xarray.DataTree):
-    """Yields the layer, the signal, what is the matter with it, and the unit."""
+
+class _Where(NamedTuple):
+    layer: str
+    signal: str
+    code: str
+    unit: int
+
+
+def _conditions(statistics: xarray.DataTree) -> Iterator[tuple[_Where, float]]:
+    """Yields each unit of a signal in which something is wrong, and the value."""
     for node in recurrent(statistics):
         layer = node.path.strip("/")
         data = node.to_dataset()
         if not data["count"].any():
             continue
-        bad: dict[str, Any] = {
-            "NaN": ~np.isfinite(data["mean"]),
-            "stuck shut": data["left"] == 1,
-            "stuck open": data["right"] == 1,
-            "dead": _dead(data),
+        wrong: dict[str, tuple[Any, Any]] = {
+            "not-finite": (~np.isfinite(data["mean"]), data["mean"]),
+            "stuck-closed": (data["left"] == 1, data["max"]),
+            "stuck-open": (data["right"] == 1, data["min"]),
+            "dead-units": (_dead(data), data["std"]),
         }
-        for what, where in bad.items():
-            for gate, unit in np.argwhere(where.transpose(v.GATE, v.UNIT).values):
-                yield layer, str(data[v.GATE].values[gate]), what, int(unit)
+        for code, (where, values) in wrong.items():
+            values = values.transpose(v.SIGNAL, v.UNIT).values
+            for index, unit in np.argwhere(where.transpose(v.SIGNAL, v.UNIT).values):
+                signal = str(data[v.SIGNAL].values[index])
+                found = _Where(layer, signal, code, int(unit))
+                yield found, float(values[index, unit])
 
 
 def _dead(data: xarray.Dataset) -> xarray.DataArray:
     """Returns the units that are dead, as `stats.dead_units` does, under `hidden`.
 
-    A gate that was below the recorder's `low` in all counts was never open.
+    A gate that was below the recorder's `lower` in all counts was never open.
     """
     import xarray
 
     holds = {
-        str(name): data["left"].sel({v.GATE: name}) == 1 for name in data[v.GATE].values
+        str(name): data["left"].sel({v.SIGNAL: name}) == 1
+        for name in data[v.SIGNAL].values
     }
     if v.HIDDEN in holds:
-        hidden = data.sel({v.GATE: v.HIDDEN})
+        hidden = data.sel({v.SIGNAL: v.HIDDEN})
         holds[v.HIDDEN] = (hidden["std"] < dead.CONSTANT) & (hidden["count"] > 1)
     kind = kind_of_layer(data)
-    found = dead.conditions(kind, holds)["dead"] & (data[v.GATE] == v.HIDDEN)
+    found = dead.conditions(kind, holds)["dead"] & (data[v.SIGNAL] == v.HIDDEN)
     # Nowhere, if no signal is recorded that shows it.
     return xarray.zeros_like(data["count"], bool) | found
 
 
-def _sentence(alarm: Alarm, action: str) -> str:
-    shown = ", ".join(map(str, alarm.units[:5]))
-    more = f" and {len(alarm.units) - 5} more" if len(alarm.units) > 5 else ""
-    units = f"unit {shown}" if len(alarm.units) == 1 else f"units {shown}{more}"
-    end = " Training stops." if action == "stop" else ""
+def _sentence(layer, signal, code, units, step, epoch) -> str:
+    words = {"dead-units": "dead", "not-finite": "not finite"}
+    shown = ", ".join(map(str, units[:5]))
+    more = f" and {len(units) - 5} more" if len(units) > 5 else ""
+    which = f"unit {shown}" if len(units) == 1 else f"units {shown}{more}"
     return (
-        f"'{alarm.layer}': `{alarm.signal}` is {alarm.what} in {units}, since epoch "
-        f"{alarm.epoch} (step {alarm.step}).{end}"
+        f"'{layer}': `{signal}` is {words.get(code, code.replace('-', ' '))} in "
+        f"{which}, since epoch {epoch} (step {step})."
     )

@@ -42,8 +42,8 @@ def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
         "count": np.asarray(count),
         "mean": mean,
         "squares": squares,
-        "minimum": np.min([part["minimum"] for part in parts], axis=0),
-        "maximum": np.max([part["maximum"] for part in parts], axis=0),
+        "min": np.min([part["min"] for part in parts], axis=0),
+        "max": np.max([part["max"] for part in parts], axis=0),
         **{
             name: np.sum([uncarried(part, name) for part in parts], axis=0)
             for name in ("left", "right", "histogram")
@@ -69,8 +69,8 @@ def statistics_tree(
         node.path: _statistics(read[node.path], plans[node.path]).assign_attrs(
             {
                 **attributes_of(node),
-                "low": plans[node.path].low,
-                "high": plans[node.path].high,
+                "lower": plans[node.path].lower,
+                "upper": plans[node.path].upper,
             }
         )
         for node in nodes
@@ -95,23 +95,23 @@ def _statistics(read: dict[str, Any], plan: Plan) -> xarray.Dataset:
         padding = np.full((shape[0] - plan.gates, *values.shape[1:]), np.nan)
         return np.concatenate([values, padding])
 
-    dims = (v.GATE, v.UNIT)
+    dims = (v.SIGNAL, v.UNIT)
     edges = np.linspace(0, 1, plan.bins + 1)
     data = {
-        "count": (dims, np.full(shape, count), "values looked at"),
+        "count": (dims, np.full(shape, count), "number of values"),
         "mean": (dims, mean, "mean"),
         "std": (dims, known(np.sqrt(read["squares"] / divisor)), "standard deviation"),
-        "minimum": (dims, known(read["minimum"]), "smallest value"),
-        "maximum": (dims, known(read["maximum"]), "largest value"),
+        "min": (dims, known(read["min"]), "smallest value"),
+        "max": (dims, known(read["max"]), "largest value"),
         "left": (
             dims,
             of_gates(read["left"] / divisor),
-            f"fraction below {plan.low:g} (shut)",
+            f"fraction below {plan.lower:g} (closed)",
         ),
         "right": (
             dims,
             of_gates(read["right"] / divisor),
-            f"fraction above {plan.high:g} (open)",
+            f"fraction above {plan.upper:g} (open)",
         ),
         "histogram": (
             (*dims, v.BIN),
@@ -126,7 +126,7 @@ def _statistics(read: dict[str, Any], plan: Plan) -> xarray.Dataset:
         },
         # As objects: Zarr has a specification for strings of any length only.
         {
-            v.GATE: np.asarray(plan.signals, dtype=object),
+            v.SIGNAL: np.asarray(plan.signals, dtype=object),
             v.BIN: (v.BIN, (edges[:-1] + edges[1:]) / 2, {"long_name": "gate"}),
         },
     )
@@ -141,27 +141,27 @@ def log_figures(
         path: The path of the place, with which the names begin.
         whole: Statistics by name.
         plan: The plan they were counted by.
-        everything: Whether to tell of every signal, or of the place as a whole.
+        everything: Whether to include every signal, or only the place as a whole.
 
     Returns:
-        The figures by name, as `logs` of the recorder has them.
+        The figures by name, as `log_metrics` of the recorder has them.
     """
     shape = -1, plan.units
     count = int(whole["count"]) or np.nan
     left, right = (whole[side].reshape(shape) / count for side in ("left", "right"))
     means = np.where(whole["count"], whole["mean"], np.nan).reshape(shape)
-    told = {}
+    found = {}
     if plan.gates:
-        told[f"{path}/saturation"] = float((left + right).mean())
+        found[f"{path}/saturation"] = float((left + right).mean())
     if not everything:
-        return told
+        return found
     for number, signal in enumerate(plan.signals):
         of_units = means[number]
         # Over all units: the spread within each, and that between them.
         within = whole["squares"].reshape(shape)[number].mean() / count
-        told[f"{path}/{signal}/mean"] = float(of_units.mean())
-        told[f"{path}/{signal}/std"] = float(np.sqrt(within + of_units.var()))
+        found[f"{path}/{signal}/mean"] = float(of_units.mean())
+        found[f"{path}/{signal}/std"] = float(np.sqrt(within + of_units.var()))
         if number < plan.gates:
-            told[f"{path}/{signal}/left"] = float(left[number].mean())
-            told[f"{path}/{signal}/right"] = float(right[number].mean())
-    return told
+            found[f"{path}/{signal}/left"] = float(left[number].mean())
+            found[f"{path}/{signal}/right"] = float(right[number].mean())
+    return found

@@ -72,11 +72,11 @@ class Lifecycle(keras.callbacks.Callback):
         self._stage = IN_EPOCH
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Records a step if it is time, and decides whether to look at this batch."""
+        """Records a step if it is time, and decides whether to count this batch."""
         self._must_have_begun("on_train_batch_begin", IN_EPOCH)
-        every = self._step_recorder.options.every
+        freq = self._step_recorder.options.record_freq
         # Here and not at the end of the batch before, which may run in another thread.
-        if every != "epoch" and batch - self._recorded >= every:
+        if freq != "epoch" and batch - self._recorded >= freq:
             self._record(batch)
         self._step_recorder.before_batch(self._calls)
         self._calls += 1
@@ -96,7 +96,7 @@ class Lifecycle(keras.callbacks.Callback):
         self._record(batches)
         self._batches += batches
         self._ended.clear()
-        if self._step_recorder.options.logs and logs is not None:
+        if self._step_recorder.options.log_metrics and logs is not None:
             logs.update(self._step_recorder.figures())
 
     def on_train_end(self, logs=None):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from keras_gates.checks import (
     array_of,
     flag,
@@ -17,9 +19,10 @@ from keras_gates.checks import (
     thresholds,
     whole_number,
 )
+from keras_gates.models.find_layers import layers_of
 
 FEW_ROWS, FEW_BATCHES = 8, 16
-"""By default, so many rows of every so manieth batch are looked at."""
+"""By default, this many rows of one batch out of this many are sampled."""
 
 
 @dataclass(frozen=True)
@@ -27,37 +30,37 @@ class Options:
     """What to record, as the arguments of a recorder say.
 
     Attributes:
-        layers: Names, paths or patterns of the layers, or `None` for all.
+        layers: Names, paths or patterns of the layers, or layers, or `None` for all.
         signals: The names of the signals, or `None` for all.
         units: The numbers of the units whose traces to keep, or `None` for all.
         gradients: Whether to record the gradients of the probe's loss.
-        every: "epoch", or after how many batches there is a step.
+        record_freq: "epoch", or after how many batches there is a step.
         rows: The number of rows of a batch that are counted; 0 for no statistics.
         stride: One batch of this number is counted.
-        low: The value below which a gate counts as closed.
-        high: The value above which a gate counts as open.
+        lower: The value below which a gate counts as closed.
+        upper: The value above which a gate counts as open.
         bins: The number of bins of the histograms.
-        logs: `None`, "health" or "all".
-        alarms: `None`, "warn" or "stop".
-        alarm_after: The number of steps in a row after which there is an alarm.
-        tensorboard: The folder for TensorBoard, or `None`.
+        log_metrics: `None`, "saturation" or "all".
+        on_alarm: `None`, "warn" or "stop".
+        patience: The number of steps in a row after which there is an alarm.
+        log_dir: The folder for TensorBoard, or `None`.
         batch_size: The number of samples of the probe that run at once.
     """
 
-    layers: list[str] | None
+    layers: list[str | keras.Layer] | None
     signals: list[str] | None
     units: list[int] | None
     gradients: bool
-    every: int | str
+    record_freq: int | str
     rows: float
     stride: int
-    low: float
-    high: float
+    lower: float
+    upper: float
     bins: int
-    logs: str | None
-    alarms: str | None
-    alarm_after: int
-    tensorboard: Path | None
+    log_metrics: str | None
+    on_alarm: str | None
+    patience: int
+    log_dir: Path | None
     batch_size: int
 
 
@@ -68,47 +71,45 @@ def check_options(
     signals,
     units,
     gradients,
-    every,
+    record_freq,
     samples_per_batch,
-    low,
-    high,
+    lower,
+    upper,
     bins,
-    logs,
-    alarms,
-    alarm_after,
-    tensorboard,
+    log_metrics,
+    on_alarm,
+    patience,
+    log_dir,
     batch_size,
 ) -> Options:
     """Checks the arguments of a `GateRecorder`, each and together.
 
     Instead of the probe it takes whether there is one.
     """
-    layers, signals = (
-        None if names is None else names_of(argument, names)
-        for argument, names in (("layers", layers), ("signals", signals))
-    )
+    layers = None if layers is None else layers_of(layers)
+    signals = None if signals is None else names_of("signals", signals)
     units = None if units is None else _unit_numbers(units)
-    every = number_or("every", every, "epoch", at_least=1)
+    record_freq = number_or("record_freq", record_freq, "epoch", at_least=1)
     rows, stride = _rows(samples_per_batch)
-    low, high = thresholds(low=low, high=high)
+    lower, upper = thresholds(lower=lower, upper=upper)
     options = Options(
         layers=layers,
         signals=signals,
         units=units,
         gradients=flag("gradients", gradients),
-        every=every,
+        record_freq=record_freq,
         rows=rows,
         stride=stride,
-        low=low,
-        high=high,
+        lower=lower,
+        upper=upper,
         bins=whole_number("bins", bins, at_least=1),
-        logs=one_of("logs", logs, (None, "health", "all")),
+        log_metrics=one_of("log_metrics", log_metrics, (None, "saturation", "all")),
         batch_size=whole_number("batch_size", batch_size, at_least=1),
-        alarms=one_of("alarms", alarms, (None, "warn", "stop")),
-        alarm_after=whole_number("alarm_after", alarm_after, at_least=1),
-        tensorboard=folder_of("tensorboard", tensorboard),
+        on_alarm=one_of("on_alarm", on_alarm, (None, "warn", "stop")),
+        patience=whole_number("patience", patience, at_least=1),
+        log_dir=folder_of("log_dir", log_dir),
     )
-    needing = {"logs": logs, "alarms": alarms, "tensorboard": tensorboard}
+    needing = {"log_metrics": log_metrics, "on_alarm": on_alarm, "log_dir": log_dir}
     for name, value in needing.items():
         if value is not None and not rows:
             raise ValueError(
@@ -130,7 +131,7 @@ def check_options(
 
 
 def _rows(samples_per_batch) -> tuple[float, int]:
-    """Returns how many rows to look at, of every how manieth batch."""
+    """Returns how many rows to sample, and of one batch out of how many."""
     if samples_per_batch is None:
         return FEW_ROWS, FEW_BATCHES
     rows: Any = number_or("samples_per_batch", samples_per_batch, "all", at_least=0)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_gates.backend import backend
-from keras_gates.checks import one_of, real_number
+from keras_gates.checks import Names, Place, Positions, one_of, real_number
+from keras_gates.models.find_layers import Layers
+from keras_gates.old_names import renamed
 from keras_gates.recording.alarms import Alarm
 from keras_gates.recording.lifecycle import IN_EPOCH, Lifecycle
 from keras_gates.recording.options import check_options
 from keras_gates.recording.probe import Probe
 from keras_gates.recording.step_recorder import StepRecorder
 from keras_gates.recording.storage import Records
+from keras_gates.stats.findings import Findings
 from keras_gates.stores.paths import local_path
 
 if TYPE_CHECKING:
@@ -23,15 +26,14 @@ if TYPE_CHECKING:
 
 
 class GateRecorder(Lifecycle):
-    """Records gates while a model trains: in the training itself, and of a probe.
+    """Records gates while a model trains: statistics of training, traces of a probe.
 
-    Two records that complete each other:
+    Two records complete each other:
 
-    - `statistics` tell what happened *in training*. They are taken of the training
-      batches, dropout included, inside the compiled training step, without a second
-      forward pass.
-    - `traces` are every gate of a fixed `probe`, before training and at each step, so
-      that epochs compare like with like.
+    - `statistics` summarise the training batches, dropout included. They are computed
+      inside the compiled training step, without a second forward pass.
+    - `traces` hold every gate of a fixed `probe`, before training and at each recorded
+      step, so that epochs can be compared on the same inputs.
 
     The model trains to the same weights as without the recorder (on JAX, up to a
     rounding), and its layers stay what they are.
@@ -41,8 +43,8 @@ class GateRecorder(Lifecycle):
     (`jax.jit`, `jax.lax.scan`, `keras.remat`): the recorder warns after the first
     batch that it watched, and the statistics of the layer have the count 0.
 
-    One recorder may go through several calls of `fit`: its steps go on counting, as
-    long as it is given to the same model. In a custom training loop, call its
+    One recorder may be used in several calls of `fit` of the same model: its steps
+    continue to count. In a custom training loop, call its
     methods as Keras does, `on_train_begin`, `on_epoch_begin`, `on_train_batch_begin`,
     `on_epoch_end`, `on_train_end`, around `train_on_batch`; or see `watch`.
 
@@ -55,24 +57,26 @@ class GateRecorder(Lifecycle):
         units: The numbers of the units whose traces to keep. Default: all.
         gradients: Whether to record also the gradients of the loss of the probe, for
             which it must be `(x, y)`. They take up as much room as the traces.
-        every: When to record a step: `"epoch"`, or a number of batches, after which,
-            and at the end of each epoch, there is a step.
-        samples_per_batch: How many rows of each batch the statistics look at, spread
+        record_freq: When to record a step: `"epoch"`, or an integer N for every N
+            batches and at the end of each epoch.
+        samples_per_batch: How many rows of each batch the statistics sample, spread
             evenly over the batch; `"all"` for every row; 0 for no statistics. The
             default, `None`, is eight rows of every 16th batch, to keep training
             about as fast as it was (`tests/benchmarks/prices.py` measures it).
-        low: The value below which a gate counts as shut, or left-saturated.
-        high: The value above which a gate counts as open, or right-saturated.
+        lower: The value below which a gate counts as closed, or left-saturated.
+        upper: The value above which a gate counts as open, or right-saturated.
         bins: The number of bins of the histograms, over 0 to 1.
-        logs: What to add to the logs of each epoch, from the statistics: `"health"`,
-            one figure for each layer, `"lstm/saturation"`, the fraction of its gates
-            that are shut or open; or `"all"`, also `"lstm/forget/mean"`, `.../std`,
-            and for gates `.../left` and `.../right`. `History`, `CSVLogger`,
-            `TensorBoard` and the progress bar show them; `EarlyStopping` can watch
-            them if it comes after the recorder in the list of callbacks.
-        alarms: `"warn"` or `"stop"`: what to do when a gate of a unit is stuck, when a
-            unit is dead, or when there is NaN. See `alarms`. Needs statistics.
-        alarm_after: For how many steps in a row a gate must be stuck, or a unit dead.
+        log_metrics: Which metrics to add to the logs of each epoch, from the
+            statistics: `"saturation"`, one for each layer, `"lstm/saturation"`, the
+            fraction of its gate values that are closed or open; or `"all"`, also
+            `"lstm/forget/mean"`, `.../std`, and for gates `.../left` and `.../right`.
+            `History`, `CSVLogger`, `TensorBoard` and the progress bar show them;
+            `EarlyStopping` can monitor them if it comes after the recorder in the
+            list of callbacks.
+        on_alarm: `"warn"` or `"stop"`: what to do when a gate of a unit is stuck, a
+            unit is dead, or a value is not finite. See `alarms`. Needs statistics.
+        patience: For how many recorded steps in a row a gate must be stuck, or a unit
+            dead, before there is an alarm.
         store: Path of a Zarr store to write to, in place of memory. What is in it
             survives the process, even if it is killed. Read it with
             `xarray.open_datatree(store, engine="zarr")`. A URL is refused: write to
@@ -82,10 +86,10 @@ class GateRecorder(Lifecycle):
             resume one after a crash, or to begin one. Then the epochs are taken
             as `fit` numbers them, and the steps of an epoch that was not finished are
             recorded again. Put the recorder before `BackupAndRestore` in the list.
-        budget: The most bytes that the traces may take up, told before training.
-            `None` for no limit.
-        tensorboard: Path of a folder for TensorBoard: the histogram of each gate and,
-            of the probe's first sample, a heat map of each layer (inside a
+        max_bytes: The largest size of the traces in bytes, which is checked before
+            training starts. `None` for no limit.
+        log_dir: A directory for TensorBoard: the histogram of each gate and, for the
+            first sample of the probe, a heat map of each layer (inside a
             `TimeDistributed`, of the first frame). Needs the package `tensorboard`.
         batch_size: Number of samples of the probe that run at once.
 
@@ -94,7 +98,7 @@ class GateRecorder(Lifecycle):
             the model has no recurrent layer; if `layers`, `signals` or `units` name
             what is not there; if the probe does not fit the model, is empty, or holds
             NaN that the model does not mask; if the model has no `call` to run a probe;
-            if the traces would exceed the budget; if `store` is no store, or one of
+            if the traces would exceed `max_bytes`; if `store` is no store, or one of
             another model or another recorder.
         FileExistsError: Before the first batch, if `store` exists and `mode` is "w-".
         OSError: Before the first batch, if the store cannot be written.
@@ -112,30 +116,40 @@ class GateRecorder(Lifecycle):
         >>> history = model.fit(x, y, epochs=3, callbacks=[recorder], verbose=0)
         >>> recorder.traces["lstm/forget"].sizes["step"]
         4
-        >>> recorder.statistics["lstm/mean"].sel(gate="forget").sizes
+        >>> recorder.statistics["lstm/mean"].sel(signal="forget").sizes
         Frozen({'step': 3, 'unit': 4})
     """
 
+    @renamed(
+        every="record_freq",
+        low="lower",
+        high="upper",
+        budget="max_bytes",
+        tensorboard="log_dir",
+        alarm_after="patience",
+        alarms="on_alarm",
+        logs="log_metrics",
+    )
     def __init__(
         self,
         probe: Any = None,
         *,
-        layers=None,
-        signals=None,
-        units=None,
+        layers: Layers = None,
+        signals: Names = None,
+        units: Positions = None,
         gradients: bool = False,
-        every: int | str = "epoch",
+        record_freq: int | str = "epoch",
         samples_per_batch: int | str | None = None,
-        low: float = 0.1,
-        high: float = 0.9,
+        lower: float = 0.1,
+        upper: float = 0.9,
         bins: int = 20,
-        logs: str | None = None,
-        alarms: str | None = None,
-        alarm_after: int = 3,
-        store=None,
+        log_metrics: str | None = None,
+        on_alarm: str | None = None,
+        patience: int = 3,
+        store: Place = None,
         mode: str = "w-",
-        budget: float | None = 2e9,
-        tensorboard=None,
+        max_bytes: float | None = 2e9,
+        log_dir: Place = None,
         batch_size: int = 32,
     ):
         options = check_options(
@@ -144,23 +158,23 @@ class GateRecorder(Lifecycle):
             signals=signals,
             units=units,
             gradients=gradients,
-            every=every,
+            record_freq=record_freq,
             samples_per_batch=samples_per_batch,
-            low=low,
-            high=high,
+            lower=lower,
+            upper=upper,
             bins=bins,
-            logs=logs,
-            alarms=alarms,
-            alarm_after=alarm_after,
-            tensorboard=tensorboard,
+            log_metrics=log_metrics,
+            on_alarm=on_alarm,
+            patience=patience,
+            log_dir=log_dir,
             batch_size=batch_size,
         )
-        if budget is not None:
-            budget = real_number(
-                "budget", budget, at_least=0, or_else="None for no limit"
+        if max_bytes is not None:
+            max_bytes = real_number(
+                "max_bytes", max_bytes, at_least=0, or_else="None for no limit"
             )
         records = Records(
-            local_path(store), one_of("mode", mode, ("w-", "w", "a")), budget
+            local_path(store), one_of("mode", mode, ("w-", "w", "a")), max_bytes
         )
         probe = None if probe is None else Probe(probe, options)
         super().__init__(StepRecorder(options, probe, records))
@@ -182,14 +196,14 @@ class GateRecorder(Lifecycle):
 
     @property
     def statistics(self) -> xarray.DataTree:
-        """What happened in training, since the step before.
+        """A summary of the training batches since the step before.
 
-        Each node is a dataset with the dimensions `(step, gate, unit)`, where `gate`
-        runs over the signals, and the coordinates `step` (from 1 on, as in `traces`),
-        `epoch` and `batch` along `step`:
-        `count`, `mean`, `std`, `minimum`, `maximum`; and of gates, NaN for the other
-        signals, `left` and `right`, the fractions of values that are shut and open,
-        and `histogram`, with a dimension `bin` whose coordinate is its middle. Masked
+        Each node is a dataset with the dimensions `(step, signal, unit)` and the
+        coordinates `step` (from 1 on, as in `traces`), `epoch` and `batch` along
+        `step`. Its variables are `count`, `mean`, `std`, `min`, `max`; and for gates,
+        NaN for the other signals, `left` and `right`, the fractions of values that are
+        closed and open, and `histogram`, with a dimension `bin` whose coordinate is
+        the middle of each bin. Masked
         steps do not count. The arrays are read-only, as those of `traces`.
 
         Raises:
@@ -222,18 +236,21 @@ class GateRecorder(Lifecycle):
         return tree
 
     @property
-    def alarms(self) -> list[Alarm]:
-        """What was found, each thing once, when it was found first."""
-        return list(self._step_recorder.alarms.found)
+    def alarms(self) -> Findings:
+        """The alarms so far: a list of `Alarm`, each reported once.
+
+        It prints as sentences, and `alarms.to_dataframe()` is a table.
+        """
+        return Findings(self._step_recorder.alarms.found, columns=Alarm)
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Looks at one batch of a training loop that does not use Keras's own steps.
+        """Counts one batch of a training loop that does not use Keras's own steps.
 
         For custom training loops on TensorFlow and PyTorch, also under
         `DistributedDataParallel`, with the recorder in every process. What was compiled
-        with `tf.function` or `torch.compile` runs as Python in a batch that is looked
-        at, in every thread: the same values, more slowly.
+        with `tf.function` or `torch.compile` runs as Python in a batch that is counted,
+        in every thread: the same values, more slowly.
 
         Raises:
             ValueError: On JAX, where the values of a compiled step cannot be seen
@@ -256,7 +273,7 @@ class GateRecorder(Lifecycle):
         """
         if keras.backend.backend() == "jax":
             raise ValueError(
-                "On JAX, a training loop by hand cannot be watched. Train with "
+                "On JAX, a custom training loop cannot be watched. Train with "
                 "`model.fit` or `model.train_on_batch`."
             )
         self._must_have_begun("watch", IN_EPOCH)

@@ -27,16 +27,16 @@ class Plan(NamedTuple):
         signals: The names of the signals, the gates first.
         gates: How many of them are gates.
         units: The number of units.
-        low: The value below which a gate counts as shut.
-        high: The value above which a gate counts as open.
+        lower: The value below which a gate counts as closed.
+        upper: The value above which a gate counts as open.
         bins: The number of bins of a gate's histogram, over 0 to 1.
     """
 
     signals: tuple[str, ...]
     gates: int
     units: int
-    low: float
-    high: float
+    lower: float
+    upper: float
     bins: int
 
     def start(self) -> dict[str, np.ndarray]:
@@ -53,8 +53,8 @@ class Plan(NamedTuple):
             **{f"{name}{CARRIED}": zeros for name, zeros in counts.items()},
             "mean": np.zeros(every, "float32"),
             "squares": np.zeros(every, "float32"),
-            "minimum": np.full(every, np.inf, "float32"),
-            "maximum": np.full(every, -np.inf, "float32"),
+            "min": np.full(every, np.inf, "float32"),
+            "max": np.full(every, -np.inf, "float32"),
         }
 
     @property
@@ -137,17 +137,17 @@ def update(variables: dict, plan: Plan, signals: dict, mask: Tensor | None) -> N
     after = {
         "mean": before["mean"] + shift * share,
         "squares": before["squares"] + squares + spread,
-        "minimum": ops.minimum(
-            before["minimum"], ops.min(where_real(values, np.inf), axis=(0, 1))
+        "min": ops.minimum(
+            before["min"], ops.min(where_real(values, np.inf), axis=(0, 1))
         ),
-        "maximum": ops.maximum(
-            before["maximum"], ops.max(where_real(values, -np.inf), axis=(0, 1))
+        "max": ops.maximum(
+            before["max"], ops.max(where_real(values, -np.inf), axis=(0, 1))
         ),
     }
     counted = {
         "count": number,
-        "left": how_often(gates < plan.low),
-        "right": how_often(gates > plan.high),
+        "left": how_often(gates < plan.lower),
+        "right": how_often(gates > plan.upper),
         "histogram": _histogram(gates, known, plan),
     }
     for name, more in counted.items():

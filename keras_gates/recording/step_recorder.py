@@ -51,7 +51,12 @@ class StepRecorder:
         self.options = options
         self.probe = probe
         self.records = records
-        self.alarms = Alarms(options.alarms, options.alarm_after)
+        self.alarms = Alarms(
+            options.on_alarm,
+            options.patience,
+            lower=options.lower,
+            upper=options.upper,
+        )
         self.model: Any = None
         self.watcher: Watcher | None = None
         self._layers: dict[str, str] | None = None
@@ -89,7 +94,7 @@ class StepRecorder:
                 f"{self._layers}; '{model.name}' has {layers}. Make a new one."
             )
         self._layers = layers
-        folder = self.options.tensorboard
+        folder = self.options.log_dir
         if folder is not None and self._events is None and backend.writes():
             self._events = Events(folder)
         self.model = model
@@ -109,8 +114,8 @@ class StepRecorder:
                     (*gates, *others),
                     len(gates),
                     node.units,
-                    self.options.low,
-                    self.options.high,
+                    self.options.lower,
+                    self.options.upper,
                     self.options.bins,
                 )
         self._warn_of_nothing(any(plan.gates for plan in plans.values()))
@@ -124,16 +129,16 @@ class StepRecorder:
         """Warns of what was asked for and stays empty where no gate is recorded."""
         if any_gates:
             return
-        if self.options.logs == "health":
+        if self.options.log_metrics == "saturation":
             warnings.warn(
-                "`logs='health'` adds nothing to the logs: it sums up gates, and none "
-                "of the recorded signals is one. Take `logs='all'`, which has the mean "
-                "and the standard deviation of each signal.",
+                "`log_metrics='saturation'` adds nothing to the logs: it is of gates, "
+                "and none of the recorded signals is one. Use `log_metrics='all'`, "
+                "which has the mean and the standard deviation of each signal.",
                 stacklevel=2,
             )
-        if self.options.tensorboard is not None and self.probe is None:
+        if self.options.log_dir is not None and self.probe is None:
             warnings.warn(
-                "`tensorboard` shows nothing: its histograms are of gates, and none of "
+                "`log_dir` shows nothing: its histograms are of gates, and none of "
                 "the recorded signals is one. Give a `probe`, whose signals it shows.",
                 stacklevel=2,
             )
@@ -162,7 +167,7 @@ class StepRecorder:
         Args:
             epoch: The number of the first epoch, as Keras counts.
             batches: The number of batches that the recorder saw before.
-            params: What Keras tells its callbacks.
+            params: What Keras passes to callbacks.
 
         Returns:
             What to add to the epochs of this `fit`, and the number of batches so far.
@@ -176,7 +181,7 @@ class StepRecorder:
                 for node in recurrent(tree)
             )
             epochs = max(0, params.get("epochs", epoch) - epoch)
-            self.records.keep_to_budget(room, epochs, self.options.every, params)
+            self.records.check_size(room, epochs, self.options.record_freq, params)
         if self.watcher is not None:
             room += sum(plan.nbytes for plan in self.watcher.plans.values())
         self.records.open(self._contents, room)
@@ -211,20 +216,20 @@ class StepRecorder:
             "signals": sorted(choose_signals(nodes, options.signals)),
             "units": options.units,
             "probe": None if self.probe is None else self.probe.fingerprint(),
-            "every": options.every,
+            "record_freq": options.record_freq,
             "rows": None if options.rows == math.inf else options.rows,
             "stride": options.stride,
-            "thresholds": [options.low, options.high],
+            "thresholds": [options.lower, options.upper],
             "bins": options.bins,
             **gradients,
         }
 
     def begin_epoch(self) -> None:
-        """Begins the figures of an epoch."""
+        """Begins the metrics of an epoch."""
         self._whole = {}
 
     def before_batch(self, number: int) -> None:
-        """Decides whether to look at a batch.
+        """Decides whether to count a batch.
 
         Args:
             number: The number of batches since the last step.
@@ -250,17 +255,17 @@ class StepRecorder:
             watcher = self.watcher
             counted = watcher.read()
             watcher.report()
-            if self.options.logs:
+            if self.options.log_metrics:
                 self._add_to_epoch(counted)
             attributes = tree_attributes(self.model.name)
             tree = joined_statistics.statistics_tree(
                 counted, watcher.plans, watcher.nodes, attributes
             )
             step = self.records.append("statistics", tree, place)
-            if self.alarms.look(tree, step, epoch):
+            if self.alarms.check(tree, step, epoch):
                 self.model.stop_training = True
             if self._events is not None:
-                by_epoch = self.options.every == "epoch"
+                by_epoch = self.options.record_freq == "epoch"
                 self._events.write(
                     tree, read.get("traces"), epoch if by_epoch else batch
                 )
@@ -277,7 +282,7 @@ class StepRecorder:
 
     def figures(self) -> dict[str, float]:
         """Sums up the epoch, named for the logs."""
-        everything = self.options.logs == "all"
+        everything = self.options.log_metrics == "all"
         figures: dict[str, float] = {}
         for path, plan in self._plans().items():
             whole = self._whole[path]

@@ -23,16 +23,16 @@ class Records:
     Args:
         path: Path of a store, or `None` for memory.
         mode: "w-", "w" or "a", as for the recorder.
-        budget: The most bytes that the traces may take up, or `None`.
+        max_bytes: The most bytes that the traces may take up, or `None`.
     """
 
-    def __init__(self, path: Path | None, mode: str, budget: float | None):
+    def __init__(self, path: Path | None, mode: str, max_bytes: float | None):
         self.statistics = Record("statistics")
         self.traces = Record("traces")
         self.gradients = Record("gradients")
         self._path = path
         self._mode = mode
-        self._budget = budget
+        self._max_bytes = max_bytes
         self._store: Store | None = None
         self._resumes = self._own = False
 
@@ -45,7 +45,7 @@ class Records:
         """Opens the store, if there is one, at the start of a `fit`.
 
         Args:
-            describe: Tells what the recorder records. A store is continued with the
+            describe: Returns what the recorder records. A store is continued with the
                 same.
             room: How many bytes of a step there must be room for.
         """
@@ -138,18 +138,20 @@ class Records:
         others = [step for step in self._steps() if step not in record.steps[-1:]]
         return last if Step(*place, last) in others else last + 1
 
-    def keep_to_budget(self, step_bytes: int, epochs: int, every, params: dict) -> None:
-        """Tells how much the traces will take up, and refuses if it is too much.
+    def check_size(
+        self, step_bytes: int, epochs: int, record_freq, params: dict
+    ) -> None:
+        """Warns of the size of the traces, and refuses if it is too much.
 
         Args:
             step_bytes: The bytes of the traces of one step.
             epochs: How many epochs are to come.
-            every: "epoch", or after how many batches there is a step.
-            params: What Keras tells its callbacks.
+            record_freq: "epoch", or after how many batches there is a step.
+            params: What Keras passes to callbacks.
         """
         per_epoch = 1
-        if every != "epoch":
-            per_epoch = math.ceil((params.get("steps") or 1) / every)
+        if record_freq != "epoch":
+            per_epoch = math.ceil((params.get("steps") or 1) / record_freq)
         steps = max(1, len(self.traces.steps)) + epochs * per_epoch
         total = steps * step_bytes
         where = "memory" if self._path is None else f"'{self._path}'"
@@ -157,11 +159,11 @@ class Records:
             f"{_bytes(total)} of traces will be in {where}, of {steps} steps, after "
             f"{epochs} more epochs"
         )
-        if self._budget is not None and total > self._budget:
+        if self._max_bytes is not None and total > self._max_bytes:
             raise ValueError(
-                f"{message}, and `budget` is {_bytes(self._budget)}. Choose fewer "
-                "`layers`, `signals` or `units`, a larger `every` or a smaller "
-                "`probe`, or raise `budget`."
+                f"{message}, and `max_bytes` is {_bytes(self._max_bytes)}. Choose "
+                "fewer `layers`, `signals` or `units`, a larger `record_freq` or a "
+                "smaller `probe`, or raise `max_bytes`."
             )
         if params.get("verbose") and self._path is not None:
             from rich.console import Console

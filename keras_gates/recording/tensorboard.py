@@ -31,7 +31,7 @@ class Events:
             from tensorboard.summary.writer import event_file_writer
         except ImportError:
             raise ImportError(
-                "`tensorboard` needs the package of that name. Install it by `pip "
+                "`log_dir` needs the package `tensorboard`. Install it by `pip "
                 "install tensorboard`, or leave the argument out."
             ) from None
         self._writer = event_file_writer.EventFileWriter(str(folder))
@@ -50,8 +50,8 @@ class Events:
         """
         for node in recurrent(statistics):
             counts = node.to_dataset()["histogram"].sum(v.UNIT)
-            for gate in counts[v.GATE].to_numpy():
-                of_gate = counts.sel({v.GATE: gate}).to_numpy()
+            for gate in counts[v.SIGNAL].to_numpy():
+                of_gate = counts.sel({v.SIGNAL: gate}).to_numpy()
                 if gate in registry.gates():
                     self._histogram(f"{node.path.strip('/')}/{gate}", of_gate, step)
         for node in recurrent(trace) if trace is not None else []:
@@ -73,7 +73,7 @@ class Events:
         layer = node.to_dataset()
         if v.FRAME in layer.dims:  # Inside a `TimeDistributed`: of the first frame.
             layer = layer.isel({v.FRAME: 0})
-        figure = plots.gates(layer)
+        figure = plots.heatmap(layer)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=80)
         size = [str(int(length * 80)) for length in figure.get_size_inches()]

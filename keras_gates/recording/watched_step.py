@@ -15,7 +15,7 @@ from keras_gates.recording.watcher import Watcher
 class WatchedStep:
     """Stands in for the training step that Keras compiled, and lets watchers look on.
 
-    Batches that no watcher is due to look at go to Keras's own step, as it was.
+    Batches that no watcher is due to count go to Keras's own step, as it was.
 
     Args:
         model: The model.

@@ -39,12 +39,12 @@ class Watcher(Collector):
 
     Args:
         model: The model that trains.
-        nodes: The places to look at.
+        nodes: The places to count.
         plans: For each node path, what to count there.
-        rows: How many rows of each batch to look at, over all devices together.
+        rows: How many rows of each batch to sample, over all devices together.
 
     Attributes:
-        due: Whether to look at the batch that comes next.
+        due: Whether to count the next batch.
         step: The `WatchedStep` in which it looks on, or `None`.
     """
 
@@ -55,7 +55,7 @@ class Watcher(Collector):
         plans: dict[str, Plan],
         rows: float,
     ):
-        if rows != math.inf:  # Rounded up: a device looks at one row at least.
+        if rows != math.inf:  # Rounded up: a device samples at least one row.
             rows = -(-rows // backend.replicas(model))
         super().__init__([(node.layer, node.cell) for node in nodes], rows)
         self.model = model
@@ -111,7 +111,7 @@ class Watcher(Collector):
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[None]:
-        """Looks at what the model does within the `with` block, in this thread."""
+        """Counts what the model does within the `with` block, in this thread."""
         with instrument_layers(self.model, self._layers), self.active():
             yield
 

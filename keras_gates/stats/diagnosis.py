@@ -1,14 +1,17 @@
-"""What stands out in captured gates, in sentences with the figures behind them."""
+"""Findings in captured gates, in sentences with the values behind them."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 from keras_gates import vocabulary as v
 from keras_gates.checks import real_number, thresholds, type_of
+from keras_gates.old_names import renamed
 from keras_gates.stats.diagnosis_sums import count_signals
-from keras_gates.stats.symptoms import Limits, Patient, Symptom, symptoms_of
+from keras_gates.stats.findings import Finding, Findings
+from keras_gates.stats.layer_checks import LayerSums, Limits, check_layer
 from keras_gates.trees.apply_measure import (
     as_tree,
     called,
@@ -20,48 +23,61 @@ from keras_gates.trees.tree_walk import depth_first
 from keras_gates.trees.why_missing import causes_of_gaps, damage_named, mask_of
 
 if TYPE_CHECKING:
-    pass
+    import pandas
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What stands out in every layer, the most serious first. Printing it lists it.
+    """The findings in every layer, the most serious first. Printing it lists them.
 
     Attributes:
-        symptoms: What stands out.
-        layers: Paths of all layers that were looked at.
+        findings: A list of `Finding`.
+        layers: Paths of all layers that were examined.
     """
 
-    symptoms: tuple[Symptom, ...]
+    findings: Findings
     layers: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"- {symptom.sentence}" for symptom in self.symptoms]
-        told = {symptom.layer for symptom in self.symptoms}
-        lines += [
-            f"- Nothing stands out in '{path}'."
-            for path in self.layers
-            if path not in told
-        ]
-        return "\n".join(lines)
+        found = {finding.layer for finding in self.findings}
+        without = (
+            f"- No findings in '{path}'." for path in self.layers if path not in found
+        )
+        return "\n".join([*map("- {}".format, self.findings), *without])
+
+    __repr__ = __str__  # What a notebook shows.
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Returns a table with one row for each finding.
+
+        Its columns are `code`, `layer`, `signal`, `units`, `value`, `threshold`,
+        `severity` and `message`, as in `Finding`.
+        """
+        return self.findings.to_dataframe()
 
 
+@renamed(open="upper", shut="lower", share="min_fraction", short="min_memory_fraction")
 def diagnose(
     gates: Any,
     reach: Any = None,
     *,
-    open: float = 0.95,
-    shut: float = 0.05,
-    share: float = 0.5,
-    short: float = 0.1,
+    upper: float = 0.95,
+    lower: float = 0.05,
+    min_fraction: float = 0.5,
+    min_memory_fraction: float = 0.1,
     correlation: float = 0.9,
     entropy: float = 0.95,
 ) -> Diagnosis:
-    """Says what stands out in captured gates, the most serious first.
+    """Reports findings in captured gates, the most serious first.
 
-    A symptom is not an illness: a layer that hardly ever erases may be what the task
-    wants. The thresholds are conventions. A layer that was not trained has symptoms
-    too: its gates stay near 0.5, and its time scales are short.
+    A finding is not necessarily a problem: a layer that hardly ever erases may be what
+    the task needs. The thresholds are conventions. A layer that was not trained has
+    findings too: its gates stay near 0.5, and its time scales are short.
+
+    The codes are `not-finite` (values that are NaN or infinite), `measured-memory`
+    (with `reach`), `mostly-open` and `mostly-closed` (a gate), `short-timescales`,
+    `dead-units` (as `dead_units` defines them), `redundant-gates` (two gates that
+    are correlated), `undecided` (a gate near 0.5 that hardly moves) and `all-masked`.
 
     What a layer remembers cannot be seen from its gates, which describe the path
     through the cell alone: the recurrent weights may keep more. `keras_gates.reach`
@@ -72,20 +88,21 @@ def diagnose(
             `(sample, time, unit)`.
         reach: What `keras_gates.reach` returned for the same model, or for one layer.
             Then the measured memory of each layer comes first. Default: none.
-        open: The value above which a gate counts as wide open: further out than the
-            0.9 of `saturation`, since this is to be rare.
-        shut: The value below which it counts as shut.
-        share: From which share of the steps and units on that is told; a half.
-        short: Time scales are reported as short if the longest one of a layer is below
-            this share of the sequence: 0.1, after which e ** -10 is left. Not of a
-            layer whose memory is in `reach`.
-        correlation: From which median correlation on two gates count as saying the
-            same.
-        entropy: From how many bits on a gate counts as undecided, if it also hardly
-            moves: 0.95 bits is a gate between 0.37 and 0.63.
+        upper: The value above which a gate counts as open. It is higher than the 0.9
+            of `saturation`, so that this finding is rare.
+        lower: The value below which a gate counts as closed.
+        min_fraction: A gate is reported if at least this fraction of its values, over
+            all time steps and units, is beyond a threshold.
+        min_memory_fraction: Time scales are reported as short if the longest one of a
+            layer is below this fraction of the sequence. At 0.1, e ** -10 of a state
+            is left at the end. A layer whose memory is in `reach` is not checked.
+        correlation: The median correlation from which two gates are reported as
+            redundant.
+        entropy: The entropy in bits from which a gate is reported as undecided, if it
+            also hardly moves: 0.95 bits is a gate between 0.37 and 0.63.
 
     Returns:
-        A `Diagnosis`. What cannot be told, for want of a signal, is left out.
+        A `Diagnosis`. Checks whose signals are missing are skipped.
 
     Raises:
         ValueError: If there is no signal in `gates`, or they have more than one `step`,
@@ -103,17 +120,17 @@ def diagnose(
         - 100 % of 'forget' in 'lstm' is above 0.95: this layer hardly ever erases.
     """
     gates = as_tree(gates)
-    shut, open = thresholds(shut=shut, open=open)
+    lower, upper = thresholds(lower=lower, upper=upper)
     limits = Limits(
-        open,
-        shut,
-        real_number("share", share, at_least=0),
-        real_number("short", short, at_least=0),
+        upper,
+        lower,
+        real_number("min_fraction", min_fraction, at_least=0),
+        real_number("min_memory_fraction", min_memory_fraction, at_least=0),
         real_number("correlation", correlation, at_least=0),
         real_number("entropy", entropy, at_least=0),
     )
     measured = _measured(reach)
-    found: list[Symptom] = []
+    found = Findings()
     names = []
     for path, layer in signals_by_layer(gates, signals_of, (v.UNIT,)).items():
         name = called(path, layer)
@@ -127,16 +144,18 @@ def diagnose(
         mask = mask_of(node)
         with damage_named(name, node):
             kind = kind_of_layer(layer)
-            sums = count_signals(layer, kind, mask, limits.shut, limits.open)
+            sums = count_signals(layer, kind, mask, limits.lower, limits.upper)
         if not any(signal.count for signal in sums.values()):
             sentence = f"Every step of '{name}' is masked: there is nothing to measure."
-            found.append(Symptom(name, sentence, 1.0, 1.0))
+            found.append(
+                Finding("all-masked", name, None, (), 1.0, math.nan, 1.0, sentence)
+            )
             continue
         memory = measured.get(path)
-        patient = Patient(name, kind, layer, sums, causes_of_gaps(node), memory)
-        found += symptoms_of(patient, limits)
-    found.sort(key=lambda symptom: -symptom.severity)
-    return Diagnosis(tuple(found), tuple(names))
+        counted = LayerSums(name, kind, layer, sums, causes_of_gaps(node), memory)
+        found += check_layer(counted, limits)
+    found.sort(key=lambda finding: -finding.severity)
+    return Diagnosis(found, tuple(names))
 
 
 def _measured(reach: Any) -> dict[str, Any]:

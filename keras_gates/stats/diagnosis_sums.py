@@ -30,11 +30,11 @@ CACHE_BYTES = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What was counted of one signal at its real steps; arrays are of shape `(unit,)`.
+    """The counts of one signal at its unmasked steps, in arrays `(unit,)`.
 
     Attributes:
-        count: Number of real steps.
-        broken: Number of values at real steps that are NaN or infinite.
+        count: Number of unmasked steps.
+        broken: Number of values at unmasked steps that are NaN or infinite.
         below: Number of values under the threshold, of a gate.
         above: Number of values over the other one.
         mean: Mean of the values.
@@ -203,7 +203,7 @@ def _sums(
         name: The name of the signal.
         values: Of shape (row, unit).
         mean: That of each unit.
-        away: Of each signal that has a spread to tell, its differences from the mean.
+        away: For each signal that has a known spread, its differences from the mean.
         kind: The kind of the cell.
         low: The lower threshold.
         high: The upper threshold.

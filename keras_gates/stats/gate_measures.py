@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_gates.checks import thresholds
+from keras_gates.old_names import renamed
 from keras_gates.stats.block_reduction import FOUND, count_of, reduce_blocks
 from keras_gates.trees.apply_measure import gates_of, keeping, of_each_signal
 
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
     from keras_gates.trees.types import Gates
 
 
-def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
+@renamed(low="lower", high="upper")
+def saturation(gates: Gates, *, lower: float = 0.1, upper: float = 0.9) -> Gates:
     """Computes how often each unit's gates are closed, and how often open.
 
-    A gate is left-saturated at a step if it is below `low`, right-saturated if it is
-    above `high`. A unit whose forget gate is right-saturated nearly always keeps its
+    A gate is left-saturated at a step if it is below `lower`, right-saturated if it is
+    above `upper`. A unit whose forget gate is right-saturated nearly always keeps its
     cell state over long spans; one whose gates saturate on neither side blends at
     every step.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
             dimensions such as `(sample, time, unit)`. Only gates are measured.
-        low: The value below which a gate counts as closed.
-        high: The value above which a gate counts as open.
+        lower: The value below which a gate counts as closed.
+        upper: The value above which a gate counts as open.
 
     Returns:
         The fractions of steps, in the same kind of object, with dimensions
@@ -52,8 +54,8 @@ def saturation(gates: Gates, *, low: float = 0.1, high: float = 0.9) -> Gates:
         Karpathy, Johnson and Li (2015), Visualizing and Understanding Recurrent
         Networks, arXiv:1506.02078, section 4.2.
     """
-    low, high = thresholds(low=low, high=high)
-    return of_each_signal(gates, gates_of, lambda gate: _saturation(gate, low, high))
+    lower, upper = thresholds(lower=lower, upper=upper)
+    return of_each_signal(gates, gates_of, lambda gate: _saturation(gate, lower, upper))
 
 
 def entropy(gates: Gates) -> Gates:

@@ -32,7 +32,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """By which a distribution is shown, in figures too."""
 
 
-def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
+def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
     """Compares what an LSTM and a GRU keep and write, and matches their units.
 
     `forget` stands beside `update`, the share of the old state that is kept, and
@@ -71,10 +71,10 @@ def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
         >>> from keras_gates import stats
         >>> dims = ("sample", "time", "unit")
         >>> lstm = {"forget": (dims, [[[0.9, 0.1]]]), "input": (dims, [[[0.1, 0.9]]])}
-        >>> lstm = xarray.Dataset(lstm, attrs={"kind": "LSTM"})
+        >>> lstm = xarray.Dataset(lstm, attrs={"cell_type": "LSTM"})
         >>> gru = {"update": (dims, [[[0.1, 0.9]]])}
-        >>> gru = xarray.Dataset(gru, attrs={"kind": "GRU"})
-        >>> found = stats.correspondence(lstm, gru)
+        >>> gru = xarray.Dataset(gru, attrs={"cell_type": "GRU"})
+        >>> found = stats.match_units(lstm, gru)
         >>> found["matched"].values
         array([1, 0])
         >>> found["distance"].sel(pair="kept").item()
@@ -124,7 +124,7 @@ def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
                 {"long_name": "distance of the distributions", "units": "1"},
             ),
             "quantiles": (
-                (PAIR, "kind", "quantile"),
+                (PAIR, "cell_type", "quantile"),
                 [[_quantiles(side) for side in sides] for sides in pooled.values()],
             ),
             "matched": _names(gru, matched),
@@ -133,7 +133,7 @@ def correspondence(lstm: Layer, gru: Layer) -> xarray.Dataset:
         },
         coords={
             PAIR: list(pairs),
-            "kind": [LSTM.name, GRU.name],
+            "cell_type": [LSTM.name, GRU.name],
             "quantile": list(QUANTILES),
             **({v.UNIT: lstm[v.UNIT]} if labelled(lstm, v.UNIT) else {}),
         },

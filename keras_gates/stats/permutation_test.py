@@ -23,7 +23,7 @@ def chance(
 
     Returns:
         Permutations of the samples, of shape (permutation, sample); or shifts along
-        the real steps, of shape (shift,).
+        the unmasked steps, of shape (shift,).
     """
     steps = real.reshape(len(real), -1)
     _, group = np.unique(steps, axis=0, return_inverse=True)
@@ -51,7 +51,7 @@ def score(
     or standardised.
 
     Args:
-        values: Of the unit, at the real steps.
+        values: Of the unit, at the unmasked steps.
         labels: Of shape (sample, ..., time), 0 at steps that are not real.
         real: Likewise.
         null: What `chance` returns.

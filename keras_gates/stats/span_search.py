@@ -11,6 +11,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import one_of, type_of, whole_number
+from keras_gates.old_names import renamed
 from keras_gates.trees.data_checks import check_dimensions, needed, real_signal
 from keras_gates.trees.dimensions import in_order, pieces
 from keras_gates.trees.labels import (
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from keras_gates.trees.types import Layer
 
 
-def match(
+@renamed(count="n_spans")
+def find_similar_spans(
     gates: Layer,
     *,
     layer: str,
@@ -38,7 +40,7 @@ def match(
     span: tuple[Any, Any],
     sample: Any = None,
     signal: str = v.HIDDEN,
-    count: int = 10,
+    n_spans: int = 10,
 ) -> pandas.DataFrame:
     """Finds where else some units behave as they do in one span of one sample.
 
@@ -54,7 +56,7 @@ def match(
             and of the last step, as in `sel(time=slice(*span))`, which holds both.
         sample: The label of the sample, or its position. Default: the first one.
         signal: The signal to compare.
-        count: How many places to return.
+        n_spans: How many places to return.
 
     Returns:
         A table, best first, with the columns `sample`, `start` and `stop` of the
@@ -75,7 +77,9 @@ def match(
         >>> hidden = [[[0.0], [0.9], [0.0], [0.0], [0.0], [0.8], [0.0]]]
         >>> layer = xarray.Dataset({"hidden": (("sample", "time", "unit"), hidden)})
         >>> gates = xarray.DataTree(children={"lstm": xarray.DataTree(layer)})
-        >>> place = stats.match(gates, layer="lstm", units=0, span=(0, 3), count=1)
+        >>> place = stats.find_similar_spans(
+        ...     gates, layer="lstm", units=0, span=(0, 3), n_spans=1
+        ... )
         >>> place[["sample", "start", "stop"]].values
         array([[0, 4, 7]])
 
@@ -92,7 +96,7 @@ def match(
     chosen = 0 if sample is None else place_of("sample", sample, values, v.SAMPLE)
     units = places_of("units", units, values, v.UNIT)
     start, stop = _edges(span, values)
-    count = whole_number("count", count, at_least=1)
+    n_spans = whole_number("n_spans", n_spans, at_least=1)
     of_units = values.isel({v.UNIT: units})
     wanted = of_units.isel({v.SAMPLE: chosen, v.TIME: slice(start, stop)})
     wanted = wanted.values.astype(np.float64)
@@ -105,7 +109,9 @@ def match(
     distances = np.concatenate(
         [_distances(block, wanted) for block in pieces(of_units)]
     )
-    found = np.reshape(_apart(distances, (chosen, start), stop - start, count), (-1, 2))
+    found = np.reshape(
+        _apart(distances, (chosen, start), stop - start, n_spans), (-1, 2)
+    )
     samples, starts = found.T.astype(int)
     ends = starts + stop - start
     times = labels_of(values, v.TIME)

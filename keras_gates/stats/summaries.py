@@ -25,8 +25,8 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
 
     Returns:
         A table with a row for each layer and signal (the index has these two levels)
-        and the columns `mean`, `standard_deviation` (of the population), `minimum`,
-        `maximum`, `left` and `right`, over every unmasked step and every unit. `left`
+        and the columns `mean`, `std` (of the population), `min`, `max`, `left` and
+        `right`, over every unmasked time step and every unit. `left`
         and `right` are those of `saturation`, NaN for what is not a gate.
 
     Raises:
@@ -72,12 +72,10 @@ def _row(signal: xarray.DataArray) -> dict[str, float]:
     middle = (count * mean).sum() / every
     row = {
         "mean": middle,
-        "standard_deviation": (
-            (squares + count * (mean - middle) ** 2).sum(skipna=False) / every
-        )
+        "std": ((squares + count * (mean - middle) ** 2).sum(skipna=False) / every)
         ** 0.5,
-        "minimum": least.min(),
-        "maximum": largest.max(),
+        "min": least.min(),
+        "max": largest.max(),
         "left": left,
         "right": right,
     }

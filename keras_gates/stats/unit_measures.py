@@ -9,6 +9,7 @@ import numpy as np
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
 from keras_gates.checks import real_number, share_of, threshold
+from keras_gates.old_names import renamed
 from keras_gates.stats import dead
 from keras_gates.stats.block_reduction import FOUND, reduce_blocks
 from keras_gates.stats.moments import correlation, extremes, moments
@@ -27,16 +28,17 @@ SAMPLES = 2**20
 """The number of elements of the samples whose weights are summed up at once."""
 
 
+@renamed(deviation="min_std", shut="lower")
 def dead_units(
-    gates: Gates, *, deviation: float = dead.CONSTANT, shut: float = dead.CLOSED
+    gates: Gates, *, min_std: float = dead.CONSTANT, lower: float = dead.CLOSED
 ) -> Gates:
     """Finds the units that do nothing: a constant output, or a gate that never opens.
 
     Args:
         gates: A tree or the dataset of one layer, with `hidden`, and of an LSTM also
             `input` and `output`, of dimensions such as `(sample, time, unit)`.
-        deviation: The standard deviation of `hidden` below which it counts as constant.
-        shut: The value below which a gate counts as closed.
+        min_std: The standard deviation of `hidden` below which it counts as constant.
+        lower: The value below which a gate counts as closed.
 
     Returns:
         In the same kind of object, of dimensions `(unit)`, and `step` where there was
@@ -57,8 +59,8 @@ def dead_units(
         >>> stats.dead_units(xarray.Dataset({"hidden": hidden}))["dead"].values
         array([ True, False])
     """
-    deviation = real_number("deviation", deviation, at_least=0)
-    shut = threshold("shut", shut)
+    min_std = real_number("min_std", min_std, at_least=0)
+    lower = threshold("lower", lower)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
         holds: dict[str, xarray.DataArray] = {}
@@ -66,10 +68,10 @@ def dead_units(
             if name == v.HIDDEN:
                 count, _, squares = moments(signal)
                 spread = (squares / count.where(count > 0)) ** 0.5
-                holds[v.HIDDEN] = (spread < deviation) & (count > 1)
+                holds[v.HIDDEN] = (spread < min_std) & (count > 1)
             else:
                 _, largest = extremes(signal)
-                holds[str(name)] = largest < shut
+                holds[str(name)] = largest < lower
         return dead.conditions(kind_of_layer(layer), holds)
 
     return of_each_layer(gates, lambda kind: [*dead.ways(kind).values()], measure)
@@ -126,7 +128,8 @@ def gate_correlation(gates: Gates) -> Gates:
     return of_each_layer(gates, gates_of, measure, together=pairs)
 
 
-def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
+@renamed(share="fraction")
+def memory_horizon(gates: Gates, *, fraction: float = 0.9) -> Gates:
     """Computes how far back the path through the cell goes, the writing weighed in.
 
     On this path the state of a unit after the last step is a sum over all earlier ones:
@@ -143,7 +146,7 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
     Args:
         gates: A tree or the dataset of one layer, with `input` and `forget`, or
             `update`, of dimensions such as `(sample, time, unit)`.
-        share: The share of the weight, between 0 and 1.
+        fraction: The share of the weight, between 0 and 1.
 
     Returns:
         In the same kind of object, `memory_horizon` of dimensions `(unit)`, and `step`
@@ -152,7 +155,7 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
         where nothing was written, or every step is masked.
 
     Raises:
-        ValueError: If no layer has these gates, or `share` is not between 0 and 1.
+        ValueError: If no layer has these gates, or `fraction` is not between 0 and 1.
         TypeError: If `gates` is neither a tree nor a dataset.
 
     Example:
@@ -171,7 +174,7 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
         >>> stats.memory_horizon(layer)["memory_horizon"].values
         array([7.])
     """
-    share = share_of("share", share)
+    fraction = share_of("fraction", fraction)
 
     def measure(layer: xarray.Dataset) -> dict[str, xarray.DataArray]:
         kind = kind_of_layer(layer)
@@ -185,7 +188,7 @@ def memory_horizon(gates: Gates, *, share: float = 0.9) -> Gates:
         count = found[-1]
         reached = found[:-1] / count.where(count > 0)
         # A share of 0.9 may be missed by a rounding.
-        horizon = (reached >= share - 1e-9).argmax(FOUND).astype(np.float64)
+        horizon = (reached >= fraction - 1e-9).argmax(FOUND).astype(np.float64)
         horizon = horizon.where(count > 0)
         label = {"long_name": "memory horizon", "units": "steps"}
         return {"memory_horizon": horizon.assign_attrs(label)}

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_gates import vocabulary as v
 from keras_gates.checks import array_of, one_of, seed_of, whole_number
+from keras_gates.old_names import renamed
 from keras_gates.stats.permutation_test import chance, p_values, score
 from keras_gates.trees.apply_measure import (
     as_tree,
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 AUC, CORRELATION = "auc", "correlation"
 
 
+@renamed(permutations="n_permutations")
 def find_units(
     gates: Any,
     labels: Any,
     *,
     measure: str | None = None,
-    permutations: int = 1000,
+    n_permutations: int = 1000,
     seed: int = 0,
 ) -> pandas.DataFrame:
     """Finds the units and signals that follow something known of the data.
@@ -50,12 +52,12 @@ def find_units(
 
     Many units are tried, and neighbouring steps resemble each other, so some unit
     always seems to follow. The p-value takes both into account: the labels are given to
-    other samples at random, and `p` is the share of these permutations in which the
-    best of all units does as well as this one. Only samples with the same masked steps
-    can change places. Where fewer than 100 permutations are possible, as of one long
-    sequence, the labels are shifted along all steps instead, sample after sample, the
-    end coming back at the start. So are labels that are the same in every sample,
-    such as the hour of the day.
+    other samples at random, and `p_value` is the fraction of these permutations in
+    which the best of all units does as well as this one. Only samples with the same
+    masked steps can change places. Where fewer than 100 permutations are possible, as
+    of one long sequence, the labels are shifted along all steps instead, sample after
+    sample, the end coming back at the start. So are labels that are the same in every
+    sample, such as the hour of the day.
 
     Args:
         gates: A tree of layers, or the dataset of one, its signals with dimensions
@@ -67,19 +69,19 @@ def find_units(
         measure: "auc", for labels that are true and false, or 1 and 0;
             or "correlation". Default: "auc" for labels of type bool, "correlation"
             for numbers.
-        permutations: How many permutations or shifts are tried; of shifts as many as
+        n_permutations: How many permutations or shifts are tried; of shifts as many as
             there are, at most.
         seed: Of the choice of these.
 
     Returns:
         A table, best first, with the columns `layer`, `signal`, `unit`, `auc` or
-        `correlation`, and `p`, corrected for the number of units and signals. `unit` is
-        the label of the unit, or its position where units have no labels. A unit
-        that is constant has an `auc` of 0.5, or a `correlation` of NaN.
+        `correlation`, and `p_value`, corrected for the number of units and signals.
+        `unit` is the label of the unit, or its position where units have no labels. A
+        unit that is constant has an `auc` of 0.5, or a `correlation` of NaN.
 
     Raises:
         ValueError: If the labels have another shape than a layer, other coordinates,
-            or infinite values, are the same at every real step, are other numbers
+            or infinite values, are the same at every unmasked step, are other numbers
             than 0 and 1 with `measure="auc"`, or if there is no signal, a dimension
             that is not named above, or two units with the same label.
         TypeError: If `gates` is neither a tree nor a dataset, or the labels are not
@@ -104,7 +106,7 @@ def find_units(
     """
     import pandas
 
-    permutations = whole_number("permutations", permutations, at_least=1)
+    n_permutations = whole_number("n_permutations", n_permutations, at_least=1)
     if measure is not None:
         one_of("measure", measure, (AUC, CORRELATION))
     seed = seed_of("seed", seed)
@@ -133,11 +135,13 @@ def find_units(
     different = np.unique(labels[real])
     if len(different) < 2:
         what = (
-            f"{different[0]:g} at all {real.sum():,} real steps" if real.any() else ""
+            f"{different[0]:g} at all {real.sum():,} unmasked steps"
+            if real.any()
+            else ""
         )
         raise ValueError(
             "`labels` must differ between steps, or no unit can follow them; they are "
-            f"{what or 'known at no real step'}."
+            f"{what or 'known at no unmasked step'}."
         )
     measure = measure or (AUC if truths else CORRELATION)
     yes_or_no = measure == AUC
@@ -147,7 +151,7 @@ def find_units(
             f"go from {different[0]:g} to {different[-1]:g}. Compare first, such as "
             "`labels > 0`, or use `measure='correlation'`."
         )
-    null = chance(labels, real, permutations, np.random.default_rng(seed))
+    null = chance(labels, real, n_permutations, np.random.default_rng(seed))
     rows, units = [], []
     best: Any = 0.0
     for path, layer in layers.items():
@@ -161,7 +165,7 @@ def find_units(
     table = pandas.DataFrame(rows, columns=["layer", "signal", measure])
     table.insert(2, "unit", pandas.concat(units, ignore_index=True))
     strength = table[measure].abs()
-    table["p"] = p_values(np.asarray(strength), best)
+    table["p_value"] = p_values(np.asarray(strength), best)
     if yes_or_no:
         table[measure] = (1 + table[measure]) / 2
     order = strength.sort_values(ascending=False, kind="stable").index
@@ -222,7 +226,7 @@ def _known(
 
 
 def _columns(signal: xarray.DataArray, real: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields each unit's values at the real steps; a few units at a time are read."""
+    """Yields each unit's values at unmasked steps; a few units at a time are read."""
     number = max(BLOCK_BYTES // (real.size * signal.dtype.itemsize), 1)
     for start in range(0, signal.sizes[v.UNIT], number):
         some = in_order(signal).isel({v.UNIT: slice(start, start + number)})

@@ -69,7 +69,7 @@ def load(path: Path) -> dict | None:
 
 
 def check_same(path: Path, found: dict, wanted: dict) -> None:
-    """Refuses to go on with a store that holds something else."""
+    """Refuses to continue a store that holds something else."""
     for name, value in json.loads(json.dumps(wanted)).items():
         # Versions of the package share a format, unless `format` says otherwise.
         older = name == "format" and found.get(name) in OLDER

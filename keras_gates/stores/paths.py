@@ -67,7 +67,7 @@ def settle(path: Path) -> Path:
         with contextlib.suppress(FileNotFoundError):
             os.lstat(path / ("x" * 200) / ("x" * 200))
     except NotADirectoryError:
-        pass  # A file is at the path, which its reader tells; or is one above it.
+        pass  # A file is at the path, which its reader reports; or is one above it.
     except OSError as error:
         raise cannot_write(path, error) from None
     if path.is_symlink():

@@ -35,7 +35,8 @@ class Store(Growing):
         path: A folder. It is made if it is not there.
         attributes: What describes the store. One that is there already must have the
             same, unless it holds no tree.
-        mode: "w-" if there must be no tree in it yet; "w" to begin anew; "a" to go on.
+        mode: "w-" if there must be no tree in it yet; "w" to begin again; "a" to
+            continue.
         room: How many bytes there must be room for.
 
     Raises:
@@ -75,7 +76,7 @@ class Store(Growing):
         self._lock.release()
 
     def _survey(self, begun: bool, mode: str) -> list[str]:
-        """Returns the groups that are to be removed, after a look at what is there."""
+        """Returns the groups that are to be removed, of those that are there."""
         if not self.path.exists():
             return []
         keys = set(metadata.nodes(self._shown)) if self._shown else set()

@@ -15,8 +15,11 @@ from keras_gates.stores import locks
 from keras_gates.stores.paths import cannot_write
 
 UNFINISHED, LOCK = ".unfinished", ".lock"
+REPLACED = "replaced"
+"""A store that another one replaces."""
 AGE = 3600
 """Seconds after which a hidden folder without a lock belongs to nobody."""
+_OURS = {LOCK, ".store.lock", "store", REPLACED}
 _HIDDEN = re.compile(r"\..+-[a-z0-9_]{8}(\.unfinished)?")
 
 
@@ -76,11 +79,12 @@ def _sweep(parent: Path) -> list[str]:
                 # The second is what a worker wrote whose capture had ended.
                 if time.time() - entry.stat().st_mtime > AGE:
                     shutil.rmtree(entry.path)
-            elif file.name in inside and inside <= {LOCK, ".store.lock", "store"}:
+            elif file.name in inside and inside <= _OURS:
                 locks.refuse_odd(file)
                 try:
                     with locks.acquire(file, ""):
-                        shutil.rmtree(Path(entry.path, "store"), ignore_errors=True)
+                        for name in ("store", REPLACED):
+                            shutil.rmtree(Path(entry.path, name), ignore_errors=True)
                 except BlockingIOError:
                     living.append(entry.name)
                 else:

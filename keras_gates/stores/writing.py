@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_gates import vocabulary as v
-from keras_gates.stores import paths, remote, unfinished
+from keras_gates.checks import one_of
+from keras_gates.stores import folder_contents, metadata, paths, remote, unfinished
 from keras_gates.stores.growing import Growing
 from keras_gates.stores.opening import open_tree
 from keras_gates.stores.store import Store
@@ -19,22 +20,53 @@ if TYPE_CHECKING:
     import xarray
 
 
-def new_place(value) -> Path | str | None:
-    """Returns the path or the URL at which a new store can be written, or says why not.
+MODES = ("w-", "w")
+
+
+def new_place(value, mode: str) -> Path | str | None:
+    """Returns the path or the URL at which a store can be written, or says why not.
+
+    Args:
+        value: A path, a URL or `None`.
+        mode: "w-" if there must be nothing yet; "w" to replace a store.
 
     Raises:
-        FileExistsError: If there is something already.
-        ValueError: As of `paths.local_path`, `paths.settle` and `remote.new_url`.
+        FileExistsError: If there is something already, and `mode` is "w-".
+        ValueError: As of `paths.local_path`, `paths.settle` and `remote.new_url`. If
+            there is something else than a store of this package, or it is at a URL.
         TypeError: If it is neither.
         OSError: If nothing can be written there.
     """
+    one_of("mode", mode, MODES)
     url = paths.url_of(value)
-    if url is None or url.startswith(paths.FILE):
-        return paths.new_path(value)
-    return remote.new_url(url)
+    if url is not None and not url.startswith(paths.FILE):
+        return remote.new_url(url)
+    path = paths.local_path(value)
+    if mode == "w" and path is not None and path.name and path.exists():
+        path = paths.settle(path)
+        _require_replaceable(path)
+        return path
+    return paths.new_path(value)
 
 
-def write_trees(place: Path | str, trees: Iterable[xarray.DataTree]) -> xarray.DataTree:
+def _require_replaceable(path: Path) -> None:
+    """Refuses to replace what is not a store of this package, and nothing else."""
+    shown = metadata.load(path)
+    keys = set(metadata.nodes(shown)) if shown else set()
+    foreign = folder_contents.survey(path, keys, ())
+    if foreign and not shown:
+        raise paths.no_store(path)
+    if foreign:
+        raise ValueError(
+            f"The store '{path}' holds what keras_gates did not write, "
+            f"'{min(foreign)}', and it would be removed. Move it elsewhere, or choose "
+            "another path."
+        )
+
+
+def write_trees(
+    place: Path | str, trees: Iterable[xarray.DataTree], mode: str
+) -> xarray.DataTree:
     """Writes trees one behind the other, along the samples.
 
     The store appears at its place when it is complete, never before. What killed
@@ -43,6 +75,7 @@ def write_trees(place: Path | str, trees: Iterable[xarray.DataTree]) -> xarray.D
     Args:
         place: Where the store shall be, from `new_place`.
         trees: At least one tree; all of them with the same nodes and lengths.
+        mode: As for `new_place`.
 
     Returns:
         A lazy tree that reads from the store.
@@ -52,7 +85,7 @@ def write_trees(place: Path | str, trees: Iterable[xarray.DataTree]) -> xarray.D
         OSError: If the store cannot be written.
     """
     lengths = None
-    with new_store(place) as store:
+    with new_store(place, mode) as store:
         for tree in trees:
             lengths = same_lengths(lengths, tree)
             store.append("", tree, v.SAMPLE)
@@ -80,25 +113,30 @@ def same_lengths(lengths: dict | None, tree: xarray.DataTree) -> dict:
 
 
 @contextlib.contextmanager
-def new_store(place: Path | str) -> Iterator[Growing]:
+def new_store(place: Path | str, mode: str) -> Iterator[Growing]:
     """Makes a store, which appears at its place at the end of the block.
 
-    If the block fails, nothing of the store is left.
+    If the block fails, nothing of the store is left, and one that it would have
+    replaced stays.
 
     Args:
         place: Where the store shall be, from `new_place`.
+        mode: As for `new_place`.
     """
-    with _at_url(place) if isinstance(place, str) else _at_path(place) as store:
+    with _at_url(place) if isinstance(place, str) else _at_path(place, mode) as store:
         yield store
 
 
 @contextlib.contextmanager
-def _at_path(path: Path) -> Iterator[Growing]:
+def _at_path(path: Path, mode: str) -> Iterator[Growing]:
     # A folder of its own beside the path: nobody's file can be in the way.
     with unfinished.beside(path) as folder:
         with contextlib.closing(Store(folder / "store", {"keras_gates": ""})) as store:
             yield store
         try:
+            if mode == "w" and path.exists():
+                # Into the hidden folder, which goes with all that is in it.
+                os.rename(path, folder / unfinished.REPLACED)
             os.rename(store.path, path)
         except OSError as error:
             raise paths.cannot_write(path, error) from None

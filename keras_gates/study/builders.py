@@ -70,8 +70,8 @@ class Builder:
         return model
 
     def _front(self) -> list[keras.layers.Layer]:
-        if self.recipe.front is not None:
-            return _listed("front", self.recipe.front())
+        if self.recipe.stem is not None:
+            return _listed("stem", self.recipe.stem())
         if self.symbols:
             return [keras.layers.Embedding(self.symbols, self.recipe.units)]
         return []
@@ -102,9 +102,9 @@ def builders_of(names: Sequence[str], recipe: Recipe, data: Data) -> dict[str, B
             shape that recurrent layers take.
     """
     if len(set(names)) < len(names):
-        raise ValueError(f"`builders` must hold each name once; got {list(names)}.")
+        raise ValueError(f"`models` must hold each name once; got {list(names)}.")
     for name in names:
-        one_of("builders", name, tuple(LAYERS))
+        one_of("models", name, tuple(LAYERS))
     form = _form(data)
     builders = {name: Builder(name, recipe.units, recipe, **form) for name in names}
     if recipe.match == "units":
@@ -120,7 +120,7 @@ def _form(data: Data) -> dict[str, Any]:
     x, y = data.x, data.y
     if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
         raise ValueError(
-            "`builders` may be names if `x` and `y` are one array each. For several "
+            "`models` may be names if `x` and `y` are one array each. For several "
             "inputs or outputs, give functions that build the models."
         )
     symbols = x.ndim == 2 and np.issubdtype(x.dtype, np.integer)

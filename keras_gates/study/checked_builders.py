@@ -28,7 +28,7 @@ def checked_builders(
         return builders_of(builders, recipe or Recipe(), data)
     if not isinstance(builders, Mapping):
         raise TypeError(
-            "`builders` must map names to functions that return a compiled model, or "
+            "`models` must map names to functions that return a compiled model, or "
             f"be a list of names such as ['LSTM', 'GRU']; got {type_of(builders)}. Use "
             "a dict such as {'LSTM': build_lstm}."
         )
@@ -39,18 +39,18 @@ def checked_builders(
         )
     if not builders:
         raise ValueError(
-            "`builders` must hold at least one architecture; it is empty. Use a dict "
+            "`models` must hold at least one architecture; it is empty. Use a dict "
             "such as {'LSTM': build_lstm, 'GRU': build_gru}."
         )
     for name, build in builders.items():
         if not isinstance(name, str):
             raise TypeError(
-                f"`builders` must have names as keys; got {name!r}, {type_of(name)}. "
+                f"`models` must have names as keys; got {name!r}, {type_of(name)}. "
                 "Use a str."
             )
         if isinstance(build, keras.Model) or not callable(build):
             raise TypeError(
-                f"`builders[{name!r}]` must be a function without arguments that "
+                f"`models[{name!r}]` must be a function without arguments that "
                 f"returns a compiled model; got {type_of(build)}. Put the lines that "
                 "build and compile the model into a function, and give its name."
             )
@@ -84,13 +84,13 @@ def one_task(
     for name, (other_shapes, other_loss) in others:
         if other_shapes != shapes:
             raise ValueError(
-                "`builders` must return models for one task; the outputs of a sample "
+                "`models` must return models for one task; the outputs of a sample "
                 f"have shape {shapes} from {first!r} but {other_shapes} from {name!r}. "
                 "Give them the same last layer."
             )
         if loss and other_loss and loss != other_loss:
             raise ValueError(
-                "`builders` must return models for one task; they are compiled with "
+                "`models` must return models for one task; they are compiled with "
                 f"the loss {loss} in {first!r} but {other_loss} in {name!r}. Compile "
                 "them with the same loss."
             )
@@ -103,7 +103,7 @@ def _outputs(name: str, model: keras.Model, x: Any, argument: str) -> Any:
         return model(x)
     except Exception as error:
         raise ValueError(
-            f"{argument} must fit the model of `builders[{name!r}]`; calling the model "
+            f"{argument} must fit the model of `models[{name!r}]`; calling the model "
             f"on a batch of it failed: {error}"
         ) from error
 
@@ -112,7 +112,7 @@ def _check_own(name: str, model: keras.Model, others: list[keras.Model]) -> None
     """Refuses a model that shares what is trained with one that was built before."""
     if any(model is other for other in others):
         raise ValueError(
-            f"`builders[{name!r}]` must return a new model on every call; it returned "
+            f"`models[{name!r}]` must return a new model on every call; it returned "
             f"{model.name!r}, which an earlier call had returned. Build the model "
             "inside the function."
         )
@@ -126,7 +126,7 @@ def _check_own(name: str, model: keras.Model, others: list[keras.Model]) -> None
         id(thing) in taken for thing in (model.optimizer, *model.trainable_variables)
     ):
         raise ValueError(
-            f"`builders[{name!r}]` must return a model of its own; {model.name!r} "
+            f"`models[{name!r}]` must return a model of its own; {model.name!r} "
             "shares its optimizer or trainable weights with an earlier one. Make the "
             "optimizer and the layers inside the function, or set "
             "`layer.trainable = False` for a layer that is meant to be shared."

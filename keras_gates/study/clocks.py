@@ -16,7 +16,7 @@ import psutil
 from keras_gates.study.study_data import count, rows_of
 
 MEMORY_INTERVAL, INFERENCE_REPEATS = 0.02, 7
-"""Seconds between two looks at the memory, and how often inference is timed."""
+"""Seconds between two readings of the memory, and how often inference is timed."""
 
 
 class Clock(keras.callbacks.Callback):
@@ -63,7 +63,7 @@ def inference_seconds(model: keras.Model, x: Any, batch_size: int) -> float:
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[Callable[[], int]]:
-    """Watches the resident memory of this process; yields what tells its peak."""
+    """Watches the resident memory of this process; yields a reader of its peak."""
     process, done = psutil.Process(), threading.Event()
     peak = process.memory_info().rss
 

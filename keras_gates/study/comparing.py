@@ -26,6 +26,7 @@ from keras_gates.checks import (
     seed_of,
     whole_number,
 )
+from keras_gates.old_names import renamed
 from keras_gates.study.builders import Builder
 from keras_gates.study.checked_builders import checked_builders, one_task
 from keras_gates.study.recipe import Recipe
@@ -40,8 +41,14 @@ if TYPE_CHECKING:
     from keras_gates.recording.recorder import GateRecorder
 
 
+@renamed(
+    builders="models",
+    folder="directory",
+    recorder="make_recorder",
+    predict="keep_predictions",
+)
 def compare(
-    builders: Mapping[str, Callable[[], keras.Model]] | Sequence[str],
+    models: Mapping[str, Callable[[], keras.Model]] | Sequence[str],
     x: Any,
     y: Any,
     *,
@@ -51,10 +58,10 @@ def compare(
     batch_size: int = 32,
     recipe: Recipe | None = None,
     learning_rates: Sequence[float] | None = None,
-    folder: str | os.PathLike | None = None,
+    directory: str | os.PathLike | None = None,
     n_jobs: int | None = None,
-    recorder: Callable[[str, int], GateRecorder] | None = None,
-    predict: bool = False,
+    make_recorder: Callable[[str, int], GateRecorder] | None = None,
+    keep_predictions: bool = False,
     verbose: int = 0,
     on_run_end: Callable[[str, int, keras.Model], None] | None = None,
 ) -> Study:
@@ -77,7 +84,7 @@ def compare(
     imports must be installed there.
 
     Args:
-        builders: Maps the name of each architecture to a function without arguments
+        models: Maps the name of each architecture to a function without arguments
             that returns a new, compiled model on every call. All must do one task,
             with one loss. Or a list of names among "LSTM", "GRU" and "SimpleRNN",
             built by `recipe`.
@@ -85,8 +92,8 @@ def compare(
             as the models take it.
         y: Targets of shape `(sample, ...)`, likewise.
         validation_data: `(x_val, y_val)`, built like `x` and `y`. For a time series,
-            take what comes later, as `keras_gates.tasks.time_split` does; for classes,
-            `keras_gates.tasks.class_split` keeps their shares.
+            take what comes later, as `keras_gates.tasks.chronological_split` does; for
+            classes, `keras_gates.tasks.stratified_split` keeps their shares.
         seeds: How many seeds, for the seeds 0, 1, ..., or the seeds themselves. An
             interval needs at least two.
         epochs: Passes over the data, the same number for every run.
@@ -95,15 +102,16 @@ def compare(
         learning_rates: Rates to try for each architecture, with a seed of its own,
             2**32 - 1. The one with the lowest validation loss is taken for all
             seeds of that architecture. By default each model keeps its own rate.
-        folder: Keeps every run as it ends. A study that was interrupted goes on where
-            it stopped, and takes more `seeds`; anything else must be the same.
+        directory: Keeps every run as it ends. A study that was interrupted resumes
+            where it stopped, and takes more `seeds`; anything else must be the same.
         n_jobs: How many runs at a time, as joblib takes it.
-        recorder: Called as `recorder(name, seed)` for a new `GateRecorder` of a run,
-            whose records are then in `Study.gates`. It costs time: see its docstring.
-        predict: Whether to keep the predictions for the validation inputs, for models
-            with one output.
-        verbose: 0 is silent. 1 shows a live table on a terminal, a line for each run
-            elsewhere.
+        make_recorder: Called as `make_recorder(name, seed)` for the `GateRecorder` of
+            a run, whose records are then in `Study.gates`. It costs time: see its
+            docstring.
+        keep_predictions: Whether to keep the predictions for the validation inputs,
+            for models with one output.
+        verbose: 0 is silent. 1 shows a live table on a terminal, and one line for each
+            run elsewhere.
         on_run_end: Called as `on_run_end(name, seed, model)` with every trained model,
             for instance to keep one, in the process that trained it. `compare` itself
             keeps none.
@@ -113,19 +121,19 @@ def compare(
         infinite is kept, and marked in the column `diverged`.
 
     Raises:
-        TypeError: `builders` is not a mapping from names to functions, one of them
+        TypeError: `models` is not a mapping from names to functions, one of them
             returns something that is not a model, or an argument has the wrong type.
         ValueError: A builder returns a model that is not compiled, or one (or its
             weights) that was returned before; the models do different tasks; the data
             is empty, holds values that are not finite or does not fit together; an
-            option is out of its range; `folder` holds another study.
-        RuntimeError: A worker process died. What is in `folder` is kept.
+            option is out of its range; `directory` holds another study.
+        RuntimeError: A worker process died. What is in `directory` is kept.
 
     Example:
         >>> import keras_gates
         >>> from keras_gates import tasks
         >>> x, y = tasks.sliding_windows(tasks.sine_waves(200), 10)
-        >>> (x, y), validation_data = tasks.time_split(x, y, gap=10)
+        >>> (x, y), validation_data = tasks.chronological_split(x, y, gap=10)
         >>> study = keras_gates.compare(
         ...     ["LSTM", "GRU"],
         ...     x,
@@ -143,24 +151,24 @@ def compare(
     batch_size = whole_number("batch_size", batch_size, at_least=1)
     rates = _checked_rates(learning_rates)
     one_of("verbose", verbose, (0, 1))
-    predict = flag("predict", predict)
+    keep_predictions = flag("keep_predictions", keep_predictions)
     function_of("on_run_end", on_run_end, "of (name, seed, model)")
-    function_of("recorder", recorder, "of (name, seed)")
-    folder = folder_of("folder", folder)
+    function_of("make_recorder", make_recorder, "of (name, seed)")
+    directory = folder_of("directory", directory)
     n_jobs = _checked_jobs(n_jobs)
     data = checked_data(x, y, validation_data)
-    builders = checked_builders(builders, recipe, data)
+    models = checked_builders(models, recipe, data)
     some = slice(batch_size)
-    models = one_task(builders, rows_of(data.x, some), rows_of(data.x_val, some))
+    built = one_task(models, rows_of(data.x, some), rows_of(data.x_val, some))
     if rates:
-        for model in models.values():
+        for model in built.values():
             set_rate(model, rates[0])
     settings = Settings(
         data,
         epochs,
         batch_size,
-        predict,
-        recorder,
+        keep_predictions,
+        make_recorder,
         on_run_end,
         keras.backend.backend(),
         keras.config.floatx(),
@@ -170,37 +178,37 @@ def compare(
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rates": rates,
-        "predict": predict,
-        "recorder": recorder is not None,
+        "keep_predictions": keep_predictions,
+        "make_recorder": make_recorder is not None,
     }
-    about = description_of(models, data, options)
-    del models
-    total = len(builders) * (len(seeds) + len(rates))
+    about = description_of(built, data, options)
+    del built
+    total = len(models) * (len(seeds) + len(rates))
     with (
-        _ledger(folder, about) as ledger,
-        Progress(builders, total, bool(verbose)) as progress,
+        _ledger(directory, about) as ledger,
+        Progress(models, total, bool(verbose)) as progress,
     ):
         how: dict[str, Any] = {"n_jobs": n_jobs, "ledger": ledger, "progress": progress}
         trials = conduct(
             (
                 Order(name, TUNING_SEED, rate, build)
-                for rate, (name, build) in itertools.product(rates, builders.items())
+                for rate, (name, build) in itertools.product(rates, models.items())
             ),
             settings._replace(predict=False, recorder=None, on_run_end=None),
             **how,
         )
-        chosen = {name: _best_rate(trials, name) for name in builders}
+        chosen = {name: _best_rate(trials, name) for name in models}
         runs = conduct(
             (
                 Order(name, seed, chosen[name], build)
-                for seed, (name, build) in itertools.product(seeds, builders.items())
+                for seed, (name, build) in itertools.product(seeds, models.items())
             ),
             settings,
             **how,
         )
     units = {
         name: build.units
-        for name, build in builders.items()
+        for name, build in models.items()
         if isinstance(build, Builder)
     }
     return gather(runs, trials, units, attributes(data, batch_size))

@@ -20,7 +20,7 @@ _HIGHER = re.compile(r"(^|_)(acc|accuracy|auc|precision|recall|f\d?|r2|score)", 
 
 
 def higher_is_better(metric: str) -> bool:
-    """Tells by the name of a metric, as Keras's callbacks do."""
+    """Returns whether higher is better, by a metric's name, as Keras's callbacks do."""
     return bool(_HIGHER.search(metric))
 
 
@@ -36,12 +36,12 @@ class Difference:
         low: Lower end of the 95 % interval of that mean.
         high: Its upper end. All three are NaN if a run has no finite value.
         seeds: How many pairs.
-        p: The p-value of the paired t test (`scipy.stats.ttest_1samp` of the
+        p_value: The p-value of the paired t test (`scipy.stats.ttest_1samp` of the
             differences).
-        probability: The probability that `a` is better than `b` with one more seed: of
-            the difference that Student's t distribution predicts from these. Better is
-            lower, or higher for a metric such as accuracy.
-        deviation: Standard deviation of the differences.
+        prob_a_better: The probability that `a` is better than `b` with one more seed,
+            from the difference that Student's t distribution predicts from these.
+            Better is lower, or higher for a metric such as accuracy.
+        std: Standard deviation of the differences.
         pairs: The difference of each seed, in the order of the study.
     """
 
@@ -52,31 +52,31 @@ class Difference:
     low: float
     high: float
     seeds: int
-    p: float
-    probability: float
-    deviation: float
+    p_value: float
+    prob_a_better: float
+    std: float
     pairs: tuple[float, ...]
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         """Whether a difference was shown: the interval does not hold zero."""
         return not (math.isnan(self.mean) or self.low <= 0 <= self.high)
 
     @property
     def better(self) -> str | None:
         """The name of the architecture that was shown to be better, or `None`."""
-        if not self.shown:
+        if not self.significant:
             return None
-        return self.a if self.probability > 0.5 else self.b
+        return self.a if self.prob_a_better > 0.5 else self.b
 
     def __str__(self) -> str:
         if math.isnan(self.mean):
             return f"{self.a} - {self.b}: not known, for a value is not finite"
-        if not self.shown:
+        if not self.significant:
             verdict = "no difference shown"
         else:
             verdict = f"{self.a} is {'lower' if self.mean < 0 else 'higher'}"
-        figures = f"{interval_text(self.low, self.high)}; p = {self.p:.2g}"
+        figures = f"{interval_text(self.low, self.high)}; p = {self.p_value:.2g}"
         return f"{self.a} - {self.b}: {self.mean:.3g} ({figures}): {verdict}"
 
     def seeds_needed(self, size: float, *, power: float = 0.8) -> int:
@@ -102,16 +102,16 @@ class Difference:
         size, power = real_number("size", size), share_of("power", power)
         if not size:
             raise ValueError("`size` must be a finite number, not 0; got 0.")
-        if not math.isfinite(self.deviation):
+        if not math.isfinite(self.std):
             raise ValueError(
                 "The differences vary by an unknown amount, for a value is not finite."
             )
-        if self.deviation == 0:
+        if self.std == 0:
             return 2
 
         def found(seeds: int) -> bool:
             edge = scipy.stats.t.ppf(0.975, seeds - 1)
-            shift = abs(size) / self.deviation * math.sqrt(seeds)
+            shift = abs(size) / self.std * math.sqrt(seeds)
             # SciPy 1.13 divides by zero on its way to the right result.
             with np.errstate(divide="ignore"):
                 return scipy.stats.nct.sf(edge, seeds - 1, shift) >= power

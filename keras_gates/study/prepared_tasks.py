@@ -22,7 +22,7 @@ class PreparedTask(NamedTuple):
         train: Inputs and targets to learn from.
         test: Inputs and targets to validate with. If learning rates are tuned, they
             are chosen on these, too.
-        split: How the two parts were told apart.
+        split: How the two parts were split.
         epochs: How long to train.
         recipe: What is built around the recurrent layers.
         metric: The column of a study to compare.
@@ -40,7 +40,7 @@ class PreparedTask(NamedTuple):
 def sine(points: int = 5000, window: int = 50, epochs: int = 5) -> PreparedTask:
     """The next point of a noisy sum of two sine waves, from those before it."""
     x, y = tasks.sliding_windows(tasks.sine_waves(points), window)
-    train, test = tasks.time_split(x, y, fraction=0.8, gap=window + 1)
+    train, test = tasks.chronological_split(x, y, train_size=0.8, gap=window + 1)
     return PreparedTask(
         f"Forecast sin(0.02 t) + sin(0.005 t) + noise from windows of {window} points",
         train,
@@ -69,8 +69,8 @@ def adding(length: int = 50, epochs: int = 20) -> PreparedTask:
     """The sum of two marked numbers among many."""
     return PreparedTask(
         f"Add two marked numbers among {length}; answering 1 has an error of 1/6",
-        tasks.adding(4000, length=length),
-        tasks.adding(500, length=length, seed=1),
+        tasks.adding(4000, sequence_length=length),
+        tasks.adding(500, sequence_length=length, seed=1),
         "Drawn anew: 4,000 sequences train, 500 validate.",
         epochs,
     )
@@ -79,9 +79,9 @@ def adding(length: int = 50, epochs: int = 20) -> PreparedTask:
 def temporal_order(length: int = 50) -> PreparedTask:
     """Which of two symbols came first."""
     return PreparedTask(
-        f"Tell the order of two symbols among {length}; guessing is right in 25 %",
-        tasks.temporal_order(2000, length=length),
-        tasks.temporal_order(500, length=length, seed=1),
+        f"Report the order of two symbols among {length}; guessing is right in 25 %",
+        tasks.temporal_order(2000, sequence_length=length),
+        tasks.temporal_order(500, sequence_length=length, seed=1),
         "Drawn anew: 2,000 sequences train, 500 validate.",
         epochs=20,
         metric="val_accuracy",
@@ -111,7 +111,7 @@ def anbn(most: int = 60) -> PreparedTask:
         epochs=100,
         recipe=Recipe(
             units=10,
-            front=keras.layers.Masking,
+            stem=keras.layers.Masking,
             head=_softmax_of_three,
             loss="categorical_crossentropy",
         ),
@@ -127,7 +127,7 @@ def reber() -> PreparedTask:
         "Drawn anew: 1,000 words train, 300 validate. Short words are in both.",
         epochs=20,
         recipe=Recipe(
-            front=keras.layers.Masking,
+            stem=keras.layers.Masking,
             head=_sigmoid_of_seven,
             loss="binary_crossentropy",
         ),

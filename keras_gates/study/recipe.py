@@ -9,8 +9,9 @@ from typing import Any
 import keras
 
 from keras_gates.checks import function_of, one_of, type_of, whole_number
+from keras_gates.old_names import renamed
 
-MATCHES = ("units", "params")
+MATCHES = ("units", "parameters")
 NEW_LAYERS = (
     "that returns new layers, since each model needs its own, such as "
     "`lambda: keras.layers.Dense(1)`"
@@ -27,10 +28,10 @@ class Recipe:
     another length than those to train on.
 
     Attributes:
-        units: Units of each recurrent layer; with `match="params"`, of the first
+        units: Units of each recurrent layer; with `match="parameters"`, of the first
             architecture.
         layers: How many recurrent layers, one on the other.
-        front: Returns a new layer, or a list of new layers, for before the first one,
+        stem: Returns a new layer, or a list of new layers, for before the first one,
             such as `keras.layers.Masking`. By default an `Embedding` of `units` for
             inputs of integers, of shape `(sample, time)`, and nothing for others.
         head: Returns a new layer, or a list of new layers, for behind the last one. By
@@ -40,24 +41,25 @@ class Recipe:
             targets of integers, else "mse".
         metrics: For `model.compile`. By default "accuracy" for targets of integers.
         optimizer: The name of an optimizer, or a function that returns a new one.
-        match: "units" gives all architectures as many units. "params" finds the units
-            that bring the parameters of each model closest to those of the first one.
+        match: "units" gives all architectures the same number of units. "parameters"
+            finds the units that bring the parameters of each model closest to those of
+            the first one.
 
     Raises:
         ValueError: If a number is below 1, `match` is another word, or Keras knows no
             such loss, metric or optimizer.
-        TypeError: If `front`, `head`, `loss`, `metrics` or `optimizer` is something
+        TypeError: If `stem`, `head`, `loss`, `metrics` or `optimizer` is something
             else.
 
     Example:
         >>> import keras_gates
-        >>> keras_gates.Recipe(units=16, match="params").layers
+        >>> keras_gates.Recipe(units=16, match="parameters").layers
         1
     """
 
     units: int = 32
     layers: int = 1
-    front: Callable[[], Any] | None = None
+    stem: Callable[[], Any] | None = None
     head: Callable[[], Any] | None = None
     loss: Any = None
     metrics: Sequence[Any] | None = None
@@ -68,7 +70,7 @@ class Recipe:
         whole_number("units", self.units, at_least=1)
         whole_number("layers", self.layers, at_least=1)
         one_of("match", self.match, MATCHES)
-        for name, make in (("front", self.front), ("head", self.head)):
+        for name, make in (("stem", self.stem), ("head", self.head)):
             function_of(name, make, NEW_LAYERS)
         made = isinstance(self.optimizer, keras.optimizers.Optimizer)
         if made or not (isinstance(self.optimizer, str) or callable(self.optimizer)):
@@ -86,6 +88,9 @@ class Recipe:
         if self.loss is not None:
             _known_to_keras("loss", [self.loss], keras.losses.get)
         _known_to_keras("metrics", self.metrics or (), _metric)
+
+
+Recipe.__init__ = renamed(front="stem")(Recipe.__init__)  # type: ignore[method-assign]
 
 
 def _metric(name: str) -> Any:

@@ -61,7 +61,7 @@ class Study:
             b: Name of the one to subtract.
             metric: A numeric column of `runs`, among them `epoch_seconds` and
                 `parameters`.
-            mode: "min" if lower is better, "max" if higher is, "auto" to tell by the
+            mode: "min" if lower is better, "max" if higher is, "auto" to decide by the
                 name of the metric, as Keras's callbacks do.
 
         Returns:

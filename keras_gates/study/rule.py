@@ -46,7 +46,7 @@ def rule_of_thumb(
     Sequences over 500 steps: LSTM. Up to 500: GRU if data are limited or if speed
     counts, LSTM if accuracy does.
 
-    This is folklore. The rule is told here so that it can be held against a
+    This is folklore. The rule is stated here so that it can be compared with a
     measurement: `print(study)` says whether `compare` agreed. What theory has to say is
     something else, that an LSTM can count and a GRU cannot: Weiss, Goldberg and Yahav
     (2018), https://arxiv.org/abs/1805.04908.

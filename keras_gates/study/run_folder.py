@@ -46,7 +46,7 @@ class StudyFolder:
         self._path = path
         busy = (
             f"Another process writes the study '{path}'. Wait for it, or choose "
-            "another `folder`."
+            "another `directory`."
         )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,8 @@ class StudyFolder:
         except OSError as error:
             raise type(error)(
                 error.errno,
-                f"`folder` cannot be written ({error.strerror}). Choose another path",
+                f"`directory` cannot be written ({error.strerror}). Choose another "
+                "path",
                 str(path),
             ) from None
         try:
@@ -140,16 +141,16 @@ class StudyFolder:
             return
         if found is None:
             raise ValueError(
-                f"`folder` must be new, empty or that of a study; '{self._path}' has "
-                "other files in it. Choose another."
+                f"`directory` must be new, empty or that of a study; '{self._path}' "
+                "has other files in it. Choose another."
             )
         names = [*description, *(name for name in found if name not in description)]
         other = [name for name in names if found.get(name) != description.get(name)]
         if other:
             raise ValueError(
                 f"The study in '{self._path}' cannot be continued: its "
-                f"{_in_words(other[0], found, description)}. Choose another `folder`, "
-                "so that the runs of two studies do not mix."
+                f"{_in_words(other[0], found, description)}. Choose another "
+                "`directory`, so that the runs of two studies do not mix."
             )
         for unfinished in self._path.glob(".unfinished-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -163,9 +164,9 @@ def _described(about: Path) -> dict[str, Any]:
             raise ValueError("it does not describe a study")
     except (ValueError, TypeError, OSError, RecursionError) as error:
         raise ValueError(
-            f"`folder` must be new, empty or that of a study; '{about}' is not the "
+            f"`directory` must be new, empty or that of a study; '{about}' is not the "
             f"description of a study, or it is damaged: {error}. Choose another "
-            "`folder`."
+            "`directory`."
         ) from None
     return found
 
@@ -177,7 +178,7 @@ def _damage_in_words(file: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(
-            f"`folder` holds a run that cannot be used: '{file}' is damaged, or not "
+            f"`directory` holds a run that cannot be used: '{file}' is damaged, or not "
             f"what it should be: {error}. Remove '{file.parent}', and this run is "
             "trained again."
         ) from error
@@ -223,7 +224,7 @@ def _in_words(name: str, found: dict, wanted: dict) -> str:
 def description_of(
     models: dict[str, keras.Model], data: Data, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Describes a study, so that another one can be told from it.
+    """Describes a study, so that another one can be distinguished from it.
 
     Args:
         models: An untrained model of each architecture.

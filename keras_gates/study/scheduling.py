@@ -29,7 +29,7 @@ def conduct(
         settings: What all of them share.
         n_jobs: How many at a time, as joblib takes it.
         ledger: Keeps each run as it ends, and knows those that were finished before.
-        progress: Is told of each run that ended.
+        progress: Is updated with each run that ended.
 
     Raises:
         RuntimeError: If a worker died.
@@ -76,7 +76,7 @@ def _deaths_in_words(ledger: StudyFolder | None, progress: Progress) -> Iterator
         if not (killed or isinstance(error, BrokenProcessPool)):
             raise
         kept = (
-            "They are kept: call `compare` again with the same `folder` to go on."
+            "They are kept: call `compare` again with the same `directory` to resume."
             if ledger
             else "They are lost; with `folder=...` they would have been kept."
         )

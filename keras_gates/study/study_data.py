@@ -33,7 +33,8 @@ def checked_data(x: Any, y: Any, validation_data: Any) -> Data:
         raise ValueError(
             "`validation_data` must be a pair (x_val, y_val), without sample weights; "
             f"got {got}. Keep some of the samples out of `x` and `y` for it, with "
-            "`keras_gates.tasks.time_split` for a series or `class_split` for classes."
+            "`keras_gates.tasks.chronological_split` for a series or "
+            "`stratified_split` for classes."
         )
     pairs = {TRAINING: (x, y), VALIDATION: tuple(validation_data)}
     arrays = []

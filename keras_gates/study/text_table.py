@@ -144,7 +144,7 @@ def _as_bullets(notes: list[str]) -> list[str]:
 
 def _wanted_seeds(difference: Difference) -> list[str]:
     """Says how many seeds a difference that was not shown would take."""
-    if difference.shown or not abs(difference.mean) > 0:  # None, or not known.
+    if difference.significant or not abs(difference.mean) > 0:  # None, or not known.
         return []
     seeds = difference.seeds_needed(difference.mean)
     return [f"    {abs(difference.mean):.3g} would take about {seeds:,} seeds to show."]

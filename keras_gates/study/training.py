@@ -90,12 +90,12 @@ def new_model(name: str, build: Callable[[], Any]) -> keras.Model:
     model = build()
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"`builders[{name!r}]` must return a compiled keras.Model; it returned "
+            f"`models[{name!r}]` must return a compiled keras.Model; it returned "
             f"{type_of(model)}. End the function with `return model`."
         )
     if not model.compiled:
         raise ValueError(
-            f"`builders[{name!r}]` must return a compiled model; it returned "
+            f"`models[{name!r}]` must return a compiled model; it returned "
             f"{model.name!r}, which is not. Call `model.compile(optimizer=..., "
             "loss=...)` in the function."
         )
@@ -157,7 +157,7 @@ def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
         recorder = settings.recorder(order.architecture, order.seed)
         if not isinstance(recorder, keras.callbacks.Callback):
             raise TypeError(
-                "`recorder` must be a function that returns a `GateRecorder`; it "
+                "`make_recorder` must be a function that returns a `GateRecorder`; it "
                 f"returned {type_of(recorder)}."
             )
         callbacks.append(recorder)

@@ -16,17 +16,18 @@ What must be remembered:
 - `characters`: what was written so far.
 """
 
+from keras_gates.old_names import moved
 from keras_gates.tasks.datasets import characters, digits_by_row, python_documentation
 from keras_gates.tasks.grammars import anbn, continual_reber, embedded_reber
 from keras_gates.tasks.long_range import adding, copy_memory, temporal_order
 from keras_gates.tasks.series import sine_waves, sliding_windows
-from keras_gates.tasks.splits import class_split, time_split
+from keras_gates.tasks.splits import chronological_split, stratified_split
 
 __all__ = [
     "adding",
     "anbn",
     "characters",
-    "class_split",
+    "chronological_split",
     "continual_reber",
     "copy_memory",
     "digits_by_row",
@@ -34,10 +35,15 @@ __all__ = [
     "python_documentation",
     "sine_waves",
     "sliding_windows",
+    "stratified_split",
     "temporal_order",
-    "time_split",
 ]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+__getattr__ = moved(
+    __name__, class_split="stratified_split", time_split="chronological_split"
+)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_gates.checks import seed_of, whole_number
+from keras_gates.old_names import renamed
 
 PIXEL_LEVELS = 16
 """A pixel of scikit-learn's digits counts the inked dots of its 4 by 4 block."""
@@ -52,10 +53,11 @@ def python_documentation() -> str:
     return "\n\n".join(topics.topics[name] for name in sorted(topics.topics))
 
 
+@renamed(length="sequence_length")
 def characters(
     samples: int = 1000,
     *,
-    length: int = 60,
+    sequence_length: int = 60,
     text: str | None = None,
     alphabet: str | None = None,
     seed: int = 0,
@@ -65,7 +67,7 @@ def characters(
     Args:
         samples: How many windows. They are drawn at random places, and may overlap:
             for a validation part, cut the text first, and give both parts one alphabet.
-        length: Characters in a window.
+        sequence_length: Characters in a window.
         text: The text; by default `python_documentation()`.
         alphabet: The characters in the order of their codes; by default
             `"".join(sorted(set(text)))`.
@@ -81,12 +83,12 @@ def characters(
 
     Example:
         >>> from keras_gates import tasks
-        >>> x, y = tasks.characters(2, length=3, text="abcd")
+        >>> x, y = tasks.characters(2, sequence_length=3, text="abcd")
         >>> ["".join("abcd"[code] for code in codes) for codes in (x[0], y[0])]
         ['abc', 'bcd']
     """
     samples = whole_number("samples", samples, at_least=1)
-    length = whole_number("length", length, at_least=1)
+    sequence_length = whole_number("sequence_length", sequence_length, at_least=1)
     if text is None:
         text = python_documentation()
     if not isinstance(text, str):
@@ -94,9 +96,9 @@ def characters(
             f"`text` must be a str; got {type(text).__name__}. Read a file with "
             "`pathlib.Path(name).read_text()`."
         )
-    if len(text) <= length:
+    if len(text) <= sequence_length:
         raise ValueError(
-            f"`text` must be longer than `length`, which is {length}; it has "
+            f"`text` must be longer than `length`, which is {sequence_length}; it has "
             f"{len(text)} characters. Use a longer text or a smaller `length`."
         )
     alphabet = "".join(sorted(set(text))) if alphabet is None else alphabet
@@ -114,7 +116,7 @@ def characters(
         )
     codes = np.array([code[character] for character in text])
     starts = np.random.default_rng(seed_of("seed", seed)).integers(
-        len(text) - length, size=samples
+        len(text) - sequence_length, size=samples
     )
-    windows = codes[starts[:, None] + np.arange(length + 1)].astype(np.int32)
+    windows = codes[starts[:, None] + np.arange(sequence_length + 1)].astype(np.int32)
     return windows[:, :-1], windows[:, 1:]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_gates.checks import seed_of, whole_number
+from keras_gates.old_names import renamed
 
 REBER_SYMBOLS = "BTPSXVE"
 """The symbols of the Reber tasks, in the order of their codes."""
@@ -118,20 +119,21 @@ def embedded_reber(
     return x, y
 
 
+@renamed(length="sequence_length")
 def continual_reber(
-    samples: int = 1000, *, length: int = 100, seed: int = 0
+    samples: int = 1000, *, sequence_length: int = 100, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns streams of embedded Reber words, one behind the other without a break.
 
-    To go on for long, a model must forget at the end of a word what it had to remember
-    until then: the task for which the forget gate was invented.
+    To continue for long, a model must forget at the end of a word what it had to
+    remember until then: the task for which the forget gate was invented.
 
     Source: Gers, Schmidhuber and Cummins (2000), Learning to forget: continual
     prediction with LSTM, Neural Computation 12(10).
 
     Args:
         samples: How many streams.
-        length: Symbols in a stream; the last word may be cut.
+        sequence_length: Symbols in a stream; the last word may be cut.
         seed: Seed of the words.
 
     Returns:
@@ -143,20 +145,20 @@ def continual_reber(
 
     Example:
         >>> from keras_gates import tasks
-        >>> x, y = tasks.continual_reber(4, length=50)
+        >>> x, y = tasks.continual_reber(4, sequence_length=50)
         >>> x.shape, y.shape
         ((4, 50, 7), (4, 50, 7))
     """
     samples = whole_number("samples", samples, at_least=1)
-    length = whole_number("length", length, at_least=1)
+    sequence_length = whole_number("sequence_length", sequence_length, at_least=1)
     rng = np.random.default_rng(seed_of("seed", seed))
-    x = np.zeros((samples, length, 7), np.float32)
+    x = np.zeros((samples, sequence_length, 7), np.float32)
     y = np.zeros_like(x)
     for row in range(samples):
         step = 0
-        while step < length:
+        while step < sequence_length:
             for symbol, followers in _embedded(rng):
-                if step < length:
+                if step < sequence_length:
                     x[row, step, symbol] = y[row, step, followers] = 1
                     step += 1
     return x, y

@@ -3,13 +3,15 @@
 import numpy as np
 
 from keras_gates.checks import seed_of, whole_number
+from keras_gates.old_names import renamed
 
 BLANK, GO, TO_COPY, WORD = 8, 9, 8, 10
 """Of `copy_memory`: two symbols, how many others there are, and how many are copied."""
 
 
+@renamed(length="sequence_length")
 def adding(
-    samples: int = 1000, *, length: int = 100, seed: int = 0
+    samples: int = 1000, *, sequence_length: int = 100, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the adding problem: the sum of two marked numbers among many.
 
@@ -22,7 +24,7 @@ def adding(
 
     Args:
         samples: How many samples.
-        length: Time steps, at least 2.
+        sequence_length: Time steps, at least 2.
         seed: Seed of the numbers and marks.
 
     Returns:
@@ -31,28 +33,29 @@ def adding(
         shape `(samples, 1)`, the sum of the two marked numbers.
 
     Raises:
-        ValueError: `samples` is below 1 or `length` below 2.
+        ValueError: `samples` is below 1 or `sequence_length` below 2.
 
     Example:
         >>> from keras_gates import tasks
-        >>> x, y = tasks.adding(3, length=10)
+        >>> x, y = tasks.adding(3, sequence_length=10)
         >>> bool(((x[..., 0] * x[..., 1]).sum(axis=1) == y[:, 0]).all())
         True
     """
     samples = whole_number("samples", samples, at_least=1)
-    length = whole_number("length", length, at_least=2)
+    sequence_length = whole_number("sequence_length", sequence_length, at_least=2)
     rng = np.random.default_rng(seed_of("seed", seed))
-    numbers = rng.random((samples, length), dtype=np.float32)
+    numbers = rng.random((samples, sequence_length), dtype=np.float32)
     marks = np.zeros_like(numbers)
     rows = np.arange(samples)
-    half = length // 2
+    half = sequence_length // 2
     marks[rows, rng.integers(half, size=samples)] = 1
-    marks[rows, rng.integers(half, length, size=samples)] = 1
+    marks[rows, rng.integers(half, sequence_length, size=samples)] = 1
     return np.stack([numbers, marks], -1), (numbers * marks).sum(1, keepdims=True)
 
 
+@renamed(length="sequence_length")
 def temporal_order(
-    samples: int = 1000, *, length: int = 100, seed: int = 0
+    samples: int = 1000, *, sequence_length: int = 100, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the temporal order problem: which symbol came first, which second.
 
@@ -65,7 +68,7 @@ def temporal_order(
 
     Args:
         samples: How many samples.
-        length: Time steps, at least 10.
+        sequence_length: Time steps, at least 10.
         seed: Seed of the symbols and their places.
 
     Returns:
@@ -74,25 +77,25 @@ def temporal_order(
         for Y X, 3 for Y Y.
 
     Raises:
-        ValueError: `samples` is below 1 or `length` below 10.
+        ValueError: `samples` is below 1 or `sequence_length` below 10.
 
     Example:
         >>> from keras_gates import tasks
-        >>> x, y = tasks.temporal_order(5, length=20)
+        >>> x, y = tasks.temporal_order(5, sequence_length=20)
         >>> x.shape, x[:, :, 4:6].sum(axis=(1, 2)).tolist()
         ((5, 20, 8), [2.0, 2.0, 2.0, 2.0, 2.0])
     """
     samples = whole_number("samples", samples, at_least=1)
-    length = whole_number("length", length, at_least=10)
+    sequence_length = whole_number("sequence_length", sequence_length, at_least=10)
     rng = np.random.default_rng(seed_of("seed", seed))
-    symbols = rng.integers(4, size=(samples, length))
+    symbols = rng.integers(4, size=(samples, sequence_length))
     symbols[:, 0], symbols[:, -1] = 6, 7
-    told = rng.integers(2, size=(samples, 2))
+    which = rng.integers(2, size=(samples, 2))
     rows = np.arange(samples)
     for column, tenth in enumerate((1, 5)):
-        window = length * tenth // 10, length * (tenth + 1) // 10
-        symbols[rows, rng.integers(*window, size=samples)] = 4 + told[:, column]
-    return _one_hot(symbols, 8), 2 * told[:, 0] + told[:, 1]
+        window = sequence_length * tenth // 10, sequence_length * (tenth + 1) // 10
+        symbols[rows, rng.integers(*window, size=samples)] = 4 + which[:, column]
+    return _one_hot(symbols, 8), 2 * which[:, 0] + which[:, 1]
 
 
 def copy_memory(

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_gates.checks import real_number, real_numbers, seed_of, whole_number
+from keras_gates.old_names import renamed
 
 
 def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.ndarray:
@@ -41,8 +42,9 @@ def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.n
     return series.astype(np.float32)
 
 
+@renamed(length="sequence_length")
 def sliding_windows(
-    series: ArrayLike, length: int = 50, *, horizon: int = 1
+    series: ArrayLike, sequence_length: int = 50, *, horizon: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a series into overlapping windows, each with the value to forecast.
 
@@ -56,7 +58,7 @@ def sliding_windows(
     Args:
         series: Numbers in time order, of shape `(time,)`, or `(time, feature)` for
             several series measured together.
-        length: Points in a window, at least 1.
+        sequence_length: Points in a window, at least 1.
         horizon: How many steps after the window's end the target lies, at least 1.
 
     Returns:
@@ -66,8 +68,8 @@ def sliding_windows(
 
     Raises:
         ValueError: `series` has another rank, is too short for one window and its
-            target, or holds a value that is not finite; `length` or `horizon` is
-            below 1.
+            target, or holds a value that is not finite; `sequence_length` or
+            `horizon` is below 1.
 
     Example:
         >>> from keras_gates import tasks
@@ -75,7 +77,7 @@ def sliding_windows(
         >>> x[..., 0].tolist(), y[..., 0].tolist()
         ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [3.0, 4.0])
     """
-    length = whole_number("length", length, at_least=1)
+    sequence_length = whole_number("sequence_length", sequence_length, at_least=1)
     horizon = whole_number("horizon", horizon, at_least=1)
     series = real_numbers("series", series).astype(np.float32)
     if series.ndim not in (1, 2):
@@ -83,19 +85,19 @@ def sliding_windows(
             "`series` must have the shape (time,) or (time, feature); got "
             f"{series.shape}. Cut several recordings one by one and join the windows."
         )
-    if len(series) < length + horizon:
+    if len(series) < sequence_length + horizon:
         raise ValueError(
-            f"`series` must have at least `length + horizon` = {length + horizon} "
-            f"points, for one window and its target; got {len(series)}. Use a longer "
-            "series or a smaller `length`."
+            "`series` must have at least `sequence_length + horizon` = "
+            f"{sequence_length + horizon} points, for one window and its target; got "
+            f"{len(series)}. Use a longer series or a smaller `sequence_length`."
         )
     _require_finite("series", series)
     columns = series.reshape(len(series), -1)
-    windows = np.lib.stride_tricks.sliding_window_view(columns, length, axis=0)
-    x = np.moveaxis(windows[: len(series) - length - horizon + 1], -1, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(columns, sequence_length, axis=0)
+    x = np.moveaxis(windows[: len(series) - sequence_length - horizon + 1], -1, 1)
     # A copy: the view above shares its memory between windows, so that a change to
     # one sample would change its neighbours.
-    return np.array(x), columns[length + horizon - 1 :].copy()
+    return np.array(x), columns[sequence_length + horizon - 1 :].copy()
 
 
 def _require_finite(name: str, values: np.ndarray) -> None:

@@ -4,12 +4,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_gates.checks import array_of, seed_of, share_of, whole_number
+from keras_gates.old_names import renamed
 
 Pairs = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def time_split(
-    x: ArrayLike, y: ArrayLike, *, fraction: float = 0.8, gap: int = 0
+@renamed(fraction="train_size")
+def chronological_split(
+    x: ArrayLike, y: ArrayLike, *, train_size: float = 0.8, gap: int = 0
 ) -> Pairs:
     """Splits samples in their order: the first for training, the last for testing.
 
@@ -21,33 +23,33 @@ def time_split(
     Args:
         x: Samples in time order, of shape `(sample, ...)`.
         y: Their targets, of shape `(sample, ...)`.
-        fraction: Share of the samples for training, between 0 and 1, rounded to a whole
-            sample.
+        train_size: Fraction of the samples for training, between 0 and 1, rounded to a
+            whole sample.
         gap: Samples to leave out after the training part. They come off the test part.
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`, views of `x` and `y`.
 
     Raises:
-        ValueError: `x` and `y` differ in length, `fraction` is not between 0 and 1,
+        ValueError: `x` and `y` differ in length, `train_size` is not between 0 and 1,
             `gap` is negative, or a part is left without a sample.
 
     Example:
         >>> from keras_gates import tasks
         >>> x, y = tasks.sliding_windows(tasks.sine_waves(1000), 50)
-        >>> (x_train, y_train), (x_test, y_test) = tasks.time_split(x, y, gap=50)
-        >>> len(x_train), len(x_test)
+        >>> train, test = tasks.chronological_split(x, y, gap=50)
+        >>> len(train[0]), len(test[0])
         (760, 140)
     """
     x, y = array_of("x", x), array_of("y", y)
     gap = whole_number("gap", gap, at_least=0)
     _check_pair(x, y)
-    fraction = share_of("fraction", fraction)
-    train_end = round(fraction * len(x))
+    train_size = share_of("train_size", train_size)
+    train_end = round(train_size * len(x))
     test_start = train_end + gap
     if train_end == 0 or test_start >= len(x):
         raise ValueError(
-            f"`fraction={fraction}` and `gap={gap}` leave {train_end} samples for "
+            f"`fraction={train_size}` and `gap={gap}` leave {train_end} samples for "
             f"training and {max(len(x) - test_start, 0)} for testing, out of {len(x)}; "
             "each part needs at least one. Use more samples, another `fraction` or a "
             "smaller `gap`."
@@ -55,8 +57,9 @@ def time_split(
     return (x[:train_end], y[:train_end]), (x[test_start:], y[test_start:])
 
 
-def class_split(
-    x: ArrayLike, y: ArrayLike, *, fraction: float = 0.8, seed: int = 0
+@renamed(fraction="train_size")
+def stratified_split(
+    x: ArrayLike, y: ArrayLike, *, train_size: float = 0.8, seed: int = 0
 ) -> Pairs:
     """Splits samples at random, with the same share of each class in both parts.
 
@@ -66,20 +69,20 @@ def class_split(
     Args:
         x: Samples, of shape `(sample, ...)`.
         y: Their classes, of shape `(sample,)`.
-        fraction: Share of the samples for training, between 0 and 1.
+        train_size: Share of the samples for training, between 0 and 1.
         seed: Seed of the draw.
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`.
 
     Raises:
-        ValueError: `x` and `y` differ in length, `y` has another shape, `fraction` is
+        ValueError: `x` and `y` differ in length, `y` has another shape, `train_size` is
             not between 0 and 1, or a class has too few samples for both parts.
 
     Example:
         >>> from keras_gates import tasks
         >>> x, y = tasks.digits_by_row()
-        >>> (x_train, y_train), (x_test, y_test) = tasks.class_split(x, y)
+        >>> (x_train, y_train), (x_test, y_test) = tasks.stratified_split(x, y)
         >>> len(x_train), len(x_test)
         (1437, 360)
     """
@@ -88,7 +91,7 @@ def class_split(
     x, y = array_of("x", x), array_of("y", y)
     seed = seed_of("seed", seed)
     _check_pair(x, y)
-    fraction = share_of("fraction", fraction)
+    train_size = share_of("train_size", train_size)
     if y.ndim != 1:
         raise ValueError(
             f"`y` must hold a class for each sample, of shape (sample,); got {y.shape}."
@@ -96,7 +99,7 @@ def class_split(
         )
     try:
         x_train, x_test, y_train, y_test = train_test_split(
-            x, y, train_size=fraction, stratify=y, random_state=seed
+            x, y, train_size=train_size, stratify=y, random_state=seed
         )
     except ValueError as error:
         raise ValueError(

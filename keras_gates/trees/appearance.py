@@ -11,7 +11,7 @@ from keras_gates.cells import registry
 GATE_MAP = "viridis"
 
 
-GATE_LABEL = "gate (0 shut, 1 open)"
+GATE_LABEL = "gate (0 closed, 1 open)"
 
 
 STATE_MAP = "RdBu_r"

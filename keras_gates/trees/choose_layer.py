@@ -54,10 +54,12 @@ def one_layer(
             f"`{argument}` must be one layer, a DataTree node or a Dataset, such as "
             f"`capture(model, x)['lstm']`; got {type_of(node)}."
         )
-    kind = node.attrs.get("kind")
+    kind = node.attrs.get("cell_type")
     known = _wanted(node.attrs, kinds)
     if known is None:
-        got = f"the {kind} layer {quoted(node)}" if kind else "data without a `kind`"
+        got = "data without a `cell_type`"
+        if kind:
+            got = f"the {kind} layer {quoted(node)}"
         named = either(kinds or registry.KINDS)
         raise ValueError(
             f"`{argument}` must be one layer of kind {named}; got {got}."

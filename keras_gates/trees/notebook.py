@@ -85,7 +85,7 @@ def strip(layer: xarray.Dataset) -> Figure:
     grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
     grid[0, 0].set_xlabel(v.TIME, fontsize="small")
     keep = kind_of_layer(layer).keep
-    title = f"{quoted(layer)} ({layer.attrs['kind']}), sample {sample_of(picture)}"
+    title = f"{quoted(layer)} ({layer.attrs['cell_type']}), sample {sample_of(picture)}"
     title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
     figure.suptitle(title, fontsize="small", parse_math=False)
     return figure

@@ -48,7 +48,7 @@ def to_tree(
 
 
 def tree_attributes(model_name: str) -> dict:
-    """Returns the attributes that tell where a tree comes from."""
+    """Returns the attributes that state where a tree comes from."""
     return {
         "model": model_name,
         "keras_gates": v.VERSION,
@@ -145,7 +145,7 @@ def to_dataset(arrays: dict, attributes: dict) -> xarray.Dataset:
 
 
 def attributes_of(node: Node) -> dict:
-    """Returns the attributes that tell what the numbers of a node are."""
+    """Returns the attributes that describe what the numbers of a node are."""
     kind = node.known_kind
     functions = {
         name: name_of(function)
@@ -153,7 +153,7 @@ def attributes_of(node: Node) -> dict:
         if callable(function := getattr(node.cell, name, None))
     }
     return {
-        "kind": kind.name,
+        "cell_type": kind.name,
         "layer": node.path,
         "layer_class": type(node.layer).__name__,
         "units": node.units,

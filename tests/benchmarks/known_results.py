@@ -48,7 +48,7 @@ def counting():
         epochs=100,
         learning_rates=[3e-2, 1e-2],  # The larger one goes on further.
         batch_size=32,
-        predict=True,
+        keep_predictions=True,
         on_run_end=look,
         verbose=1,
     )
@@ -78,8 +78,8 @@ def adding():
     """Compares three architectures on the adding problem, 100 steps long."""
     study = keras_gates.compare(
         ["LSTM", "GRU", "SimpleRNN"],
-        *tasks.adding(10000, length=100),
-        validation_data=tasks.adding(1000, length=100, seed=1),
+        *tasks.adding(10000, sequence_length=100),
+        validation_data=tasks.adding(1000, sequence_length=100, seed=1),
         recipe=keras_gates.Recipe(units=64),
         seeds=3,
         epochs=20,
@@ -99,8 +99,8 @@ def adding():
 
 def against_itself(studies=100, seeds=5):
     """Counts the studies that show no difference where there is none."""
-    x, y = tasks.adding(64, length=4)
-    validation_data = tasks.adding(64, length=4, seed=1)
+    x, y = tasks.adding(64, sequence_length=4)
+    validation_data = tasks.adding(64, sequence_length=4, seed=1)
     runs = keras_gates.compare(
         {"GRU": small_gru},
         x,
@@ -113,7 +113,7 @@ def against_itself(studies=100, seeds=5):
     arms = runs["val_loss"].to_numpy().reshape(studies, 2, seeds)
     none = 0
     for arm in arms:
-        none += not study_of(arm).difference("one", "other").shown
+        none += not study_of(arm).difference("one", "other").significant
     print(f"{none} of {studies} studies show no difference")
     return {"no difference shown in 90 to 99 of 100": 90 <= none <= 99}
 

@@ -55,7 +55,7 @@ def captured(samples):
             gate = name in kind.gates
             values = 1 / (1 + np.exp(-values)) if gate else np.tanh(values)
             data[name] = (("sample", "time", "unit"), values)
-        layer = xarray.Dataset(data, attrs={"kind": kind.name})
+        layer = xarray.Dataset(data, attrs={"cell_type": kind.name})
         tree[kind.name.lower()] = xarray.DataTree(layer)
     return tree
 
@@ -77,10 +77,10 @@ def measure_prices():
         name: (("sample", "time", "unit"), rng.random(shape, dtype="float32"))
         for name in lstm.signals
     }
-    layer = xarray.Dataset(data, attrs={"kind": "LSTM", "layer": "lstm"})
+    layer = xarray.Dataset(data, attrs={"cell_type": "LSTM", "layer": "lstm"})
     near_a_half = layer * 0.01 + 0.495
     near_a_half.attrs = layer.attrs
-    gru = xarray.Dataset({"update": layer["forget"]}, attrs={"kind": "GRU"})
+    gru = xarray.Dataset({"update": layer["forget"]}, attrs={"cell_type": "GRU"})
     tree = xarray.DataTree.from_dict({"lstm": layer})
     few = layer.isel(sample=slice(samples // 50))
     labels = rng.random((few.sizes["sample"], STEPS)) > 0.5
@@ -95,10 +95,12 @@ def measure_prices():
         "dead_units": lambda: stats.dead_units(layer),
         "gate_correlation": lambda: stats.gate_correlation(layer),
         "memory_horizon": lambda: stats.memory_horizon(layer),
-        "correspondence": lambda: stats.correspondence(layer, gru),
+        "correspondence": lambda: stats.match_units(layer, gru),
         "summary": lambda: stats.summary(tree),
         "find_units, of 2 %": lambda: stats.find_units(few, labels),
-        "match": lambda: stats.match(tree, layer="lstm", units=0, span=(0, 20)),
+        "match": lambda: stats.find_similar_spans(
+            tree, layer="lstm", units=0, span=(0, 20)
+        ),
     }
 
     def mean():

@@ -49,7 +49,7 @@ def layer(kind, megabytes, masked):
         if masked:
             values[np.arange(STEPS) >= lengths[:, None]] = np.nan
         data[name] = (DIMS, values)
-    attributes = {"kind": kind.name, "layer": kind.name.lower()}
+    attributes = {"cell_type": kind.name, "layer": kind.name.lower()}
     return xarray.Dataset(data, attrs=attributes)
 
 
@@ -72,13 +72,13 @@ def measures(lstm, gru):
     yield "dead_units", lambda: stats.dead_units(lstm), dead
     yield "gradient_flow", lambda: stats.gradient_flow(derived), [lstm["hidden"]]
     three = [*pair, gru["update"]]
-    yield "correspondence", lambda: stats.correspondence(lstm, gru), three
+    yield "correspondence", lambda: stats.match_units(lstm, gru), three
     yield "summary", lambda: stats.summary(tree), every
     yield "diagnose", lambda: stats.diagnose(tree), every
     hidden = [lstm["hidden"]]
 
     def match():
-        stats.match(tree, layer="lstm", units=range(8), span=(20, 30))
+        stats.find_similar_spans(tree, layer="lstm", units=range(8), span=(20, 30))
 
     yield "match", match, [lstm["hidden"][..., :8]]
     yield "find_units", lambda: stats.find_units(lstm[["hidden"]], labels), hidden
@@ -86,11 +86,11 @@ def measures(lstm, gru):
 
 def figures(lstm, gru):
     """Yields the names of figures of a whole capture, and what draws them."""
-    yield "gates", lambda: plots.gates(lstm)
-    yield "pair", lambda: plots.pair(lstm, gru)
+    yield "gates", lambda: plots.heatmap(lstm)
+    yield "pair", lambda: plots.compare_layers(lstm, gru)
     yield "saturation", lambda: plots.saturation(lstm)
-    yield "timescales", lambda: plots.timescales(lstm)
-    yield "horizon", lambda: plots.horizon(lstm)
+    yield "timescales", lambda: plots.timescale(lstm)
+    yield "horizon", lambda: plots.memory_horizon(lstm)
     yield "trajectories", lambda: plots.trajectories(lstm, units=[0, 1])
     derived = stats.gradient_flow(lstm.assign_attrs(derivative_of="loss"))
     yield "gradient_flow", lambda: plots.gradient_flow(derived)
@@ -133,7 +133,7 @@ def recorded():
     stack = [keras.Input((10, 1)), keras.layers.LSTM(8), keras.layers.Dense(1)]
     model = keras.Sequential(stack)
     model.compile("sgd", "mse")
-    recorder = keras_gates.GateRecorder(every=1, samples_per_batch=1)
+    recorder = keras_gates.GateRecorder(record_freq=1, samples_per_batch=1)
     y = np.zeros((RECORDED, 1))
     model.fit(x, y, batch_size=1, verbose=0, callbacks=[recorder])
     return [seconds(lambda: recorder.statistics) for _ in range(2)]

@@ -39,7 +39,7 @@ def of_exact_adder(x, marks):
 
 def main():
     keras.utils.set_random_seed(0)
-    x, y = tasks.adding(10_000, length=LENGTH)
+    x, y = tasks.adding(10_000, sequence_length=LENGTH)
     model = keras.Sequential(
         [
             keras.Input((LENGTH, 2)),
@@ -49,7 +49,7 @@ def main():
     )
     model.compile(keras.optimizers.Adam(0.005), "mse")
     model.fit(x, y, epochs=40, batch_size=50, verbose=0)
-    x, y = tasks.adding(600, length=LENGTH, seed=1)
+    x, y = tasks.adding(600, sequence_length=LENGTH, seed=1)
     print(f"error: {model.evaluate(x, y, verbose=0):.5f} (a constant: 0.1667)")
     marks = np.cumsum(x[..., 1], axis=1)
     found = keras_gates.reach(model, x, groups=marks, time=STEPS)["lstm"]

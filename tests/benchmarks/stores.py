@@ -36,7 +36,9 @@ TURNS, STEPS = 5, 5
 def by_store(folder, arrays):
     dims = ("sample", "time", "unit")
     data = {name: (dims, values) for name, values in arrays.items()}
-    tree = grow({"a": xarray.Dataset(data, attrs={"kind": "LSTM"})}, {"layers": ["a"]})
+    tree = grow(
+        {"a": xarray.Dataset(data, attrs={"cell_type": "LSTM"})}, {"layers": ["a"]}
+    )
     record = Record("traces")
     record.write_to(Store(folder, {"keras_gates": ""}))
     start = time.perf_counter()
@@ -98,7 +100,7 @@ def growth(folder, steps):
     stack = [keras.Input((10, 1)), keras.layers.LSTM(8), keras.layers.Dense(1)]
     model = keras.Sequential(stack)
     model.compile("sgd", "mse")
-    recorder = keras_gates.GateRecorder(x[:4], every=1, store=folder / "run.zarr")
+    recorder = keras_gates.GateRecorder(x[:4], record_freq=1, store=folder / "run.zarr")
     memory = Memory(steps // 10)
     y = np.zeros((steps, 1))
     callbacks = [memory, recorder]

@@ -11,6 +11,8 @@ from small_models import Scaled, sequential
 
 import keras_gates
 from keras_gates.models.find_layers import walk
+from keras_gates.stores.opening import open_tree
+from keras_gates.stores.store import Store
 from keras_gates.trees.tree_walk import recurrent
 
 TOLERANCE = 2e-6
@@ -324,7 +326,7 @@ def test_two_layers_may_share_a_stack_of_cells(rng):
     distinct_weights(model, 13)
     gates = keras_gates.capture(model, x)
     nodes = recurrent(gates)
-    assert [(node.path, node.attrs["kind"]) for node in nodes] == [
+    assert [(node.path, node.attrs["cell_type"]) for node in nodes] == [
         ("/one/c", "LSTM"),
         ("/one/c#2", "GRU"),
         ("/two/c", "LSTM"),
@@ -499,6 +501,55 @@ def test_store_holds_the_same_and_reads_lazily(text_model, tokens, tmp_path):
         keras_gates.capture(text_model, tokens, store=path)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_store_is_replaced_once_the_new_one_is_complete(
+    n_jobs, text_model, tokens, tmp_path, monkeypatch
+):
+    path = tmp_path / "run.zarr"
+    keras_gates.capture(text_model, tokens, batch_size=3, store=path)
+    options = {"store": path, "mode": "w", "batch_size": 3, "n_jobs": n_jobs}
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "append", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            keras_gates.capture(text_model, tokens, layers="gru", **options)
+    assert len(recurrent(open_tree(path))) > 1
+    stored = keras_gates.capture(text_model, tokens, layers="gru", **options)
+    assert [node.path for node in recurrent(stored)] == ["/gru"]
+    assert [found.name for found in tmp_path.iterdir()] == ["run.zarr"]
+
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds what keras_gates did not write, 'no"):
+        keras_gates.capture(text_model, tokens, **options)
+    path = tmp_path / "letters"
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not a store that keras_gates wrote"):
+        keras_gates.capture(text_model, tokens, **(options | {"store": path}))
+    assert (path / "notes.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="`mode` must be one of 'w-', 'w'; got 'a'"):
+        keras_gates.capture(text_model, tokens, store=path, mode="a")
+
+
+@pytest.mark.once
+def test_layers_are_chosen_by_themselves(text_model, tokens):
+    """As a Keras user has them at hand; a wrapper stands for what it holds."""
+    both, gru = (text_model.get_layer(name) for name in ("both", "gru"))
+    for layers_, names in (
+        (gru, "gru"),
+        (both, "both"),
+        ([gru, "both"], ["both", "gru"]),
+        ({both, gru}, ["both", "gru"]),
+    ):
+        found = keras_gates.capture(text_model, tokens, layers=layers_)
+        named = keras_gates.capture(text_model, tokens, layers=names)
+        xarray.testing.assert_identical(found, named)
+    with pytest.raises(ValueError, match="the layer 'other' matches none of"):
+        keras_gates.capture(text_model, tokens, layers=[layers.LSTM(2, name="other")])
+    with pytest.raises(TypeError, match="`layers` must be a name or a list of names"):
+        keras_gates.capture(text_model, tokens, layers=[gru, 3])
+
+
 def test_a_failure_half_way_leaves_model_and_disk_as_they_were(tmp_path, rng):
     x = rng.normal(size=(2, 5, 3)).astype("float32")
     model = sequential(layers.LSTM(4, stateful=False), shape=(5, 3))
@@ -517,7 +568,7 @@ def test_a_failure_half_way_leaves_model_and_disk_as_they_were(tmp_path, rng):
 def test_attributes_tell_what_the_numbers_are(text_model, tokens):
     gates = keras_gates.capture(text_model, tokens)
     attributes = gates["gru"].attrs
-    assert attributes["kind"] == "GRU" and attributes["units"] == 4
+    assert attributes["cell_type"] == "GRU" and attributes["units"] == 4
     assert "update of 1 keeps the old state" in attributes["convention"]
     assert "keeps" in gates["gru/update"].attrs["long_name"]
     assert gates["both/backward_lstm"].attrs["direction"] == "backward"

@@ -108,7 +108,7 @@ def test_the_only_unit_that_is_read_comes_first():
     units = table[table["group"] == "unit"]
     assert set(units["unit"].iloc[:3]) == {2}  # The reset gate has no effect.
     np.testing.assert_array_equal(units["change"][units["unit"] != 2], 0)
-    axes = plots.importance(table, most=3)
+    axes = plots.importance(table, top=3)
     assert len(axes.patches) == 3
     assert axes.patches[0].get_width() == table["change"].iloc[0]
 

@@ -36,14 +36,14 @@ def test_a_latch_is_not_said_to_forget(latch):
     assert "end at 1.44 steps, and the sequences have 30: the gates alone keep" in alone
     assert "`keras_gates.reach` measures whether the recurrent weights do" in alone
     measured = keras_gates.reach(model, x, time=[4, 12])
-    first, *others = stats.diagnose(gates, measured).symptoms
-    assert first.sentence == (
+    first, *others = stats.diagnose(gates, measured).findings
+    assert first.message == (
         "'lstm' still remembers its state after step 4 when the sequence ends, 25 "
         "steps later; measured by swapping states."
     )
-    assert not any("Time scales" in one.sentence for one in others)
+    assert not any("Time scales" in one.message for one in others)
     of_layer = stats.diagnose(gates["lstm"].to_dataset(), measured["lstm"].to_dataset())
-    assert of_layer.symptoms[0].sentence == first.sentence
+    assert of_layer.findings[0].message == first.message
 
 
 def test_a_leak_is_measured(latch):
@@ -59,9 +59,9 @@ def test_a_leak_is_measured(latch):
     )
     x = np.random.default_rng(0).normal(size=(300, 60, 1)).astype("float32")
     measured = keras_gates.reach(model, x, time=[25])
-    first, *_ = stats.diagnose(keras_gates.capture(model, x), measured).symptoms
-    assert first.sentence.startswith("'lstm' remembers its state after step 25 for ")
-    assert first.figure == pytest.approx(-1 / np.log(0.9), abs=1.0)
+    first, *_ = stats.diagnose(keras_gates.capture(model, x), measured).findings
+    assert first.message.startswith("'lstm' remembers its state after step 25 for ")
+    assert first.value == pytest.approx(-1 / np.log(0.9), abs=1.0)
 
 
 @pytest.mark.once
@@ -78,13 +78,13 @@ def test_a_trained_network_is_measured():
     for word in ("remember", "forgot", "faded", "memory"):
         assert word not in alone.replace("`keras_gates.reach` measures", "")
     measured = keras_gates.reach(model, x)
-    first, *others = stats.diagnose(gates, measured).symptoms
+    first, *others = stats.diagnose(gates, measured).findings
     low, high = (measured[f"lstm/reach_{end}"].max() for end in ("low", "high"))
-    assert low <= first.figure <= high
-    assert "remembers its state after step" in first.sentence
-    assert not any("Time scales" in one.sentence for one in others)
+    assert low <= first.value <= high
+    assert "remembers its state after step" in first.message
+    assert not any("Time scales" in one.message for one in others)
     longest = float(stats.timescale(gates)["lstm/forget"].max())
-    assert first.figure > longest
+    assert first.value > longest
 
 
 def test_what_is_no_reach_gets_a_sentence(latch):

@@ -78,7 +78,7 @@ def assert_right(recorder, data, steps=1, rows=24):
     if rows == 24:
         means = expected(data)["forget"].mean(("sample", "time"))
         for step in range(steps):
-            found = statistics["mean"].sel(gate="forget")[step]
+            found = statistics["mean"].sel(signal="forget")[step]
             np.testing.assert_allclose(found, means, atol=2e-6)
 
 

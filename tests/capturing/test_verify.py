@@ -260,8 +260,8 @@ def test_an_infinite_input_does_not_look_verified(rng):
     gates = keras_gates.capture(model, x)
     with pytest.warns(UserWarning, match="is NaN or infinite at 4 of 18 unmasked st"):
         assert not keras_gates.verify(gates).max() < 1e-5
-    first, *_ = keras_gates.stats.diagnose(gates).symptoms
-    assert "NaN or infinite: the model has diverged, its input has" in first.sentence
+    first, *_ = keras_gates.stats.diagnose(gates).findings
+    assert "NaN or infinite: the model has diverged, its input has" in first.message
 
 
 @pytest.mark.once
@@ -338,9 +338,9 @@ def test_a_store_with_missing_chunks_is_named(which, stored):
         ):
             chunk.unlink()
     assert_named_as_damaged(stored)
-    first, *_ = keras_gates.stats.diagnose(open_tree(stored)).symptoms
+    first, *_ = keras_gates.stats.diagnose(open_tree(stored)).findings
     assert (
-        first.layer == "lstm" and f"missing from the store '{stored}" in first.sentence
+        first.layer == "lstm" and f"missing from the store '{stored}" in first.message
     )
 
 
@@ -491,3 +491,15 @@ def test_the_tolerance_is_that_of_the_precision_of_the_layer(dtype, rng):
     node = gates["lstm"].to_dataset()
     (check,) = checks_of(node.assign(forget=1 - node["forget"])).values()
     assert not check.passed and check.deviation > check.tolerance
+
+
+@pytest.mark.once
+def test_an_error_above_the_accepted_one_is_raised(gates):
+    found = keras_gates.verify(gates, atol=1e-5)
+    assert found.name == "max_abs_error" and found.index.name == "layer"
+    wrong = gates.copy()
+    wrong["lstm"] = xarray.DataTree(swap("input", "forget")(gates["lstm"].to_dataset()))
+    with pytest.raises(AssertionError, match=r"more than atol=1e-05: 'lstm' by \d"):
+        keras_gates.verify(wrong, atol=1e-5)
+    with pytest.raises(TypeError, match="`atol` must be a finite number"):
+        keras_gates.verify(gates, atol="small")

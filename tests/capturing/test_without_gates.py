@@ -70,7 +70,7 @@ def test_every_place_is_captured_as_the_layer_put_it_out(seen):
         assert np.isnan(hidden[~real]).all()
     for path in PATHS:
         assert set(gates[path].data_vars) <= {"hidden", "mask"}
-        assert gates[path].attrs["kind"] == "SimpleRNN"
+        assert gates[path].attrs["cell_type"] == "SimpleRNN"
 
 
 def test_there_is_nothing_to_verify_and_the_others_are_verified(seen):
@@ -88,8 +88,8 @@ def test_training_is_recorded_in_every_way(seen, tmp_path):
     options = {
         "layers": PATHS,
         "samples_per_batch": "all",
-        "logs": "all",
-        "alarms": "warn",
+        "log_metrics": "all",
+        "on_alarm": "warn",
         "alarm_after": 1,
         "store": tmp_path / "run.zarr",
         "tensorboard": tmp_path / "events",
@@ -102,8 +102,8 @@ def test_training_is_recorded_in_every_way(seen, tmp_path):
     for path in PATHS:
         node, hidden = recorder.statistics[path].to_dataset(), gates[path]["hidden"]
         dims = [dim for dim in hidden.dims if dim != "unit"]
-        here = node.sel(gate="hidden").isel(step=0)
-        assert node["gate"].values.tolist() == ["hidden"]
+        here = node.sel(signal="hidden").isel(step=0)
+        assert node["signal"].values.tolist() == ["hidden"]
         np.testing.assert_array_equal(here["count"], hidden.count(dims))
         np.testing.assert_allclose(here["mean"], hidden.mean(dims), atol=2e-6)
         np.testing.assert_allclose(here["std"], hidden.std(dims), atol=2e-6)
@@ -135,11 +135,11 @@ def test_a_dead_unit_of_a_layer_without_gates_is_reported_also_after_a_crash(tmp
     model, x, y = small(layers.SimpleRNN(3, name="rnn", **zero))
     for epochs in (1, 2):
         recorder = keras_gates.GateRecorder(
-            x[:1], alarms="warn", alarm_after=1, store=tmp_path / "a.zarr", mode="a"
+            x[:1], on_alarm="warn", patience=1, store=tmp_path / "a.zarr", mode="a"
         )
         with pytest.warns(UserWarning, match="`hidden` is dead in units 0, 1, 2"):
             fit(model, x, y, recorder, epochs=epochs, initial_epoch=epochs - 1)
-        assert [alarm.what for alarm in recorder.alarms] == ["dead"]
+        assert [alarm.code for alarm in recorder.alarms] == ["dead-units"]
     assert recorder.statistics["rnn"]["epoch"].values.tolist() == [1, 2]
 
 
@@ -150,13 +150,13 @@ def test_signals_without_a_gate_are_recorded_with_all_that_goes_with_it(
     pytest.importorskip("tensorboard")
     model, x, y = small(layers.LSTM(3, name="lstm"))
     recorder = keras_gates.GateRecorder(
-        x[:1], signals=signals, logs="all", alarms="warn", tensorboard=tmp_path
+        x[:1], signals=signals, log_metrics="all", on_alarm="warn", log_dir=tmp_path
     )
     history = fit(model, x, y, recorder)
     figures = {f"lstm/{name}/{sum}" for name in signals for sum in ("mean", "std")}
     assert set(history) == {"loss", *figures}
     assert set(recorder.traces["lstm"].data_vars) == set(signals)
-    assert set(recorder.statistics["lstm"]["gate"].values) == set(signals)
+    assert set(recorder.statistics["lstm"]["signal"].values) == set(signals)
 
 
 @pytest.mark.once
@@ -164,7 +164,10 @@ def test_what_stays_empty_without_a_gate_is_said(tmp_path):
     pytest.importorskip("tensorboard")
     model, x, y = small(layers.SimpleRNN(3, name="rnn"))
     for options, sentence in (
-        ({"logs": "health"}, "`logs='health'` adds nothing to the logs"),
+        (
+            {"log_metrics": "saturation"},
+            "`log_metrics='saturation'` adds nothing to the logs",
+        ),
         ({"tensorboard": tmp_path}, "`tensorboard` shows nothing: its histograms"),
     ):
         recorder = keras_gates.GateRecorder(**options)

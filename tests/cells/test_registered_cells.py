@@ -90,7 +90,7 @@ def test_the_mgu_has_all_that_a_cell_of_keras_has(rng, tmp_path):
     np.testing.assert_allclose(gates["keep"], 1 - expected["sigmoid"], atol=1e-5)
     np.testing.assert_allclose(gates["candidate"], expected["tanh"], atol=1e-5)
     np.testing.assert_allclose(gates["hidden"], expected["hidden"], atol=1e-5)
-    assert gates.attrs["kind"] == "MGU"
+    assert gates.attrs["cell_type"] == "MGU"
     assert gates["keep"].attrs["long_name"] == "keep gate (1 keeps the old state)"
     assert keras_gates.verify(tree)["own"] < 1e-5
 
@@ -108,14 +108,14 @@ def test_the_mgu_has_all_that_a_cell_of_keras_has(rng, tmp_path):
     assert list(summary.index) == ["keep", "candidate", "hidden"]
     assert "'own'" in str(stats.diagnose(tree))
     labels = np.arange(mask.size).reshape(mask.shape) % 2
-    found = stats.find_units(tree, labels, permutations=9)
+    found = stats.find_units(tree, labels, n_permutations=9)
     assert set(found["signal"]) <= {"keep", "candidate", "hidden"}
 
-    titles = [axes.get_title() for axes in plots.gates(gates).axes]
+    titles = [axes.get_title() for axes in plots.heatmap(gates).axes]
     assert "keep gate (1 keeps the old state)" in titles
     assert len(plots.saturation(gates).collections) == 1
-    assert "keep gate" in plots.timescales(gates).get_title()
-    plots.horizon(gates)
+    assert "keep gate" in plots.timescale(gates).get_title()
+    plots.memory_horizon(gates)
     plots.trajectories(gates, units=[0, 2], signal="keep")
     plots.text(gates, "a" * SHAPE[0], signal="keep", unit=0)
     page = tmp_path / "page.html"
@@ -129,7 +129,9 @@ def test_the_mgu_is_recorded_in_training(rng):
     x, y = rng.normal(size=(8, *SHAPE)), rng.normal(size=(8, UNITS))
     model = keras.Sequential([keras.Input(SHAPE), layers.RNN(MGUCell(UNITS), name="m")])
     model.compile("adam", "mse")
-    recorder = keras_gates.GateRecorder(x[:2], samples_per_batch="all", logs="all")
+    recorder = keras_gates.GateRecorder(
+        x[:2], samples_per_batch="all", log_metrics="all"
+    )
     history = model.fit(x, y, epochs=2, verbose=0, callbacks=[recorder]).history
     assert {"m/saturation", "m/keep/mean"} <= set(history)
     assert list(recorder.statistics["m/gate"].values) == ["keep", "candidate", "hidden"]
@@ -173,9 +175,9 @@ def test_a_subclass_counts_as_the_cell_unless_it_changes_the_call(rng):
             return -output, [-after[0]]
 
     x = rng.normal(size=(2, *SHAPE))
-    assert keras_gates.capture(_model(Same(2)), x)["own"].attrs["kind"] == "MGU"
+    assert keras_gates.capture(_model(Same(2)), x)["own"].attrs["cell_type"] == "MGU"
     other = keras_gates.capture(_model(Other(2)), x)["own"]
-    assert other.attrs["kind"] == "Other"
+    assert other.attrs["cell_type"] == "Other"
     assert "sigmoid" in other
 
 
@@ -189,7 +191,7 @@ def test_data_of_another_process_describe_their_kind(rng, tmp_path):
     del registry.KINDS["MGU"]
     tree = xarray.open_datatree(tmp_path / "m.zarr", engine="zarr")
     assert stats.timescale(tree)["own/keep"].sizes == {"unit": 2}
-    titles = [axes.get_title() for axes in plots.gates(tree["own"]).axes]
+    titles = [axes.get_title() for axes in plots.heatmap(tree["own"]).axes]
     assert "keep gate (1 keeps the old state)" in titles
     with pytest.warns(UserWarning, match="its cell, an MGU, are not in the data. Call"):
         assert np.isinf(keras_gates.verify(tree)["own"])
@@ -431,7 +433,7 @@ def test_a_cell_that_needs_more_arguments_is_given_as_an_example(rng):
     keras_gates.register_cell(WideCell, example=example, **MGU)
     assert not example.built
     gates = keras_gates.capture(_model(example), rng.normal(size=(1, *SHAPE)))
-    assert gates["own"].attrs["kind"] == "Wide"
+    assert gates["own"].attrs["cell_type"] == "Wide"
 
 
 def test_a_cell_that_does_not_go_with_its_description_is_refused(rng):

@@ -44,7 +44,7 @@ def test_signals_are_those_of_the_paper_under_a_mask(name, rng):
     for signal, values in expected.items():
         np.testing.assert_allclose(gates[signal], values, atol=2e-5, err_msg=signal)
     np.testing.assert_array_equal(gates["mask"], mask)
-    assert gates.attrs["kind"] == type(cell).__name__
+    assert gates.attrs["cell_type"] == type(cell).__name__
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -135,7 +135,7 @@ def test_training_with_dropout_inside_the_cell_counts_what_was_used(rng):
     assert np.isfinite(recorded.history["loss"]).all()
     statistics = recorder.statistics["own"]
     # The backbone has another width than the layer, so it is captured, not counted.
-    assert list(statistics["gate"].values) == ["sigmoid", "hidden"]
+    assert list(statistics["signal"].values) == ["sigmoid", "hidden"]
     assert (statistics["count"] == 8 * SHAPE[0]).all()
 
 
@@ -167,7 +167,7 @@ def test_statistics_figures_and_page_take_a_traced_cell(rng, tmp_path):
     with pytest.raises(ValueError, match="has layers of kind PeepholeCell only"):
         keras_gates.stats.timescale(gates)
     assert "'own'" in str(keras_gates.stats.diagnose(gates))
-    titles = [a.get_title() for a in keras_gates.plots.gates(gates["own"]).axes]
+    titles = [a.get_title() for a in keras_gates.plots.heatmap(gates["own"]).axes]
     assert "sigmoid 1 gate" in titles
     page = tmp_path / "page.html"
     keras_gates.report(gates, page)

@@ -22,7 +22,7 @@ from keras_gates.study.study_data import checked_data
 @pytest.fixture
 def file(tmp_path):
     """Data of a user's own."""
-    x, y = tasks.adding(40, length=5)
+    x, y = tasks.adding(40, sequence_length=5)
     path = tmp_path / "mine.npz"
     np.savez(path, x=x[:30], y=y[:30], x_val=x[30:], y_val=y[30:])
     return path

@@ -52,7 +52,7 @@ def test_inspect_needs_no_line_of_code(trained, capsys):
     assert inspect(trained, "--out", str(out), "--batch-size", "4") == 0
     printed = capsys.readouterr().out
     assert "Predictions before and after: identical to the bit" in printed
-    assert "What stands out\n- " in printed
+    assert "Findings\n- " in printed
     assert re.search("'gru' (still )?remembers its state after step", printed), printed
     assert sorted(path.name for path in out.iterdir()) == [
         "both.backward_lstm.png",

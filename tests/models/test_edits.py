@@ -349,7 +349,7 @@ def test_a_recorder_sees_the_edited_model():
     recorder = keras_gates.GateRecorder(probe=x[:2])
     with keras_gates.edit(model, {"r/forget": edits.clamp(0.75, units=1)}):
         model.fit(x, y, epochs=1, verbose=0, callbacks=[recorder])
-    mean = recorder.statistics["r/mean"].sel(gate="forget")[-1]
+    mean = recorder.statistics["r/mean"].sel(signal="forget")[-1]
     assert float(mean[1]) == pytest.approx(0.75)
     assert abs(float(mean[0]) - 0.75) > 1e-3
     np.testing.assert_array_equal(recorder.traces["r/forget"][-1, ..., 1], 0.75)

@@ -403,7 +403,7 @@ def test_statistics_of_training_leave_masked_nan_out():
     model.compile("sgd", "mse")
     recorder = keras_gates.GateRecorder(with_gaps(), samples_per_batch="all")
     model.fit(with_gaps(), np.zeros(SAMPLES), verbose=0, callbacks=[recorder])
-    means = recorder.statistics["r/mean"].sel(gate="update").isel(step=0)
+    means = recorder.statistics["r/mean"].sel(signal="update").isel(step=0)
     wanted = recorder.traces["r/update"][0].mean(("sample", "time"))
     np.testing.assert_allclose(means, wanted, atol=1e-6)
 
@@ -726,7 +726,7 @@ def test_a_layer_inside_another_has_a_place(units, every, place, tmp_path):
 def test_a_recorder_places_such_a_layer_too(tmp_path):
     model = nested(3, layer=layers.GRU)
     model.compile("sgd", "mse")
-    recorder = keras_gates.GateRecorder(X, logs="all", store=tmp_path / "s")
+    recorder = keras_gates.GateRecorder(X, log_metrics="all", store=tmp_path / "s")
     history = model.fit(X, np.zeros((SAMPLES, 2)), verbose=0, callbacks=[recorder])
     assert "outer/inner/update/mean" in history.history
     for tree in (recorder.traces, recorder.statistics):

@@ -335,7 +335,7 @@ def assert_same(left, right):
 
 
 def paths_of(gates):
-    return {node.path.strip("/") for node in gates.subtree if "kind" in node.attrs}
+    return {node.path.strip("/") for node in gates.subtree if "cell_type" in node.attrs}
 
 
 def stateful_layers(model):
@@ -413,7 +413,7 @@ def assert_counted(counted, gates, paths, rows):
             units = chosen[0].shape[-1]
             values = np.concatenate([c.reshape(-1, units) for c in chosen])
             values = values[~np.isnan(values[:, 0])]
-            here = statistics.sel(gate=signal)
+            here = statistics.sel(signal=signal)
             assert (here["count"] == len(values)).all()
             for name in ("mean", "std"):
                 expected = getattr(values, name)(0)

@@ -56,7 +56,7 @@ def layer(kind=LSTM, shape=(3, 12, 5), seed=0, masked=(), **attributes):
         for place in masked:
             mask[(..., *place)] = False
         data["mask"] = (("step", *DIMENSIONS)[-len(shape) : -1], mask)
-    attributes = {"kind": kind.name, "layer": kind.name.lower(), **attributes}
+    attributes = {"cell_type": kind.name, "layer": kind.name.lower(), **attributes}
     return xarray.Dataset(data, attrs=attributes)
 
 
@@ -287,7 +287,7 @@ def test_figures_of_the_page_are_those_of_stats(opened):
     gates = tree(lstm=layer(masked=[(0, 3)]), gru=layer(GRU, seed=1))
     page = opened(gates)
     told = page.page.locator("#diagnosis li").all_inner_texts()
-    expected = [symptom.sentence for symptom in stats.diagnose(gates).symptoms]
+    expected = [symptom.message for symptom in stats.diagnose(gates).findings]
     assert told[: len(expected)] == expected
     rows = page.page.locator("#table tbody tr").all_inner_texts()
     assert len(rows) == 10
@@ -706,7 +706,7 @@ def test_numbers_of_the_input_are_lines_under_the_axis(opened):
 def test_frames_are_told_beside_samples(opened):
     values = np.random.default_rng(0).uniform(size=(2, 3, 7, 4))
     dims = ("sample", "frame", "time", "unit")
-    gates = xarray.Dataset({"update": (dims, values)}, attrs={"kind": "GRU"})
+    gates = xarray.Dataset({"update": (dims, values)}, attrs={"cell_type": "GRU"})
     x = np.arange(2 * 3 * 7).reshape(2, 3, 7)
     page = opened(gates, inputs=x)
     page.slide("#sample", 4)

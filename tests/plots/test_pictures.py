@@ -26,13 +26,13 @@ def statistics(steps=4, bins=5):
     counts = np.random.default_rng(0).integers(0, 50, shape).astype(float)
     counts[:, 2] = np.nan  # A candidate has no histogram.
     return xarray.Dataset(
-        {"histogram": (("step", "gate", "unit", "bin"), counts)},
+        {"histogram": (("step", "signal", "unit", "bin"), counts)},
         coords={
-            "gate": ["update", "reset", "candidate"],
+            "signal": ["update", "reset", "candidate"],
             "bin": (np.arange(bins) + 0.5) / bins,
             "epoch": ("step", 1 + np.arange(steps)),
         },
-        attrs={"kind": "GRU", "layer": "gru"},
+        attrs={"cell_type": "GRU", "layer": "gru"},
     )
 
 
@@ -70,7 +70,7 @@ def test_time_scales_and_horizons_are_sorted_beside_the_length(kind):
     node = layer(kind, steps=30, units=7, masked=3)
     scale = stats.timescale(node)[kind.keep].values
     horizon = stats.memory_horizon(node)["memory_horizon"].values
-    for draw, values in ((plots.timescales, scale), (plots.horizon, horizon)):
+    for draw, values in ((plots.timescale, scale), (plots.memory_horizon, horizon)):
         axes = draw(node)
         length, dots = axes.lines
         assert set(length.get_ydata()) == {27}  # Three are masked.
@@ -85,7 +85,7 @@ def test_units_without_a_time_scale_and_endless_ones_are_told():
     node["update"][..., 0] = 1
     node["update"][..., 3] = -0.5
     node["update"][0, 0, 2] = 0  # Gone at once.
-    axes = plots.timescales(node)
+    axes = plots.timescale(node)
     _, dots, endless = axes.lines
     assert len(dots.get_ydata()) == 1
     assert endless.get_label() == "infinite: 1 of 4 units"
@@ -95,22 +95,22 @@ def test_units_without_a_time_scale_and_endless_ones_are_told():
 
 def test_a_layer_whose_steps_are_all_masked_is_an_empty_picture():
     node = layer(LSTM, masked=6)
-    assert plots.timescales(node).get_xlabel().endswith("(4 without one)")
-    assert plots.horizon(node).lines[1].get_ydata().size == 0
+    assert plots.timescale(node).get_xlabel().endswith("(4 without one)")
+    assert plots.memory_horizon(node).lines[1].get_ydata().size == 0
     plots.saturation(node).figure.draw_without_rendering()
 
 
 def test_a_dot_needs_its_gates_and_one_moment():
     node = layer(LSTM)
-    for draw in (plots.saturation, plots.timescales, plots.horizon):
+    for draw in (plots.saturation, plots.timescale, plots.memory_horizon):
         with pytest.raises(ValueError, match="of one moment; it has 2 steps"):
             draw(node.expand_dims(step=2))
         with pytest.raises(TypeError, match="`layer` must be one layer"):
             draw(node["forget"])
     with pytest.raises(ValueError, match="'lstm' lacks 'forget'. Name them in `capt"):
-        plots.timescales(node[["input"]])
+        plots.timescale(node[["input"]])
     with pytest.raises(ValueError, match="lacks 'input'"):
-        plots.horizon(node[["forget"]])
+        plots.memory_horizon(node[["forget"]])
     with pytest.raises(ValueError, match="at least one of 'input'"):
         plots.saturation(node[["cell"]])
 
@@ -121,7 +121,7 @@ def test_a_dot_needs_its_gates_and_one_moment():
 def test_a_ridge_is_the_distribution_of_a_gate_at_a_step():
     node = statistics()
     axes = plots.ridges(node, gate="reset")
-    counts = node["histogram"].sel(gate="reset").sum("unit").values
+    counts = node["histogram"].sel(signal="reset").sum("unit").values
     shares = counts / counts.sum(axis=1, keepdims=True)
     assert len(axes.patches) == 4
     for row, patch in enumerate(axes.patches):
@@ -144,7 +144,7 @@ def test_of_a_long_training_some_ridges_are_drawn():
     assert len(axes.patches) == 20  # Every fifth.
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[:3] == ["5", "15", "25"]
-    last = node["histogram"].sel(gate="update").sum("unit").values[-1]
+    last = node["histogram"].sel(signal="update").sum("unit").values[-1]
     np.testing.assert_allclose(
         ridge(axes.patches[-1]) / ridge(axes.patches[-1]).sum(), last / last.sum()
     )
@@ -319,8 +319,8 @@ def test_the_small_picture_says_what_a_gate_of_one_does(kind):
 
 FIGURES = {
     "saturation": lambda: plots.saturation(layer(LSTM)).figure,
-    "timescales": lambda: plots.timescales(layer(GRU)).figure,
-    "horizon": lambda: plots.horizon(layer(LSTM)).figure,
+    "timescales": lambda: plots.timescale(layer(GRU)).figure,
+    "horizon": lambda: plots.memory_horizon(layer(LSTM)).figure,
     "ridges": lambda: plots.ridges(statistics(40), gate="update").figure,
     "trajectories": lambda: plots.trajectories(
         layer(GRU, masked=1), units=range(4), signal="update", values=np.ones(6)
@@ -338,10 +338,10 @@ def test_every_picture_is_legible_at_the_width_of_a_page(draw):
 
 def draw_every_picture(node):
     for figure in (
-        plots.gates(node),
+        plots.heatmap(node),
         plots.saturation(node).figure,
-        plots.timescales(node).figure,
-        plots.horizon(node).figure,
+        plots.timescale(node).figure,
+        plots.memory_horizon(node).figure,
         plots.trajectories(node, units=[0, 1], values=[1.0] * node.sizes["time"]),
         plots.text(node, "x" * node.sizes["time"], unit=1),
     ):
@@ -363,14 +363,14 @@ def test_numbers_that_are_none_are_drawn(kind, value):
     scale = stats.timescale(broken)[kind.keep].values
     finite = np.sort(scale[np.isfinite(scale) & (scale > 0)])
     np.testing.assert_allclose(
-        plots.timescales(broken).lines[1].get_ydata(), finite, rtol=1e-6
+        plots.timescale(broken).lines[1].get_ydata(), finite, rtol=1e-6
     )
 
 
 DRAWN = {
     "saturation": lambda node: plots.saturation(node[["reset"]]).figure,
-    "timescales": lambda node: plots.timescales(node).figure,
-    "horizon": lambda node: plots.horizon(node).figure,
+    "timescales": lambda node: plots.timescale(node).figure,
+    "horizon": lambda node: plots.memory_horizon(node).figure,
     "ridges": lambda node: plots.ridges(statistics(), gate="reset").figure,
     "trajectories": lambda node: plots.trajectories(node, units=0),
     "text": lambda node: plots.text(node, "abcdef", unit=0),
@@ -392,7 +392,7 @@ def test_a_layer_without_gates_is_drawn_by_its_hidden_state():
     node = layer(SIMPLE_RNN, steps=8, units=3)
     title = "(SimpleRNN), sample 0"
     for figure in (
-        plots.gates(node),
+        plots.heatmap(node),
         plots.trajectories(node, units=[0, 1]),
         plots.text(node, "abcdefgh", unit=0),
     ):
@@ -408,8 +408,11 @@ def test_a_layer_without_gates_is_drawn_by_its_hidden_state():
             plots.saturation,
             "`layer` must have gates; .* is a SimpleRNN, which has none.",
         ),
-        (plots.timescales, "keeps the old state; .* is a SimpleRNN, which has none"),
-        (plots.horizon, "keeps the old state; .* is a SimpleRNN, which has none"),
+        (plots.timescale, "keeps the old state; .* is a SimpleRNN, which has none"),
+        (
+            plots.memory_horizon,
+            "keeps the old state; .* is a SimpleRNN, which has none",
+        ),
         (
             lambda node: plots.trajectories(node, units=0, signal="cell"),
             "is a SimpleRNN, which has no 'cell'",
@@ -419,7 +422,7 @@ def test_a_layer_without_gates_is_drawn_by_its_hidden_state():
             "is a SimpleRNN, which has no 'forget'",
         ),
         (
-            lambda node: plots.pair(node, layer(GRU, steps=8)),
+            lambda node: plots.compare_layers(node, layer(GRU, steps=8)),
             "`lstm` must be one layer of kind LSTM; got the SimpleRNN layer",
         ),
         (
@@ -436,9 +439,9 @@ def test_figures_of_gates_say_that_a_layer_has_none(draw, sentence):
 def counts_of_no_gate():
     nothing = np.full((2, 1, 3, 5), np.nan)
     return xarray.Dataset(
-        {"histogram": (("step", "gate", "unit", "bin"), nothing)},
-        coords={"gate": ["hidden"]},
-        attrs={"kind": "SimpleRNN", "layer": "rnn"},
+        {"histogram": (("step", "signal", "unit", "bin"), nothing)},
+        coords={"signal": ["hidden"]},
+        attrs={"cell_type": "SimpleRNN", "layer": "rnn"},
     )
 
 

@@ -76,7 +76,7 @@ def band(collection):
 @pytest.mark.parametrize("kind", [LSTM, GRU])
 def test_each_panel_shows_its_signal_with_time_across_and_unit_up(kind):
     node = layer(kind, masked=2)
-    shown = panels(plots.gates(node, sample=1))
+    shown = panels(plots.heatmap(node, sample=1))
     order = [*kind.gates, *(name for name in kind.signals if name not in kind.gates)]
     assert list(shown) == [registry.long_names()[name] for name in order]
     for name in kind.signals:
@@ -95,7 +95,7 @@ def test_each_panel_shows_its_signal_with_time_across_and_unit_up(kind):
 
 def test_gates_share_one_scale_and_states_are_centred_on_zero():
     node = layer(LSTM)
-    figure = plots.gates(node, sample=2)
+    figure = plots.heatmap(node, sample=2)
     shown = panels(figure)
     for name in LSTM.signals:
         image = shown[registry.long_names()[name]].images[0]
@@ -114,7 +114,7 @@ def test_gates_share_one_scale_and_states_are_centred_on_zero():
 
 def test_the_title_tells_layer_kind_sample_and_direction():
     node = layer(LSTM, layer="bidirectional/backward_lstm", direction="backward")
-    title = plots.gates(node, sample=2).get_suptitle()
+    title = plots.heatmap(node, sample=2).get_suptitle()
     assert title == (
         "'bidirectional/backward_lstm' (LSTM), sample 2\n"
         "read backward, drawn in the order of the input"
@@ -123,18 +123,18 @@ def test_the_title_tells_layer_kind_sample_and_direction():
 
 @pytest.mark.parametrize("signals", [None, ["reset"], ["hidden"]])
 def test_every_picture_of_a_gru_says_what_an_update_of_one_does(signals):
-    figure = plots.gates(layer(GRU), signals=signals)
+    figure = plots.heatmap(layer(GRU), signals=signals)
     assert KEEP_CONVENTION in figure.get_suptitle()
-    assert KEEP_CONVENTION not in plots.gates(layer(LSTM)).get_suptitle()
+    assert KEEP_CONVENTION not in plots.heatmap(layer(LSTM)).get_suptitle()
 
 
 def test_only_the_signals_that_were_asked_for_are_drawn():
-    figure = plots.gates(layer(LSTM), signals=["cell", "output"])
+    figure = plots.heatmap(layer(LSTM), signals=["cell", "output"])
     assert list(panels(figure)) == ["output gate", "cell state"]
 
 
 def test_where_a_column_is_shorter_its_last_panel_has_the_time_axis():
-    figure = plots.gates(layer(LSTM), signals=["input", "cell", "hidden"])
+    figure = plots.heatmap(layer(LSTM), signals=["input", "cell", "hidden"])
     shown = panels(figure)
     for title in ("input gate", "hidden state"):
         assert shown[title].get_xlabel() == "time (step)"
@@ -144,22 +144,22 @@ def test_where_a_column_is_shorter_its_last_panel_has_the_time_axis():
 
 def test_masked_steps_are_hatched_and_a_note_says_so():
     note = "masked step: no value"
-    figure = plots.gates(layer(GRU, masked=2))
+    figure = plots.heatmap(layer(GRU, masked=2))
     assert note in words(figure)
     assert all(axes.patch.get_hatch() for axes in panels(figure).values())
-    assert note not in words(plots.gates(layer(GRU)))
+    assert note not in words(plots.heatmap(layer(GRU)))
 
 
 def test_a_signal_of_zeros_or_of_masked_steps_only_can_be_drawn():
     node = layer(GRU, masked=6)
     node["hidden"] = node["hidden"].fillna(0)
-    shown = panels(plots.gates(node))
+    shown = panels(plots.heatmap(node))
     assert np.isnan(drawn(shown["candidate"])).all()
     assert shown["hidden state"].images[0].get_clim() == (-1, 1)
 
 
 def test_ticks_are_whole_numbers_also_for_one_unit_and_one_step():
-    shown = panels(plots.gates(layer(LSTM, steps=1, units=1)))
+    shown = panels(plots.heatmap(layer(LSTM, steps=1, units=1)))
     for axes in shown.values():
         for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, (-0.5, 0.5))):
             ticks = [x for x in axis.get_ticklocs() if limits[0] <= x <= limits[1]]
@@ -168,7 +168,7 @@ def test_ticks_are_whole_numbers_also_for_one_unit_and_one_step():
 
 def test_more_cells_than_dots_are_averaged_and_fewer_are_drawn_sharp():
     def interpolation(steps):
-        figure = plots.gates(layer(LSTM, steps=steps, signals=["input"]))
+        figure = plots.heatmap(layer(LSTM, steps=steps, signals=["input"]))
         return figure.axes[0].images[0].get_interpolation()
 
     assert interpolation(50) == "nearest"
@@ -178,7 +178,7 @@ def test_more_cells_than_dots_are_averaged_and_fewer_are_drawn_sharp():
 def test_a_node_of_a_tree_and_its_dataset_are_drawn_alike():
     tree = xarray.DataTree.from_dict({"encoder/lstm": layer(LSTM)})
     shown = [
-        panels(plots.gates(node))["cell state"]
+        panels(plots.heatmap(node))["cell state"]
         for node in (tree["encoder/lstm"], tree["encoder/lstm"].to_dataset())
     ]
     np.testing.assert_array_equal(drawn(shown[0]), drawn(shown[1]))
@@ -194,13 +194,13 @@ def test_only_the_sample_that_is_drawn_is_read():
 
     values = array.zeros((3, 6, 4), chunks=(1, 6, 4), dtype="float32")
     lazy = values.map_blocks(read, dtype="float32", meta=np.empty((0, 0, 0), "float32"))
-    node = xarray.Dataset({"update": (DIMENSIONS, lazy)}, attrs={"kind": "GRU"})
-    plots.gates(node, sample=1)
+    node = xarray.Dataset({"update": (DIMENSIONS, lazy)}, attrs={"cell_type": "GRU"})
+    plots.heatmap(node, sample=1)
 
 
 def test_a_pair_puts_side_by_side_what_does_the_same_work():
     lstm, gru = layer(LSTM), layer(GRU, units=5)
-    figure = plots.pair(lstm, gru, sample=1)
+    figure = plots.compare_layers(lstm, gru, sample=1)
     shown = panels(figure)
     expected = {
         "LSTM: forget gate (1 keeps the old state)": lstm["forget"],
@@ -231,7 +231,7 @@ def test_a_pair_puts_side_by_side_what_does_the_same_work():
 def test_the_two_sides_of_a_pair_share_their_scales():
     lstm, gru = layer(LSTM), layer(GRU, units=5)
     gru["hidden"] = gru["hidden"] * 10
-    shown = panels(plots.pair(lstm, gru))
+    shown = panels(plots.compare_layers(lstm, gru))
     limit = float(np.abs(gru["hidden"][0]).max())
     for side in ("LSTM", "GRU"):
         assert shown[f"{side}: hidden state"].images[0].get_clim() == (-limit, limit)
@@ -240,7 +240,7 @@ def test_the_two_sides_of_a_pair_share_their_scales():
 
 def test_a_pair_says_what_was_not_captured():
     lstm = layer(LSTM, signals=["forget", "hidden"])
-    figure = plots.pair(lstm, layer(GRU, signals=["update"]))
+    figure = plots.compare_layers(lstm, layer(GRU, signals=["update"]))
     assert list(panels(figure)) == [
         "LSTM: forget gate (1 keeps the old state)",
         "LSTM: hidden state",
@@ -255,39 +255,39 @@ def test_a_pair_of_the_wrong_layers_is_refused():
     with pytest.raises(
         ValueError, match="`lstm` must .* LSTM; got the GRU layer 'gru'"
     ):
-        plots.pair(gru, lstm)
+        plots.compare_layers(gru, lstm)
     with pytest.raises(ValueError, match="`gru` must .* kind GRU; got the LSTM"):
-        plots.pair(lstm, lstm)
+        plots.compare_layers(lstm, lstm)
     with pytest.raises(ValueError, match="same input; got 6 and 7 steps of time"):
-        plots.pair(lstm, layer(GRU, steps=7))
+        plots.compare_layers(lstm, layer(GRU, steps=7))
 
 
 def test_what_cannot_be_drawn_is_refused_with_a_way_out():
     node = layer(LSTM)
     with pytest.raises(ValueError, match="'lstm': 'input', .* got 'update'"):
-        plots.gates(node, signals=["forget", "update"])
+        plots.heatmap(node, signals=["forget", "update"])
     with pytest.raises(ValueError, match="`signals` is empty"):
-        plots.gates(node, signals=[])
+        plots.heatmap(node, signals=[])
     for sample in (3, -1):
         with pytest.raises(IndexError, match=f"from 0 to 2: 'lstm' .* got {sample}"):
-            plots.gates(node, sample=sample)
+            plots.heatmap(node, sample=sample)
     for dim in ("frame", "step"):
         with pytest.raises(ValueError, match=rf"`{dim}`.*`\.isel\({dim}=0\)`"):
-            plots.gates(node.expand_dims(dim))
+            plots.heatmap(node.expand_dims(dim))
     with pytest.raises(ValueError, match=r"must have .*; it lacks 'sample'"):
-        plots.gates(node.isel(sample=0))
+        plots.heatmap(node.isel(sample=0))
     with pytest.raises(TypeError, match=r"one layer, .*\['lstm'\]`; got a DataArray"):
-        plots.gates(node["forget"])
+        plots.heatmap(node["forget"])
     tree = xarray.DataTree.from_dict({"encoder/lstm": node})
     with pytest.raises(ValueError, match="Choose a layer below it: 'encoder/lstm'"):
-        plots.gates(tree)
+        plots.heatmap(tree)
 
 
 def test_a_figure_that_is_given_is_drawn_on():
     figure = Figure(figsize=(14, 6), layout="constrained")
     left, right = figure.subfigures(1, 2)
-    assert plots.gates(layer(LSTM, masked=1), figure=left) is left
-    assert plots.pair(layer(LSTM), layer(GRU), figure=right) is right
+    assert plots.heatmap(layer(LSTM, masked=1), fig=left) is left
+    assert plots.compare_layers(layer(LSTM), layer(GRU), fig=right) is right
     figure.draw_without_rendering()
     assert sum(bool(axes.images) for axes in left.axes) == 6
 
@@ -389,13 +389,13 @@ def test_a_study_is_drawn_along_updates_or_seconds():
         ("updates", 7 * epochs, "updates"),
         ("elapsed", speeds.mean() * epochs, "training time, s"),
     ):
-        axes = plots.study(study, along=along)
+        axes = plots.study(study, x=along)
         assert axes.get_xlabel() == label
         for line, same in zip(axes.lines, usual.lines, strict=True):
             np.testing.assert_allclose(line.get_xdata(), places)
             np.testing.assert_array_equal(line.get_ydata(), same.get_ydata())
     with pytest.raises(ValueError, match="`along` must be one of 'epoch', 'updates'"):
-        plots.study(study, along="time")
+        plots.study(study, x="time")
 
 
 def test_differences_are_drawn_as_the_study_tells_them():
@@ -412,7 +412,7 @@ def test_differences_are_drawn_as_the_study_tells_them():
         assert dot.get_ydata().tolist() == [row]
         ends = interval.get_segments()[0][:, 0]
         np.testing.assert_allclose(ends, [difference.low, difference.high])
-        assert dot.get_color() == ("black" if difference.shown else "0.5")
+        assert dot.get_color() == ("black" if difference.significant else "0.5")
     seeds = [line for line in axes.lines if len(line.get_xdata()) == 3]
     for line, difference in zip(seeds, told, strict=True):
         np.testing.assert_allclose(line.get_xdata(), difference.pairs)
@@ -487,7 +487,7 @@ def test_predictions_lie_over_the_truth():
 
 
 def test_predictions_that_do_not_fit_the_truth_are_refused():
-    with pytest.raises(ValueError, match=r"`truth` must .* got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"`y_true` must .* got \(3, 2\)"):
         plots.predictions(np.zeros((3, 2)), {"GRU": np.zeros(3)})
     with pytest.raises(ValueError, match=r"`predictions\['GRU'\]` .* got \(3, 2\)"):
         plots.predictions(np.zeros(3), {"GRU": np.zeros((3, 2))})
@@ -515,8 +515,8 @@ def test_an_architecture_has_the_same_look_in_every_figure():
 
 
 FIGURES = {
-    "gates": lambda: plots.gates(layer(LSTM, masked=2)),
-    "pair": lambda: plots.pair(layer(LSTM, masked=2), layer(GRU)),
+    "gates": lambda: plots.heatmap(layer(LSTM, masked=2)),
+    "pair": lambda: plots.compare_layers(layer(LSTM, masked=2), layer(GRU)),
     "evolution": lambda: plots.evolution(trace()).figure,
     "study": lambda: plots.study(a_study()).figure,
     "differences": lambda: (
@@ -542,7 +542,7 @@ def test_a_notebook_can_show_a_new_figure_and_it_can_be_pickled():
 
 
 def test_a_layer_name_is_shown_as_it_is():
-    figure = plots.gates(layer(LSTM, layer=r"a$\b$_c", masked=1))
+    figure = plots.heatmap(layer(LSTM, layer=r"a$\b$_c", masked=1))
     figure.savefig(io.BytesIO(), format="svg")
     assert figure.get_suptitle().startswith(repr(r"a$\b$_c"))
 

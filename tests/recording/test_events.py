@@ -37,12 +37,12 @@ def read(folder):
 
 
 def test_event_files_hold_the_histograms_and_a_heat_map(data, tmp_path):
-    recorder = keras_gates.GateRecorder(data[0][:2], tensorboard=tmp_path)
+    recorder = keras_gates.GateRecorder(data[0][:2], log_dir=tmp_path)
     fit(build(rate=0.1), data, recorder, epochs=3)
     events = read(tmp_path)
     gates = {f"r/{gate}" for gate in ("input", "forget", "output")}
     assert set(events) == {*gates, "r/gates"}
-    counts = recorder.statistics["r/histogram"].sel(gate="forget").sum("unit")
+    counts = recorder.statistics["r/histogram"].sel(signal="forget").sum("unit")
     for number, (step, buckets) in enumerate(events["r/forget"]):
         assert step == number + 1
         np.testing.assert_allclose(buckets[:, 0], np.arange(20) / 20)
@@ -56,7 +56,7 @@ def test_event_files_hold_the_histograms_and_a_heat_map(data, tmp_path):
 
 
 def test_steps_between_epochs_are_numbered_by_batches(data, tmp_path):
-    recorder = keras_gates.GateRecorder(every=2, tensorboard=tmp_path)
+    recorder = keras_gates.GateRecorder(record_freq=2, log_dir=tmp_path)
     fit(build(), data, recorder, epochs=2)
     events = read(tmp_path)
     assert [step for step, _ in events["r/forget"]] == [2, 3, 5, 6]
@@ -65,7 +65,7 @@ def test_steps_between_epochs_are_numbered_by_batches(data, tmp_path):
 
 def test_without_tensorboard_it_is_said_before_training(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer", None)
-    recorder = keras_gates.GateRecorder(tensorboard=tmp_path)
+    recorder = keras_gates.GateRecorder(log_dir=tmp_path)
     with pytest.raises(ImportError, match="pip install tensorboard"):
         fit(build(), data, recorder)
 
@@ -75,7 +75,7 @@ def test_without_tensorboard_it_is_said_before_training(data, tmp_path, monkeypa
     reason="Keras's callback writes by TensorFlow.",
 )
 def test_keras_tensorboard_callback_shows_the_logs(data, tmp_path):
-    recorder = keras_gates.GateRecorder(logs="all")
+    recorder = keras_gates.GateRecorder(log_metrics="all")
     callback = keras.callbacks.TensorBoard(tmp_path)
     model = sequential(layers.LSTM(4, name="r"), layers.Dense(1), shape=(5, 2))
     model.compile("sgd", "mse")

@@ -144,33 +144,33 @@ def test_initial_epoch_of_a_first_fit_is_the_epoch(data):
 
 
 def test_logs_reach_history_and_agree_with_the_statistics(data):
-    recorder = keras_gates.GateRecorder(samples_per_batch="all", logs="all")
+    recorder = keras_gates.GateRecorder(samples_per_batch="all", log_metrics="all")
     history = fit(build(), data, epochs=2, callbacks=[recorder]).history
     statistics = recorder.statistics["r"]
     for signal in ("input", "forget", "output", "candidate", "cell", "hidden"):
-        mean = statistics["mean"].sel(gate=signal)
+        mean = statistics["mean"].sel(signal=signal)
         assert history[f"r/{signal}/mean"] == pytest.approx(mean.mean("unit").values)
         # The spread of all values together: within the units, and between them.
-        variance = (statistics["std"].sel(gate=signal) ** 2).mean("unit")
+        variance = (statistics["std"].sel(signal=signal) ** 2).mean("unit")
         spread = np.sqrt(variance + mean.var("unit"))
         assert history[f"r/{signal}/std"] == pytest.approx(spread.values)
     for side in ("left", "right"):
-        found = statistics[side].sel(gate="forget").mean("unit").values
+        found = statistics[side].sel(signal="forget").mean("unit").values
         assert history[f"r/forget/{side}"] == pytest.approx(found)
-    saturation = (statistics["left"] + statistics["right"]).mean(("gate", "unit"))
+    saturation = (statistics["left"] + statistics["right"]).mean(("signal", "unit"))
     assert history["r/saturation"] == pytest.approx(saturation.values)
 
 
 @pytest.mark.once
-def test_health_is_one_figure_for_each_layer(data):
-    recorder = keras_gates.GateRecorder(logs="health")
+def test_saturation_is_one_value_for_each_layer(data):
+    recorder = keras_gates.GateRecorder(log_metrics="saturation")
     history = fit(build(), data, callbacks=[recorder]).history
     assert set(history) == {"loss", "r/saturation"}
 
 
 @pytest.mark.once
 def test_callbacks_can_watch_a_gate(data):
-    recorder = keras_gates.GateRecorder(logs="all")
+    recorder = keras_gates.GateRecorder(log_metrics="all")
     watching = {"monitor": "r/forget/mean", "mode": "max", "min_delta": 10.0}
     stop = keras.callbacks.EarlyStopping(**watching, patience=2)
     slow = keras.callbacks.ReduceLROnPlateau(**watching, patience=1, factor=0.5)
@@ -218,14 +218,14 @@ def test_masked_steps_count_in_no_figure():
     assert (statistics["histogram"].sum("bin") == 4).sum() == 6
     # In the one batch that was trained on, the weights were those before training.
     np.testing.assert_allclose(
-        statistics["mean"].sel(gate="update"),
+        statistics["mean"].sel(signal="update"),
         update[0, :, :2].mean(("sample", "time")),
         atol=1e-6,
     )
 
 
 def test_validation_and_other_callbacks_go_along(data, tmp_path):
-    model, recorder = build(), keras_gates.GateRecorder(data[0][:2], logs="all")
+    model, recorder = build(), keras_gates.GateRecorder(data[0][:2], log_metrics="all")
     log = tmp_path / "log.csv"
     checkpoint = tmp_path / "model.keras"
     callbacks = [

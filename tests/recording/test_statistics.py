@@ -25,15 +25,15 @@ def data(rng):
 
 def assert_of(statistics, gates, *, count):
     """Compares statistics of one step with those of captured gates."""
-    for signal in statistics.gate.values:
+    for signal in statistics.signal.values:
         values = gates[signal].values.astype("float64")
         values = values[~np.isnan(values).any(axis=-1)]
-        here = statistics.sel(gate=signal)
+        here = statistics.sel(signal=signal)
         assert (here["count"] == count).all() and len(values) == count
         np.testing.assert_allclose(here["mean"], values.mean(0), atol=2e-6)
         np.testing.assert_allclose(here["std"], values.std(0), atol=2e-6)
-        np.testing.assert_allclose(here["minimum"], values.min(0), atol=2e-6)
-        np.testing.assert_allclose(here["maximum"], values.max(0), atol=2e-6)
+        np.testing.assert_allclose(here["min"], values.min(0), atol=2e-6)
+        np.testing.assert_allclose(here["max"], values.max(0), atol=2e-6)
         if signal not in ("input", "forget", "output", "update", "reset"):
             assert here[["left", "right", "histogram"]].isnull().all().to_array().all()
             continue
@@ -47,7 +47,7 @@ def assert_of(statistics, gates, *, count):
 @pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU])
 @pytest.mark.parametrize("rows", ["all", 3])
 def test_numbers_are_those_of_the_gates(layer, rows, data):
-    options = {"low": 0.3, "high": 0.6, "bins": 7}
+    options = {"lower": 0.3, "upper": 0.6, "bins": 7}
     recorder = keras_gates.GateRecorder(samples_per_batch=rows, **options)
     model = build(layer=layer)
     x = data[0] * 3
@@ -56,8 +56,8 @@ def test_numbers_are_those_of_the_gates(layer, rows, data):
     chosen = x if rows == "all" else x.reshape(3, 8, 5, 2)[:, [0, 2, 5]]
     gates = keras_gates.capture(model, chosen.reshape(-1, 5, 2))["r"]
     statistics = recorder.statistics["r"].to_dataset()
-    assert statistics["mean"].dims == ("step", "gate", "unit")
-    assert statistics["histogram"].dims == ("step", "gate", "unit", "bin")
+    assert statistics["mean"].dims == ("step", "signal", "unit")
+    assert statistics["histogram"].dims == ("step", "signal", "unit", "bin")
     np.testing.assert_allclose(statistics.bin, (np.arange(7) + 0.5) / 7)
     assert statistics.epoch.values.tolist() == [1, 2]
     assert statistics.batch.values.tolist() == [3, 6]
@@ -101,7 +101,7 @@ def test_dropout_is_that_of_the_training_step(layer, dropout, sequences, data):
     model.compile(keras.optimizers.SGD(0.5), losses, metrics={"gate": [unit_1]})
     recorder = keras_gates.GateRecorder(samples_per_batch="all")
     history = fit(model, (data[0], y), recorder, epochs=3).history
-    mean = recorder.statistics["r/mean"].sel(gate=keep, unit=1)
+    mean = recorder.statistics["r/mean"].sel(signal=keep, unit=1)
     np.testing.assert_allclose(mean, history["gate_unit_1"], atol=2e-6)
     silent = keras_gates.capture(model, data[0])[f"r/{keep}"][..., 1].mean()
     assert abs(mean[-1] - silent) > 1e-5
@@ -117,7 +117,7 @@ def test_few_rows_have_their_own_dropout(sequences, data):
     every = keras_gates.GateRecorder(samples_per_batch="all")
     y = np.zeros((24, 5, 1) if sequences else (24, 1))
     fit(model, (x, y), [few, every], batch_size=4, epochs=2)
-    for name in ("mean", "std", "minimum", "maximum", "left", "histogram"):
+    for name in ("mean", "std", "min", "max", "left", "histogram"):
         np.testing.assert_allclose(
             few.statistics[f"r/{name}"], every.statistics[f"r/{name}"], atol=1e-6
         )
@@ -134,7 +134,7 @@ def test_a_gate_that_hardly_moves_has_its_true_spread(data):
     gates = keras_gates.capture(model, data[0])["r/forget"].astype("float64")
     spread = gates.std(("sample", "time"))
     assert (spread < 1e-3).all()
-    found = recorder.statistics["r/std"].sel(gate="forget").isel(step=0)
+    found = recorder.statistics["r/std"].sel(signal="forget").isel(step=0)
     np.testing.assert_allclose(found, spread, rtol=1e-3)
 
 
@@ -147,7 +147,7 @@ def test_by_default_eight_rows_of_every_16th_batch_are_looked_at(data):
     fit(build(), data, recorder, batch_size=12)
     assert (recorder.statistics["r/count"] == 8 * 5).all()
     # Every step has something to tell of.
-    recorder = keras_gates.GateRecorder(every=5)
+    recorder = keras_gates.GateRecorder(record_freq=5)
     fit(build(), data, recorder, batch_size=2, epochs=2)
     counts = recorder.statistics["r/count"][:, 0, 0].values
     assert counts.tolist() == [10, 10, 10, 10, 10, 10]
@@ -169,12 +169,12 @@ def test_rows_of_frames_whose_number_is_unknown(rows, rng):
         shapes = (None, None, 5, 2), (None, None, 1)
         specs = tuple(tf.TensorSpec(shape) for shape in shapes)
         data = tf.data.Dataset.from_generator(lambda: batches, output_signature=specs)
-    recorder = keras_gates.GateRecorder(samples_per_batch=rows, low=0.3, high=0.6)
+    recorder = keras_gates.GateRecorder(samples_per_batch=rows, lower=0.3, upper=0.6)
     model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False, callbacks=[recorder])
     chosen = [x[[0, 2]], x[:3, :2][[0, 1]]] if rows == 2 else [x, x[:3, :2]]
     found = [keras_gates.capture(model, one)["each/r/forget"] for one in chosen]
     values = np.concatenate([one.values.reshape(-1, 3) for one in found])
-    statistics = recorder.statistics["each/r"].isel(step=0).sel(gate="forget")
+    statistics = recorder.statistics["each/r"].isel(step=0).sel(signal="forget")
     assert (statistics["count"] == len(values)).all()
     np.testing.assert_allclose(statistics["mean"], values.mean(0), atol=2e-6)
     np.testing.assert_allclose(statistics["std"], values.std(0), atol=2e-6)
@@ -208,7 +208,7 @@ def test_counts_do_not_overflow(data):
     statistics = recorder.statistics["r"].isel(step=0)
     assert before + 120 > 2**31
     assert (statistics["count"] == before + 120).all()
-    gates = statistics.sel(gate="forget")
+    gates = statistics.sel(signal="forget")
     assert (gates["histogram"] == before + 120).all()
     assert (gates["right"] >= before / (before + 120)).all()
 
@@ -233,7 +233,7 @@ def test_layers_and_signals_are_chosen(data):
     recorder = keras_gates.GateRecorder(signals=["hidden", "forget"], layers="one")
     fit(model, data, recorder)
     assert list(recorder.statistics.children) == ["one"]
-    assert list(recorder.statistics["one"].gate.values) == ["forget", "hidden"]
+    assert list(recorder.statistics["one"].signal.values) == ["forget", "hidden"]
     recorder = keras_gates.GateRecorder(signals="update")
     fit(model, data, recorder)
     assert list(recorder.statistics.children) == ["two"]
@@ -243,7 +243,7 @@ def test_layers_and_signals_are_chosen(data):
 
 
 def test_steps_come_every_so_many_batches_and_at_the_end_of_an_epoch(data):
-    options = {"every": 4, "samples_per_batch": "all"}
+    options = {"record_freq": 4, "samples_per_batch": "all"}
     recorder = keras_gates.GateRecorder(data[0][:2], **options)
     fit(build(rate=0.1), data, recorder, epochs=2)
     statistics, traces = recorder.statistics["r"], recorder.traces["r"]
@@ -258,7 +258,7 @@ def test_steps_come_every_so_many_batches_and_at_the_end_of_an_epoch(data):
 
 
 def test_traces_between_epochs_are_those_of_the_weights_then(data):
-    recorder = keras_gates.GateRecorder(data[0][:2], every=4)
+    recorder = keras_gates.GateRecorder(data[0][:2], record_freq=4)
     fit(build(rate=0.1), data, recorder)
     twin = build(rate=0.1)
     fit(twin, (data[0][:16], data[1][:16]), [])
@@ -273,7 +273,7 @@ def test_data_of_unknown_length_are_counted(data):
         for start in range(0, 24, 4):
             yield data[0][start : start + 4], data[1][start : start + 4]
 
-    recorder = keras_gates.GateRecorder(every=4, samples_per_batch="all")
+    recorder = keras_gates.GateRecorder(record_freq=4, samples_per_batch="all")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Your input ran out of data")
         options = {"shuffle": False, "verbose": 0}
@@ -294,7 +294,7 @@ def test_several_steps_in_one_execution(data):
     assert statistics.batch.values.tolist() == [6, 12]
     gates = keras_gates.capture(model, data[0])["r"]
     np.testing.assert_allclose(
-        statistics["mean"].sel(gate="forget")[1],
+        statistics["mean"].sel(signal="forget")[1],
         gates["forget"].mean(("sample", "time")),
         atol=1e-6,
     )
@@ -322,7 +322,7 @@ def test_every_way_to_compile(how, data):
     mean = recorder.statistics["r/mean"].isel(step=0)
     for signal in SIGNALS:
         expected = gates[signal].mean(("sample", "time"))
-        np.testing.assert_allclose(mean.sel(gate=signal), expected, atol=1e-6)
+        np.testing.assert_allclose(mean.sel(signal=signal), expected, atol=1e-6)
 
 
 def test_a_loop_of_train_on_batch(data):
@@ -372,7 +372,7 @@ def test_a_loop_with_gradients_by_hand(data):
     assert (statistics["count"] == 120).all()
     assert statistics.batch.values.tolist() == [6, 12]
     expected = keras_gates.capture(model, data[0])["r/forget"].mean(("sample", "time"))
-    found = statistics["mean"].sel(gate="forget")
+    found = statistics["mean"].sel(signal="forget")
     np.testing.assert_allclose(found[1], expected, atol=1e-6)
     assert type(model.layers[0]) is layers.LSTM
 
@@ -404,7 +404,7 @@ def test_frozen_layers_and_a_model_compiled_anew(data):
     model.layers[0].trainable = False
     model.compile(keras.optimizers.SGD(0.1), "mse")
     fit(model, data, recorder, epochs=2)
-    mean = recorder.statistics["r/mean"].sel(gate="forget")
+    mean = recorder.statistics["r/mean"].sel(signal="forget")
     assert recorder.statistics["r"].epoch.values.tolist() == [1, 2, 3]
     assert abs(mean[0] - mean[1]).max() > 1e-5
     np.testing.assert_allclose(mean[1], mean[2], atol=1e-6)
@@ -531,20 +531,37 @@ def stuck(bias):
 
 
 @pytest.mark.parametrize(
-    "bias, what",
-    [(30, "stuck open"), pytest.param(-30, "stuck shut", marks=pytest.mark.once)],
+    "bias, what, threshold",
+    [
+        (30, "stuck open", 0.9),
+        pytest.param(-30, "stuck closed", 0.1, marks=pytest.mark.once),
+    ],
 )
-def test_a_stuck_gate_is_told_once_it_has_been_so_for_long(bias, what, data):
-    recorder, said, epochs = alarmed(stuck(bias), data, alarms="warn", alarm_after=2)
+def test_a_stuck_gate_is_told_once_it_has_been_so_for_long(bias, what, threshold, data):
+    recorder, said, epochs = alarmed(stuck(bias), data, on_alarm="warn", patience=2)
     assert epochs == 5
     assert said == [f"'r': `forget` is {what} in unit 1, since epoch 1 (step 1)."]
     (alarm,) = recorder.alarms
-    assert alarm == ("r", "forget", what, (1,), 1, 1)
+    assert alarm == keras_gates.Alarm(
+        code=what.replace(" ", "-"),
+        layer="r",
+        signal="forget",
+        units=(1,),
+        value=pytest.approx(float(bias > 0), abs=1e-6),
+        threshold=threshold,
+        severity=0.25,
+        message=said[0],
+        step=1,
+        epoch=1,
+    )
+    assert str(recorder.alarms) == f"- {said[0]}"
+    table = recorder.alarms.to_dataframe()
+    assert table[["code", "units", "step"]].values.tolist() == [[alarm.code, (1,), 1]]
 
 
 @pytest.mark.once
 def test_an_alarm_can_stop_training(data):
-    recorder, said, epochs = alarmed(stuck(30), data, alarms="stop", alarm_after=3)
+    recorder, said, epochs = alarmed(stuck(30), data, on_alarm="stop", patience=3)
     assert epochs == 3
     assert said[0].endswith("Training stops.")
 
@@ -553,7 +570,7 @@ def test_an_alarm_can_stop_training(data):
 def test_dead_units_are_told(data):
     model = build(layer=layers.GRU)
     model.layers[0].set_weights([w * 0 for w in model.layers[0].get_weights()])
-    _, said, _ = alarmed(model, data, alarms="warn", alarm_after=1)
+    _, said, _ = alarmed(model, data, on_alarm="warn", patience=1)
     assert said == [
         "'r': `hidden` is dead in units 0, 1, 2, 3, since epoch 1 (step 1)."
     ]
@@ -567,10 +584,10 @@ def test_a_unit_that_is_never_written_or_never_shown_is_dead(gate, number, data)
     kernel, recurrent_kernel, biases = model.layers[0].get_weights()
     biases[4 * number + 1] = -30
     model.layers[0].set_weights([kernel, recurrent_kernel, biases])
-    recorder, said, _ = alarmed(model, data, alarms="warn", alarm_after=1)
-    assert {(a.signal, a.what, a.units) for a in recorder.alarms} == {
-        (gate, "stuck shut", (1,)),
-        ("hidden", "dead", (1,)),
+    recorder, said, _ = alarmed(model, data, on_alarm="warn", patience=1)
+    assert {(a.signal, a.code, a.units) for a in recorder.alarms} == {
+        (gate, "stuck-closed", (1,)),
+        ("hidden", "dead-units", (1,)),
     }
     assert "'r': `hidden` is dead in unit 1, since epoch 1 (step 1)." in said
 
@@ -580,45 +597,50 @@ def test_nan_is_told_at_once(data):
     weights = model.layers[0].get_weights()
     weights[0][0, 6] = np.nan  # The forget gate of unit 2.
     model.layers[0].set_weights(weights)
-    recorder, said, _ = alarmed(model, data, alarms="stop")
+    recorder, said, _ = alarmed(model, data, on_alarm="stop")
     (of_forget,) = (a for a in recorder.alarms if a.signal == "forget")
-    assert (of_forget.what, of_forget.step, of_forget.epoch) == ("NaN", 1, 1)
+    assert (of_forget.code, of_forget.step, of_forget.epoch) == ("not-finite", 1, 1)
     assert 2 in of_forget.units and len(said) == len(SIGNALS)
     assert recorder.statistics["r"].sizes["step"] == 1
     # At the first time step the other units were still sound; a NaN is in no bin.
-    counts = recorder.statistics["r/histogram"].isel(step=0).sel(gate="forget")
+    counts = recorder.statistics["r/histogram"].isel(step=0).sel(signal="forget")
     assert counts.sum("bin").values.tolist() == [4, 4, 0, 4]
 
 
 @pytest.mark.once
 def test_a_healthy_layer_raises_no_alarm(data):
-    recorder, said, _ = alarmed(build(), data, alarms="warn", alarm_after=1)
+    recorder, said, _ = alarmed(build(), data, on_alarm="warn", patience=1)
     assert not said and not recorder.alarms
+    assert "code" in recorder.alarms.to_dataframe()
 
 
 # What bad input gets.
 
 BAD = {
-    "every": ({"every": 0}, ValueError, "`every` must be at least 1"),
-    "every word": ({"every": "step"}, TypeError, "whole number or 'epoch'"),
+    "every": ({"record_freq": 0}, ValueError, "`record_freq` must be at least 1"),
+    "every word": ({"record_freq": "step"}, TypeError, "whole number or 'epoch'"),
     "rows": ({"samples_per_batch": -1}, ValueError, "`samples_per_batch` must be at"),
     "rows word": ({"samples_per_batch": "few"}, TypeError, "or 'all'"),
     "nothing": ({"samples_per_batch": 0}, ValueError, "There is nothing to record"),
-    "thresholds": ({"low": 0.9, "high": 0.1}, ValueError, "0 <= low < high <= 1"),
-    "low": ({"low": "a"}, TypeError, "`low` must be a threshold"),
+    "thresholds": ({"lower": 0.9, "upper": 0.1}, ValueError, "0 <= lower < upper <= 1"),
+    "lower": ({"lower": "a"}, TypeError, "`lower` must be a threshold"),
     "no units": ({"units": []}, ValueError, "`units` is empty"),
-    "budget": ({"budget": "2GB"}, TypeError, "`budget` must be a finite number"),
-    "budget NaN": ({"budget": np.nan}, ValueError, "or None for no limit; got nan"),
+    "budget": ({"max_bytes": "2GB"}, TypeError, "`max_bytes` must be a finite number"),
+    "budget NaN": ({"max_bytes": np.nan}, ValueError, "or None for no limit; got nan"),
     "store": ({"store": 3}, TypeError, "`store` must be a path"),
     "bins": ({"bins": 0}, ValueError, "`bins` must be at least 1"),
-    "logs": ({"logs": "some"}, ValueError, "`logs` must be one of None, 'health'"),
-    "alarms": ({"alarms": True}, ValueError, "`alarms` must be one of"),
+    "logs": (
+        {"log_metrics": "some"},
+        ValueError,
+        "`log_metrics` must be one of None, 'saturation'",
+    ),
+    "alarms": ({"on_alarm": True}, ValueError, "`on_alarm` must be one of"),
     "mode": ({"mode": "r"}, ValueError, "`mode` must be one of"),
     "units": ({"units": 1}, ValueError, "which need a `probe`"),
     "logs of nothing": (
-        {"logs": "all", "samples_per_batch": 0, "probe": np.zeros((1, 5, 2))},
+        {"log_metrics": "all", "samples_per_batch": 0, "probe": np.zeros((1, 5, 2))},
         ValueError,
-        "`logs` needs the statistics",
+        "`log_metrics` needs the statistics",
     ),
 }
 
@@ -635,7 +657,7 @@ BAD_AT_FIT = {
     "signals": ({"signals": "update"}, "`signals` must be among"),
     "layers": ({"layers": "nowhere"}, "`layers` must name recurrent layers"),
     "units": ({"units": [0, 4]}, "`units` must be below 4"),
-    "budget": ({"budget": 1000}, "`budget` is 1 kB"),
+    "budget": ({"max_bytes": 1000}, "`max_bytes` is 1 kB"),
 }
 
 
@@ -668,9 +690,9 @@ def test_the_budget_counts_every_step(data):
     one = 2 * 5 * 4 * 6 * 4 + 2 * 4 * 2 * 4
     steps = 1 + 3 * 2
     probe = data[0][:2]
-    recorder = keras_gates.GateRecorder(probe, every=3, budget=steps * one)
+    recorder = keras_gates.GateRecorder(probe, record_freq=3, max_bytes=steps * one)
     fit(build(), data, recorder, epochs=3)
-    recorder = keras_gates.GateRecorder(probe, every=3, budget=steps * one - 1)
+    recorder = keras_gates.GateRecorder(probe, record_freq=3, max_bytes=steps * one - 1)
     with pytest.raises(ValueError, match="of 7 steps, after 3 more epochs"):
         fit(build(), data, recorder, epochs=3)
 

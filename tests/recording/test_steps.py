@@ -57,7 +57,7 @@ def test_a_label_is_the_same_moment_in_both_records(data, where):
         indexes = tree["r"].to_dataset().xindexes
         assert "step" in indexes and "epoch" not in indexes
     forget = traces["r/forget"].mean(("sample", "time"))
-    difference = forget - statistics["r/mean"].sel(gate="forget")
+    difference = forget - statistics["r/mean"].sel(signal="forget")
     assert difference.step.values.tolist() == [1, 2, 3, 4]
     by_epoch = traces["r/forget"].swap_dims(step="epoch").sel(epoch=3)
     np.testing.assert_array_equal(by_epoch, traces["r/forget"].sel(step=3))
@@ -69,7 +69,7 @@ def test_a_label_is_the_same_moment_in_both_records(data, where):
 
 
 def test_labels_of_several_steps_an_epoch(data, where):
-    recorder = keras_gates.GateRecorder(data[0][:2], every=2, **where)
+    recorder = keras_gates.GateRecorder(data[0][:2], record_freq=2, **where)
     fit(build(), data, recorder)
     assert labels(recorder.traces) == ([0, 1, 2, 3, 4], [0, 1, 1, 2, 2])
     assert labels(recorder.statistics) == ([1, 2, 3, 4], [1, 1, 2, 2])
@@ -109,7 +109,7 @@ def test_without_a_probe_the_first_step_is_1(data):
 def test_an_alarm_names_the_label(data):
     model = build()
     model.layers[0].cell.recurrent_activation = lambda x: keras.ops.zeros_like(x)
-    recorder = keras_gates.GateRecorder(data[0][:2], alarms="warn", alarm_after=2)
+    recorder = keras_gates.GateRecorder(data[0][:2], on_alarm="warn", patience=2)
     with pytest.warns(UserWarning, match=r"since epoch 1 \(step 1\)"):
         fit(model, data, recorder)
     step = recorder.alarms[0].step
@@ -122,11 +122,11 @@ def test_an_alarm_counts_steps_and_not_labels(data):
     node = recorder.statistics["r"].to_dataset().isel(step=0)
     node["left"] = xarray.ones_like(node["left"])
     tree = keras_gates.trees.tree.grow({"r": node}, {})
-    alarms = Alarms("warn", 2)
-    alarms.look(tree, 1, 1)
+    alarms = Alarms("warn", 2, lower=0.1, upper=0.9)
+    alarms.check(tree, 1, 1)
     assert not alarms.found
     with pytest.warns(UserWarning) as said:
-        alarms.look(tree, 3, 5)
+        alarms.check(tree, 3, 5)
     assert any("stuck" in str(one.message) for one in said)
     assert {alarm.step for alarm in alarms.found} == {1}
 

@@ -145,12 +145,12 @@ def test_the_horizon_does_not_depend_on_the_blocks(kind, masked, shape, monkeypa
     if masked != "none":
         holes = xarray.DataArray(holes, dims=DIMENSIONS)
         gates = gates.where(~(holes if masked == "units" else holes.isel(unit=0)))
-    once = stats.memory_horizon(gates, share=0.8)
+    once = stats.memory_horizon(gates, fraction=0.8)
     # Few samples and units at a time, and the samples in several parts.
     monkeypatch.setattr(written_weights, "BLOCK", 16)
     monkeypatch.setattr(written_weights, "NARROW", 2)
     monkeypatch.setattr(unit_measures, "SAMPLES", 2 * shape[1] * shape[2])
-    xarray.testing.assert_identical(stats.memory_horizon(gates, share=0.8), once)
+    xarray.testing.assert_identical(stats.memory_horizon(gates, fraction=0.8), once)
     # The plain formula.
     keep = gates[kind.keep].values.astype("float64")
     write = 1 - keep if kind.write is None else gates[kind.write].values.astype(float)
@@ -183,8 +183,8 @@ def test_a_gate_that_is_exactly_0_or_1_is_in_the_outermost_bin(value, middle):
     still = np.full((2, 5, 3), value, "float32")
     still[0, 1] = np.nan  # A masked step is in no bin.
     lstm = xarray.Dataset({name: (DIMENSIONS, still) for name in ("input", "forget")})
-    gru = xarray.Dataset({"update": (DIMENSIONS, still)}, attrs={"kind": "GRU"})
-    found = stats.correspondence(lstm.assign_attrs(kind="LSTM"), gru)
+    gru = xarray.Dataset({"update": (DIMENSIONS, still)}, attrs={"cell_type": "GRU"})
+    found = stats.match_units(lstm.assign_attrs(cell_type="LSTM"), gru)
     np.testing.assert_allclose(found["quantiles"].sel(pair="kept"), middle)
     assert found["distance"].sel(pair="kept") == 0
     # Written is 1 - update: the other end.
@@ -203,7 +203,7 @@ CAPTURE = [
     stats.dead_units,
     lambda gates: stats.gradient_flow(gates.assign_attrs(derivative_of="loss")),
     lambda gates: stats.summary(xarray.DataTree(gates)),
-    lambda gates: stats.correspondence(gates, GATED),
+    lambda gates: stats.match_units(gates, GATED),
 ]
 GATED = layer(GRU, shape=(200, 200, 64)).fillna(0.5)
 NAMES = "saturation entropy timescale memory_horizon gate_correlation dead_units"
@@ -256,7 +256,7 @@ def test_many_blocks_are_joined_in_turns():
 def test_every_step_of_training_is_measured_by_itself(measure, shape):
     gates = xarray.Dataset(
         {name: signal(STEPPED, shape, seed=n) for n, name in enumerate(LSTM.gates)},
-        attrs={"kind": "LSTM"},
+        attrs={"cell_type": "LSTM"},
     )
     found = measure(gates)
     for step in (0, 1, shape[0] - 1):

@@ -28,18 +28,18 @@ def healthy(kind=LSTM, name="lstm"):
         data[signal] = (DIMENSIONS, rng.uniform(low, 0.94, SHAPE))
     keep = 0.9 + 0.04 * rng.random(SHAPE)
     data[kind.keep] = (DIMENSIONS, keep)
-    return xarray.Dataset(data, attrs={"kind": kind.name, "layer": name})
+    return xarray.Dataset(data, attrs={"cell_type": kind.name, "layer": name})
 
 
 def sentences(gates, **options):
-    return [symptom.sentence for symptom in stats.diagnose(gates, **options).symptoms]
+    return [symptom.message for symptom in stats.diagnose(gates, **options).findings]
 
 
 @pytest.mark.parametrize("kind", [LSTM, GRU])
 def test_nothing_to_say_is_said_too(kind):
     found = stats.diagnose(healthy(kind, "a"))
-    assert found.symptoms == ()
-    assert str(found) == "- Nothing stands out in 'a'."
+    assert found.findings == []
+    assert str(found) == "- No findings in 'a'."
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_gate_that_is_stuck_is_told_with_its_share(gate, value, words):
     gates[gate][:3] = value  # Three samples of four.
     told = [sentence for sentence in sentences(gates) if words in sentence]
     assert len(told) == 1 and told[0].startswith("75 %")
-    assert not any(words in sentence for sentence in sentences(gates, share=0.8))
+    assert not any(words in sentence for sentence in sentences(gates, min_fraction=0.8))
     gates[gate][2] = 0.5
     gates[gate][:2, :5] = 0.5
     assert not any(words in sentence for sentence in sentences(gates))
@@ -77,7 +77,7 @@ def test_short_time_scales_are_told_beside_the_length():
     gates["forget"][:] = np.exp(-1 / 0.8)
     (told,) = sentences(gates)
     assert "end at 0.8 steps, and the sequences have 20" in told
-    assert sentences(gates, short=0.03) == []
+    assert sentences(gates, min_memory_fraction=0.03) == []
 
 
 def test_dead_units_are_counted_and_named():
@@ -106,7 +106,7 @@ def test_a_gate_near_a_half_is_told_if_it_hardly_moves():
     gates = healthy()
     gates["output"] = 0.5 + 0.01 * (gates["output"] - 0.5)
     (told,) = sentences(gates)
-    assert told.startswith("'output' in 'lstm' stays near a half (1.00 of 1 bit")
+    assert told.startswith("'output' in 'lstm' stays near 0.5 (1.00 of 1 bit")
 
 
 def test_the_most_serious_comes_first_and_layers_keep_their_names():
@@ -114,9 +114,9 @@ def test_the_most_serious_comes_first_and_layers_keep_their_names():
     data["encoder/lstm"]["hidden"][..., 0] = 0.4
     data["gru"]["hidden"][..., :3] = 0.4
     found = stats.diagnose(data)
-    severities = [symptom.severity for symptom in found.symptoms]
+    severities = [symptom.severity for symptom in found.findings]
     assert severities == sorted(severities, reverse=True)
-    dead = [told for told in found.symptoms if "dead" in told.sentence]
+    dead = [told for told in found.findings if "dead" in told.message]
     assert [told.layer for told in dead] == ["gru", "encoder/lstm"]
     assert found.layers == ("encoder/lstm", "gru")
 
@@ -163,7 +163,7 @@ def test_the_one_pass_counts_what_the_measures_measure(kind, masked, monkeypatch
         gates[list(kind.signals)], kind, gates.get("mask"), 0.2, 0.8
     )
     wide = gates.astype("float64")
-    sides = stats.saturation(wide, low=0.2, high=0.8)
+    sides = stats.saturation(wide, lower=0.2, upper=0.8)
     for gate in kind.gates:
         total = counted[gate].count * 8
         left, right = (sides[gate].sel(side=side).mean() for side in ("left", "right"))
@@ -262,17 +262,17 @@ def test_dead_means_one_thing(condition):
         assert measured[name].any() == (name == condition)
     told = [sentence for sentence in sentences(gates) if "dead" in sentence]
     assert ["dead (2)" in sentence for sentence in told] == [True] * len(expected)
-    alarms = Alarms("warn", 1)
+    alarms = Alarms("warn", 1, lower=0.1, upper=0.9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        alarms.look(counted(gates), step=0, epoch=1)
-    units = [alarm.units for alarm in alarms.found if alarm.what == "dead"]
+        alarms.check(counted(gates), step=0, epoch=1)
+    units = [alarm.units for alarm in alarms.found if alarm.code == "dead-units"]
     assert units == [(2,)] * len(expected)
 
 
 def counted(gates):
     """What a recorder counts of the signals of a layer, as its statistics."""
-    signals = gates.to_dataarray("gate")
+    signals = gates.to_dataarray("signal")
     dims = ("sample", "time")
     count = signals.notnull().sum(dims)
     layer = xarray.Dataset(
@@ -280,6 +280,8 @@ def counted(gates):
             "count": count,
             "mean": signals.mean(dims),
             "std": signals.std(dims),
+            "min": signals.min(dims),
+            "max": signals.max(dims),
             "left": (signals < 0.1).sum(dims) / count,
             "right": (signals > 0.9).sum(dims) / count,
         },
@@ -294,10 +296,12 @@ def test_padding_is_no_part_of_a_sequence():
     padded = gates.pad(time=(0, 200))
     masked = padded.assign(mask=padded["hidden"].notnull().any("unit"))
     assert not any("Time scales" in told for told in sentences(gates))
-    assert any("the sequences have 8" in told for told in sentences(gates, short=0.5))
+    told = sentences(gates, min_memory_fraction=0.5)
+    assert any("the sequences have 8" in one for one in told)
     for reach in (0.1, 0.5):
         for other in (padded, masked):
-            assert sentences(other, short=reach) == sentences(gates, short=reach)
+            options = {"min_memory_fraction": reach}
+            assert sentences(other, **options) == sentences(gates, **options)
 
 
 def test_a_unit_that_amplifies_never_fades():

@@ -28,7 +28,7 @@ def noise(shape, seed=0):
 def dataset(seed=0, shape=(6, 40, 5), **signals):
     data = {name: (DIMENSIONS, values) for name, values in signals.items()}
     data = data or {"hidden": (DIMENSIONS, noise(shape, seed))}
-    return xarray.Dataset(data, attrs={"kind": "LSTM", "layer": "lstm"})
+    return xarray.Dataset(data, attrs={"cell_type": "LSTM", "layer": "lstm"})
 
 
 # Units that follow a label
@@ -49,7 +49,7 @@ def test_auc_is_that_of_scikit_learn():
         assert row.auc == pytest.approx(expected, abs=1e-9)
     strength = (table["auc"] - 0.5).abs()
     assert strength.is_monotonic_decreasing
-    assert table["p"].is_monotonic_increasing
+    assert table["p_value"].is_monotonic_increasing
 
 
 @once
@@ -80,7 +80,7 @@ def test_p_is_the_share_of_shifts_at_which_the_best_unit_does_as_well():
         best.append(np.abs(scores).max())
     for row in table.itertuples():
         expected = (1 + np.sum(np.array(best) >= abs(row.correlation))) / 20
-        assert row.p == pytest.approx(expected)
+        assert row.p_value == pytest.approx(expected)
 
 
 @once
@@ -90,8 +90,8 @@ def test_the_unit_that_follows_is_found_and_no_other_is_believed():
     gates["hidden"][..., 17] -= 2 * labels  # It falls silent then.
     table = stats.find_units(gates, labels)
     assert table.loc[0, ["signal", "unit"]].tolist() == ["hidden", 17]
-    assert table.loc[0, "auc"] < 0.2 and table.loc[0, "p"] < 0.01
-    assert (table["p"][1:] > 0.05).all()
+    assert table.loc[0, "auc"] < 0.2 and table.loc[0, "p_value"] < 0.01
+    assert (table["p_value"][1:] > 0.05).all()
 
 
 @once
@@ -102,8 +102,8 @@ def test_slow_units_do_not_follow_slow_labels_by_chance():
         rng = np.random.default_rng(seed)
         slow = lfilter([1], [1, -0.95], rng.normal(size=(1, 400, 11)), axis=1)
         gates, label = dataset(hidden=slow[:, 100:, :10]), slow[:, 100:, 10]
-        found = stats.find_units(gates, label, permutations=200)
-        believed += found.loc[0, "p"] < 0.05
+        found = stats.find_units(gates, label, n_permutations=200)
+        believed += found.loc[0, "p_value"] < 0.05
     assert believed <= 6
 
 
@@ -119,8 +119,8 @@ def test_units_of_whole_samples_do_not_follow_labels_of_whole_samples_by_chance(
         if masked:
             hidden[:12, 10:] = np.nan
         label = xarray.DataArray(rng.random(24) > 0.5, dims="sample")
-        found = stats.find_units(dataset(hidden=hidden), label, permutations=200)
-        believed += found.loc[0, "p"] < 0.05
+        found = stats.find_units(dataset(hidden=hidden), label, n_permutations=200)
+        believed += found.loc[0, "p_value"] < 0.05
     assert believed <= 8
 
 
@@ -129,7 +129,7 @@ def test_samples_change_places_only_with_those_of_equal_masks():
     gates = dataset(shape=(8, 5, 3))
     gates["hidden"][4:, 3:] = np.nan
     labels = noise((8, 5), 2)
-    found = stats.find_units(gates, labels, permutations=4000)
+    found = stats.find_units(gates, labels, n_permutations=4000)
     real = gates["hidden"].notnull().values[..., 0]
     orders = [
         np.concatenate([first, np.array(second) + 4])
@@ -149,7 +149,7 @@ def test_samples_change_places_only_with_those_of_equal_masks():
     ]
     for row in found.itertuples():
         expected = np.mean(np.array(best) >= abs(row.correlation) - 1e-9)
-        assert row.p == pytest.approx(expected, abs=0.04)
+        assert row.p_value == pytest.approx(expected, abs=0.04)
 
 
 @once
@@ -159,7 +159,7 @@ def test_the_order_of_dimensions_does_not_matter():
     labels = noise((6, 20), 1)
     assert stats.find_units(turned, labels).equals(stats.find_units(gates, labels))
     found = [
-        stats.match(
+        stats.find_similar_spans(
             xarray.DataTree(children={"a": xarray.DataTree(data)}),
             layer="a",
             units=[1, 3],
@@ -214,7 +214,7 @@ def test_the_type_of_the_labels_or_the_caller_chooses_the_measure():
     depth[3:] *= 2
     for part in (slice(None), slice(3)):
         found = stats.find_units(gates.isel(sample=part), depth[part])
-        assert list(found) == ["layer", "signal", "unit", "correlation", "p"]
+        assert list(found) == ["layer", "signal", "unit", "correlation", "p_value"]
     by_hand = stats.find_units(gates, inside.astype(int))
     assert stats.find_units(gates, inside, measure="correlation").equals(by_hand)
     with pytest.raises(ValueError, match="for `measure='auc'`; they go from 0 to 2"):
@@ -250,7 +250,7 @@ def test_constant_units_and_numbers_that_are_none_are_last():
     gates["hidden"][0, 3, 3] = np.inf
     table = stats.find_units(gates, noise((2, 30), 2))
     assert table["unit"].tolist()[0] == 0
-    assert table["correlation"][1:].isna().all() and table["p"][1:].isna().all()
+    assert table["correlation"][1:].isna().all() and table["p_value"][1:].isna().all()
     table = stats.find_units(gates, noise((2, 30), 2) > 0).set_index("unit")
     assert table.loc[1, "auc"] == 0.5
     assert np.isnan(table.loc[2, "auc"]) and np.isfinite(table.loc[3, "auc"])
@@ -294,8 +294,8 @@ def test_labels_that_nothing_can_follow_are_refused():
         stats.find_units(gates["hidden"].values, np.ones((6, 40)))
     with pytest.raises(ValueError, match="of one moment; it has 2 steps"):
         stats.find_units(gates.expand_dims(step=2), np.ones((6, 40)))
-    with pytest.raises(ValueError, match="`permutations` must be at least 1"):
-        stats.find_units(gates, np.ones((6, 40)), permutations=0)
+    with pytest.raises(ValueError, match="`n_permutations` must be at least 1"):
+        stats.find_units(gates, np.ones((6, 40)), n_permutations=0)
 
 
 # A network that counts a^n b^n, with weights set by hand
@@ -342,7 +342,9 @@ def test_match_finds_the_smallest_distances_of_a_slow_search():
     values = noise((3, 20, 4))
     values[1, 5] = np.nan
     gates = xarray.DataTree(children={"a": xarray.DataTree(dataset(hidden=values))})
-    found = stats.match(gates, layer="a", units=[0, 2], span=(3, 7), sample=2, count=50)
+    found = stats.find_similar_spans(
+        gates, layer="a", units=[0, 2], span=(3, 7), sample=2, n_spans=50
+    )
     wanted = values[2, 3:7][:, [0, 2]]
     slow = {}
     for sample in range(3):
@@ -379,7 +381,7 @@ def test_match_finds_a_copy_in_a_store(tmp_path):
         tmp_path / "store.zarr", engine="zarr", consolidated=False
     )
     options = {"layer": "a", "units": range(6), "span": (10, 18), "sample": 4}
-    found = stats.match(lazy, signal="cell", **options)
+    found = stats.find_similar_spans(lazy, signal="cell", **options)
     assert found.loc[0, ["sample", "start", "stop", "distance"]].tolist() == [
         21,
         30,
@@ -397,7 +399,7 @@ def test_match_says_what_it_cannot_look_for():
 
     def search(**options):
         options = {"layer": "a", "units": 0, "span": (3, 5)} | options
-        return stats.match(gates, **options)
+        return stats.find_similar_spans(gates, **options)
 
     assert len(search(span=(0, 20), sample=1)) == 1  # Sample 2; sample 0 is masked.
     with pytest.raises(ValueError, match=r"path of a layer in `gates`, 'a'; got 'b'"):
@@ -422,9 +424,9 @@ def test_match_says_what_it_cannot_look_for():
         search(units=[])
     tree = xarray.DataTree(children={"outer": gates.copy()})
     with pytest.raises(ValueError, match="'outer' holds 'outer/a'"):
-        stats.match(tree, layer="outer", units=0, span=(3, 5))
+        stats.find_similar_spans(tree, layer="outer", units=0, span=(3, 5))
     with pytest.raises(TypeError, match="`gates` must be an xarray DataTree"):
-        stats.match(dataset(), layer="a", units=0, span=(0, 2))
+        stats.find_similar_spans(dataset(), layer="a", units=0, span=(0, 2))
 
 
 # An LSTM beside a GRU
@@ -433,7 +435,7 @@ def test_match_says_what_it_cannot_look_for():
 @once
 def test_correspondence_is_the_distance_of_scipy():
     lstm, gru = layer(LSTM, shape=(6, 9, 4)), layer(GRU, seed=1, shape=(6, 9, 4))
-    found = stats.correspondence(lstm, gru)
+    found = stats.match_units(lstm, gru)
     values = {
         "kept": (lstm["forget"], gru["update"]),
         "written": (lstm["input"], 1 - gru["update"]),
@@ -450,7 +452,7 @@ def test_correspondence_is_the_distance_of_scipy():
         )
         for kind, side in (("LSTM", left), ("GRU", right)):
             np.testing.assert_allclose(
-                found["quantiles"].sel(pair=pair, kind=kind),
+                found["quantiles"].sel(pair=pair, cell_type=kind),
                 np.nanquantile(side, found["quantile"], method="inverted_cdf"),
                 atol=1e-3,
             )
@@ -471,10 +473,10 @@ def test_shuffled_units_are_matched_again():
     rng = np.random.default_rng(0)
     keep = rng.beta(*np.array([[1, 2, 5, 9], [9, 3, 2, 1]]), size=(8, 50, 4))
     gru = {"update": (DIMENSIONS, keep)}
-    gru = xarray.Dataset(gru, attrs={"kind": "GRU", "layer": "gru"})
+    gru = xarray.Dataset(gru, attrs={"cell_type": "GRU", "layer": "gru"})
     order = [2, 0, 3, 1]
     lstm = dataset(forget=keep[..., order], input=1 - keep[..., order])
-    found = stats.correspondence(lstm, gru)
+    found = stats.match_units(lstm, gru)
     assert found["matched"].values.tolist() == order
     np.testing.assert_allclose(found["distance"], 0, atol=2e-3)
     np.testing.assert_allclose(found["correlation"], 1, atol=1e-6)
@@ -482,10 +484,8 @@ def test_shuffled_units_are_matched_again():
         data.assign_coords(unit=range(4), time=np.arange(50) + 10 * n)
         for n, data in enumerate((lstm, gru.transpose("time", "sample", "unit")))
     ]
-    np.testing.assert_allclose(
-        stats.correspondence(*named)["correlation"], 1, atol=1e-6
-    )
-    fewer = stats.correspondence(lstm, gru.isel(unit=slice(2), sample=slice(3)))
+    np.testing.assert_allclose(stats.match_units(*named)["correlation"], 1, atol=1e-6)
+    fewer = stats.match_units(lstm, gru.isel(unit=slice(2), sample=slice(3)))
     assert fewer["matched"].values.tolist() == [-1, 0, -1, 1]
     assert np.isnan(fewer["matched_distance"].values[[0, 2]]).all()
     assert np.isnan(fewer["correlation"]).all()  # Other samples were read.
@@ -498,9 +498,9 @@ def test_correspondence_of_constants_is_known():
         forget=np.full((2, 3, 2), 0.7311), input=np.full((2, 3, 2), 0.5, "float32")
     )
     gru = xarray.Dataset(
-        {"update": (DIMENSIONS, np.full((2, 3, 2), 0.5))}, attrs={"kind": "GRU"}
+        {"update": (DIMENSIONS, np.full((2, 3, 2), 0.5))}, attrs={"cell_type": "GRU"}
     )
-    found = stats.correspondence(lstm, gru)
+    found = stats.match_units(lstm, gru)
     np.testing.assert_allclose(found["distance"], [0.2311, 0], atol=2e-3)
 
 
@@ -508,12 +508,12 @@ def test_correspondence_of_constants_is_known():
 def test_what_does_not_correspond_is_refused():
     lstm, gru = layer(LSTM), layer(GRU)
     with pytest.raises(ValueError, match="`lstm` must be one layer of kind LSTM; got"):
-        stats.correspondence(gru, lstm)
+        stats.match_units(gru, lstm)
     with pytest.raises(ValueError, match="lacks 'input'. Name them in `capture"):
-        stats.correspondence(lstm[["forget"]], gru)
+        stats.match_units(lstm[["forget"]], gru)
     with pytest.raises(ValueError, match="is masked, at least for one unit"):
-        stats.correspondence(lstm.where(False), gru)
+        stats.match_units(lstm.where(False), gru)
     with pytest.raises(ValueError, match="'update' .* must lie between 0 and 1"):
-        stats.correspondence(lstm, gru + 1)
+        stats.match_units(lstm, gru + 1)
     with pytest.raises(ValueError, match="of one moment; it has 2 steps"):
-        stats.correspondence(lstm.expand_dims(step=2), gru)
+        stats.match_units(lstm.expand_dims(step=2), gru)

@@ -59,7 +59,7 @@ def test_several_networks_are_in_one_figure():
         hidden = factor ** np.arange(4.0)[::-1].reshape(1, 4, 1)
         layer = xarray.Dataset(
             {"hidden": (("sample", "time", "unit"), hidden)},
-            attrs={"kind": kind, "derivative_of": "loss", "layer": "r"},
+            attrs={"cell_type": kind, "derivative_of": "loss", "layer": "r"},
         )
         return stats.gradient_flow(layer)
 
@@ -82,7 +82,7 @@ def test_several_networks_are_in_one_figure():
 @pytest.mark.once
 def test_bad_input_gets_a_sentence():
     hidden = (("sample", "time", "unit"), np.ones((1, 2, 1)))
-    layer = xarray.Dataset({"hidden": hidden}, attrs={"kind": "GRU", "layer": "r"})
+    layer = xarray.Dataset({"hidden": hidden}, attrs={"cell_type": "GRU", "layer": "r"})
     with pytest.raises(ValueError, match="'r' holds the signals themselves"):
         stats.gradient_flow(layer)
     with pytest.raises(TypeError, match="`signal` must be a name"):

@@ -32,7 +32,7 @@ def gates(draw):
 @given(gates(), st.sampled_from([(0.1, 0.9), (0.0, 0.5), (0.25, 1.0)]))
 def test_saturation_counts_the_unmasked_steps_beyond_each_threshold(gate, thresholds):
     low, high = (np.float32(value) for value in thresholds)
-    result = stats.saturation(gate, low=low, high=high)
+    result = stats.saturation(gate, lower=low, upper=high)
     assert result.sizes == {"side": 2, "unit": gate.sizes["unit"]}
     for unit in range(gate.sizes["unit"]):
         values = unmasked(gate.values, unit)
@@ -46,7 +46,7 @@ def test_saturation_counts_the_unmasked_steps_beyond_each_threshold(gate, thresh
 
 def test_a_value_on_a_threshold_is_not_saturated():
     gate = xarray.DataArray(np.float32([[[0.25], [0.75]]]), dims=DIMENSIONS)
-    assert (stats.saturation(gate, low=0.25, high=0.75) == 0).all()
+    assert (stats.saturation(gate, lower=0.25, upper=0.75) == 0).all()
 
 
 @given(gates())
@@ -202,9 +202,9 @@ def test_summary_has_the_numbers_of_every_signal_in_the_order_of_the_vocabulary(
     assert table.index.names == ["layer", "signal"]
     assert table.columns.tolist() == [
         "mean",
-        "standard_deviation",
-        "minimum",
-        "maximum",
+        "std",
+        "min",
+        "max",
         "left",
         "right",
     ]
@@ -234,7 +234,7 @@ def test_summary_of_a_layer_that_is_masked_throughout_is_silent(lazy):
 
 
 @pytest.mark.parametrize(
-    "thresholds", [{"low": 0.9, "high": 0.1}, {"low": -0.1}, {"high": 1.1}]
+    "thresholds", [{"lower": 0.9, "upper": 0.1}, {"lower": -0.1}, {"upper": 1.1}]
 )
 def test_thresholds_out_of_order_are_refused(thresholds):
     with pytest.raises(ValueError, match="must be .*threshold.*; got"):

@@ -74,8 +74,8 @@ def test_dead_units_are_those_that_do_nothing():
     assert found["never_shown"].values.tolist() == [False, False, True, False, False]
     assert found["never_written"].values.tolist() == [False, False, False, True, False]
     assert found["dead"].values.tolist() == [False, True, True, True, False]
-    assert stats.dead_units(gates, deviation=9, shut=0)["constant"].all()
-    assert not stats.dead_units(gates, deviation=0, shut=0)["dead"].any()
+    assert stats.dead_units(gates, min_std=9, lower=0)["constant"].all()
+    assert not stats.dead_units(gates, min_std=0, lower=0)["dead"].any()
 
 
 def test_masked_steps_neither_kill_nor_save_a_unit():
@@ -154,10 +154,10 @@ def test_the_horizon_is_that_of_a_slow_loop(seed, share, kind, backward):
     holes[:, 3] = False  # At least one real step.
     gates = gates.where(xarray.DataArray(~holes, dims=DIMENSIONS[:2]))
     gates.attrs = {
-        "kind": kind.name,
+        "cell_type": kind.name,
         "direction": "backward" if backward else "forward",
     }
-    found = stats.memory_horizon(gates, share=share)["memory_horizon"]
+    found = stats.memory_horizon(gates, fraction=share)["memory_horizon"]
     for unit in range(2):
         write, keep = [], []
         for sample in range(3):
@@ -267,8 +267,8 @@ def test_one_gate_is_not_enough_for_a_unit(measure):
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, math.nan])
 def test_a_share_must_be_one(share):
-    with pytest.raises(ValueError, match="`share` must lie between 0 and 1"):
-        stats.memory_horizon(layer(LSTM), share=share)
+    with pytest.raises(ValueError, match="`fraction` must lie between 0 and 1"):
+        stats.memory_horizon(layer(LSTM), fraction=share)
 
 
 # Layers without the gates that a measure needs
@@ -314,13 +314,15 @@ def test_what_needs_no_gate_takes_a_layer_without_gates():
     gates = xarray.DataTree.from_dict({"/rnn": layer(SIMPLE_RNN)})
     assert set(stats.dead_units(gates)["rnn"].data_vars) == {"constant", "dead"}
     assert stats.summary(gates).index.tolist() == [("rnn", "hidden")]
-    assert str(stats.diagnose(gates)) == "- Nothing stands out in 'rnn'."
-    found = stats.match(gates, layer="rnn", units=0, span=(1, 3), sample=1)
+    assert str(stats.diagnose(gates)) == "- No findings in 'rnn'."
+    found = stats.find_similar_spans(gates, layer="rnn", units=0, span=(1, 3), sample=1)
     assert len(found)
     with pytest.raises(ValueError, match="is a SimpleRNN, which has no 'cell'"):
-        stats.match(gates, layer="rnn", units=0, span=(1, 3), signal="cell")
+        stats.find_similar_spans(
+            gates, layer="rnn", units=0, span=(1, 3), signal="cell"
+        )
     with pytest.raises(ValueError, match="of kind LSTM; got the SimpleRNN layer"):
-        stats.correspondence(gates["rnn"], layer(GRU))
+        stats.match_units(gates["rnn"], layer(GRU))
 
 
 def test_a_dead_unit_is_called_what_its_kind_can_be():
@@ -331,5 +333,5 @@ def test_a_dead_unit_is_called_what_its_kind_can_be():
     ):
         still = layer(kind)
         still["hidden"] = still["hidden"].where(still["hidden"].isnull(), 0.5)
-        told = [one.sentence for one in stats.diagnose(still).symptoms]
+        told = [one.message for one in stats.diagnose(still).findings]
         assert any(sentence.endswith(f": {words}") for sentence in told), told

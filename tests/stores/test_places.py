@@ -412,7 +412,7 @@ def trees():
     yield store_writer.tree("traces", 0)
     print("there", flush=True)
     time.sleep(60)
-write_trees(Path(sys.argv[1]), trees())
+write_trees(Path(sys.argv[1]), trees(), "w-")
 """
 
 
@@ -556,14 +556,14 @@ def test_what_is_changed_in_a_result_is_not_changed_in_the_record():
         tree["a"].epoch.values[:] = -1
     tree["a"].coords["step"].attrs["long_name"] = "changed"
     tree["a/mean"].attrs["long_name"] = "changed"
-    tree["a"].attrs["kind"] = "changed"
+    tree["a"].attrs["cell_type"] = "changed"
     tree["a"] = tree["a"].to_dataset().assign(mean=-tree["a/mean"], more=1)
     again = record.tree()
     assert (again["a/mean"].isel(step=2) == 2).all()
     assert "more" not in again["a"]
     assert again["a"].step.attrs["long_name"] != "changed"
     assert again["a/mean"].attrs.get("long_name") != "changed"
-    assert again["a"].attrs["kind"] == "LSTM"
+    assert again["a"].attrs["cell_type"] == "LSTM"
     copied = again.copy(deep=True)
     copied["a/mean"].values[:] = -1.0
 

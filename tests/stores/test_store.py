@@ -55,7 +55,7 @@ def opened(path):
 def assert_same(left, right):
     for name in right:
         for node in right[name].subtree:
-            if "kind" in node.attrs:
+            if "cell_type" in node.attrs:
                 other = left[f"{name}{node.path}"].to_dataset().load()
                 xarray.testing.assert_equal(other, node.to_dataset().load())
 
@@ -65,9 +65,9 @@ def records(recorder):
 
 
 def test_a_store_holds_what_memory_would(data, path):
-    in_memory = keras_gates.GateRecorder(data[0][:2], every=2)
+    in_memory = keras_gates.GateRecorder(data[0][:2], record_freq=2)
     fit(build(), data, [in_memory])
-    in_store = keras_gates.GateRecorder(data[0][:2], every=2, store=path)
+    in_store = keras_gates.GateRecorder(data[0][:2], record_freq=2, store=path)
     fit(build(), data, [in_store])
     assert_same(opened(path), records(in_memory))
     assert_same(opened(path), records(in_store))
@@ -103,7 +103,7 @@ def test_what_is_read_while_it_is_written_stays_true(data, path):
 
     def measures(moment):
         found = keras_gates.stats.find_units(moment, data[0][:2, :, 0] > 0)
-        axes = keras_gates.plots.timescales(moment)
+        axes = keras_gates.plots.timescale(moment)
         return str(keras_gates.stats.diagnose(moment)), found, axes.lines[1].get_ydata()
 
     recorder = keras_gates.GateRecorder(data[0][:2], store=path)
@@ -128,7 +128,7 @@ def test_names_and_attributes_survive(data, path):
     fit(model, data, [recorder])
     node = opened(path)["traces/b/backward_z"]
     assert node.attrs["direction"] == "backward" and "convention" in node.attrs
-    gates = opened(path)["statistics/b/forward_z"].gate.values
+    gates = opened(path)["statistics/b/forward_z"].signal.values
     assert gates.tolist() == ["update", "reset", "candidate", "hidden"]
     assert (keras_gates.verify(recorder.traces.isel(step=-1)) < 1e-5).all()
 
@@ -213,8 +213,10 @@ once = pytest.mark.once
 def test_going_on_after_a_crash_leaves_no_gap_and_no_repeat(
     order, kill, data, path, tmp_path
 ):
-    crash_and_go_on(data, path, tmp_path / "backup", order, kill, every=2)
-    whole = keras_gates.GateRecorder(data[0][:2], samples_per_batch="all", every=2)
+    crash_and_go_on(data, path, tmp_path / "backup", order, kill, record_freq=2)
+    whole = keras_gates.GateRecorder(
+        data[0][:2], samples_per_batch="all", record_freq=2
+    )
     fit(build(), data, [whole], epochs=4)
     found = opened(path)
     for name, record in records(whole).items():
@@ -424,7 +426,7 @@ def test_a_store_of_something_else_is_not_continued(data, path):
         "its model": {"model": build(units=5)},
         "its probe": {"probe": data[0][2:4]},
         "its signals": {"signals": "forget"},
-        "its every": {"every": 1},
+        "its record_freq": {"record_freq": 1},
         "its thresholds": {"low": 0.2},
         "its rows": {"samples_per_batch": 2},
     }

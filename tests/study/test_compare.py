@@ -454,10 +454,10 @@ def other_loss():
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("builders", "error", "sentence"),
+    ("models", "error", "sentence"),
     [
-        ([build_dense], TypeError, "`builders` must map names .*; got a list"),
-        ({}, ValueError, "`builders` must hold at least one architecture; it is empty"),
+        ([build_dense], TypeError, "`models` must map names .*; got a list"),
+        ({}, ValueError, "`models` must hold at least one architecture; it is empty"),
         ({1: build_dense}, TypeError, "must have names as keys; got 1, an int"),
         (
             {"LSTM": "LSTM"},

@@ -59,7 +59,7 @@ def test_named_architectures_differ_in_their_layer_only():
 @pytest.mark.once
 def test_matched_by_parameters_no_other_number_of_units_comes_closer():
     for units, depth in ((8, 1), (5, 2)):
-        builders = built(units=units, layers=depth, match="params")
+        builders = built(units=units, layers=depth, match="parameters")
         wanted = builders["LSTM"]().count_params()
         assert builders["LSTM"].units == units
         for name in ("GRU", "SimpleRNN"):
@@ -204,7 +204,7 @@ def test_predictions_are_those_of_the_trained_models():
     study = run(
         {"a": build_dense, "b": build_lstm},
         seeds=2,
-        predict=True,
+        keep_predictions=True,
         on_run_end=lambda name, seed, model: models.update({(name, seed): model}),
     )
     assert study.predictions.dims == ("architecture", "seed", "sample", "output_0")
@@ -218,7 +218,7 @@ def test_gates_are_recorded_for_each_run():
     def recorder(name, seed):
         return keras_gates.GateRecorder(X[:2], samples_per_batch="all")
 
-    study = run({"LSTM": build_lstm}, seeds=2, epochs=2, recorder=recorder)
+    study = run({"LSTM": build_lstm}, seeds=2, epochs=2, make_recorder=recorder)
     assert list(study.gates) == [("LSTM", 0), ("LSTM", 1)]
     traces, statistics = (
         [next(iter(gates[name].children.values())) for gates in study.gates.values()]
@@ -236,26 +236,26 @@ def test_gates_are_recorded_for_each_run():
 def test_the_test_and_the_probability_are_those_of_student():
     a, b = np.array([0.3, 0.1, 0.4, 0.15]), np.array([0.35, 0.3, 0.38, 0.4])
     difference = study_of({"a": a, "b": b}).difference("a", "b")
-    assert difference.p == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue)
+    assert difference.p_value == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue)
     # One more pair, drawn many times from what Student's t predicts.
     rng = np.random.default_rng(0)
     pairs = a - b
     deviations = pairs.std(ddof=1) * np.sqrt(3 / rng.chisquare(3, 200_000))
     means = rng.normal(pairs.mean(), deviations / 2)
     next_pair = rng.normal(means, deviations)
-    assert difference.probability == pytest.approx((next_pair < 0).mean(), abs=0.005)
+    assert difference.prob_a_better == pytest.approx((next_pair < 0).mean(), abs=0.005)
     turned = study_of({"a": a, "b": b}).difference("b", "a")
-    assert turned.probability == pytest.approx(1 - difference.probability)
+    assert turned.prob_a_better == pytest.approx(1 - difference.prob_a_better)
 
 
 @pytest.mark.once
 def test_higher_is_better_for_some_metrics():
     study = study_of({"a": [0.1, 0.2, 0.3], "b": [0.3, 0.5, 0.45]})
     study.runs["val_accuracy"] = study.runs["val_loss"]
-    assert study.difference("a", "b").probability > 0.9
-    assert study.difference("a", "b", "val_accuracy").probability < 0.1
+    assert study.difference("a", "b").prob_a_better > 0.9
+    assert study.difference("a", "b", "val_accuracy").prob_a_better < 0.1
     lower = study.difference("a", "b", "val_accuracy", mode="min")
-    assert lower.probability > 0.9
+    assert lower.prob_a_better > 0.9
     with pytest.raises(ValueError, match="`mode` must be one of 'auto', 'min', 'max'"):
         study.difference("a", "b", mode="best")
 
@@ -263,7 +263,7 @@ def test_higher_is_better_for_some_metrics():
 @pytest.mark.once
 def test_pairs_that_are_equal_are_no_evidence():
     difference = study_of({"a": [0.1, 0.2], "b": [0.1, 0.2]}).difference("a", "b")
-    assert (difference.p, difference.probability) == (1.0, 0.5)
+    assert (difference.p_value, difference.prob_a_better) == (1.0, 0.5)
     assert "no difference shown" in str(difference)
 
 
@@ -275,7 +275,7 @@ def test_the_seeds_needed_are_those_that_find_it_in_simulations():
     seeds = difference.seeds_needed(0.8)
 
     def found(seeds):
-        draws = rng.normal(0.8, difference.deviation, (20_000, seeds))
+        draws = rng.normal(0.8, difference.std, (20_000, seeds))
         return (scipy.stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
 
     assert found(seeds) > 0.78
@@ -319,72 +319,79 @@ def stop_after(count, calls):
 @pytest.mark.once
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     builders = {"LSTM": build_lstm, "a/b: *": build_dense}
-    options = {"seeds": 2, "epochs": 2, "predict": True, "learning_rates": [0.1, 0.01]}
+    options = {
+        "seeds": 2,
+        "epochs": 2,
+        "keep_predictions": True,
+        "learning_rates": [0.1, 0.01],
+    }
     whole = run(builders, **options)
     calls = []
     with pytest.raises(Stop):
-        run(builders, folder=tmp_path, on_run_end=stop_after(2, calls), **options)
+        run(builders, directory=tmp_path, on_run_end=stop_after(2, calls), **options)
     again = []
-    study = run(builders, folder=tmp_path, on_run_end=stop_after(99, again), **options)
+    study = run(
+        builders, directory=tmp_path, on_run_end=stop_after(99, again), **options
+    )
     # The third was cut off before it was kept; the first two are not repeated.
     assert again == [("LSTM", 1), ("a/b: *", 1)]
     assert losses(study) == losses(whole)
     np.testing.assert_array_equal(study.predictions, whole.predictions)
     assert study.trials["val_loss"].tolist() == whole.trials["val_loss"].tolist()
     nothing = []
-    run(builders, folder=tmp_path, on_run_end=stop_after(0, nothing), **options)
+    run(builders, directory=tmp_path, on_run_end=stop_after(0, nothing), **options)
     assert not nothing
 
 
 @pytest.mark.once
 def test_a_study_begins_where_its_writer_was_killed_at_once(tmp_path):
     (tmp_path / ".study.json").write_text("{")
-    assert len(run({"a": build_dense}, folder=tmp_path).runs) == 1
+    assert len(run({"a": build_dense}, directory=tmp_path).runs) == 1
 
 
 @pytest.mark.once
 def test_more_seeds_go_on_with_a_study(tmp_path):
-    run({"a": build_dense}, folder=tmp_path, seeds=2)
+    run({"a": build_dense}, directory=tmp_path, seeds=2)
     calls = []
     study = run(
-        {"a": build_dense}, folder=tmp_path, seeds=3, on_run_end=stop_after(9, calls)
+        {"a": build_dense}, directory=tmp_path, seeds=3, on_run_end=stop_after(9, calls)
     )
     assert calls == [("a", 2)] and len(study.runs) == 3
 
 
 @pytest.mark.once
 def test_a_study_of_something_else_is_refused_and_not_mixed(tmp_path):
-    run({"a": build_dense}, folder=tmp_path)
+    run({"a": build_dense}, directory=tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
     wide = draw(SAMPLES, 5, 1) + 1
     for change, words in (
         ({"epochs": 2}, "its epochs is 1, and now it is 2"),
         ({"x": wide}, "its data are others"),
         ({"batch_size": 4}, "its batch_size is 8"),
-        ({"builders": {"a": build_lstm}}, "its architecture 'a' is another one"),
-        ({"builders": {"b": build_dense}}, "its architectures are a, and now they"),
+        ({"models": {"a": build_lstm}}, "its architecture 'a' is another one"),
+        ({"models": {"b": build_dense}}, "its architectures are a, and now they"),
         (
-            {"builders": {"a": lambda: build_dense(optimizer="adam")}},
+            {"models": {"a": lambda: build_dense(optimizer="adam")}},
             "its architecture 'a' is another one",
         ),
         ({"learning_rates": [0.1]}, "its learning_rates is"),
     ):
-        arguments = {"builders": {"a": build_dense}, "folder": tmp_path, **change}
+        arguments = {"models": {"a": build_dense}, "directory": tmp_path, **change}
         with pytest.raises(ValueError, match=f"cannot be continued: {words}"):
             run(**arguments)
     about = json.loads((tmp_path / "study.json").read_text())
     about["keras_gates"] = "0.0.1"
     (tmp_path / "study.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match="its keras_gates is '0.0.1', and now it is"):
-        run({"a": build_dense}, folder=tmp_path)
+        run({"a": build_dense}, directory=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.once
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="`folder` must be new, empty or that of a"):
-        run({"a": build_dense}, folder=tmp_path)
+    with pytest.raises(ValueError, match="`directory` must be new, empty or that of a"):
+        run({"a": build_dense}, directory=tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
@@ -397,7 +404,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
             TypeError,
             "`head` must be a function .* returned an int",
         ),
-        ({"front": lambda: [None]}, TypeError, "`front` must .* returned None"),
+        ({"stem": lambda: [None]}, TypeError, "`stem` must .* returned None"),
         ({"optimizer": lambda: "adam"}, TypeError, "`optimizer` must .* a str"),
     ],
 )
@@ -408,8 +415,8 @@ def test_a_recipe_whose_functions_return_something_else(options, error, sentence
 
 @pytest.mark.once
 def test_a_recorder_that_is_none_is_refused():
-    with pytest.raises(TypeError, match="`recorder` must .* returned an int"):
-        run({"LSTM": build_lstm}, recorder=lambda name, seed: 3)
+    with pytest.raises(TypeError, match="`make_recorder` must .* returned an int"):
+        run({"LSTM": build_lstm}, make_recorder=lambda name, seed: 3)
 
 
 def test_data_that_do_not_fit_the_model_are_refused():
@@ -440,7 +447,7 @@ def build_lstm_of(features):
 def test_a_file_of_the_users_that_is_called_study_json_is_left_alone(tmp_path):
     (tmp_path / "study.json").write_text('{"mine": 1}')
     with pytest.raises(ValueError, match="'.*study.json' is not the .* of a study"):
-        run({"a": build_dense}, folder=tmp_path)
+        run({"a": build_dense}, directory=tmp_path)
     assert (tmp_path / "study.json").read_text() == '{"mine": 1}'
 
 
@@ -452,7 +459,7 @@ def test_a_damaged_study_is_named(text, with_runs, tmp_path):
         (tmp_path / "a-0-12345678").mkdir()
     (tmp_path / "study.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match="'.*study.json' is not the .* of a study"):
-        run({"a": build_dense}, folder=tmp_path)
+        run({"a": build_dense}, directory=tmp_path)
     assert (tmp_path / "study.json").read_bytes() == text.encode("latin-1")
 
 
@@ -460,7 +467,7 @@ def test_a_damaged_study_is_named(text, with_runs, tmp_path):
 def finished(tmp_path_factory):
     """The folder of a study with two runs, and its predictions."""
     folder = tmp_path_factory.mktemp("study") / "kept"
-    run({"a": build_dense}, folder=folder, seeds=2, predict=True)
+    run({"a": build_dense}, directory=folder, seeds=2, keep_predictions=True)
     return folder
 
 
@@ -500,7 +507,7 @@ def test_a_damaged_run_is_named(damage, finished, tmp_path):
     text = damage(file.read_text())
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=r"'.*a-0-.*run.json' .*[Rr]emove .*a-0-"):
-        run({"a": build_dense}, folder=folder, seeds=2, predict=True)
+        run({"a": build_dense}, directory=folder, seeds=2, keep_predictions=True)
 
 
 @pytest.mark.once
@@ -517,19 +524,19 @@ def test_damaged_predictions_are_named(damage, finished, tmp_path):
     else:
         np.save(file, np.zeros((0, 1)))
     with pytest.raises(ValueError, match=r"'.*predictions.npy' .*[Rr]emove .*a-0-"):
-        run({"a": build_dense}, folder=folder, seeds=2, predict=True)
+        run({"a": build_dense}, directory=folder, seeds=2, keep_predictions=True)
 
 
 @pytest.mark.once
 def test_the_runs_of_another_study_are_refused(finished, tmp_path):
     """Of the same architecture, seed and learning rate, so of the same name."""
-    other = {"epochs": 2, "seeds": 2, "predict": True}
-    run({"a": build_dense}, folder=tmp_path, **other)
+    other = {"epochs": 2, "seeds": 2, "keep_predictions": True}
+    run({"a": build_dense}, directory=tmp_path, **other)
     for place in finished.glob("a-0-*"):
         shutil.rmtree(tmp_path / place.name)
         shutil.copytree(place, tmp_path / place.name)
     with pytest.raises(ValueError, match=r"run.json' .* another study.*[Rr]emove"):
-        run({"a": build_dense}, folder=tmp_path, **other)
+        run({"a": build_dense}, directory=tmp_path, **other)
 
 
 @pytest.mark.once
@@ -537,8 +544,8 @@ def test_the_runs_of_another_study_are_refused(finished, tmp_path):
 def test_a_folder_that_cannot_be_one_is_refused(place, tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(NotADirectoryError, match="`folder` must be a folder"):
-        run({"a": build_dense}, folder=tmp_path / place)
+    with pytest.raises(NotADirectoryError, match="`directory` must be a folder"):
+        run({"a": build_dense}, directory=tmp_path / place)
 
 
 def test_recorded_gates_are_kept(tmp_path):
@@ -546,7 +553,7 @@ def test_recorded_gates_are_kept(tmp_path):
         return keras_gates.GateRecorder(X[:2])
 
     for _ in range(2):
-        study = run({"LSTM": build_lstm}, folder=tmp_path, recorder=recorder)
+        study = run({"LSTM": build_lstm}, directory=tmp_path, make_recorder=recorder)
         (layer,) = study.gates["LSTM", 0]["traces"].children.values()
         assert layer["forget"].shape == (2, 2, 5, 2)
 
@@ -586,8 +593,10 @@ def killer(home, marker):
 def test_a_worker_that_dies_is_told_and_what_was_finished_is_kept(tmp_path):
     marker, folder = tmp_path / "killed", tmp_path / "study"
     builders = {"a": build_dense, "killer": killer(os.getpid(), marker)}
-    options = {"n_jobs": 2, "seeds": 3, "folder": folder}
-    with pytest.raises(RuntimeError, match="A worker process died.*the same `folder`"):
+    options = {"n_jobs": 2, "seeds": 3, "directory": folder}
+    with pytest.raises(
+        RuntimeError, match="A worker process died.*the same `directory`"
+    ):
         run(builders, **options)
     kept = len(list(folder.glob("*/run.json")))
     calls = []
@@ -608,7 +617,7 @@ def test_dask_workers_give_the_same_numbers_and_one_may_die(tmp_path):
         distributed.Client(cluster),
         joblib.parallel_config("dask"),
     ):
-        spread = run(builders, seeds=3, folder=tmp_path / "study")
+        spread = run(builders, seeds=3, directory=tmp_path / "study")
     assert marker.exists()
     assert losses(spread) == losses(alone)
 
@@ -616,8 +625,8 @@ def test_dask_workers_give_the_same_numbers_and_one_may_die(tmp_path):
 @pytest.mark.once
 def test_names_are_told_when_they_are_unknown():
     for builders, sentence in (
-        (["LSTM", "Transformer"], "`builders` must be one of 'LSTM', 'GRU', 'Simple"),
-        (["LSTM", "LSTM"], "`builders` must hold each name once"),
+        (["LSTM", "Transformer"], "`models` must be one of 'LSTM', 'GRU', 'Simple"),
+        (["LSTM", "LSTM"], "`models` must hold each name once"),
     ):
         with pytest.raises(ValueError, match=sentence):
             run(builders)
@@ -631,7 +640,7 @@ def test_names_are_told_when_they_are_unknown():
         Recipe(head=keras.layers.Dense(1))
     with pytest.raises(TypeError, match="`optimizer` must be a name or a function"):
         Recipe(optimizer=keras.optimizers.SGD())
-    with pytest.raises(ValueError, match="`match` must be one of 'units', 'params'"):
+    with pytest.raises(ValueError, match="`match` must be one of 'units', 'param"):
         Recipe(match="size")
 
 
@@ -641,15 +650,15 @@ def test_names_are_told_when_they_are_unknown():
 @pytest.mark.once
 def test_a_front_of_ones_own_stands_before_the_recurrent_layers():
     padded = np.concatenate([X, np.zeros_like(X)], axis=1)
-    options = {"units": 2, "front": keras.layers.Masking}
+    options = {"units": 2, "stem": keras.layers.Masking}
     model = built(("LSTM",), padded, **options)["LSTM"]()
     assert type(model.layers[0]) is keras.layers.Masking
     short = built(("LSTM",), X, **options)["LSTM"]()
     short.set_weights(model.get_weights())
     expected = short.predict(X, verbose=0)
     np.testing.assert_allclose(model.predict(padded, verbose=0), expected, atol=1e-6)
-    with pytest.raises(TypeError, match="`front` must be a function that returns new"):
-        Recipe(front=keras.layers.Masking())
+    with pytest.raises(TypeError, match="`stem` must be a function that returns new"):
+        Recipe(stem=keras.layers.Masking())
 
 
 @pytest.mark.once
@@ -765,7 +774,7 @@ def test_what_the_rule_asks_for_is_kept_with_a_study():
 def test_a_difference_that_is_not_shown_comes_with_the_seeds_it_would_take():
     study = study_of({"a": [1.0, 2.0, 3.0, 2.0], "b": [1.5, 1.8, 3.4, 1.7]})
     difference = study.difference("a", "b")
-    assert not difference.shown and difference.better is None
+    assert not difference.significant and difference.better is None
     seeds = difference.seeds_needed(difference.mean)
     assert f"0.1 would take about {seeds:,} seeds to show" in str(study)
     shown = study_of({"a": [1.0, 2.0, 3.0], "b": [2.0, 3.1, 4.2]})
@@ -781,7 +790,7 @@ def test_a_difference_knows_its_pairs_and_who_is_better():
     study = study_of({"a": [1.0, 2.0, 3.0], "b": [2.0, 3.1, 4.2]})
     difference = study.difference("a", "b")
     assert difference.pairs == pytest.approx((-1.0, -1.1, -1.2))
-    assert difference.shown
+    assert difference.significant
     assert difference.better == "a"
     assert study.difference("b", "a").better == "a"
     assert study.difference("a", "b", mode="max").better == "b"
@@ -794,7 +803,7 @@ def test_the_seeds_needed_are_the_fewest():
     )
     for size in (0.01, 0.1, 1.0, 10.0):
         seeds = difference.seeds_needed(size)
-        ratio = size / difference.deviation
+        ratio = size / difference.std
 
         def power(seeds, ratio=ratio):
             edge = scipy.stats.t.ppf(0.975, seeds - 1)
@@ -806,7 +815,7 @@ def test_the_seeds_needed_are_the_fewest():
 
 @pytest.mark.once
 def test_units_and_what_is_left_of_the_difference_in_parameters_are_told():
-    study = run(["LSTM", "GRU"], recipe=Recipe(units=8, match="params"), seeds=2)
+    study = run(["LSTM", "GRU"], recipe=Recipe(units=8, match="parameters"), seeds=2)
     units = study.history["units"].to_series()
     counts = study.runs.groupby("architecture")["parameters"].first()
     more = counts["GRU"] / counts["LSTM"] - 1
@@ -870,10 +879,10 @@ def test_a_folder_in_which_nothing_was_finished_is_free(tmp_path):
         raise Stop
 
     with pytest.raises(Stop):
-        run({"a": build_lstm}, folder=tmp_path, on_run_end=broken)
-    assert len(run({"a": build_dense}, folder=tmp_path, epochs=2).runs) == 1
+        run({"a": build_lstm}, directory=tmp_path, on_run_end=broken)
+    assert len(run({"a": build_dense}, directory=tmp_path, epochs=2).runs) == 1
     with pytest.raises(ValueError, match="cannot be continued"):
-        run({"a": build_dense}, folder=tmp_path, epochs=3)
+        run({"a": build_dense}, directory=tmp_path, epochs=3)
 
 
 @pytest.mark.once

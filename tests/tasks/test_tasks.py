@@ -114,10 +114,10 @@ def test_a_time_split_keeps_the_order_and_the_pairs(samples, fraction, gap):
     train = round(fraction * samples)
     if train == 0 or train + gap >= samples:
         with pytest.raises(ValueError, match="each part needs at least one"):
-            tasks.time_split(x, y, fraction=fraction, gap=gap)
+            tasks.chronological_split(x, y, train_size=fraction, gap=gap)
         return
-    (x_train, y_train), (x_test, y_test) = tasks.time_split(
-        x, y, fraction=fraction, gap=gap
+    (x_train, y_train), (x_test, y_test) = tasks.chronological_split(
+        x, y, train_size=fraction, gap=gap
     )
     assert y_train.tolist() == list(range(train))
     assert y_test.tolist() == list(range(train + gap, samples))
@@ -131,7 +131,7 @@ def test_the_documented_gap_is_the_smallest_that_leaks_no_point(length, horizon)
     x, y = tasks.sliding_windows(np.arange(80), length, horizon=horizon)
 
     def shared(gap):
-        (x_train, y_train), (x_test, _) = tasks.time_split(x, y, gap=gap)
+        (x_train, y_train), (x_test, _) = tasks.chronological_split(x, y, gap=gap)
         return {*x_train.flat, *y_train.flat} & set(x_test.flat)
 
     gap = length + horizon - 1
@@ -165,7 +165,7 @@ def test_the_documented_gap_is_the_smallest_that_leaks_no_point(length, horizon)
         (
             lambda: tasks.sliding_windows(np.zeros(9), 0),
             ValueError,
-            "`length` must be at least 1; got 0",
+            "`sequence_length` must be at least 1; got 0",
         ),
         (
             lambda: tasks.sliding_windows(np.zeros(9), 3, horizon=0),
@@ -184,27 +184,27 @@ def test_the_documented_gap_is_the_smallest_that_leaks_no_point(length, horizon)
         ),
         *(
             (
-                lambda fraction=fraction: tasks.time_split(
-                    [1, 2], [1, 2], fraction=fraction
+                lambda fraction=fraction: tasks.chronological_split(
+                    [1, 2], [1, 2], train_size=fraction
                 ),
                 ValueError,
-                f"`fraction` must lie between 0 and 1, .* got {fraction}",
+                f"`train_size` must lie between 0 and 1, .* got {fraction}",
             )
             for fraction in (0, 1, -0.5, 80, np.nan)
         ),
         (
-            lambda: tasks.time_split([1, 2], [1, 2], gap=-1),
+            lambda: tasks.chronological_split([1, 2], [1, 2], gap=-1),
             ValueError,
             "`gap` must be at least 0; got -1",
         ),
         (
-            lambda: tasks.time_split([1, 2, 3], [1, 2]),
+            lambda: tasks.chronological_split([1, 2, 3], [1, 2]),
             ValueError,
             "`x` and `y` must be arrays with one row for each sample; "
             "got shapes \\(3,\\) and \\(2,\\)",
         ),
         (
-            lambda: tasks.time_split([1, 2, 3, 4], [1, 2, 3, 4], gap=1),
+            lambda: tasks.chronological_split([1, 2, 3, 4], [1, 2, 3, 4], gap=1),
             ValueError,
             "`gap=1` leave 3 samples for training and 0 for testing, out of 4",
         ),
@@ -219,7 +219,7 @@ def test_bad_input_gets_a_sentence(call, error, sentence):
 
 
 def test_adding_marks_one_number_in_each_half_and_asks_for_their_sum():
-    x, y = tasks.adding(500, length=11, seed=3)
+    x, y = tasks.adding(500, sequence_length=11, seed=3)
     numbers, marks = x[..., 0], x[..., 1]
     assert set(np.unique(marks)) == {0, 1}
     assert (marks[:, :5].sum(1) == 1).all()
@@ -232,12 +232,12 @@ def test_adding_marks_one_number_in_each_half_and_asks_for_their_sum():
 
 
 def test_the_do_nothing_error_of_adding_is_a_sixth():
-    _, y = tasks.adding(20_000, length=2)
+    _, y = tasks.adding(20_000, sequence_length=2)
     assert ((y - 1) ** 2).mean() == pytest.approx(1 / 6, rel=0.03)
 
 
 def test_temporal_order_tells_the_classes_by_the_order_of_two_symbols():
-    x, y = tasks.temporal_order(400, length=50, seed=1)
+    x, y = tasks.temporal_order(400, sequence_length=50, seed=1)
     assert (x.sum(-1) == 1).all()
     for row, answer in zip(x, y, strict=True):
         word = "".join("abcdXYBE"[code] for code in row.argmax(-1))
@@ -311,7 +311,7 @@ def test_reber_words_are_in_the_language_with_all_that_may_follow():
 
 
 def test_a_continual_stream_is_word_after_word():
-    x, y = tasks.continual_reber(5, length=200, seed=1)
+    x, y = tasks.continual_reber(5, sequence_length=200, seed=1)
     assert (x.sum(-1) == 1).all()
     for row, targets in zip(x, y, strict=True):
         text = reber_text(row.argmax(-1))
@@ -328,7 +328,7 @@ def test_a_continual_stream_is_word_after_word():
 
 def test_characters_are_windows_over_the_text_and_what_follows():
     text = "to be, or not to be"
-    x, y = tasks.characters(200, length=4, text=text, seed=5)
+    x, y = tasks.characters(200, sequence_length=4, text=text, seed=5)
     alphabet = sorted(set(text))
     for codes, following in zip(x, y, strict=True):
         window = "".join(alphabet[code] for code in codes)
@@ -341,10 +341,10 @@ def test_characters_are_windows_over_the_text_and_what_follows():
 
 
 def test_two_parts_of_a_text_share_an_alphabet():
-    x, _ = tasks.characters(5, length=2, text="bab", alphabet="cab")
+    x, _ = tasks.characters(5, sequence_length=2, text="bab", alphabet="cab")
     assert set(x.ravel().tolist()) == {1, 2}
     with pytest.raises(ValueError, match="every character of the text; 'z' is not"):
-        tasks.characters(5, length=2, text="abz", alphabet="ab")
+        tasks.characters(5, sequence_length=2, text="abz", alphabet="ab")
 
 
 def test_the_text_that_ships_with_python_is_a_text():
@@ -360,20 +360,28 @@ def test_the_text_that_ships_with_python_is_a_text():
 def test_a_split_by_class_keeps_the_shares_and_every_sample():
     x = np.arange(100)
     y = np.repeat([0, 1, 2], [70, 20, 10])
-    (x_train, y_train), (x_test, y_test) = tasks.class_split(x, y, fraction=0.7)
+    (x_train, y_train), (x_test, y_test) = tasks.stratified_split(x, y, train_size=0.7)
     assert np.bincount(y_train).tolist() == [49, 14, 7]
     assert np.bincount(y_test).tolist() == [21, 6, 3]
     assert sorted([*x_train, *x_test]) == x.tolist()
     np.testing.assert_array_equal(y[x_train], y_train)
-    assert (tasks.class_split(x, y, seed=1)[0][0] != x_train[:1]).any()
+    assert (tasks.stratified_split(x, y, seed=1)[0][0] != x_train[:1]).any()
 
 
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
         (lambda: tasks.adding(0), ValueError, "`samples` must be at least 1"),
-        (lambda: tasks.adding(length=1), ValueError, "`length` must be at least 2"),
-        (lambda: tasks.temporal_order(length=9), ValueError, "`length` must be at le"),
+        (
+            lambda: tasks.adding(sequence_length=1),
+            ValueError,
+            "`sequence_length` must be at least 2",
+        ),
+        (
+            lambda: tasks.temporal_order(sequence_length=9),
+            ValueError,
+            "`sequence_length` must be at le",
+        ),
         (lambda: tasks.copy_memory(delay=0), ValueError, "`delay` must be at least 1"),
         (
             lambda: tasks.anbn(smallest=4, largest=3),
@@ -381,25 +389,25 @@ def test_a_split_by_class_keeps_the_shares_and_every_sample():
             "`largest` must be at least `smallest`, 4",
         ),
         (
-            lambda: tasks.characters(text="abc", length=3),
+            lambda: tasks.characters(text="abc", sequence_length=3),
             ValueError,
             "`text` must be longer than `length`, which is 3; it has 3 characters",
         ),
         (lambda: tasks.characters(text=b"abc"), TypeError, "`text` must be a str"),
         (
-            lambda: tasks.class_split([1, 2], [[1], [2]]),
+            lambda: tasks.stratified_split([1, 2], [[1], [2]]),
             ValueError,
             "`y` must hold a class for each sample",
         ),
         (
-            lambda: tasks.class_split([1, 2, 3], [0, 0, 1]),
+            lambda: tasks.stratified_split([1, 2, 3], [0, 0, 1]),
             ValueError,
             "`x` and `y` cannot be split by class: .* Use more samples",
         ),
         (
-            lambda: tasks.class_split([1, 2], [0, 0], fraction=1),
+            lambda: tasks.stratified_split([1, 2], [0, 0], train_size=1),
             ValueError,
-            "`fraction` must lie between 0 and 1",
+            "`train_size` must lie between 0 and 1",
         ),
     ],
 )
@@ -412,7 +420,7 @@ SEEDED = [
     name
     for name in tasks.__all__
     if "seed" in inspect.signature(getattr(tasks, name)).parameters
-    and name not in ("sine_waves", "class_split")
+    and name not in ("sine_waves", "stratified_split")
 ]
 
 

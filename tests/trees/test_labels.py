@@ -62,7 +62,7 @@ def layer(kind, seed=0, units=3):
     mask = np.ones((4, STEPS), bool)
     mask[1, :3] = False
     data["mask"] = (DIMENSIONS[:2], mask)
-    attributes = {"kind": kind.name, "layer": kind.name.lower()}
+    attributes = {"cell_type": kind.name, "layer": kind.name.lower()}
     return xarray.Dataset(data, attrs=attributes)
 
 
@@ -109,11 +109,11 @@ class Names(Positions):
 
 def find_units(gates, names):
     known = np.random.default_rng(5).normal(size=(4, STEPS)) > 0
-    return stats.find_units(gates, known, permutations=20)
+    return stats.find_units(gates, known, n_permutations=20)
 
 
 def match(gates, names):
-    return stats.match(
+    return stats.find_similar_spans(
         gates,
         layer="lstm",
         units=names.unit(2, 0),
@@ -124,7 +124,7 @@ def match(gates, names):
 
 
 def correspondence(gates, names):
-    return stats.correspondence(gates["lstm"], gates["gru"])
+    return stats.match_units(gates["lstm"], gates["gru"])
 
 
 def of_units(measure):
@@ -197,11 +197,11 @@ def test_measures_keep_the_labels_of_units(measure, names):
 
 
 def test_a_correspondence_names_units_of_both_layers(names):
-    wanted = stats.correspondence(plain()["lstm"], plain()["gru"])
+    wanted = stats.match_units(plain()["lstm"], plain()["gru"])
     gates = named(names)
     gru = gates["gru"].to_dataset()
     other = [f"g{n}" for n in range(3)]
-    found = stats.correspondence(gates["lstm"], gru.assign_coords(unit=other))
+    found = stats.match_units(gates["lstm"], gru.assign_coords(unit=other))
     assert found["unit"].values.tolist() == list(names["unit"])
     assert found["matched"].values.tolist() == [
         other[n] for n in wanted["matched"].values
@@ -209,8 +209,8 @@ def test_a_correspondence_names_units_of_both_layers(names):
     for name in ("distance", "matched_distance", "correlation"):
         np.testing.assert_array_equal(found[name], wanted[name])
     few = gru.isel(unit=[0, 1])
-    found = stats.correspondence(gates["lstm"], few)
-    wanted = stats.correspondence(layer(LSTM), layer(GRU, 1).isel(unit=[0, 1]))
+    found = stats.match_units(gates["lstm"], few)
+    wanted = stats.match_units(layer(LSTM), layer(GRU, 1).isel(unit=[0, 1]))
     places = wanted["matched"].values
     assert found["matched"].isnull().values.tolist() == (places < 0).tolist()
     kept = [label for label in found["matched"].values.tolist() if label == label]
@@ -219,9 +219,9 @@ def test_a_correspondence_names_units_of_both_layers(names):
 
 def test_samples_of_other_names_are_not_correlated():
     lstm, gru = named()["lstm"].to_dataset(), named()["gru"].to_dataset()
-    assert stats.correspondence(lstm, gru)["correlation"].notnull().any()
+    assert stats.match_units(lstm, gru)["correlation"].notnull().any()
     turned = gru.assign_coords(sample=gru["sample"].values[::-1])
-    assert stats.correspondence(lstm, turned)["correlation"].isnull().all()
+    assert stats.match_units(lstm, turned)["correlation"].isnull().all()
 
 
 def test_a_diagnosis_names_dead_units(names):
@@ -280,7 +280,7 @@ def test_trajectories_draw_and_name_the_units_of_the_labels(names):
 
 
 def heat_map(draw, gates, **options):
-    layers = (gates["lstm"], gates["gru"])[: 1 + (draw is plots.pair)]
+    layers = (gates["lstm"], gates["gru"])[: 1 + (draw is plots.compare_layers)]
     return draw(*layers, **options)
 
 
@@ -290,7 +290,7 @@ def plain_heat_map(draw, **options):
     return heat_map(draw, plain(), **options)
 
 
-@pytest.mark.parametrize("draw", [plots.gates, plots.pair])
+@pytest.mark.parametrize("draw", [plots.heatmap, plots.compare_layers])
 def test_heat_maps_have_the_labels_at_their_ticks(draw, names):
     figure = heat_map(draw, named(names), sample=names["sample"][2])
     wanted = plain_heat_map(draw, sample=2)
@@ -314,13 +314,13 @@ def test_heat_maps_have_the_labels_at_their_ticks(draw, names):
 def test_without_a_sample_the_first_one_is_drawn(names):
     gates = named(names)
     first = f"sample {names['sample'][0]}"
-    assert first in said(plots.gates(gates["lstm"]))
-    assert first in said(plots.pair(gates["lstm"], gates["gru"]))
+    assert first in said(plots.heatmap(gates["lstm"]))
+    assert first in said(plots.compare_layers(gates["lstm"], gates["gru"]))
     assert first in said(plots.trajectories(gates["lstm"], units=names["unit"][0]))
     turned = gates["gru"].to_dataset().isel(sample=slice(None, None, -1))
-    pair = plots.pair(gates["lstm"], turned)
+    pair = plots.compare_layers(gates["lstm"], turned)
     images = [axes.images[0].get_array() for axes in pair.axes if axes.images]
-    wanted = plain_heat_map(plots.pair)
+    wanted = plain_heat_map(plots.compare_layers)
     for image, other in zip(
         images, [a.images[0].get_array() for a in wanted.axes if a.images], strict=True
     ):
@@ -348,7 +348,7 @@ def test_a_text_is_of_the_unit_and_sample_of_the_labels(names):
 
 
 def test_dots_of_units_are_the_same(names):
-    for draw in (plots.saturation, plots.timescales, plots.horizon):
+    for draw in (plots.saturation, plots.timescale, plots.memory_horizon):
         found, wanted = draw(named(names)["gru"]), draw(plain()["gru"])
         for one, other in zip(found.lines, wanted.lines, strict=True):
             np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
@@ -365,9 +365,9 @@ def test_a_training_is_drawn_over_the_labels_of_its_steps():
     assert plots.evolution(training()).lines[0].get_xdata().tolist() == [0, 1, 2]
     counts = np.ones((3, 1, 2, 4))
     node = xarray.Dataset(
-        {"histogram": (("step", "gate", "unit", "bin"), counts)},
-        {"gate": ["update"], "step": [1, 6, 11]},
-        {"kind": "GRU", "layer": "gru"},
+        {"histogram": (("step", "signal", "unit", "bin"), counts)},
+        {"signal": ["update"], "step": [1, 6, 11]},
+        {"cell_type": "GRU", "layer": "gru"},
     )
     axes = plots.ridges(node, gate="update")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["1", "6", "11"]
@@ -383,19 +383,23 @@ def choosing(gates):
         "unit": [
             lambda unit: plots.trajectories(lstm, units=[unit]),
             lambda unit: plots.text(lstm, "x" * STEPS, unit=unit),
-            lambda unit: stats.match(gates, layer="lstm", units=unit, span=(5, 9)),
+            lambda unit: stats.find_similar_spans(
+                gates, layer="lstm", units=unit, span=(5, 9)
+            ),
         ],
         "sample": [
             lambda sample: plots.trajectories(lstm, units=0, sample=sample),
             lambda sample: plots.text(lstm, "x" * STEPS, unit=0, sample=sample),
-            lambda sample: plots.gates(lstm, sample=sample),
-            lambda sample: plots.pair(lstm, gates["gru"], sample=sample),
-            lambda sample: stats.match(
+            lambda sample: plots.heatmap(lstm, sample=sample),
+            lambda sample: plots.compare_layers(lstm, gates["gru"], sample=sample),
+            lambda sample: stats.find_similar_spans(
                 gates, layer="lstm", units=0, span=(5, 9), sample=sample
             ),
         ],
         "time": [
-            lambda time: stats.match(gates, layer="lstm", units=0, span=(time, time)),
+            lambda time: stats.find_similar_spans(
+                gates, layer="lstm", units=0, span=(time, time)
+            ),
         ],
     }
 
@@ -419,9 +423,9 @@ def test_a_label_that_is_not_there_is_answered_with_those_that_are(dim, wrong):
 def test_of_many_labels_the_first_are_listed():
     gates = named({"time": np.arange(STEPS) + 100})
     with pytest.raises(IndexError, match=r"106, 107, ... \(40 in all\); got 5"):
-        stats.match(gates, layer="lstm", units=0, span=(5, 9))
+        stats.find_similar_spans(gates, layer="lstm", units=0, span=(5, 9))
     with pytest.raises(IndexError, match="first and of a last time step, in the order"):
-        stats.match(gates, layer="lstm", units=0, span=(109, 105))
+        stats.find_similar_spans(gates, layer="lstm", units=0, span=(109, 105))
 
 
 @pytest.mark.parametrize("dim", DIMENSIONS)
@@ -438,7 +442,7 @@ def test_a_label_that_is_there_twice_gets_a_sentence(dim, tmp_path):
     if dim == "unit":
         for call in (
             lambda: stats.find_units(gates, np.arange(STEPS) * np.ones((4, 1))),
-            lambda: stats.correspondence(gates["lstm"], gates["gru"]),
+            lambda: stats.match_units(gates["lstm"], gates["gru"]),
             lambda: stats.diagnose(gates),
         ):
             with pytest.raises(ValueError, match=sentence):
@@ -479,7 +483,7 @@ def test_layers_may_have_other_labels():
 
 
 def test_dates_may_be_written():
-    found = stats.match(
+    found = stats.find_similar_spans(
         named(), layer="lstm", units=4, span=("2024-01-02", "2024-01-03"), sample="ben"
     )
     assert (found["stop"] - found["start"] == np.timedelta64(1, "D")).all()
@@ -511,14 +515,14 @@ def test_labels_may_be_pairs_signs_or_without_an_index():
     figure = plots.trajectories(node, units=[r"$\y$", "_"], sample=("b", 1))
     np.testing.assert_array_equal(lines(figure), node["hidden"][2, :, 1:].T)
     assert "sample ('b', 1)" in said(figure)
-    said(plots.gates(node, sample=("a", 2)))  # Nothing is read as mathematics.
+    said(plots.heatmap(node, sample=("a", 2)))  # Nothing is read as mathematics.
     gates = xarray.DataTree(children={"lstm": xarray.DataTree(node)})
-    found = stats.match(
-        gates, layer="lstm", units="_", span=(5, 9), sample=("a", 2), count=4
+    found = stats.find_similar_spans(
+        gates, layer="lstm", units="_", span=(5, 9), sample=("a", 2), n_spans=4
     )
     assert set(found["sample"]) <= {("a", 1), ("a", 2), ("b", 1), ("b", 2)}
     with pytest.raises(IndexError, match=r"\('a', 1\), .*; got \('b', 3\)"):
-        plots.gates(node, sample=("b", 3))
+        plots.heatmap(node, sample=("b", 3))
 
 
 # The page
@@ -560,22 +564,22 @@ SIGNAL_FUNCTIONS = {
     "diagnose": stats.diagnose,
     "summary": lambda data: stats.summary(DataTree(data)),
     "find_units": lambda data: stats.find_units(data, np.eye(4, STEPS) > 0),
-    "match": lambda data: stats.match(
+    "match": lambda data: stats.find_similar_spans(
         DataTree(children={"lstm": DataTree(data)}), layer="lstm", units=0, span=(5, 9)
     ),
-    "correspondence": lambda data: stats.correspondence(data, layer(GRU)),
-    "plots.gates": plots.gates,
-    "plots.pair": lambda data: plots.pair(data, layer(GRU)),
+    "correspondence": lambda data: stats.match_units(data, layer(GRU)),
+    "plots.heatmap": plots.heatmap,
+    "plots.compare_layers": lambda data: plots.compare_layers(data, layer(GRU)),
     "plots.trajectories": lambda data: plots.trajectories(data, units=0),
     "plots.text": lambda data: plots.text(data, "x" * STEPS, unit=0),
     "plots.saturation": plots.saturation,
-    "plots.timescales": plots.timescales,
-    "plots.horizon": plots.horizon,
+    "plots.timescale": plots.timescale,
+    "plots.memory_horizon": plots.memory_horizon,
     "report": lambda data: keras_gates.report(data, "never.html"),
 }
 
 
-@pytest.mark.parametrize("dim", ["gate", "bin", "seed"])
+@pytest.mark.parametrize("dim", ["signal", "bin", "seed"])
 @pytest.mark.parametrize("name", SIGNAL_FUNCTIONS)
 def test_a_dimension_that_nobody_named_is_refused(dim, name):
     data = layer(LSTM).expand_dims({dim: 2})
@@ -597,14 +601,15 @@ def test_steps_of_training_are_never_taken_together(name):
 def test_statistics_are_of_one_signal():
     mean = xarray.DataArray(
         np.full((2, 3, 4), 0.5),
-        dims=("step", "gate", "unit"),
-        coords={"gate": ["forget", "cell", "hidden"], "epoch": ("step", [1, 2])},
+        dims=("step", "signal", "unit"),
+        coords={"signal": ["forget", "cell", "hidden"], "epoch": ("step", [1, 2])},
         name="mean",
     )
     for call in (plots.evolution, stats.saturation, stats.entropy, stats.timescale):
-        with pytest.raises(ValueError, match=r"has 'gate'.*`.sel\(gate='forget'\)`"):
+        choose = r"has 'signal'.*`.sel\(signal='forget'\)`"
+        with pytest.raises(ValueError, match=choose):
             call(mean)
-    line = plots.evolution(mean.sel(gate="forget")).lines[0]
+    line = plots.evolution(mean.sel(signal="forget")).lines[0]
     assert line.get_label() == "mean of forget gate (1 keeps the old state), median"
     histogram = xarray.DataArray(np.ones((2, 4, 5)), dims=("step", "unit", "bin"))
     with pytest.raises(ValueError, match=r"has 'bin'.*`.isel\(bin=0\)`"):
@@ -614,9 +619,9 @@ def test_statistics_are_of_one_signal():
 def test_ridges_add_nothing_but_units():
     counts = np.ones((2, 2, 1, 3, 4))
     node = xarray.Dataset(
-        {"histogram": (("seed", "step", "gate", "unit", "bin"), counts)},
-        {"gate": ["update"]},
-        {"kind": "GRU", "layer": "gru"},
+        {"histogram": (("seed", "step", "signal", "unit", "bin"), counts)},
+        {"signal": ["update"]},
+        {"cell_type": "GRU", "layer": "gru"},
     )
     with pytest.raises(ValueError, match=r"has 'seed'.*isel\(seed=0\)"):
         plots.ridges(node, gate="update")
@@ -628,7 +633,7 @@ def test_every_function_that_takes_gates_is_in_a_table_here():
     others = {"mean_interval"}  # Takes no gates.
     others |= {f"plots.{name}" for name in ("differences", "predictions", "study")}
     others |= {"plots.evolution", "plots.ridges"}  # Above.
-    others |= {"Diagnosis", "Symptom"}  # What `diagnose` returns.
+    others |= {"Diagnosis", "Finding"}  # What `diagnose` returns.
     # They take no gates but gradients, their flow, and what was measured.
     others |= {"gradient_flow", "plots.gradient_flow", "plots.reach"}
     others |= {"plots.importance"}

@@ -1,0 +1,71 @@
+"""What a diagnosis or an alarm found: sentences, with the values behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was found in a layer. Printing it shows the sentence.
+
+    Attributes:
+        code: What it is, in a word that stays the same from version to version.
+        layer: Path of the layer.
+        signal: The signal, or `None` if it concerns the layer as a whole.
+        units: The labels of the units, if it concerns some of them.
+        value: The value that was measured.
+        threshold: The value that it was compared with, or NaN if there is none.
+        severity: From 0 to 1: the fraction of the layer that it concerns, or how far
+            the threshold was exceeded. Above 1 for values that are not finite.
+        message: A sentence that states it, with the value.
+    """
+
+    code: str
+    layer: str
+    signal: str | None
+    units: tuple[Any, ...]
+    value: float
+    threshold: float
+    severity: float
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Findings(list):
+    """A list of findings, which is a table too and shows as text.
+
+    Example:
+        >>> dead = Finding(
+        ...     "dead-units", "lstm", "hidden", (3,), 1, 0, 0.25, "Unit 3 is dead."
+        ... )
+        >>> Findings([dead])
+        - Unit 3 is dead.
+        >>> Findings([dead]).to_dataframe()[["code", "value"]]
+                 code  value
+        0  dead-units      1
+    """
+
+    def __init__(self, found: Iterable = (), columns: type = Finding):
+        super().__init__(found)
+        self._columns = columns
+
+    def __str__(self) -> str:
+        return "\n".join(f"- {one}" for one in self)
+
+    __repr__ = __str__
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Returns a table with one row for each finding, its attributes as columns."""
+        import pandas
+
+        names = [field.name for field in dataclasses.fields(self._columns)]
+        rows = [[getattr(one, name) for name in names] for one in self]
+        return pandas.DataFrame(rows, columns=names)
