@@ -1,22 +1,24 @@
-"""Sentences for names that were changed before the first release.
+"""Sentences for names that do not exist: what is there, and what a name became.
 
-They go with the release after it.
+Some names were changed before the first release. Their answers go with the release
+after it.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable)
 
 
 def renamed(**names: str) -> Callable[[Function], Function]:
-    """Makes a function answer an argument's old name with the new one.
+    """Makes a function answer an unknown argument with those that it has.
 
     Args:
-        names: Old name to new name.
+        names: Old name to new name, for arguments that were renamed.
 
     Example:
         >>> @renamed(every="record_freq")
@@ -25,17 +27,22 @@ def renamed(**names: str) -> Callable[[Function], Function]:
         >>> record(every=2)
         Traceback (most recent call last):
         TypeError: `record` has no argument `every`. It is called `record_freq`.
+        >>> record(often=2)
+        Traceback (most recent call last):
+        TypeError: `record` has no argument `often`. Its arguments are `record_freq`.
     """
 
     def decorate(function: Function) -> Function:
         name = function.__qualname__.removesuffix(".__init__")
+        known = [one for one in inspect.signature(function).parameters if one != "self"]
 
         @functools.wraps(function)
         def checked(*args, **kwargs):
-            for old in names.keys() & kwargs.keys():
-                raise TypeError(
-                    f"`{name}` has no argument `{old}`. It is called `{names[old]}`."
-                )
+            for given in kwargs.keys() - known:
+                answer = f"Its arguments are {', '.join(f'`{one}`' for one in known)}."
+                if given in names:
+                    answer = f"It is called `{names[given]}`."
+                raise TypeError(f"`{name}` has no argument `{given}`. {answer}")
             return function(*args, **kwargs)
 
         return cast(Function, checked)
@@ -43,22 +50,29 @@ def renamed(**names: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def moved(module: str, **names: str) -> Callable[[str], Any]:
-    """Returns a `__getattr__` that answers a function's old name with the new one.
+def moved(module: str, public: Sequence[str], **names: str) -> Callable[[str], Any]:
+    """Returns a `__getattr__` that answers an unknown name with those that are there.
 
     Args:
-        module: The module that has it.
-        names: Old name to new name.
+        module: The module.
+        public: What it has.
+        names: Old name to new name, for functions that were renamed.
 
     Example:
-        >>> moved("keras_gates.stats", match="find_similar_spans")("match")
+        >>> answer = moved("stats", ["find_similar_spans"], match="find_similar_spans")
+        >>> answer("match")
         Traceback (most recent call last):
-        AttributeError: `keras_gates.stats.match` is called `find_similar_spans`.
+        AttributeError: `stats.match` is called `find_similar_spans`.
+        >>> answer("spans")
+        Traceback (most recent call last):
+        AttributeError: 'stats' has no 'spans'. It has: find_similar_spans.
     """
 
     def attribute(name: str) -> Any:
         if name in names:
             raise AttributeError(f"`{module}.{name}` is called `{names[name]}`.")
-        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"'{module}' has no '{name}'. It has: {', '.join(public)}."
+        )
 
     return attribute

@@ -79,5 +79,10 @@ def test_an_old_function_is_answered_with_the_new_one(module, old, new):
     assert callable(getattr(module, new)) and new in dir(module)
     with pytest.raises(AttributeError, match=f"{old}` is called `{new}`"):
         getattr(module, old)
-    with pytest.raises(AttributeError, match=f"has no attribute 'no_{old}'"):
+    with pytest.raises(AttributeError, match=f"has no 'no_{old}'. It has: "):
         getattr(module, f"no_{old}")
+
+
+def test_an_unknown_argument_is_answered_with_those_that_there_are():
+    with pytest.raises(TypeError, match="no argument `log_saturation`.*`log_metrics`"):
+        keras_gates.GateRecorder(log_saturation=True)

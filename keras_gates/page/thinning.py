@@ -109,7 +109,7 @@ def _left_out(layer: Layer, part: Part) -> list[str]:
     }
     return [
         f"{few:,} of {all_:,} {what} can be inspected step by step ({how}), to keep "
-        "the file small; the figures of the diagnosis, the layers and the table are "
+        "the file small; the findings, the plots of the layers and the table are "
         "of all."
         if what != "steps of training"
         else f"{few:,} of {all_:,} {what} are on the slider ({how}), to keep the file "

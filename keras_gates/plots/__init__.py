@@ -45,6 +45,7 @@ def __dir__() -> list[str]:
 
 __getattr__ = moved(
     __name__,
+    __all__,
     gates="heatmap",
     pair="compare_layers",
     horizon="memory_horizon",

@@ -45,6 +45,7 @@ def __dir__() -> list[str]:
 
 __getattr__ = moved(
     __name__,
+    __all__,
     Symptom="Finding",
     correspondence="match_units",
     match="find_similar_spans",

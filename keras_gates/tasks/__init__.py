@@ -45,5 +45,5 @@ def __dir__() -> list[str]:
 
 
 __getattr__ = moved(
-    __name__, class_split="stratified_split", time_split="chronological_split"
+    __name__, __all__, class_split="stratified_split", time_split="chronological_split"
 )
