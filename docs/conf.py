@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import pathlib
 import sys
 
@@ -15,16 +16,30 @@ release = importlib.metadata.version("keras-gates")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["wrap.css"]
+templates_path = ["templates"]
 # Parts of the pages of claims and costs, and what sphinx-gallery makes a page of.
-exclude_patterns = ["_build", "claims", "costs", "explained"]
-autodoc_typehints = "none"
+exclude_patterns = ["_build", "claims", "costs", "explained", "templates"]
+myst_heading_anchors = 3
 autodoc_member_order = "bysource"
+maximum_signature_line_length = 80
+python_use_unqualified_type_names = True
+# The inventories have to be fetched: a build without a network does without them.
+if "READTHEDOCS" in os.environ:
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "keras": ("https://keras.io", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "pandas": ("https://pandas.pydata.org/docs", None),
+        "python": ("https://docs.python.org/3", None),
+        "xarray": ("https://docs.xarray.dev/en/stable", None),
+    }
 napoleon_custom_sections = [("Call arguments", "params_style"), "Reference"]
 
 sphinx_gallery_conf = {
