@@ -4,7 +4,11 @@ import importlib.metadata
 import logging
 import os
 import pathlib
+import re
 import sys
+
+from docutils import nodes
+from sphinx.domains.python import PyXRefRole
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))  # For `figures`.
 # It warns of many small models, as pages make them, in the middle of their output.
@@ -21,12 +25,14 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
+html_title = f"keras_gates {release}"
 html_static_path = ["static"]
 html_css_files = ["wrap.css"]
 templates_path = ["templates"]
 # Parts of the pages of claims and costs, and what sphinx-gallery makes a page of.
 exclude_patterns = ["_build", "claims", "costs", "explained", "templates"]
 myst_heading_anchors = 3
+default_role = "code_or_link"  # What stands in single backticks in a docstring.
 autodoc_member_order = "bysource"
 maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
@@ -54,3 +60,15 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "write_computation_times": False,
 }
+
+
+def code_or_link(name, rawtext, text, lineno, inliner, options=None, content=()):
+    """Shows code, and links it if it is a name of a documented package."""
+    if re.fullmatch(r"(keras|keras_gates|numpy|pandas|xarray)\.[\w.]+", text):
+        return PyXRefRole()("py:obj", rawtext, text, lineno, inliner, options, content)
+    return [nodes.literal(rawtext, text)], []
+
+
+def setup(app):
+    """Makes the role of single backticks known to Sphinx."""
+    app.add_role("code_or_link", code_or_link)

@@ -2,14 +2,14 @@
 What gates do
 =============
 
-A capture shows the values of gates: between 0 and 1, at every time step, for every unit.
-It does not show what they *do*. A unit that rises with every letter may not be the one
-that counts, and a gate that keeps little does not mean that the layer forgets. To find
-out what a gate does, change it and observe the effect.
+A capture shows the values of gates: between 0 and 1, at every time step, for every
+unit. It does not show what they *do*. A unit that rises with every letter may not be
+the one that counts, and a gate that keeps little does not mean that the layer forgets.
+To find out what a gate does, change it and observe the effect.
 
 This page changes gates, follows gradients, and measures memory. All values and figures
-were computed by the code on this page. Code that only draws a figure is left out here; it
-is in the Python file at the end of the page.
+were computed by the code on this page. Code that only draws a figure is left out here;
+it is in the Python file at the end of the page.
 
 """
 
@@ -41,8 +41,11 @@ is in the Python file at the end of the page.
 
 import keras
 import numpy as np
+
+# sphinx_gallery_start_ignore
 from matplotlib.figure import Figure
 
+# sphinx_gallery_end_ignore
 import keras_gates
 from keras_gates import edits, plots, stats, tasks
 
@@ -349,8 +352,8 @@ steered.legend(
     frameon=False,
 )
 steered.figure.set_label(
-    "The probability of the end, after the cell was changed by a number of a's. Dotted: "
-    "where the word should end."
+    "The probability of the end, after the cell was changed by a number of a's. "
+    "Dotted: where the word should end."
 )
 # sphinx_gallery_end_ignore
 
