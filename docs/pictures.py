@@ -1,8 +1,8 @@
 """Makes the pictures that pages show of what their own code draws.
 
 Runs the blocks of each page in an empty folder and keeps what they save. Of a page to
-explore it takes a photograph, with Chromium, driven by Playwright. And draws the cells of
-"Gates explained".
+explore it takes a photograph, with Chromium, driven by Playwright. It also draws the
+cells of "Gates explained".
 
     python docs/pictures.py
 """
