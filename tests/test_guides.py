@@ -131,7 +131,12 @@ def before(page):
     return {}
 
 
-ON_EVERY_BACKEND = ["first_steps.md", "howto/training.md", "howto/devices.md"]
+ON_EVERY_BACKEND = [
+    "first_steps.md",
+    "howto/training.md",
+    "howto/custom_loop.md",
+    "howto/devices.md",
+]
 """Pages that differ by backend, or that show the whole way on each.
 
 What the others call is tested on every backend beside the function itself.
