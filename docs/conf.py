@@ -68,6 +68,20 @@ def code_or_link(name, rawtext, text, lineno, inliner, options=None, content=())
     return [nodes.literal(rawtext, text)], []
 
 
+def name_as_listed(app, env, docnames):
+    """Names gate layers as they are listed, and not as Keras's: else they are aliases.
+
+    After the gallery has run, in which layers are named after their classes.
+    """
+    import keras_gates
+
+    for name in keras_gates.__all__:
+        thing = getattr(keras_gates, name)
+        if isinstance(thing, type):
+            thing.__name__ = name
+
+
 def setup(app):
-    """Makes the role of single backticks known to Sphinx."""
+    """Makes both known to Sphinx."""
+    app.connect("env-before-read-docs", name_as_listed)
     app.add_role("code_or_link", code_or_link)
