@@ -119,7 +119,8 @@ reader = keras.Sequential(
         keras.Input((8, 8)),
         keras.layers.LSTM(32, name="lstm"),
         keras.layers.Dense(10, activation="softmax"),
-    ]
+    ],
+    name="reader",
 )
 reader.compile(
     keras.optimizers.Adam(0.01),
@@ -205,7 +206,7 @@ if static.is_dir():
 # .. raw:: html
 #
 #    <iframe src="../_static/report.html" title="The page to explore the gates"
-#      loading="lazy" style="width: 100%; height: 640px; border: 1px solid #ccc">
+#      loading="lazy" style="width: 100%; height: 800px; border: 1px solid #ccc">
 #    </iframe>
 #
 # Next steps
