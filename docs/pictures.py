@@ -1,7 +1,8 @@
 """Makes the pictures that pages show of what their own code draws.
 
 Runs the blocks of each page in an empty folder and keeps what they save. Of a page to
-explore it takes a photograph, with Chromium, driven by Playwright.
+explore it takes a photograph, with Chromium, driven by Playwright. It also draws the
+cells of "Gates explained".
 
     python docs/pictures.py
 """
@@ -12,6 +13,8 @@ import pathlib
 import re
 import shutil
 import tempfile
+
+import drawn_cells
 
 DOCS = pathlib.Path(__file__).resolve().parent
 SHOWN = {
@@ -57,5 +60,6 @@ def photograph(page):
 
 if __name__ == "__main__":
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    drawn_cells.save()
     for name, wanted in SHOWN.items():
         make(name, wanted)

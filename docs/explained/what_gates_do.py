@@ -2,27 +2,28 @@
 What gates do
 =============
 
-A capture shows what gates *are*: a value between 0 and 1 at every step, for every unit.
-What they *do* cannot be seen from that. A unit that rises with every letter may not be
+A capture shows the values of gates: between 0 and 1, at every time step, for every
+unit. It does not show what they *do*. A unit that rises with every letter may not be
 the one that counts, and a gate that keeps little does not mean that the layer forgets.
-To know what a gate does, change it and see what follows.
+To find out what a gate does, change it and observe the effect.
 
-This page changes gates, follows gradients, and measures memory. All numbers and figures
-were made by the code above them.
+This page changes gates, follows gradients, and measures memory. All values and figures
+were computed by the code on this page. Code that only draws a figure is left out here;
+it is in the Python file at the end of the page.
 
 """
 
 # %%
-# .. list-table:: Four questions, and what answers each
+# .. list-table:: Four questions, and the functions that answer them
 #    :header-rows: 1
 #    :widths: 38 62
 #
 #    * - question
-#      - what answers it
+#      - function
 #    * - How long does the path through the cell keep a value?
 #      - ``stats.timescale``, ``stats.half_life`` and ``stats.memory_horizon``, from the
-#        gates. The recurrent weights are another path, which they do not see.
-#    * - Does *learning* reach back to a step?
+#        gates. They do not include the path through the recurrent weights.
+#    * - Does *learning* reach back to a time step?
 #      - ``keras_gates.gradients`` and ``stats.gradient_flow``.
 #    * - How long does the layer *remember*?
 #      - ``keras_gates.reach``, which swaps states between samples. Only this measures
@@ -34,15 +35,17 @@ were made by the code above them.
 # A latch
 # -------
 #
-# An LSTM with one unit is enough to see that the first three questions differ. Its
-# input and output gates are open, its forget gate is 0.5 at every step, and its
-# candidate is
-# ``tanh(10 x + 10 h)``.
+# An LSTM with one unit is enough to show that the first three questions differ. Its
+# input and output gates are open, its forget gate is 0.5 at every time step, and its
+# candidate is ``tanh(10 x + 10 h)``.
 
 import keras
 import numpy as np
+
+# sphinx_gallery_start_ignore
 from matplotlib.figure import Figure
 
+# sphinx_gallery_end_ignore
 import keras_gates
 from keras_gates import edits, plots, stats, tasks
 
@@ -51,9 +54,9 @@ lstm = keras.layers.LSTM(1, name="lstm")
 latch = keras.Sequential([keras.Input((STEPS, 1)), lstm])
 lstm.set_weights(
     [
-        np.array([[0.0, 0.0, 10.0, 0.0]]),  # of the input: gates i, f, g, o
-        np.array([[0.0, 0.0, 10.0, 0.0]]),  # of the hidden state
-        np.array([10.0, 0.0, 0.0, 10.0]),  # the bias
+        np.array([[0.0, 0.0, 10.0, 0.0]]),  # kernel: input, forget, candidate, output
+        np.array([[0.0, 0.0, 10.0, 0.0]]),  # recurrent kernel
+        np.array([10.0, 0.0, 0.0, 10.0]),  # bias
     ]
 )
 
@@ -75,16 +78,18 @@ right = np.sign(latch.predict(x, verbose=0)[:, 0]) == signs
 print(f"{right.mean():.0%} of the samples")
 
 # %%
-# The forget gate says that 1/e of the cell state is left after 1.44 steps, and that is
-# true of the path through the cell. The layer keeps the sign for ever all the same:
-# hidden state and candidate write it anew at each step. The gradient does not see this
-# either. Here is what is left of the first step, by each of the three measures:
+# By the forget gate, 1/e of the cell state is left after 1.44 time steps, and for the
+# path through the cell this is right. The layer keeps the sign for ever all the same:
+# through the hidden state, the candidate writes it again at each time step. The
+# gradient does not show this either. The figure compares how much is left of the first
+# time step, by each of the three measures:
 
 kept = gates["lstm/forget"].isel(sample=0, unit=0).values
 flow = stats.gradient_flow(found, signal="cell")["lstm/gradient_flow"]
 retention = memory["lstm/retention"].isel(time=0)
 
 
+# sphinx_gallery_start_ignore
 def new_axes(**options):
     """Returns Axes on a new figure as wide as the text."""
     axes = Figure(figsize=(7, 3.2), layout="constrained").subplots(**options)
@@ -101,19 +106,21 @@ left.semilogy(
 left.semilogy(
     flow / flow[0], "o", color="#D55E00", markersize=4, label="gradient of the output"
 )
-left.set(xlabel="steps", ylabel="what is left")
+left.set(xlabel="time steps", ylabel="fraction that is left")
 left.legend(fontsize="small")
+left.figure.set_label("Three measures of how long the latch keeps its first input.")
+# sphinx_gallery_end_ignore
 
 # %%
-# The gradient and the product of the forget gates fall by 0.5 at each step; the memory
-# does not fall. A unit that holds a value by saturation is *insensitive* to small
-# changes, and so its gradient vanishes (Bengio, Simard and Frasconi, 1994). A
-# gradient answers whether learning reaches back. That is why the experiment is needed:
-# ``reach`` replaces the whole state of a sample by that of another one, and counts how
-# long the difference lasts.
+# The gradient and the product of the forget gates fall by a factor of 0.5 at each time
+# step; the memory does not fall. A unit that holds a value by saturation is
+# *insensitive* to small changes, and so its gradient vanishes (Bengio, Simard and
+# Frasconi, 1994). A gradient shows whether learning reaches back. To measure memory
+# takes an experiment: ``reach`` replaces the whole state of a sample by that of another
+# one, and measures for how long the difference lasts.
 #
-# The clamp
-# ---------
+# Clamp a gate
+# ------------
 #
 # If the forget gate is not the memory of the latch, closing it should do no harm.
 # ``edits.clamp`` sets a signal to a value, right after it is computed and before it is
@@ -137,6 +144,7 @@ for name, values in hidden.items():
     right = np.sign(values[:, -1]) == signs
     print(f"{name:30} {right.mean():4.0%} of the signs are right at the end")
 
+# sphinx_gallery_start_ignore
 one = int(np.argmax(signs))  # A sample that begins with 1.
 held = new_axes()
 styles = ["black", "#56B4E9", "#0072B2", "#E69F00", "#D55E00"]
@@ -144,20 +152,25 @@ for (name, values), colour in zip(hidden.items(), styles, strict=True):
     held.plot(values[one], color=colour, label=name)
 held.set(xlabel="time (step)", ylabel="hidden state", ylim=(-0.05, 1.05))
 held.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+held.figure.set_label(
+    "The hidden state of the latch, for one sample that begins with 1."
+)
+# sphinx_gallery_end_ignore
 
 # %%
-# With the forget gate at 0 throughout, nothing passes through the cell from one step to
-# the next, and every sign is still right. So the forget gate is not what remembers
-# here. Without candidates the hidden state falls, as the forget gate says, but a rest
-# of it is left, from which the latch recovers. Only setting the states to 0 erases it.
+# With the forget gate at 0 throughout, nothing passes through the cell from one time
+# step to the next, and every sign is still right. So the memory of this layer is not in
+# its forget gate. Without candidates the hidden state falls at the rate of the forget
+# gate, but a rest of it is left, from which the latch recovers. Only setting the states
+# to 0 erases it.
 #
 # The vanishing gradient of three networks
 # ----------------------------------------
 #
-# The adding problem asks for the sum of two marked numbers among forty, so that a
-# network must learn from steps that lie far back. How large is the gradient there?
+# The task of the adding problem is the sum of two marked numbers among forty, so a
+# network must learn from time steps that are far back. How large is the gradient there?
 # ``gradient_flow`` is the norm, over units, of the derivative of the output with
-# respect to the hidden state, by steps before the end.
+# respect to the hidden state, by time steps before the end.
 
 numbers, sums = tasks.adding(1500, sequence_length=40)
 layers = {
@@ -187,6 +200,7 @@ for name, layer in layers.items():
     after[name] = flow_of(model)
     errors[name] = model.evaluate(numbers, sums, verbose=0)
 
+# sphinx_gallery_start_ignore
 untrained, trained = new_axes(ncols=2, sharey=True)
 plots.gradient_flow(before, ax=untrained).set_title(
     "before training", fontsize="medium"
@@ -195,6 +209,8 @@ plots.gradient_flow(after, ax=trained).set_title("after training", fontsize="med
 untrained.set_ylabel("gradient of the output with\nrespect to the hidden state")
 trained.set_ylabel("")
 trained.get_legend().remove()
+trained.figure.set_label("Gradient flow of three networks, before and after training.")
+# sphinx_gallery_end_ignore
 for name in layers:
     first, last = (
         float(flows[name]["gradient_flow"][-1] / flows[name]["gradient_flow"][0])
@@ -206,14 +222,14 @@ for name in layers:
     )
 
 # %%
-# Before training, the gradient of all three falls by about the same factor at each
-# step, and of the two with gates it falls fastest: Keras starts the forget gate at
-# 0.73, and the update gate at 0.5. After training, the gradient of the LSTM and of the
-# GRU hardly falls. So gates do not carry a gradient by themselves; they can be
-# *opened*, by training, to let it pass. Where a SimpleRNN has not learned the task, its
-# gradient still vanishes; with another seed it may learn it, and then its line lies
-# flat as well. :doc:`/gallery/vanishing_gradient` asks whether it is the forget gate
-# that carries it.
+# Before training, each of the three gradients falls by about the same factor at each
+# time step, and those of the two networks with gates fall fastest: Keras starts the
+# forget gate at 0.73, and the update gate at 0.5. After training, the gradient of the
+# LSTM and of the GRU hardly falls. So gates do not carry a gradient by themselves; they
+# can be *opened*, by training, to let it pass. Where a SimpleRNN has not learned the
+# task, its gradient still vanishes; with another seed it may learn it, and then its
+# line is flat as well. :doc:`/gallery/vanishing_gradient` examines whether the forget
+# gate carries the gradient.
 #
 # A forecast without its gates
 # ----------------------------
@@ -233,9 +249,9 @@ forecaster.compile(keras.optimizers.Adam(0.005), "mse")
 forecaster.fit(*train, epochs=6, batch_size=64, verbose=0)
 
 # %%
-# Then its forget gate is clamped: to 1, so that the cell adds up all that it reads; to
-# 0, so that nothing passes along the cell; and to the mean of each unit, so that it
-# keeps what it kept on average but no longer moves.
+# Then its forget gate is clamped: to 1, so that the cell adds up everything that it
+# reads; to 0, so that nothing passes along the cell; and to the mean of each unit, so
+# that it keeps the same fraction on average but no longer changes.
 
 gates = keras_gates.capture(forecaster, test[0])
 mean = gates["lstm/forget"].mean(("sample", "time"))
@@ -254,6 +270,7 @@ for name, values in forecasts.items():
 print(f"{'repeating the last point':27} error ", end="")
 print(f"{np.mean((test[0][:, -1] - test[1]) ** 2):.3f}")
 
+# sphinx_gallery_start_ignore
 clamped = new_axes()
 clamped.plot(test[1][:, 0], color="0.8", label="truth")
 styles = [("black", "-"), ("#56B4E9", "-"), ("#0072B2", "-"), ("#D55E00", "--")]
@@ -263,18 +280,20 @@ clamped.set(xlabel="test window", ylabel="forecast")
 clamped.legend(
     fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
 )
+clamped.figure.set_label("Forecasts with the forget gate as trained, and clamped.")
+# sphinx_gallery_end_ignore
 
 # %%
 # A forget gate of 0 or 1 throughout spoils the forecast. The mean of each unit does
-# little harm in comparison: how *much* the gate keeps is most of what it does here, and
-# that it moves is the rest.
+# little harm in comparison: in this network, how *much* the gate keeps matters most,
+# and that it changes matters less.
 #
 # A counter, steered
 # ------------------
 #
 # An LSTM with six units learns words of a's and the same number of b's. Does it count
-# in its cell? If so, adding to the cell what one ``a`` adds must make it expect one
-# more ``b``.
+# in its cell? If so, adding the increment of one ``a`` to the cell must make it expect
+# one more ``b``.
 
 BOUNDARY, A, B = range(3)
 words, following = tasks.anbn(128, largest=12)
@@ -294,7 +313,7 @@ counter.fit(words, following, epochs=40, batch_size=16, verbose=0)
 
 # %%
 # The word has eight a's. The increment of one ``a`` is the mean over the later ones. It
-# is added k times, at the step of the last ``a``.
+# is added k times, at the time step of the last ``a``.
 
 LETTERS = 8
 codes = [BOUNDARY, *[A] * LETTERS, *[B] * 2 * LETTERS]
@@ -311,6 +330,7 @@ for k in (-4, -2, 0, 2, 4):
     end = int(np.argmax(read.argmax(-1) == BOUNDARY)) + 1
     print(f"k = {k:+d}: the end is expected after {end} b, wanted {LETTERS + k}")
 
+# sphinx_gallery_start_ignore
 steered = new_axes()
 colours = ["#0072B2", "#56B4E9", "black", "#E69F00", "#D55E00"]
 for (k, values), colour in zip(expected.items(), colours, strict=True):
@@ -331,20 +351,25 @@ steered.legend(
     bbox_to_anchor=(1, 0.5),
     frameon=False,
 )
+steered.figure.set_label(
+    "The probability of the end, after the cell was changed by a number of a's. "
+    "Dotted: where the word should end."
+)
+# sphinx_gallery_end_ignore
 
 # %%
-# The dotted lines are where the word should end. The network does with the cell what
-# one would do with a counter, and so the cell *is* one: that is more than a correlation
-# with the count. :doc:`/gallery/steering_a_counter` measures how far that goes.
+# The network uses the cell as a counter: a change of the cell by k a's moves the
+# expected end by k. This is more than a correlation with the count.
+# :doc:`/gallery/steering_a_counter` measures how far it goes.
 #
-# Reach beside time scales
-# ------------------------
+# Reach and time scales
+# ---------------------
 #
-# Back to the network that forecasts. Its forget gates describe the path through the
-# cell. How long it remembers is measured, with 200 test windows, by swapping its state
-# after five different steps. Donors are windows of which the middle point is alike,
-# since a state of another part of the wave would not fit to the points that are still
-# to come.
+# The forget gates of the network that forecasts describe the path through its cell. How
+# long it remembers is measured with 200 test windows, by swapping its state after five
+# different time steps. States are swapped between windows with a similar middle point,
+# because a state of another part of the wave would not fit the points that are still to
+# come.
 
 sample = test[0][:: len(test[0]) // 200][:200]
 middle = sample[:, 25, 0]
@@ -360,22 +385,22 @@ print(f"longest time scale of the path through the cell: {float(scales.max()):.1
 print("measured reach:", memory["lstm/reach"].values.round(1))
 
 # %%
-# The layer remembers for longer than any of its forget gates says, because the
-# recurrent weights carry the state as well. (The error bars are intervals of 95 % over
-# pairs of windows.)
+# The layer remembers for longer than the time scale of any of its forget gates, because
+# the recurrent weights carry the state as well. (The error bars are intervals of 95 %
+# over pairs of windows.)
 #
-# What each measure means
-# -----------------------
+# Summary
+# -------
 #
 # - A **time scale**, a half-life and a memory horizon describe the gates: how long the
-#   path through the cell keeps a value. They are the memory only of a layer whose
+#   path through the cell keeps a value. They equal the memory only of a layer whose
 #   recurrent weights do nothing.
-# - **Gradient flow** says whether learning reaches back. It can vanish while the memory
-#   lasts for ever, as in the latch.
-# - **Reach** is the memory: what is left of a change to the state.
-# - An **edit** says what a signal is used for. A correlation does not.
+# - **Gradient flow** shows whether learning reaches back. It can vanish while the
+#   memory lasts for ever, as in the latch.
+# - **Reach** measures memory: how much is left of a change to the state.
+# - An **edit** shows what a signal is used for. A correlation does not.
 #
-# How to do each of them: :doc:`/howto/edits`.
+# :doc:`/howto/edits` shows how to use each of them.
 #
 # References
 # ----------

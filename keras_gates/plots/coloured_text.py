@@ -214,9 +214,9 @@ def _html(
             "".join(SHOWN.get(character, character) for character in token)
         )
         shown += "\n" if token.endswith("\n") else ""
-        shown = "no value" if np.isnan(value) else f"{value:.4f}"
+        number = "no value" if np.isnan(value) else f"{value:.4f}"
         spans.append(
-            f'<span title="step {html.escape(name)}: {shown}" '
+            f'<span title="step {html.escape(name)}: {number}" '
             f'style="background:{ground};color:{ink}">{shown}</span>'
         )
     low, high = scale.get_clim()

@@ -95,7 +95,7 @@ def measure_prices():
         "dead_units": lambda: stats.dead_units(layer),
         "gate_correlation": lambda: stats.gate_correlation(layer),
         "memory_horizon": lambda: stats.memory_horizon(layer),
-        "correspondence": lambda: stats.match_units(layer, gru),
+        "match_units": lambda: stats.match_units(layer, gru),
         "summary": lambda: stats.summary(tree),
         "find_units, of 2 %": lambda: stats.find_units(few, labels),
         "match": lambda: stats.find_similar_spans(

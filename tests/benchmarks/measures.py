@@ -33,7 +33,7 @@ from keras_gates.cells.kinds.lstm import LSTM
 
 STEPS, UNITS, TURNS, RECORDED = 200, 128, 7, 3000
 DIMS = ("sample", "time", "unit")
-LIMITS = {"correspondence": 10, "summary": 10}
+LIMITS = {"match_units": 10, "summary": 10}
 """In plain means; 6 for every other measure. The searches have none."""
 
 SEARCHES = ("find_units", "match")
@@ -72,7 +72,7 @@ def measures(lstm, gru):
     yield "dead_units", lambda: stats.dead_units(lstm), dead
     yield "gradient_flow", lambda: stats.gradient_flow(derived), [lstm["hidden"]]
     three = [*pair, gru["update"]]
-    yield "correspondence", lambda: stats.match_units(lstm, gru), three
+    yield "match_units", lambda: stats.match_units(lstm, gru), three
     yield "summary", lambda: stats.summary(tree), every
     yield "diagnose", lambda: stats.diagnose(tree), every
     hidden = [lstm["hidden"]]

@@ -90,9 +90,9 @@ def test_training_is_recorded_in_every_way(seen, tmp_path):
         "samples_per_batch": "all",
         "log_metrics": "all",
         "on_alarm": "warn",
-        "alarm_after": 1,
+        "patience": 1,
         "store": tmp_path / "run.zarr",
-        "tensorboard": tmp_path / "events",
+        "log_dir": tmp_path / "events",
     }
     assert tensorboard
     model.compile(keras.optimizers.SGD(0.0), "mse")
@@ -168,7 +168,7 @@ def test_what_stays_empty_without_a_gate_is_said(tmp_path):
             {"log_metrics": "saturation"},
             "`log_metrics='saturation'` adds nothing to the logs",
         ),
-        ({"tensorboard": tmp_path}, "`tensorboard` shows nothing: its histograms"),
+        ({"log_dir": tmp_path}, "`log_dir` shows nothing: its histograms"),
     ):
         recorder = keras_gates.GateRecorder(**options)
         with pytest.warns(UserWarning, match=sentence):

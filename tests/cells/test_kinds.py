@@ -188,7 +188,7 @@ BY_PURPOSE = {
     "cli/demo_command.py": "the demonstration trains the two",
     "cli/main.py": "the help of `demo` and `compare`, whose default are the two",
     "plots/heatmaps.py": "`pair` draws an LSTM beside a GRU",
-    "stats/gate_pairs.py": "`correspondence` compares an LSTM with a GRU",
+    "stats/gate_pairs.py": "`match_units` compares an LSTM with a GRU",
     "study/rule.py": "the rule of thumb chooses between the two",
     "study/text_table.py": "a study prints the rule of thumb beside its result",
 }

@@ -394,7 +394,7 @@ def test_a_study_is_drawn_along_updates_or_seconds():
         for line, same in zip(axes.lines, usual.lines, strict=True):
             np.testing.assert_allclose(line.get_xdata(), places)
             np.testing.assert_array_equal(line.get_ydata(), same.get_ydata())
-    with pytest.raises(ValueError, match="`along` must be one of 'epoch', 'updates'"):
+    with pytest.raises(ValueError, match="`x` must be one of 'epoch', 'updates'"):
         plots.study(study, x="time")
 
 
@@ -489,7 +489,7 @@ def test_predictions_lie_over_the_truth():
 def test_predictions_that_do_not_fit_the_truth_are_refused():
     with pytest.raises(ValueError, match=r"`y_true` must .* got \(3, 2\)"):
         plots.predictions(np.zeros((3, 2)), {"GRU": np.zeros(3)})
-    with pytest.raises(ValueError, match=r"`predictions\['GRU'\]` .* got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"`y_pred\['GRU'\]` .* got \(3, 2\)"):
         plots.predictions(np.zeros(3), {"GRU": np.zeros((3, 2))})
     with pytest.raises(ValueError, match="at least one model; it is empty"):
         plots.predictions(np.zeros(3), {})

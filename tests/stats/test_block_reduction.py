@@ -210,7 +210,7 @@ NAMES = "saturation entropy timescale memory_horizon gate_correlation dead_units
 EACH = pytest.mark.parametrize(
     "measure",
     CAPTURE,
-    ids=[*NAMES.split(), "gradient_flow", "summary", "correspondence"],
+    ids=[*NAMES.split(), "gradient_flow", "summary", "match_units"],
 )
 
 

@@ -259,7 +259,7 @@ def test_constant_units_and_numbers_that_are_none_are_last():
 @once
 def test_labels_that_nothing_can_follow_are_refused():
     gates = dataset()
-    with pytest.raises(ValueError, match="they are 1 at all 240 real steps"):
+    with pytest.raises(ValueError, match="they are 1 at all 240 unmasked steps"):
         stats.find_units(gates, np.ones((6, 40), bool))
     with pytest.raises(ValueError, match="known at no real step"):
         stats.find_units(gates, np.full((6, 40), np.nan))

@@ -123,7 +123,7 @@ def match(gates, names):
     )
 
 
-def correspondence(gates, names):
+def match_units(gates, names):
     return stats.match_units(gates["lstm"], gates["gru"])
 
 
@@ -134,7 +134,7 @@ def of_units(measure):
     return run
 
 
-TABLES = {"find_units": find_units, "match": match}
+TABLES = {"find_units": find_units, "find_similar_spans": match}
 
 
 @pytest.fixture(params=["mixed", *OTHER_LABELS])
@@ -564,10 +564,10 @@ SIGNAL_FUNCTIONS = {
     "diagnose": stats.diagnose,
     "summary": lambda data: stats.summary(DataTree(data)),
     "find_units": lambda data: stats.find_units(data, np.eye(4, STEPS) > 0),
-    "match": lambda data: stats.find_similar_spans(
+    "find_similar_spans": lambda data: stats.find_similar_spans(
         DataTree(children={"lstm": DataTree(data)}), layer="lstm", units=0, span=(5, 9)
     ),
-    "correspondence": lambda data: stats.match_units(data, layer(GRU)),
+    "match_units": lambda data: stats.match_units(data, layer(GRU)),
     "plots.heatmap": plots.heatmap,
     "plots.compare_layers": lambda data: plots.compare_layers(data, layer(GRU)),
     "plots.trajectories": lambda data: plots.trajectories(data, units=0),
