@@ -51,9 +51,9 @@ def sliding_windows(
     Window `i` holds the points `i` to `i + length - 1`; its target is the point
     `horizon` steps after the last of them.
 
-    Split the windows *in time order*, with `chronological_split`, never at random: neighbouring
-    windows share all but one of their points, so a random split puts the points of the
-    test windows, and their answers, into the training windows.
+    Split the windows *in time order*, with `chronological_split`, never at random:
+    neighbouring windows share all but one of their points, so a random split puts the
+    points of the test windows, and their answers, into the training windows.
 
     Args:
         series: Numbers in time order, of shape `(time,)`, or `(time, feature)` for

@@ -63,8 +63,8 @@ def stratified_split(
 ) -> Pairs:
     """Splits samples at random, with the same share of each class in both parts.
 
-    For samples that do not follow each other; windows of a series need `chronological_split`.
-    By scikit-learn's `train_test_split`.
+    For samples that do not follow each other; windows of a series need
+    `chronological_split`. By scikit-learn's `train_test_split`.
 
     Args:
         x: Samples, of shape `(sample, ...)`.
