@@ -314,6 +314,7 @@ for axes, (of, title) in zip(
         title = "error (dotted: a week before)"
     else:
         axes.axvline(1, color="0.6", linestyle=":")
+        axes.set_xlim(right=max(1.1, axes.get_xlim()[1]))
     axes.set_title(title, fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
 

