@@ -165,11 +165,17 @@ for seed in range(options.seeds):
     models.append(model)
 
 
-def interval(values, form="{:.2f}"):
-    """Returns the mean and Student's interval, of 95 %, over the seeds, as text."""
+def interval(values, form="{:.2f}", most=np.inf):
+    """Returns the mean and Student's interval, of 95 %, over the seeds, as text.
+
+    A share has values from 0 to 1, `most`, and so has its interval.
+    """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
-    shown = [form.format(float(one)) for one in stats.mean_interval(seeds, "seed")]
-    return "{} ({} to {})".format(*shown)
+    least = 0 if np.isfinite(most) else -np.inf
+    ends = np.clip(
+        [float(one) for one in stats.mean_interval(seeds, "seed")], least, most
+    )
+    return "{} ({} to {})".format(*map(form.format, ends))
 
 
 forecasts = [model.predict(x, verbose=0)[:, WEEK:, 0] for model in models]
@@ -367,7 +373,7 @@ print(
     f"{best['signal']} of unit {best['unit']} of the first network follows that "
     f"tomorrow is a weekend with an AUC of {best['auc']:.2f} (p = {best['p']:.3f}, "
     f"corrected for all the units); the demand itself has {load:.2f}. The best unit of "
-    f"each network has {interval(follows)}, its direction aside."
+    f"each network has {interval(follows, most=1)}, its direction aside."
 )
 print(
     f"With that unit clamped to its mean, {left[best['unit']]:.2f} of the week is in "

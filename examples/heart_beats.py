@@ -153,11 +153,17 @@ for seed in range(options.seeds):
     models.append(model)
 
 
-def interval(values, form="{:.2f}"):
-    """Returns the mean and Student's interval, of 95 %, over the seeds, as text."""
+def interval(values, form="{:.2f}", most=np.inf):
+    """Returns the mean and Student's interval, of 95 %, over the seeds, as text.
+
+    A share has values from 0 to 1, `most`, and so has its interval.
+    """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
-    shown = [form.format(float(one)) for one in stats.mean_interval(seeds, "seed")]
-    return "{} ({} to {})".format(*shown)
+    least = 0 if np.isfinite(most) else -np.inf
+    ends = np.clip(
+        [float(one) for one in stats.mean_interval(seeds, "seed")], least, most
+    )
+    return "{} ({} to {})".format(*map(form.format, ends))
 
 
 usual = np.array([errors(model.predict(x[cut:], verbose=0)) for model in models])
@@ -293,7 +299,7 @@ print(
     f"{best['signal']} of unit {best['unit']} of the first network reacts most, AUC "
     f"{best['auc']:.2f} (p = {best['p']:.3f}, corrected for all the units); the signal "
     f"itself has {roc_auc_score(label[cut:].ravel(), x[cut:].ravel()):.2f}. The best "
-    f"unit of each network has {interval(follows)}, its direction aside."
+    f"unit of each network has {interval(follows, most=1)}, its direction aside."
 )
 share = reacts.any(axis=1).mean()
 print(

@@ -293,16 +293,19 @@ print(
     f"turbulent times, AUC {best['auc']:.2f} (p = {best['p']:.3f}, corrected for all "
     "the units)."
 )
-print(f"AUC of the best unit of each network, its direction aside: {interval(follows)}")
-print(f"AUC of the network's forecast: {interval(aucs)}")
+print(
+    "AUC of the best unit of each network, its direction aside: "
+    f"{interval(follows, most=1)}"
+)
+print(f"AUC of the network's forecast: {interval(aucs, most=1)}")
 for rule in ("the moving average", name):
     print(f"AUC of {rule}: {roc_auc_score(turbulent, rules[rule]):.2f}")
 cost = [one[best["unit"]] for one, best in zip(grown, bests, strict=True)]
 known = [one["AUC"][best["unit"]] for one, best in zip(clamped, bests, strict=True)]
 print(
     f"With that unit clamped to its mean, the loss grows by {interval(cost, '{:.3f}')} "
-    f"and the forecast's AUC becomes {interval(known)}. By the loss it is number "
-    f"{', '.join(map(str, places))} of {len(grown[0])} units: "
+    f"and the forecast's AUC becomes {interval(known, most=1)}. By the loss it "
+    f"is number {', '.join(map(str, places))} of {len(grown[0])} units: "
     + (
         "the unit that follows the turbulent times is the one that the forecast needs "
         "most."
