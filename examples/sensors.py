@@ -167,9 +167,9 @@ def interval(values, form="{:.2f}", most=np.inf):
     return "{} ({} to {})".format(*map(form.format, ends))
 
 
-def alarms(model):
-    """Returns what a network says at every step, which it reads as one sequence."""
-    return model.predict(x[None], verbose=0)[0, :, 0]
+def alarms(model, start=0):
+    """Returns what a network says from a step on, all in one sequence."""
+    return model.predict(x[None, start:], verbose=0)[0, :, 0]
 
 
 # %%
@@ -295,7 +295,7 @@ axes.spines[["top", "right"]].set_visible(False)
 # -----------------------
 # What a unit says early, the network need not use. So the hidden state of each unit is
 # clamped to its mean, one at a time, and the AUC of the network's own output is
-# measured again.
+# measured again, on the test part and the day before it.
 
 
 def without_units(model, gates):
@@ -304,7 +304,8 @@ def without_units(model, gates):
     left = {}
     for unit, value in enumerate(mean):
         with keras_gates.edit(model, {"gru/hidden": edits.clamp(value, units=[unit])}):
-            left[unit] = roc_auc_score(due[test], alarms(model)[test])
+            said = alarms(model, cut - BEFORE)[BEFORE:-WARNING]
+        left[unit] = roc_auc_score(due[test], said)
     return pandas.Series(left).sort_values()
 
 
@@ -341,20 +342,21 @@ for who, row in (
     (f"{best['signal']} of unit {best['unit']} of the first network", unit.iloc[0]),
     ("The output of that network", network.iloc[0]),
 ):
-    when = f", {row['steps before']:.0f} steps before (median)" * (row.iloc[1] > 0)
+    ahead = f", {row['steps before']:.0f} steps before (median)"
     print(
         f"{who} foresees {row['switches foreseen']:.0%} of {len(happens)} switches"
-        f"{when}, with false alarms at {row['false alarms']:.1%} of the other steps."
+        + (ahead if row["switches foreseen"] > 0 else "")
+        + f", with false alarms at {row['false alarms']:.1%} of the other steps."
     )
 left = [one[row["unit"]] for one, row in zip(clamped, bests, strict=True)]
 print(
     f"With the unit that warns clamped, the AUC of the networks is "
     f"{interval(left, most=1)} instead of {interval(network['AUC'], most=1)}: "
-    f"it is number {', '.join(map(str, places))} of {len(clamped[0])} units by its loss: "
+    f"it is number {', '.join(map(str, places))} of {len(clamped[0])} units by that. "
     + (
-        "the unit that warns best is the one that the alarm needs most."
+        "The unit that warns best is the one that the alarm needs most."
         if max(places) == 1
-        else "the unit that warns best is not always the one that the alarm needs most."
+        else "The unit that warns best is not always the one that the alarm needs most."
     )
 )
 
