@@ -97,7 +97,8 @@ print(
 # %%
 # Three forecasts that a practitioner makes first: a linear model of the last reading;
 # the clock, by how often a switch followed at the same time of the day (only for this
-# machine); and boosted trees, which get the last reading and, as a feature made for
+# machine, whose schedule moved by an hour in universal time when summer time began on
+# 26 March); and boosted trees, which get the last reading and, as a feature made for
 # this purpose, the time since the last switch.
 
 here = np.arange(steps)
@@ -242,7 +243,9 @@ table = {
 }
 judged = {name: warns(values) for name, values in rules.items()}
 for name, row in judged.items():
-    table[name] = {key: f"{value:.2f}" for key, value in row.items()}
+    table[name] = {
+        key: "none" if np.isnan(value) else f"{value:.2f}" for key, value in row.items()
+    }
 print(pandas.DataFrame(table).T.to_string())
 
 # %%
