@@ -150,11 +150,15 @@ for seed in range(options.seeds):
     models.append(model)
 
 
-def interval(values, form="{:.2f}"):
-    """Returns the mean and Student's interval, of 95 %, over the values, as text."""
+def interval(values, form="{:.2f}", most=np.inf):
+    """Returns the mean and Student's interval, of 95 %, over the values, as text.
+
+    A share has values from 0 to 1, `most`, and so has its interval.
+    """
     values = xarray.DataArray(np.asarray(values, float), dims="seed")
-    shown = [form.format(float(one)) for one in stats.mean_interval(values, "seed")]
-    return "{} ({} to {})".format(*shown)
+    least = 0 if np.isfinite(most) else -np.inf
+    shown = [float(one) for one in stats.mean_interval(values, "seed")]
+    return "{} ({} to {})".format(*map(form.format, np.clip(shown, least, most)))
 
 
 forecasts = [forecast(model) for model in models]
