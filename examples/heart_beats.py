@@ -327,9 +327,9 @@ print(
 )
 print(
     "So the forecast of these beats uses it more than that of others."
-    if low > 0
+    if low > 0 and more.mean() > 1.1
     else "So it reacts to these beats, but the forecast of others uses it more."
-    if high < 0
+    if high < 0 and more.mean() < 0.9
     else "So it reacts to these beats, but these networks do not show that it is there "
     "for them more than for others."
 )
