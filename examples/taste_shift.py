@@ -39,9 +39,11 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# Each of 1,500 people watches 40 things, of eight genres. Seven times out of ten it is
-# the favourite genre, else any of the eight by chance. In half of the sessions the
-# favourite changes, once, at a random step between the 10th and the 30th.
+# They are from a generator: no package was found that ships a real recording in which
+# the shifts are known. So the page shows what the gates of such a network do, and not
+# what people do. Each of 1,500 people watches 40 things, of eight genres. Seven times
+# out of ten it is the favourite genre, else any of the eight by chance. In half of the
+# sessions the favourite changes, once, at a random step between the 10th and the 30th.
 
 
 def sessions(people=1500, steps=40, genres=8, seed=0):

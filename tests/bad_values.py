@@ -776,6 +776,15 @@ CALLS: dict[str, Call] = {
     ),
     "tasks.digits_by_row": (tasks.digits_by_row, dict, {"seed": SEED}),
     "tasks.python_documentation": (tasks.python_documentation, dict, {}),
+    "tasks.electricity_demand": (tasks.electricity_demand, dict, {}),
+    "tasks.electrocardiogram": (tasks.electrocardiogram, dict, {}),
+    "tasks.japanese_vowels": (tasks.japanese_vowels, dict, {}),
+    "tasks.stock_index": (tasks.stock_index, dict, {"name": WORD}),
+    "tasks.ventilation": (
+        tasks.ventilation,
+        dict,
+        {"machine": takes("0", "1", refuses=(2, 1.0))},
+    ),
     "tasks.sine_waves": (
         tasks.sine_waves,
         dict,

@@ -134,6 +134,43 @@ def test_watch_training_example_writes_nothing_unasked(tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
+RECORDINGS = {
+    "electricity": "electricity_demand",
+    "heart_beats": "electrocardiogram",
+    "sensors": "ventilation",
+    "volatility": "stock_index",
+    "vowels": "japanese_vowels",
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_an_example_of_a_real_recording_says_what_is_in_it(name):
+    """Its source, what is tried first, and an interval over networks."""
+    text = (ROOT / "examples" / f"{name}.py").read_text()
+    assert f"tasks.{RECORDINGS[name]}(" in text
+    words = " ".join(re.findall(r"^# (.*)$", text, re.M) + text.split('"""')[1:2])
+    assert f"``tasks.{RECORDINGS[name]}``" in words
+    assert re.search("come with the package|package skchange", words)
+    assert re.search("that a practitioner makes first|need no network", words)
+    assert "mean_interval" in text and '"--seeds"' in text
+
+
+@pytest.mark.once
+def test_vowels_example_compares_a_mask_with_none(tmp_path, monkeypatch, capsys):
+    names = run_example(
+        "vowels", monkeypatch, "--epochs", 1, "--seeds", 2, "--out", tmp_path
+    )
+    printed = capsys.readouterr().out
+    assert "270 and 370 utterances, 7 to 29 frames" in printed
+    assert names["by_mean"][-1] > 0.9 > 0.5 > names["by_length"]
+    assert names["after"]["masked"].shape == names["after"]["unmasked"].shape == (2, 29)
+    # With a mask, what comes after an utterance changes nothing.
+    ends = names["at_end"]
+    np.testing.assert_allclose(names["after"]["masked"][:, -1], ends["masked"])
+    assert {"frames.png", "padding.png"} == {path.name for path in tmp_path.iterdir()}
+
+
 @pytest.mark.once
 def test_example_takes_a_series_of_the_user(tmp_path, monkeypatch):
     data = tmp_path / "series.csv"

@@ -14,12 +14,23 @@ What must be remembered:
 - `anbn`: a number, by counting.
 - `embedded_reber`, `continual_reber`: one symbol, past a random word.
 - `characters`: what was written so far.
+
+Five are real recordings, which come with the packages that
+`pip install "keras-gates[examples]"` brings: `electricity_demand`, `stock_index`,
+`electrocardiogram`, `ventilation` and `japanese_vowels`.
 """
 
 from keras_gates.old_names import moved
 from keras_gates.tasks.datasets import characters, digits_by_row, python_documentation
 from keras_gates.tasks.grammars import anbn, continual_reber, embedded_reber
 from keras_gates.tasks.long_range import adding, copy_memory, temporal_order
+from keras_gates.tasks.recordings import (
+    electricity_demand,
+    electrocardiogram,
+    japanese_vowels,
+    stock_index,
+    ventilation,
+)
 from keras_gates.tasks.series import sine_waves, sliding_windows
 from keras_gates.tasks.splits import chronological_split, stratified_split
 
@@ -31,12 +42,17 @@ __all__ = [
     "continual_reber",
     "copy_memory",
     "digits_by_row",
+    "electricity_demand",
+    "electrocardiogram",
     "embedded_reber",
+    "japanese_vowels",
     "python_documentation",
     "sine_waves",
     "sliding_windows",
+    "stock_index",
     "stratified_split",
     "temporal_order",
+    "ventilation",
 ]
 
 
