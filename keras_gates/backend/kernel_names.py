@@ -12,6 +12,9 @@ PYTHON_LOOP = "Python loop"
 UNKNOWN = "unknown kernel"
 NOT_RUN = "not run"
 
+OF_GPUS = frozenset({CUDNN, MIOPEN})
+"""Those of the makers of GPUs, which are the fastest."""
+
 DESCRIPTIONS = {
     CUDNN: "the kernel of cuDNN",
     MIOPEN: "the kernel of MIOpen",
