@@ -143,9 +143,7 @@ def described(run: Run) -> str:
     what = names.DESCRIPTIONS[run.kernel]
     if run.kernel not in (names.XLA_SCAN, names.TENSORFLOW_LOOP, names.PYTHON_LOOP):
         return what
-    calls = (
-        "calls the cell at every step" if run.cell_calls else "does without the cell"
-    )
+    calls = "calls the cell at every step" if run.cell_calls else "calls no cell"
     return f"{what} that {calls}"
 
 
@@ -168,7 +166,7 @@ def caught_by_keras(runs: list[Run]) -> list[str]:
 
 def _sentence(caught: Caught) -> str:
     for error in _below(caught.error):
-        words = _words(error)
+        words = one_line(error)
         if words:
             return (
                 f"Keras caught a {type(error).__name__} in its function "
@@ -187,6 +185,7 @@ def _below(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _words(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Returns the message of an exception, without Keras's colours."""
     plain = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())
     return plain if len(plain) <= LENGTH else f"{plain[: LENGTH - 3]}..."

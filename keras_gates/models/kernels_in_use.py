@@ -21,6 +21,7 @@ from keras_gates.models.kernel_report import (
     caught_by_keras,
     described,
     joined,
+    one_line,
 )
 from keras_gates.models.kernel_timing import speedups
 from keras_gates.models.kernel_trials import (
@@ -135,7 +136,7 @@ def _watched(model, batch, training: bool, eagerly: bool, made: bool) -> list[Ru
         way_out = " Give some rows of your data: `kernels(model, x)`." if made else ""
         raise ValueError(
             f"The model '{model.name}' could not be run on {what}: "
-            f"{type(error).__name__}: {error}.{way_out}"
+            f"{type(error).__name__}: {one_line(error)}.{way_out}"
         ) from error
 
 
@@ -175,7 +176,7 @@ def _record(
     except Exception as error:  # The layer may be of the user's own, and do anything.
         reasons.append(
             "Nothing else could be tried, as a copy of the layer does not run alone: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {one_line(error)}"
         )
         outcomes = []
     # The best comes first, where time was measured.
