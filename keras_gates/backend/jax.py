@@ -50,7 +50,7 @@ KERNEL_OPERATIONS = {
     "scan": names.XLA_SCAN,
     "while": names.XLA_SCAN,
 }
-PRODUCTS = frozenset({"dot_general"})
+PRODUCTS = frozenset({"dot_general", "matmul", "dot", "tensordot", "_einsum"})
 _BIND = Primitive.bind.__code__
 
 
@@ -61,7 +61,12 @@ def has_gpu() -> bool:
 
 def operation_of(frame) -> str | None:
     """Returns the primitive that a call of its method `bind` traces, or `None`."""
-    return frame.f_locals["self"].name if frame.f_code is _BIND else None
+    if frame.f_code is not _BIND:
+        return None
+    given = frame.f_locals
+    name = given["self"].name
+    # A function that JAX traced before is not traced again, and has a name.
+    return given["params"].get("name", name) if name in ("jit", "pjit") else name
 
 
 def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:

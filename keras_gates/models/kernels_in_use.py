@@ -235,7 +235,8 @@ def _outcomes(
     """Tries what may lead to a faster kernel, and says what came of it."""
     fast = fast_change(layer, any(run.masked for run in runs))
     # On a GPU, no fast kernel of this package was ever measured.
-    sure = fast if not backend.has_gpu() else None
+    pays = backend.FAST_KERNELS_GAIN and not backend.has_gpu()
+    sure = fast if pays else None
     trials = telling_trials(layer, runs, sure, eagerly)
     if measure and fast is not None and all(one.change is not fast for one in trials):
         trials.append(tried_change(fast, runs, eagerly))

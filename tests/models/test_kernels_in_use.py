@@ -351,14 +351,17 @@ def test_cudnn_on_tensorflow_is_seen_and_what_keeps_it_away_is_found(cls, monkey
     assert (record.inference, record.training) == ("cuDNN", "cuDNN")
     assert not record.reasons and not record.advice
     assert layer.supports_jit  # Keras notes a run on cuDNN there.
-    for option, value, default in [
+    options = [
         ("recurrent_dropout", 0.2, 0.0),
         ("activation", "relu", "tanh"),
         ("recurrent_activation", "hard_sigmoid", "sigmoid"),
         ("use_bias", False, True),
         ("unroll", True, False),
         ("use_cudnn", False, "auto"),
-    ]:
+        ("reset_after", False, True),
+    ]
+    # Half of them for each kind.
+    for option, value, default in options[:3] if cls is layers.LSTM else options[3:]:
         record = sequential_record(cls(3, **{option: value}))
         assert "cuDNN" not in record.inference, option
         assert record.advice == (
@@ -389,8 +392,8 @@ def test_an_exception_that_keras_swallows_on_tensorflow(monkeypatch):
     (record,) = keras_gates.kernels(lstm())
     assert (record.inference, record.training) == (LOOP, LOOP)
     assert record.reasons[0] == (
-        "Keras caught a NotFoundError in its function `_cudnn_lstm`, and took another "
-        'way without a word: "No kernel for CudnnRNNV3"'
+        "Keras caught a NotFoundError in its function `lstm`, and took another way "
+        'without a word: "No kernel for CudnnRNNV3"'
     )
 
 
@@ -560,23 +563,23 @@ def test_the_report_reads_as_a_table_and_as_text():
     cells = layers.GRU(2, recurrent_dropout=0.1, name="second")
     model = sequential(
         layers.LSTM(2, return_sequences=True, name="a"),
-        layers.LSTM(2, return_sequences=True, name="b<"),
+        layers.LSTM(2, return_sequences=True, name="b"),
         cells,
         shape=(6, 2),
     )
     found = keras_gates.kernels(model)
     assert isinstance(found, Kernels) and len(found) == 3
     table = found.to_dataframe()
-    assert list(table.index) == ["a", "b<", "second"]
+    assert list(table.index) == ["a", "b", "second"]
     assert table.loc["a", "inference"] == LOOP and table.loc["a", "class"] == "LSTM"
     assert table["training_speedup"].isna().all()
     lines = str(found).splitlines()
     assert lines[0] == f"Keras {keras.version()} on {BACKEND}, without a GPU"
     # What is the same for several layers is said once.
-    assert lines[1] == f"'a', 'b<' (LSTM): {LOOP}, in inference and in training"
-    assert "b&lt;" in found._repr_html_()
+    assert lines[1] == f"'a', 'b' (LSTM): {LOOP}, in inference and in training"
+    assert "&#x27;b&#x27; (LSTM)" in found._repr_html_()
     assert str(found["second"]).startswith("'second' (GRU): ")
-    with pytest.raises(KeyError, match="There is no layer 'c'; there are 'a', 'b<'"):
+    with pytest.raises(KeyError, match="There is no layer 'c'; there are 'a', 'b'"):
         found["c"]
 
 
