@@ -67,7 +67,6 @@ class _Timed:
 def _ratio(functions: list[Callable[[], Any]]) -> float:
     for function in functions:  # Compiles.
         function()
-        function()
     seconds: tuple[list[float], list[float]] = ([], [])
     total = 0.0
     while len(seconds[0]) < FEWEST or total < SECONDS:
