@@ -48,7 +48,8 @@ class _Timed:
         layer = change.make()
         if mask is None:
             output = layer(steps)
-            self._model, self._batch = keras.Model(steps, output, name="timed"), x
+            self._model = keras.Model(steps, output, name="timed")
+            self._batch: Any = x
         else:
             shown = keras.Input(batch_shape=mask.shape, dtype="bool", name="mask")
             output = layer(steps, mask=shown)

@@ -161,7 +161,8 @@ def _record(
     record = LayerKernel(
         path,
         type(layer).__name__,
-        *(joined(some) for some in runs),
+        joined(runs[0]),
+        joined(runs[1]),
         masked=any(run.masked for run in every),
     )
     if not all(runs):

@@ -36,7 +36,8 @@ def copy_of(layer: Any, changed: dict[str, Any] | None = None, fast=False) -> An
         config["return_gates"] = False
     # Keras's initial values take time to draw, and play no part here.
     config |= {name: "zeros" for name in config if name.endswith("_initializer")}
-    copy = type(layer).from_config(config)
+    cls: Any = type(layer)
+    copy = cls.from_config(config)
     if use_cudnn is not None:
         copy.use_cudnn = use_cudnn  # Not in the configuration.
     if fast:
@@ -44,7 +45,7 @@ def copy_of(layer: Any, changed: dict[str, Any] | None = None, fast=False) -> An
     return copy
 
 
-def layer_for_cell(layer: Any, stock: type) -> Any:
+def layer_for_cell(layer: Any, stock: Any) -> Any:
     """Makes Keras's layer for the cell that an `RNN` has."""
     made: Any = stock(layer.cell.units)
     config = made.get_config()

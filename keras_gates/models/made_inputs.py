@@ -21,9 +21,10 @@ def made_inputs(model: keras.Model, samples: int, steps: int) -> Any:
     Raises:
         ValueError: If nothing is known of the inputs.
     """
-    if isinstance(model, keras.Sequential) and model.inputs:
-        wanted: Any = model.inputs[0]
-    elif getattr(model, "inputs", None):
+    inputs = getattr(model, "inputs", None)  # A model may have no such attribute.
+    if inputs and isinstance(model, keras.Sequential):
+        wanted: Any = inputs[0]
+    elif inputs:
         wanted = model.input
     else:
         # A model with a `call` of its own knows the shapes that it was built with.

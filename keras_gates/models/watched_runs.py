@@ -14,9 +14,8 @@ from typing import Any
 
 import keras
 
-from keras_gates.backend import backend
+from keras_gates.backend import backend, keras_sources
 from keras_gates.backend import kernel_names as names
-from keras_gates.backend.keras_sources import is_of_recurrent_layers
 from keras_gates.cells.known_cells import cells_of
 from keras_gates.layers import fast_loop
 
@@ -109,6 +108,8 @@ class Watch:
         self._cells = {
             id(cell) for layer in self._layers.values() for _, cell in cells_of(layer)
         }
+        # Held, so that no other code gets the `id` of theirs.
+        self._functions = {id(one.__code__): one for one in keras_sources.functions()}
         self._open: list[tuple[Any, Run, int]] = []
 
     @contextlib.contextmanager
@@ -145,9 +146,13 @@ class Watch:
                 self._open[-1][1].cell_calls += 1
         elif name == "run_fast" and frame.f_code is fast_loop.run_fast.__code__:
             self._fast()
-        if self._open and is_of_recurrent_layers(frame.f_code.co_filename):
+        if self._open and self._is_of_keras(frame.f_code):
             return self._in_run(frame)
         return None
+
+    def _is_of_keras(self, code) -> bool:
+        of_layers = keras_sources.is_of_recurrent_layers(code.co_filename)
+        return of_layers or id(code) in self._functions
 
     def _in_run(self, frame):
         frame.f_trace_lines = False

@@ -160,6 +160,16 @@ def test_what_has_no_fast_kernel_says_why():
     )
 
 
+def test_a_convolutional_layer_has_its_kernel():
+    """The cells have states of no known size, which nobody can trace."""
+    model = sequential(layers.ConvLSTM1D(2, 3, name="images"), shape=(4, 8, 2))
+    assert in_use(model) == {"images": (LOOP, LOOP)}
+    with pytest.warns(UserWarning, match="'images', as its cell"):
+        keras_gates.accelerate(model)
+    with pytest.raises(ValueError, match="states depend on those of its input"):
+        keras_gates.capture(model, np.ones((2, 4, 8, 2)))
+
+
 def test_a_gate_layer_is_advised_to_take_its_fast_kernel():
     record = sequential_record(keras_gates.GateGRU(3))
     wanted = 'Make the layer with `kernel="fast"`: then a fast kernel of keras_gates'
@@ -181,9 +191,26 @@ def test_a_refusal_is_reported_in_its_own_words(cls, monkeypatch):
     record = sequential_record(cls(3))
     assert (record.inference, record.training) == (LOOP, LOOP)
     assert record.reasons[0] == (
-        "Keras caught a NotImplementedError in its function `inner_loop`, and took "
+        "Keras caught a NotImplementedError in its function `refuse`, and took "
         'another way without a word: "the moon is in the wrong house"'
     )
+
+
+@pytest.mark.parametrize("cls", [layers.LSTM, layers.GRU])
+def test_what_a_function_in_the_place_of_keras_catches_is_reported(cls, monkeypatch):
+    module, name = sys.modules["keras.src.backend"], cls.__name__.lower()
+    original = getattr(module, name)
+
+    def caught(*args, **kwargs):
+        try:
+            raise RuntimeError("no such algorithm")
+        except Exception:
+            return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, caught)
+    record = sequential_record(cls(3))
+    assert record.inference == LOOP
+    assert any('"no such algorithm"' in one for one in record.reasons)
 
 
 def test_a_refusal_of_both_directions_at_once_is_reported_for_each(monkeypatch):
@@ -415,9 +442,9 @@ def test_the_private_places_of_keras_are_where_they_were():
     assert (layers_folder / "lstm.py").is_file()
     assert len(functions) == 1, "keras.src.backend.<backend>.rnn is gone"
     (file,) = functions
-    for name in ("lstm", "gru", "rnn", "bidirectional_lstm", "bidirectional_gru"):
-        function = getattr(sys.modules["keras.src.backend"], name)
-        assert function.__code__.co_filename == file, name
+    found = keras_sources.functions()
+    assert [one.__name__ for one in found] == list(keras_sources.NAMES)
+    assert {one.__code__.co_filename for one in found} == {file}
     # They are called as `backend.lstm`, within `inner_loop`.
     assert "lstm" in layers.LSTM.inner_loop.__code__.co_names
     assert "gru" in layers.GRU.inner_loop.__code__.co_names
