@@ -7,6 +7,7 @@ watched.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Set
 from typing import Any
 
@@ -174,7 +175,7 @@ def changes(layer: Any, masked: bool) -> Iterator[Change]:
         yield Change(
             f"It has `{name}={shown}`",
             f"Make the layer with `{name}={value!r}`",
-            lambda name=name, value=value: copy_of(layer, {name: value}),
+            functools.partial(copy_of, layer, {name: value}),
             masked,
         )
     kind = kind_of(layer.cell)

@@ -61,8 +61,8 @@ def kernels(model: keras.Model, x: Any = None, *, measure: bool = False) -> Kern
     those of the operations that PyTorch, TensorFlow and JAX document.
 
     Args:
-        model: A `keras.Model`, of any style, with recurrent layers. Without `x`, it
-            must be built.
+        model: A `keras.Model`, of any style, with recurrent layers. One that is not
+            built yet needs `x`, and gets its weights.
         x: Some rows of your data, in any form that `predict` takes. By default inputs
             are made up from the shapes that the model takes. No more than 32 rows are
             used.
