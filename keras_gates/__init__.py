@@ -15,6 +15,7 @@ from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateL
 from keras_gates.models.accelerating import accelerate
 from keras_gates.models.editing import edit
 from keras_gates.models.instrumenting import instrument, restore
+from keras_gates.models.kernels_in_use import kernels
 from keras_gates.page.reporting import report
 from keras_gates.recording.alarms import Alarm
 from keras_gates.recording.recorder import GateRecorder
@@ -45,6 +46,7 @@ __all__ = [
     "gradients",
     "importance",
     "instrument",
+    "kernels",
     "plots",
     "reach",
     "register_cell",

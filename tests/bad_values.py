@@ -438,6 +438,11 @@ CALLS: dict[str, Call] = {
         lambda: {"model": model()},
         {"model": MODEL},
     ),
+    "kernels": (
+        keras_gates.kernels,
+        lambda: {"model": model()},
+        {"model": MODEL, "x": ELSEWHERE, "measure": FLAG},
+    ),
     "instrument": (
         keras_gates.instrument,
         lambda: {"model": model()},

@@ -38,6 +38,7 @@ def test_public_names_are_the_documented_ones():
         "gradients",
         "importance",
         "instrument",
+        "kernels",
         "plots",
         "reach",
         "register_cell",

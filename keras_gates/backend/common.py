@@ -22,6 +22,18 @@ KEEPS_STEP = True
 If not, it is asked for at every batch, and everything runs as Python.
 """
 
+FAST_KERNELS_GAIN = True
+"""Whether training on a CPU takes less time in a fast kernel than in Keras's own."""
+
+COMPILES = False
+"""Whether Keras compiles what runs a model, unless it is asked not to."""
+
+KERNEL_OPERATIONS: dict[str, str] = {}
+"""The operations that run a whole sequence, each to the kernel that it is part of."""
+
+PRODUCTS: frozenset[str] = frozenset()
+"""The operations that multiply two matrices."""
+
 
 def fast_kernels() -> dict:
     """Returns the kernels that return every signal, by the name of a kind.
@@ -31,6 +43,44 @@ def fast_kernels() -> dict:
     kind. It is differentiable by the backend, with respect to every signal.
     """
     return {}
+
+
+def has_gpu() -> bool:
+    """Returns whether the backend has a GPU here."""
+    return False
+
+
+@contextlib.contextmanager
+def operations(note):
+    """Reports the operations that this thread runs or compiles within the block.
+
+    Args:
+        note: Called with the name of each.
+    """
+    yield
+
+
+def operation_of(frame) -> str | None:
+    """Returns the operation that a call of a Python function runs, or `None`.
+
+    For a backend that has no other way to report its operations.
+
+    Args:
+        frame: The frame of the call, at its beginning.
+    """
+    return None
+
+
+def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
+    """Runs a function as `fit` and `predict` do, or traces it as they compile it.
+
+    Args:
+        function: Takes the batch. What it returns is dropped.
+        batch: The inputs, as NumPy arrays.
+        training: Whether a gradient would follow.
+        eagerly: Whether the model asks Keras not to compile.
+    """
+    function(batch)
 
 
 def opened():

@@ -12,12 +12,16 @@ import keras
 import numpy as np
 from jax.experimental import xla_metadata
 from jax.experimental.sparse import BCOO
+from jax.extend.core import Primitive
 
+from keras_gates.backend import kernel_names as names
 from keras_gates.backend.common import (  # noqa: F401
+    FAST_KERNELS_GAIN,
     KEEPS_OUTPUTS,
     KEEPS_STEP,
     RandomNumbers,
     gather,
+    operations,
     outside_gradient,
     ragged,
     read,
@@ -38,6 +42,39 @@ def fast_kernels() -> dict:
     from keras_gates.backend.jax_lstm import lstm
 
     return {"LSTM": lstm, "GRU": gru}
+
+
+COMPILES = True
+KERNEL_OPERATIONS = {
+    "rnn_fwd": names.CUDNN,
+    "scan": names.XLA_SCAN,
+    "while": names.XLA_SCAN,
+}
+PRODUCTS = frozenset({"dot_general", "matmul", "dot", "tensordot", "_einsum"})
+_BIND = Primitive.bind.__code__
+
+
+def has_gpu() -> bool:
+    """Returns whether JAX runs on a GPU here."""
+    return jax.default_backend() == "gpu"
+
+
+def operation_of(frame) -> str | None:
+    """Returns the primitive that a call of its method `bind` traces, or `None`."""
+    if frame.f_code is not _BIND:
+        return None
+    given = frame.f_locals
+    name = given["self"].name
+    # A function that JAX traced before is not traced again, and has a name.
+    return given["params"].get("name", name) if name in ("jit", "pjit") else name
+
+
+def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
+    """Traces a function as Keras compiles it, or runs it step by step."""
+    if eagerly:
+        function(batch)
+    else:
+        jax.eval_shape(function, batch)
 
 
 # Not in an unrolled loop (seen in 3.15.1).

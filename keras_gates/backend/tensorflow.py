@@ -10,6 +10,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
+from keras_gates.backend import kernel_names as names
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
     KEEPS_STEP,
@@ -18,6 +19,7 @@ from keras_gates.backend.common import (  # noqa: F401
     Switch,
     copy_values,
     gather,
+    operation_of,
     outside_gradient,
     placing,
     run_step,
@@ -35,6 +37,49 @@ def fast_kernels() -> dict:
     from keras_gates.backend.tensorflow_lstm import lstm
 
     return {"LSTM": lstm, "GRU": gru}
+
+
+FAST_KERNELS_GAIN = False
+COMPILES = True
+KERNEL_OPERATIONS = {
+    "CudnnRNN": names.CUDNN,
+    "CudnnRNNV2": names.CUDNN,
+    "CudnnRNNV3": names.CUDNN,
+    "While": names.TENSORFLOW_LOOP,
+    "StatelessWhile": names.TENSORFLOW_LOOP,
+}
+PRODUCTS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum"})
+
+
+def has_gpu() -> bool:
+    """Returns whether TensorFlow has a GPU here."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+@contextlib.contextmanager
+def operations(note):
+    """Reports the operations that this thread runs, or adds to a graph."""
+    # Private to TensorFlow: its debugger learns of operations in this way. Without
+    # it, `kernels` reports a kernel that is not known.
+    from tensorflow.python.framework import op_callbacks
+
+    def callback(kind, inputs, attributes, outputs, op_name=None, graph=None):
+        note(kind.decode() if isinstance(kind, bytes) else kind)
+
+    op_callbacks.add_op_callback(callback)
+    try:
+        yield
+    finally:
+        op_callbacks.remove_op_callback(callback)
+
+
+def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
+    """Traces a function as Keras compiles it, or runs it step by step."""
+    if eagerly:
+        function(batch)
+    else:
+        # As Keras does, which gives its functions unconverted.
+        tf.function(function, autograph=False).get_concrete_function(batch)
 
 
 _anew = threading.local()

@@ -45,7 +45,7 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
         *(weights.recurrent_kernel, bias, past_bias),
     )
     signals = steps.with_gradient(run, arguments)
-    return tuple(map(steps.turned, signals))
+    return tuple(steps.turned_back(signal, inputs) for signal in signals)
 
 
 def _run(arguments, real, factors, options):

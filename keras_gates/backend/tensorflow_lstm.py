@@ -35,7 +35,7 @@ def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
 
     arguments = steps.turned(inputs), *states, *weights[:3]
     signals = steps.with_gradient(run, arguments)
-    return tuple(map(steps.turned, signals))
+    return tuple(steps.turned_back(signal, inputs) for signal in signals)
 
 
 def _run(arguments, real, factors, functions):

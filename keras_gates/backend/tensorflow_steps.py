@@ -77,6 +77,13 @@ def turned(sequence):
     return tf.transpose(sequence, (1, 0, 2))
 
 
+def turned_back(signal, inputs):
+    """Exchanges the axes of time and batch, whose sizes a loop does not know."""
+    signal = turned(signal)
+    signal.set_shape((*inputs.shape[:2], None))
+    return signal
+
+
 def flat(sequence):
     """Joins the axes of time and batch."""
     return tf.reshape(sequence, (-1, sequence.shape[-1]))

@@ -7,13 +7,18 @@ from typing import Any
 import torch
 from keras import ops
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from keras_gates.backend import kernel_names as names
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
+    COMPILES,
+    FAST_KERNELS_GAIN,
     KEEPS_OUTPUTS,
     MASKS_WITH_STATE,
     Switch,
     copy_values,
+    operation_of,
     placing,
     ragged,
     read,
@@ -32,6 +37,47 @@ def fast_kernels() -> dict:
     from keras_gates.backend.torch_lstm import lstm
 
     return {"LSTM": lstm, "GRU": gru}
+
+
+KERNEL_OPERATIONS = {
+    "aten::_cudnn_rnn": names.CUDNN,
+    "aten::miopen_rnn": names.MIOPEN,
+    "aten::mkldnn_rnn_layer": names.ONEDNN,
+    "aten::_thnn_fused_lstm_cell": names.FUSED_CELLS,
+    "aten::_thnn_fused_gru_cell": names.FUSED_CELLS,
+}
+PRODUCTS = frozenset({"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"})
+
+
+def has_gpu() -> bool:
+    """Returns whether PyTorch has a GPU here."""
+    return torch.cuda.is_available()
+
+
+def operations(note):
+    """Reports the operations that this thread runs within the block."""
+    return _Reporting(note)
+
+
+class _Reporting(TorchDispatchMode):
+    """Reports what PyTorch runs, after it has chosen among its implementations."""
+
+    # The module of the class is private by its name, and is documented by PyTorch.
+
+    def __init__(self, note):
+        super().__init__()
+        self._note = note
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self._note(function._schema.name)
+        return result
+
+
+def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
+    """Runs a function as `fit` and `predict` do: step by step."""
+    with torch.set_grad_enabled(training):
+        function(batch)
 
 
 def uncompiled():

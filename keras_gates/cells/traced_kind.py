@@ -30,6 +30,9 @@ def traced_kind(cell) -> Kind:
     if shape is None:
         raise Untraceable("its `build` does not take the `input_shape` alone")
     shapes = state_shapes(cell, None)
+    # Such as the cells of `ConvLSTM1D`, whose states are images.
+    if any(not isinstance(size, int) or size < 1 for one in shapes for size in one[1:]):
+        raise Untraceable("the sizes of its states depend on those of its input")
     symbols = [
         keras.KerasTensor(size, dtype=cell.compute_dtype)
         for size in (tuple(shape), *shapes)

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import keras_gates
 from keras_gates.claims import catalogue
-from keras_gates.cli import compare_command, demo_command, inspect_command
+from keras_gates.cli import (
+    compare_command,
+    demo_command,
+    inspect_command,
+    kernels_command,
+)
 from keras_gates.cli.errors import sentence
 from keras_gates.study.builders import LAYERS
 from keras_gates.study.prepared_tasks import PREPARED
@@ -64,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_inspect(commands)
+    _add_kernels(commands)
     _add_compare(commands)
     for command in commands.choices.values():
         command.add_argument(
@@ -164,6 +170,33 @@ def _add_inspect(commands) -> None:
     command.add_argument(
         "--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)"
     )
+    _add_import(command)
+    command.set_defaults(run=inspect_command.run)
+
+
+def _add_kernels(commands) -> None:
+    command = commands.add_parser(
+        "kernels",
+        help="say which kernel runs each recurrent layer here, and why no faster one",
+        description="Runs a saved model in inference and in training, and prints what "
+        "ran each recurrent layer, why nothing faster did, and what to change.",
+        epilog=BACKEND,
+    )
+    command.add_argument("model", type=_path, metavar="MODEL", help="a .keras file")
+    command.add_argument(
+        "data",
+        type=_path,
+        nargs="?",
+        metavar="DATA",
+        help="inputs, as for inspect; by default they are made up",
+    )
+    measured = "measure what a change brings; takes seconds for each layer"
+    command.add_argument("--measure", action="store_true", help=measured)
+    _add_import(command)
+    command.set_defaults(run=kernels_command.run)
+
+
+def _add_import(command) -> None:
     command.add_argument(
         "--import",
         action="append",
@@ -172,7 +205,6 @@ def _add_inspect(commands) -> None:
         metavar="MODULE",
         help="a module to import first, which registers the model's custom objects",
     )
-    command.set_defaults(run=inspect_command.run)
 
 
 def _add_compare(commands) -> None:

@@ -86,7 +86,7 @@ def accelerate(model: keras.Model) -> Accelerated:
         raise ValueError(
             f"The model '{model.name}' has no recurrent layer to run in a fast kernel."
         )
-    reasons = {path: _why_not(layer) for path, layer in found.items()}
+    reasons = {path: why_not_accelerated(layer) for path, layer in found.items()}
     chosen = {id(layer): layer for path, layer in found.items() if not reasons[path]}
     done = Accelerated(model, reasons, list(chosen.values()))
     slow = [f"'{path}', as {reason}" for path, reason in reasons.items() if reason]
@@ -98,14 +98,20 @@ def accelerate(model: keras.Model) -> Accelerated:
     return done
 
 
-def _why_not(layer: Any) -> str | None:
-    """Returns why a layer cannot be run in a fast kernel, or `None` if it can."""
-    stock = getattr(type(layer), "stock_class", type(layer))
-    if issubclass(stock, tuple(GATE_CLASSES.values())):
+def why_not_accelerated(layer: Any) -> str | None:
+    """Returns why `accelerate` leaves a layer as it is, or `None` if it does not."""
+    if is_made_with_gates(layer):
+        stock = getattr(type(layer), "stock_class", type(layer))
         if layer.kernel == "fast":
             return "it runs in one already"
         return f'it is a `{stock.__qualname__}`: make it with `kernel="fast"`'
     return why_not_replaced(layer)
+
+
+def is_made_with_gates(layer: Any) -> bool:
+    """Returns whether a layer was made as a gate layer, and not turned into one."""
+    stock = getattr(type(layer), "stock_class", type(layer))
+    return issubclass(stock, tuple(GATE_CLASSES.values()))
 
 
 def why_not_replaced(layer: Any) -> str | None:

@@ -146,7 +146,7 @@ def select(model: keras.Model, patterns) -> list[Node]:
         chosen = [node for node in nodes if any(_matches(node, p) for p in patterns)]
     # A model that only trains, with a `train_step` of its own, is never built itself.
     if not (model.built or (chosen and all(node.layer.built for node in chosen))):
-        raise _not_built(model)
+        raise not_built(model)
     for pattern in patterns or []:
         if not any(_matches(node, pattern) for node in nodes):
             raise ValueError(
@@ -201,7 +201,8 @@ def _cells(last: str) -> str:
     return either((f"`{kind.cell.__name__}`" for kind in registry.STOCK.values()), last)
 
 
-def _not_built(model) -> ValueError:
+def not_built(model) -> ValueError:
+    """Returns what to raise for a model that has no weights yet."""
     way_out = (
         "Call it once on a batch, or begin it with a `keras.Input`."
         if has_call(model)

@@ -223,6 +223,12 @@ INSPECT = [
     (["inspect", "", "x.npy"], "MODEL: '' is no path"),
     (["inspect", "m.keras", "\0"], "DATA: .* is no path"),
     (["inspect", "m.keras"], "the following arguments are required: DATA"),
+    (["kernels"], "the following arguments are required: MODEL"),
+    (["kernels", "missing.keras"], "There is no model file 'missing.keras'"),
+    (["kernels", "dense.keras"], "has no recurrent layer whose kernel could be"),
+    (["kernels", "m.keras", "missing.npy"], "missing.npy"),
+    (["kernels", "two.keras", "a.npz"], "must hold an array for each input"),
+    (["kernels", "m.keras", "--import", "leaves"], "importing 'leaves' failed"),
     *(
         (["inspect", "m.keras", "x.npy", *option], words)
         for option, words in [

@@ -258,6 +258,19 @@ def test_custom_objects_come_from_a_module(tmp_path, rng, monkeypatch):
 
 
 @pytest.mark.once
+def test_kernels_says_what_runs_each_layer(trained, capsys):
+    model, data = str(trained / "model.keras"), str(trained / "data.npz")
+    for words in ([model], [model, data], [model, data, "--measure"]):
+        assert main.main(["kernels", *words]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith(f"Keras {keras.version()} on ")
+        for path in ("'both/forward_lstm'", "'both/backward_lstm'", "'gru' (GRU): "):
+            assert path in printed
+        measured = "as measured here with inputs of shape (10, 7, " in printed
+        assert measured == ("--measure" in words)
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("task", ["sine", "digits"])
 def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -293,7 +306,7 @@ def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
 def test_help_names_the_commands(capsys):
     for words in (
         ["--help"],
-        *([word, "--help"] for word in ("demo", "inspect", "compare")),
+        *([word, "--help"] for word in ("demo", "inspect", "kernels", "compare")),
     ):
         with pytest.raises(SystemExit):
             main.main(words)

@@ -158,3 +158,15 @@ def test_frames_run_fast(rng, fast_runs):
 def test_a_model_without_recurrent_layers_is_refused():
     with pytest.raises(ValueError, match="has no recurrent layer"):
         keras_gates.accelerate(sequential(layers.Dense(1), shape=(2,)))
+
+
+def test_a_layer_behind_a_fast_one_knows_the_number_of_steps():
+    """An unrolled layer must, when Keras compiles the model."""
+    for cls in (layers.LSTM, layers.GRU):
+        first = cls(3, return_sequences=True, name="first")
+        model = sequential(first, layers.GRU(2, unroll=True), shape=(5, 2))
+        x = np.ones((2, 5, 2), "float32")
+        before = model.predict(x, verbose=0)
+        with pytest.warns(UserWarning, match="unroll"):
+            keras_gates.accelerate(model)
+        np.testing.assert_allclose(model.predict(x, verbose=0), before, atol=2e-6)
