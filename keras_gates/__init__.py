@@ -9,6 +9,7 @@ from keras_gates.capturing.capturing import capture
 from keras_gates.capturing.clamping import importance
 from keras_gates.capturing.deriving import gradients
 from keras_gates.capturing.reaching import reach
+from keras_gates.capturing.streaming import stream
 from keras_gates.capturing.verifying import verify
 from keras_gates.cells.registering import register_cell
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
@@ -52,6 +53,7 @@ __all__ = [
     "restore",
     "rule_of_thumb",
     "stats",
+    "stream",
     "tasks",
     "verify",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -12,6 +13,9 @@ KEEPS_OUTPUTS = True
 """Whether a training step costs the same if a loop returns the output of every step."""
 CARRIES_STATES = True
 """Whether `predict` carries the states of stateful layers from batch to batch."""
+
+COMPILES_STEPS = False
+"""Whether `step_function` compiles, so that what is not used costs nothing."""
 
 MASKS_WITH_STATE = False
 """Whether Keras's loop puts a state, and no earlier output, where a step is masked."""
@@ -212,3 +216,25 @@ def sparse(indices, values, shape):
 def ragged(tensor):
     """Returns a ragged tensor of TensorFlow, as the model gets it from `predict`."""
     return tensor.to_tensor().numpy()
+
+
+def step_function(model, function, variables: list):
+    """Returns a function that is run again and again, as fast as the backend can.
+
+    Args:
+        model: The model whose variables they are.
+        function: Takes arrays and returns tensors, each in any structure. What it
+            assigns to variables is dropped.
+        variables: What it reads. The values are those at each call.
+    """
+
+    def run(*arguments):
+        with keras.StatelessScope():
+            return function(*arguments)
+
+    return run
+
+
+def whole_function(model, function, variables: list):
+    """Returns such a function that is run once."""
+    return step_function(model, function, variables)

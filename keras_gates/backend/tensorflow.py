@@ -10,6 +10,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
+from keras_gates.backend import common
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
     KEEPS_STEP,
@@ -22,11 +23,14 @@ from keras_gates.backend.common import (  # noqa: F401
     placing,
     run_step,
     state_of,
+    whole_function,
     writes,
 )
 
 # The loop's `TensorArray` would enter the gradient: up to 1.4 times the training step.
 KEEPS_OUTPUTS = False
+
+COMPILES_STEPS = True
 
 
 def fast_kernels() -> dict:
@@ -182,3 +186,9 @@ def sparse(indices, values, shape):
 def ragged(tensor):
     """Returns a ragged tensor, as the model gets it from `predict`."""
     return tensor
+
+
+def step_function(model, function, variables: list):
+    """Returns a function that is run again and again, as fast as the backend can."""
+    run = common.step_function(model, function, variables)
+    return tf.function(run, autograph=False)

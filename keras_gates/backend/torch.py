@@ -8,8 +8,10 @@ import torch
 from keras import ops
 from torch.overrides import TorchFunctionMode
 
+from keras_gates.backend import common
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
+    COMPILES_STEPS,
     KEEPS_OUTPUTS,
     MASKS_WITH_STATE,
     Switch,
@@ -204,3 +206,11 @@ def writes() -> bool:
 
 def _in_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def step_function(model, function, variables: list):
+    """Returns a function that is run again and again, as fast as the backend can."""
+    return torch.no_grad()(common.step_function(model, function, variables))
+
+
+whole_function = step_function
