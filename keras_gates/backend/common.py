@@ -14,9 +14,6 @@ KEEPS_OUTPUTS = True
 CARRIES_STATES = True
 """Whether `predict` carries the states of stateful layers from batch to batch."""
 
-COMPILES_STEPS = False
-"""Whether `step_function` compiles, so that what is not used costs nothing."""
-
 MASKS_WITH_STATE = False
 """Whether Keras's loop puts a state, and no earlier output, where a step is masked."""
 

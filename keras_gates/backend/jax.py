@@ -31,8 +31,6 @@ from keras_gates.backend.common import (  # noqa: F401
 # Keras loses them in a compiled step, as the model does not list them (seen in 3.15.1).
 CARRIES_STATES = False
 
-COMPILES_STEPS = True
-
 
 def fast_kernels() -> dict:
     """Returns the kernels that return every signal, by the name of a kind."""

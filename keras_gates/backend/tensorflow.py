@@ -7,10 +7,10 @@ import sys
 import threading
 import types
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_gates.backend import common
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
     KEEPS_STEP,
@@ -26,11 +26,10 @@ from keras_gates.backend.common import (  # noqa: F401
     whole_function,
     writes,
 )
+from keras_gates.backend.recorded import Recorded
 
 # The loop's `TensorArray` would enter the gradient: up to 1.4 times the training step.
 KEEPS_OUTPUTS = False
-
-COMPILES_STEPS = True
 
 
 def fast_kernels() -> dict:
@@ -190,5 +189,14 @@ def ragged(tensor):
 
 def step_function(model, function, variables: list):
     """Returns a function that is run again and again, as fast as the backend can."""
-    run = common.step_function(model, function, variables)
-    return tf.function(run, autograph=False)
+
+    def record(run, tensors: list):
+        def run_apart(*tensors):
+            with keras.StatelessScope():
+                return run([*tensors])
+
+        compiled = tf.function(run_apart, autograph=False)
+        concrete = compiled.get_concrete_function(*tensors)
+        return lambda tensors: concrete(*tensors)
+
+    return Recorded(function, tf.convert_to_tensor, record)

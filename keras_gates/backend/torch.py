@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import torch
 from keras import ops
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from keras_gates.backend import common
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
-    COMPILES_STEPS,
     KEEPS_OUTPUTS,
     MASKS_WITH_STATE,
     Switch,
@@ -24,6 +25,7 @@ from keras_gates.backend.common import (  # noqa: F401
     sparse,
     state_of,
 )
+from keras_gates.backend.recorded import Recorded
 
 KEEPS_STEP = False
 
@@ -210,7 +212,28 @@ def _in_group() -> bool:
 
 def step_function(model, function, variables: list):
     """Returns a function that is run again and again, as fast as the backend can."""
+
+    def record(run, tensors: list):
+        # What Keras does around the operations of PyTorch takes ten times as long as
+        # those of a single time step.
+        def run_on_values(*tensors):
+            given = iter(tensors)
+            pairs = [(variable, next(given)) for variable in variables]
+            with keras.StatelessScope(pairs):
+                return run([*given])
+
+        with torch.no_grad():
+            graph = make_fx(run_on_values)(*values(), *tensors)
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+        return torch.no_grad()(lambda tensors: graph.forward(*values(), *tensors))
+
+    def values() -> list:
+        return [variable.value for variable in variables]
+
+    return Recorded(function, ops.convert_to_tensor, record)
+
+
+def whole_function(model, function, variables: list):
+    """Returns such a function that is run once."""
     return torch.no_grad()(common.step_function(model, function, variables))
-
-
-whole_function = step_function

@@ -124,8 +124,7 @@ def _run(program: StepProgram, inputs: Inputs, arrays: list, steps: int) -> tupl
     for step in range(steps):
         now = inputs.packed(_part(inputs, arrays, slice(step, step + 1)))
         fresh = np.full(samples, step == 0)
-        passed = fresh if backend.COMPILES_STEPS or step == 0 else None
-        result, carried, _ = program.step(now, carried, passed)
+        result, carried, _ = program.step(now, carried, fresh)
         outputs.append(_arrays(result))
     return shapes, outputs
 

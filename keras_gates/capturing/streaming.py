@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from keras_gates import vocabulary as v
-from keras_gates.backend import backend
 from keras_gates.capturing.stream_check import carrying_layers, check
 from keras_gates.capturing.stream_inputs import Inputs
 from keras_gates.capturing.stream_program import StepProgram
@@ -76,12 +75,9 @@ class Stream:
                 "the model as it is. Take the step when the `keras_gates.edit` block "
                 "has ended."
             )
-        fresh = ~self._started
-        passed = fresh if backend.COMPILES_STEPS or fresh.any() else None
-        self._before = self._inputs.packed(arrays), self._states, passed
+        self._before = self._inputs.packed(arrays), self._states, ~self._started
         outputs, self._states, self._signals = self._program.step(*self._before)
-        if fresh.any():
-            self._started = np.ones_like(self._started)
+        self._started = np.ones_like(self._started)
         flat = [
             _numpy(one)[:, 0] if timed else _numpy(one)
             for one, timed in zip(

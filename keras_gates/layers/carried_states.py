@@ -38,7 +38,7 @@ class Carrying:
         paths: The layers that carry states, by their `id`, with their paths.
         states: The value of each state, `(batch, ...)`, by the path of the layer and
             the name of the state. `None` for a step from the initial states.
-        fresh: `(batch,)`, true where a sample begins; `None` if none does.
+        fresh: `(batch,)`, true where a sample begins.
 
     Attributes:
         after: The states after the step, named like `states`.
@@ -129,7 +129,7 @@ class Carrying:
         if self._states is None:
             return given
         carried = ops.cast(self._states[name], given.dtype)
-        return carried if self._fresh is None else _where(self._fresh, given, carried)
+        return _where(self._fresh, given, carried)
 
     def _masked(self, layer, name: str, real, output: Tensor, state: Tensor) -> Tensor:
         """Puts in the place of masked steps what Keras has there."""
