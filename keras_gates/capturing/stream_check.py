@@ -111,7 +111,7 @@ def _run(program: StepProgram, inputs: Inputs, arrays: list, steps: int) -> tupl
         for name, state in program.begin(first).items()
     }
     shapes = {
-        name: (state.shape[1:], state.dtype if state.dtype.isbuiltin else "float32")
+        name: (state.shape[1:], state.dtype if state.dtype.kind == "f" else "float32")
         for name, state in states.items()
     }
     samples = len(arrays[0])

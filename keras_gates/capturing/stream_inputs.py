@@ -157,7 +157,8 @@ def _described(model) -> Any:
     tokens = min((layer.input_dim for layer in embeddings), default=0)
     taken = {id(getattr(layer, "input", None)) for layer in embeddings}
     try:
-        given = model.input
+        sequential = isinstance(model, keras.Sequential)
+        given = model.inputs[0] if sequential else model.input
     except (AttributeError, ValueError):  # No graph of layers.
         return _of_shapes(model, tokens)
     alone = len(keras.tree.flatten(given)) == 1

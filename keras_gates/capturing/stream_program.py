@@ -64,7 +64,8 @@ class StepProgram:
         for layer in self._layers:
             if layer.stateful:
                 layer.reset_state()
-        return run_model(self._model, inputs)
+        with _any_length(self._model):
+            return run_model(self._model, inputs)
 
     def _signals(self, collector: Collector) -> dict[str, dict[str, Tensor]]:
         paths = {(id(node.layer), id(node.cell)): node.path for node in self._nodes}

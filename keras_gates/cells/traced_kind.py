@@ -30,6 +30,9 @@ def traced_kind(cell) -> Kind:
     if shape is None:
         raise Untraceable("its `build` does not take the `input_shape` alone")
     shapes = state_shapes(cell, None)
+    if any(size < 0 for size in keras.tree.flatten(cell.state_size)):
+        # As that of Keras's `ConvLSTM1D`, whose states are pictures.
+        raise Untraceable(f"its `state_size` is {cell.state_size}, no number of values")
     symbols = [
         keras.KerasTensor(size, dtype=cell.compute_dtype)
         for size in (tuple(shape), *shapes)

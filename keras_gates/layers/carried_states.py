@@ -80,15 +80,14 @@ class Carrying:
         mask = mask_of_steps(mask)
         if layer.stateful:  # Keras lets it go on from its own.
             initial = layer.get_initial_state(ops.shape(sequences)[0])
-        cells = [cell for _, cell in cells_of(layer)]
-        names = self._names(layer)
+        parts = _parts(layer, initial)
+        names = self._names(layer, parts)
         waiting = [
             self._before(name, given)
-            for name, given in zip(names, flat_states(initial), strict=True)
+            for name, given in zip(names, keras.tree.flatten(initial), strict=True)
         ]
         output, after, signals = sequences[:, 0], [], []
-        for cell in cells:
-            size = len(keras.tree.flatten(cell.state_size))
+        for _, cell, size in parts:
             own, waiting = waiting[:size], waiting[size:]
             output, new, found = _step(cell, output, own, bool(looks))
             if mask is not None:
@@ -99,20 +98,20 @@ class Carrying:
         if mask is not None:
             last = f"{names[-1].rpartition('/')[0]}/{HELD}"
             nested = keras.tree.is_nested(initial[0])
-            state = after[-size if nested else 0]
+            state = after[-parts[-1][-1] if nested else 0]
             output = self._masked(layer, last, mask[:, 0], output, state)
         self.after.update(zip(names, after, strict=True))
         for cell, own, found in signals if looks else ():
             _hand_out(layer, cell, own, found, mask, looks)
         return output, output[:, None], keras.tree.pack_sequence_as(initial, after)
 
-    def _names(self, layer) -> list[str]:
+    def _names(self, layer, parts: list[tuple[str, Any, int]]) -> list[str]:
         """Names the states of the present call of a layer, in the order of Keras."""
         calls = self._calls[id(layer)] = self._calls.get(id(layer), 0) + 1
         path = self._paths[id(layer)] + (f"@{calls}" if calls > 1 else "")
         names: list[str] = []
-        for place, cell in cells_of(layer):
-            size, kind = len(keras.tree.flatten(cell.state_size)), kind_of(cell)
+        for place, cell, size in parts:
+            kind = kind_of(cell)
             own = [STATE.format(number) for number in range(size)]
             if kind is not None and len(kind.states) == size:
                 own = [*reversed(kind.states)]
@@ -152,6 +151,14 @@ def carries(layer) -> bool:
     """Returns whether a layer carries its states at the moment."""
     carrying = current()
     return carrying is not None and carrying.carries(layer)
+
+
+def _parts(layer, initial) -> list[tuple[str, Any, int]]:
+    """Returns the cells of a layer, with their places and their numbers of states."""
+    cells = cells_of(layer)
+    if len(cells) == 1:  # That of a `ConvLSTM1D` does not say how many it has.
+        return [(*cells[0], len(keras.tree.flatten(initial)))]
+    return [(*one, len(keras.tree.flatten(one[1].state_size))) for one in cells]
 
 
 def _step(cell, inputs, states: list[Tensor], opened: bool) -> tuple:
