@@ -23,7 +23,7 @@ class Recorded:
         self._function = function
         self._convert = convert
         self._record = record
-        self._programs: dict[tuple, tuple[Callable, Any]] = {}
+        self._programs: dict[tuple, tuple[Callable, list]] = {}
 
     def __call__(self, *arguments):
         """Runs the function."""
@@ -32,16 +32,16 @@ class Recorded:
         if key not in self._programs:
             self._programs[key] = self._new(arguments, tensors)
         program, structure = self._programs[key]
-        return _in_structure(structure, iter(program(tensors)))
+        found = program(tensors)
+        return _in_structure(structure[0], iter(found))
 
-    def _new(self, arguments: tuple, tensors: list) -> tuple[Callable, Any]:
-        structure: Any = None
+    def _new(self, arguments: tuple, tensors: list) -> tuple[Callable, list]:
+        structure: list = [None]  # Of what the function returns, when it has run.
 
         def run(tensors: list) -> list:
-            nonlocal structure
             outputs = self._function(*_in_structure(arguments, iter(tensors)))
             found = [*_leaves(outputs)]
-            structure = _in_structure(outputs, iter(range(len(found))))
+            structure[0] = _in_structure(outputs, iter(range(len(found))))
             return found
 
         return self._record(run, tensors), structure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -84,7 +85,7 @@ def check(
         raise ValueError(
             f"The model '{model.name}' cannot be run on "
             f"{'random sequences' if x is None else '`x`'}, to compare them with "
-            f"single time steps. Give a few sequences of yours as `x`. {error}"
+            f"single time steps. Give a few sequences of yours as `x`. {_words(error)}"
         ) from error
     try:
         shapes, outputs = _run(program, inputs, arrays, steps)
@@ -275,4 +276,10 @@ def _refusal(model, what: str, error: Exception | None = None) -> ValueError:
         "stream the part of the model before that, "
         "`keras.Model(model.input, layer.input)`."
     )
-    return ValueError(message if error is None else f"{message} {error}")
+    return ValueError(message if error is None else f"{message} {_words(error)}")
+
+
+def _words(error: Exception) -> str:
+    """Returns what an error says, without what Keras puts around it."""
+    words = re.sub(r"\x1b\[\d*m", "", str(error))
+    return words.partition("\n\nArguments received")[0].replace("\n\n", " ")
