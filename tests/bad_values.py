@@ -438,6 +438,11 @@ CALLS: dict[str, Call] = {
         lambda: {"model": model()},
         {"model": MODEL},
     ),
+    "stream": (
+        keras_gates.stream,
+        lambda: {"model": model()},
+        {"model": MODEL, "x": ELSEWHERE},
+    ),
     "instrument": (
         keras_gates.instrument,
         lambda: {"model": model()},

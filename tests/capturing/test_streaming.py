@@ -323,27 +323,55 @@ def test_single_samples_begin_anew(x):
     assert stream({"x": x[:1, 0], "is": still[:1]})["last"].shape == (1, 4)
 
 
-def test_the_gates_are_those_of_a_capture(x):
-    cells = [layers.LSTMCell(4, name="first"), layers.GRUCell(3, name="second")]
-    model = sequential(
-        layers.LSTM(4, name="lstm", return_sequences=True, dropout=0.2),
-        layers.RNN([JANETCell(3), *cells], return_sequences=True, name="rnn"),
-        layers.TimeDistributed(layers.Dense(2)),
-    )
+def compare_gates(model, x):
+    """Compares the gates of some steps with those of a capture."""
     tree = keras_gates.capture(model, x)
     stream = keras_gates.stream(model)
     for t in range(STEPS):
         stream(x[:, t])
-        if t % 2:  # They can be asked for at any step.
-            assert stream.gates.attrs["layers"] == tree.attrs["layers"]
+        if t in (2, 3, STEPS - 1):  # They can be asked for at any step.
+            gates = stream.gates
+            assert gates.attrs["layers"] == tree.attrs["layers"]
             for path in tree.attrs["layers"]:
-                got, wanted = stream.gates[path].to_dataset(), tree[path].to_dataset()
+                got, wanted = gates[path].to_dataset(), tree[path].to_dataset()
                 assert got["hidden"].dims == ("sample", "unit")
+                assert set(got.data_vars) == set(wanted.data_vars)
                 for name in wanted.data_vars:
                     np.testing.assert_allclose(
                         got[name], wanted[name].isel(time=t), atol=1e-6, err_msg=name
                     )
-    assert stream.gates["lstm"].attrs["kind"] == "LSTM"
+    return gates
+
+
+def test_the_gates_are_those_of_a_capture(x):
+    cells = [layers.LSTMCell(4, name="first"), layers.GRUCell(3, name="second")]
+    model = sequential(
+        layers.LSTM(4, name="lstm", return_sequences=True, dropout=0.2),
+        layers.RNN(cells, return_sequences=True, name="rnn"),
+        layers.TimeDistributed(layers.Dense(2)),
+    )
+    gates = compare_gates(model, x)
+    assert gates["lstm"].attrs["kind"] == "LSTM"
+    assert gates.attrs["layers"] == ["lstm", "rnn/first", "rnn/second"]
+
+
+@pytest.mark.once
+def test_the_gates_of_a_traced_cell_and_of_a_shared_layer(x):
+    inputs = keras.Input((None, 3))
+    shared = layers.GRU(3, return_sequences=True, name="gru")
+    hidden = shared(shared(inputs))
+    output = layers.RNN(JANETCell(3), name="own")(hidden)
+    gates = compare_gates(keras.Model(inputs, output), x)
+    assert gates.attrs["layers"] == ["gru", "gru@2", "own"]
+
+
+@pytest.mark.once
+def test_a_cell_that_is_not_known_has_no_gates(x):
+    model = sequential(layers.ConvLSTM1D(2, 3), shape=(None, 4, 3))
+    stream = keras_gates.stream(model)
+    stream(np.zeros((1, 4, 3)))
+    with pytest.raises(ValueError, match="equations of 'conv_lstm1d.*' are not known"):
+        stream.gates  # noqa: B018
 
 
 def test_new_weights_are_seen(x):
@@ -435,6 +463,8 @@ def test_what_cannot_be_streamed_says_so(x):
 
     refused(Unbuilt(name="mine"), "'mine' is not built yet")
     refused("model.keras", "`model` must be a `keras.Model`")
+    refused(lstm(), "cannot be run on `x`", x=x[..., :2])
+    refused(lstm(), "must be numbers; got an array of <U1", x="x")
     stream = keras_gates.stream(lstm())
     with pytest.raises(ValueError, match="no gates before the first step"):
         stream.gates  # noqa: B018
