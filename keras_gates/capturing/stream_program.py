@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_gates.backend import backend
 from keras_gates.capturing.masked_steps import with_masked_steps
@@ -53,7 +54,7 @@ class StepProgram:
         turned = instrument_layers(self._model, self._layers)
         with turned, _any_length(self._model), carrying.active(), collecting:
             outputs = run_model(self._model, inputs)
-        return outputs, carrying.after, self._signals(collector)
+        return outputs, _readable(carrying.after), self._signals(collector)
 
     def _begin(self, inputs) -> dict:
         """Returns the states after a first step."""
@@ -77,6 +78,18 @@ class StepProgram:
             key = path if calls[path] == 1 else f"{path}@{calls[path]}"
             found[key] = with_masked_steps(emission, set(emission.signals))
         return found
+
+
+def _readable(states: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns states in types that NumPy has: it has no bfloat16."""
+    return {
+        name: ops.cast(state, "float32") if _is_brief(state) else state
+        for name, state in states.items()
+    }
+
+
+def _is_brief(tensor: Tensor) -> bool:
+    return keras.backend.standardize_dtype(tensor.dtype) == "bfloat16"
 
 
 def run_model(model, inputs):
@@ -104,11 +117,10 @@ def variables_of(model) -> list:
 @contextlib.contextmanager
 def _any_length(model) -> Iterator[None]:
     """Lets the models inside a model take sequences of another length, meanwhile."""
-    fixed = [
-        part
-        for _, part in walk(model)
-        if isinstance(part, keras.Model) and _is_graph(part) and part.input_spec
-    ]
+    parts = [part for _, part in walk(model) if isinstance(part, keras.Model)]
+    if not _is_graph(model):
+        parts.append(model)
+    fixed = [part for part in parts if hasattr(part, "inputs") and part.input_spec]
     if not fixed:
         yield
         return

@@ -272,6 +272,4 @@ def _numpy(tensor) -> np.ndarray:
 
 
 def _copy(tensor) -> np.ndarray:
-    array = np.array(_numpy(tensor))
-    # NumPy itself has no bfloat16, so not every program could read it.
-    return array if array.dtype.kind in "biuf" else array.astype("float32")
+    return np.array(_numpy(tensor))

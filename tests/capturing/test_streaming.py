@@ -407,9 +407,11 @@ def sequences(*parts):
     return sequential(layers.LSTM(4, return_sequences=True), *parts)
 
 
-class OverTime(layers.Layer):
+class LongAgo(layers.Layer):
+    """What was 20 steps before."""
+
     def call(self, inputs):
-        return ops.cumsum(inputs, axis=1)
+        return ops.pad(inputs, [(0, 0), (20, 0), (0, 0)])[:, :-20]
 
 
 REFUSED = {
@@ -419,6 +421,9 @@ REFUSED = {
     "'conv', a `Conv1D`, sees several time steps": lambda: sequences(
         layers.Conv1D(2, 3, padding="causal", name="conv")
     ),
+    "'dilated', a `Conv1D`, sees several time steps": lambda: sequences(
+        layers.Conv1D(2, 2, dilation_rate=50, padding="causal", name="dilated")
+    ),
     "'flat', a `Flatten`, joins all time steps": lambda: sequential(
         layers.LSTM(4, return_sequences=True),
         layers.Flatten(name="flat"),
@@ -426,7 +431,7 @@ REFUSED = {
         shape=(5, 3),
     ),
     "a layer or an operation of it works across time steps": lambda: sequences(
-        OverTime()
+        LongAgo()
     ),
     "'again' reads the sequence from its end": lambda: sequences(
         layers.Bidirectional(layers.LSTM(2), name="again")
