@@ -8,12 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_gates.layers.wrappers import added
 from keras_gates.models.find_layers import walk
 
 REASONS = {
     "Pool": "pools over time",
     "Conv": "sees several time steps",
     "Attention": "sees all time steps",
+    "GroupNormalization": "normalises over time",
     "Flatten": "joins all time steps",
     "Reshape": "changes the axis of time",
     "Permute": "changes the axis of time",
@@ -30,7 +32,11 @@ DOUBTFUL_STEPS = 40
 
 def suspects(model) -> list[str]:
     """Lists the layers of Keras that may need the whole sequence, with the reason."""
-    found = []
+    found = [
+        f"'{path}', a `{type(layer).__name__}`, has an `inner_loop` of its own"
+        for path, layer in walk(model)
+        if isinstance(layer, keras.layers.RNN) and "inner_loop" in added(layer)
+    ]
     for path, layer in _at_each_step(model):
         reason = _reason(layer)
         if reason is not None:

@@ -414,7 +414,15 @@ class LongAgo(layers.Layer):
         return ops.pad(inputs, [(0, 0), (20, 0), (0, 0)])[:, :-20]
 
 
+class TwiceAsLarge(layers.LSTM):
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        return super().inner_loop(sequences * 2, initial_state, mask, training)
+
+
 REFUSED = {
+    "'own', a `TwiceAsLarge`, has an `inner_loop` of its own": lambda: sequential(
+        TwiceAsLarge(4, name="own")
+    ),
     "'pool', a `GlobalAveragePooling1D`, pools over time": lambda: sequences(
         layers.GlobalAveragePooling1D(name="pool")
     ),
