@@ -587,6 +587,11 @@ CALLS: dict[str, Call] = {
         lambda: {"gates": gates()},
         {"gates": LAYERS, "share": SHARE},
     ),
+    "stats.ranges": (
+        stats.ranges,
+        lambda: {"gates": gates()},
+        {"gates": TREE, "width": Kind(refuses=(1, 65, 16.0, "16"))},
+    ),
     "stats.summary": (stats.summary, lambda: {"gates": gates()}, {"gates": TREE}),
     "stats.diagnose": (
         stats.diagnose,

@@ -217,7 +217,7 @@ OF_LAYERS = [
     name
     for name in OTHERS
     if set(LAYERS_OF_CALLS) & set(CALLS[name][2])
-    and name not in ("stats.match", "stats.summary", "plots.ridges")
+    and name not in ("stats.match", "stats.ranges", "stats.summary", "plots.ridges")
 ]
 
 

@@ -8,6 +8,7 @@ functions read all data. Masked steps are NaN and are left out of everything.
 """
 
 from keras_gates.stats.diagnosis import Diagnosis, Symptom, diagnose
+from keras_gates.stats.fixed_point import ranges
 from keras_gates.stats.gate_measures import entropy, half_life, saturation, timescale
 from keras_gates.stats.gate_pairs import correspondence
 from keras_gates.stats.gradient_sizes import gradient_flow
@@ -31,6 +32,7 @@ __all__ = [
     "match",
     "mean_interval",
     "memory_horizon",
+    "ranges",
     "saturation",
     "summary",
     "timescale",
