@@ -33,7 +33,8 @@ def carrying_layers(model) -> dict[str, Any]:
     Raises:
         ValueError: If there is none, or one that needs the whole sequence.
     """
-    layers, apart = {}, set()
+    layers: dict[str, Any] = {}
+    apart: set[int] = set()
     wrappers = keras.layers.TimeDistributed, keras.layers.RNN
     for path, layer in walk(model):
         if isinstance(layer, wrappers):
@@ -102,8 +103,8 @@ def check(
     near = max(TOLERANCE.get(dtype, 0.0) for dtype in _dtypes(model))
     for length, whole in wholes.items():
         for number, (timed, wanted) in enumerate(zip(in_time, whole, strict=True)):
-            got = [one[number] for one in outputs[:length]]
-            got = np.concatenate(got, axis=1) if timed else got[-1]
+            steps_of = [one[number] for one in outputs[:length]]
+            got = np.concatenate(steps_of, axis=1) if timed else steps_of[-1]
             if timed:
                 _compare(model, got[:, :STEPS], wanted[:, :STEPS], near)
             tolerance = near if length <= STEPS else max(near, LATER)
@@ -203,6 +204,7 @@ def _random(model, inputs: Inputs) -> list[np.ndarray]:
         rest = one.shape[2 if one.in_time else 1 :]
         # A size that is not known, behind that of time, is that of a picture.
         shape = (samples, *length, *(size or 4 for size in rest))
+        array: np.ndarray
         if one.tokens:
             array = rng.integers(1 if one.tokens > 1 else 0, one.tokens, shape)
         else:

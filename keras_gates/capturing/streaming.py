@@ -192,7 +192,7 @@ class Stream:
             path: {name: _copy(value) for name, value in signals.items()}
             for path, signals in self._signals.items()
         }
-        tree = to_tree(arrays, self._nodes, self.model.name)
+        tree: Any = to_tree(arrays, self._nodes, self.model.name)
         datasets = {
             path: tree[path].to_dataset(inherit=False).isel({v.TIME: 0})
             for path in tree.attrs["layers"]
