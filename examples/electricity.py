@@ -346,7 +346,7 @@ units = pandas.DataFrame(
     }
 )
 print(units)
-scales = plots.timescales(gates["lstm"])
+scales = plots.timescale(gates["lstm"])
 
 # %%
 # The answer

@@ -9,12 +9,14 @@ from keras_gates.capturing.capturing import capture
 from keras_gates.capturing.clamping import importance
 from keras_gates.capturing.deriving import gradients
 from keras_gates.capturing.reaching import reach
+from keras_gates.capturing.streaming import Stream, stream
 from keras_gates.capturing.verifying import verify
 from keras_gates.cells.registering import register_cell
 from keras_gates.layers.gate_layers import GateGRU, GateGRUCell, GateLSTM, GateLSTMCell
 from keras_gates.models.accelerating import accelerate
 from keras_gates.models.editing import edit
 from keras_gates.models.instrumenting import instrument, restore
+from keras_gates.models.kernel_report import Kernels, LayerKernel
 from keras_gates.models.kernels_in_use import kernels
 from keras_gates.page.reporting import report
 from keras_gates.recording.alarms import Alarm
@@ -34,8 +36,11 @@ __all__ = [
     "GateLSTM",
     "GateLSTMCell",
     "GateRecorder",
+    "Kernels",
+    "LayerKernel",
     "Recipe",
     "RuleOfThumb",
+    "Stream",
     "Study",
     "__version__",
     "accelerate",
@@ -54,6 +59,7 @@ __all__ = [
     "restore",
     "rule_of_thumb",
     "stats",
+    "stream",
     "tasks",
     "verify",
 ]

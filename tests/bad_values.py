@@ -443,6 +443,11 @@ CALLS: dict[str, Call] = {
         lambda: {"model": model()},
         {"model": MODEL, "x": ELSEWHERE, "measure": FLAG},
     ),
+    "stream": (
+        keras_gates.stream,
+        lambda: {"model": model()},
+        {"model": MODEL, "x": ELSEWHERE},
+    ),
     "instrument": (
         keras_gates.instrument,
         lambda: {"model": model()},
@@ -586,6 +591,11 @@ CALLS: dict[str, Call] = {
         stats.memory_horizon,
         lambda: {"gates": gates()},
         {"gates": LAYERS, "fraction": SHARE},
+    ),
+    "stats.ranges": (
+        stats.ranges,
+        lambda: {"gates": gates()},
+        {"gates": TREE, "width": Kind(refuses=(1, 65, 16.0, "16"))},
     ),
     "stats.summary": (stats.summary, lambda: {"gates": gates()}, {"gates": TREE}),
     "stats.diagnose": (

@@ -39,6 +39,7 @@ def cases(names):
 
 
 RESULTS = {"Alarm", "Difference", "RuleOfThumb", "Study", "__version__"}
+RESULTS |= {"Kernels", "LayerKernel", "Stream"}
 RESULTS |= {"stats.Diagnosis", "stats.Finding", "edits.Edit"}
 """What functions return, and nobody calls."""
 
@@ -219,7 +220,8 @@ OF_LAYERS = [
     name
     for name in OTHERS
     if set(LAYERS_OF_CALLS) & set(CALLS[name][2])
-    and name not in ("stats.find_similar_spans", "stats.summary", "plots.ridges")
+    and name not in ("stats.ranges", "stats.summary", "plots.ridges")
+    and name != "stats.find_similar_spans"
 ]
 
 

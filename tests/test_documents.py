@@ -46,6 +46,7 @@ def test_public_names_are_the_documented_ones():
         "restore",
         "rule_of_thumb",
         "stats",
+        "stream",
         "tasks",
         "verify",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -262,3 +263,25 @@ def sparse(indices, values, shape):
 def ragged(tensor):
     """Returns a ragged tensor of TensorFlow, as the model gets it from `predict`."""
     return tensor.to_tensor().numpy()
+
+
+def step_function(model, function, variables: list):
+    """Returns a function that is run again and again, as fast as the backend can.
+
+    Args:
+        model: The model whose variables they are.
+        function: Takes arrays and returns tensors, each in any structure. What it
+            assigns to variables is dropped.
+        variables: What it reads. The values are those at each call.
+    """
+
+    def run(*arguments):
+        with keras.StatelessScope():
+            return function(*arguments)
+
+    return run
+
+
+def whole_function(model, function, variables: list):
+    """Returns such a function that is run once."""
+    return step_function(model, function, variables)

@@ -258,3 +258,21 @@ def sparse(indices, values, shape):
         (np.pad(values, (0, missing)), places),  # type: ignore[arg-type]
         shape=shape,
     )
+
+
+def step_function(model, function, variables: list):
+    """Returns a function that is run again and again, as fast as the backend can."""
+
+    @jax.jit
+    def run(values, *arguments):
+        with keras.StatelessScope([*zip(variables, values, strict=True)]):
+            return function(*arguments)
+
+    def run_on_values(*arguments):
+        values = _read(model, lambda: [variable.value for variable in variables])
+        return run(values, *arguments)
+
+    return run_on_values
+
+
+whole_function = step_function

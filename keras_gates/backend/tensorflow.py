@@ -7,6 +7,7 @@ import sys
 import threading
 import types
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,8 +25,10 @@ from keras_gates.backend.common import (  # noqa: F401
     placing,
     run_step,
     state_of,
+    whole_function,
     writes,
 )
+from keras_gates.backend.recorded import Recorded
 
 # The loop's `TensorArray` would enter the gradient: up to 1.4 times the training step.
 KEEPS_OUTPUTS = False
@@ -227,3 +230,18 @@ def sparse(indices, values, shape):
 def ragged(tensor):
     """Returns a ragged tensor, as the model gets it from `predict`."""
     return tensor
+
+
+def step_function(model, function, variables: list):
+    """Returns a function that is run again and again, as fast as the backend can."""
+
+    def record(run, tensors: list):
+        def run_apart(*tensors):
+            with keras.StatelessScope():
+                return run([*tensors])
+
+        compiled = tf.function(run_apart, autograph=False)
+        concrete = compiled.get_concrete_function(*tensors)
+        return lambda tensors: concrete(*tensors)
+
+    return Recorded(function, tf.convert_to_tensor, record)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import torch
 from keras import ops
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from keras_gates.backend import common
 from keras_gates.backend import kernel_names as names
 from keras_gates.backend.common import (  # noqa: F401
     CARRIES_STATES,
@@ -27,6 +30,7 @@ from keras_gates.backend.common import (  # noqa: F401
     sparse,
     state_of,
 )
+from keras_gates.backend.recorded import Recorded
 
 KEEPS_STEP = False
 
@@ -250,3 +254,62 @@ def writes() -> bool:
 
 def _in_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def step_function(model, function, variables: list):
+    """Returns a function that is run again and again, as fast as the backend can."""
+
+    def record(run, tensors: list):
+        @torch.no_grad()
+        def run_on_values(*tensors):
+            given = iter(tensors)
+            pairs = [(variable, next(given)) for variable in variables]
+            with keras.StatelessScope(pairs):
+                return run([*given])
+
+        # What Keras does around the operations of PyTorch takes ten times as long as
+        # those of a single time step.
+        program = _recorded(run_on_values, [*values(), *tensors], len(variables))
+        return torch.no_grad()(lambda tensors: program(*values(), *tensors))
+
+    def values() -> list:
+        return [variable.value for variable in variables]
+
+    return Recorded(function, ops.convert_to_tensor, record)
+
+
+def whole_function(model, function, variables: list):
+    """Returns such a function that is run once."""
+    return torch.no_grad()(common.step_function(model, function, variables))
+
+
+def _recorded(function, tensors: list, kept: int):
+    """Returns the operations that a function leads to, or the function itself.
+
+    A function that decides by values, or takes them out of PyTorch, leads to others
+    with other values.
+
+    Args:
+        function: Takes and returns tensors.
+        tensors: What it is recorded on.
+        kept: How many of them, at the start, are weights.
+    """
+    others = [*tensors[:kept], *map(_varied, tensors[kept:])]
+    try:
+        graph = make_fx(function)(*tensors)
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+        pairs = zip(graph(*others), function(*others), strict=True)
+        same = all(torch.allclose(*pair, equal_nan=True) for pair in pairs)
+    except Exception:  # Code of the user's own may do anything.
+        same = False
+    return graph.forward if same else function
+
+
+def _varied(tensor):
+    """Returns other values of the same kind."""
+    if tensor.dtype == torch.bool:
+        return ~tensor
+    if tensor.is_floating_point():
+        return tensor.nan_to_num() * 0.5 + 0.1
+    return torch.zeros_like(tensor)

@@ -17,7 +17,7 @@ from keras import ops
 from keras_gates.backend import backend
 from keras_gates.cells.known_cells import StockEquations, cells_of, known_kind
 from keras_gates.checks import flag
-from keras_gates.layers import collect, signal_changes
+from keras_gates.layers import carried_states, collect, signal_changes
 from keras_gates.layers.fast_loop import require_kernel, run_fast
 from keras_gates.layers.observed_loop import run_observed, runs_in_loop
 from keras_gates.layers.replay import LayerRun, as_read, blocks, look, replay
@@ -95,6 +95,9 @@ class GateRecurrence(_Layer):
         # Not recorded inside the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
         looks = _looks(self)
+        carrying = carried_states.current()
+        if carrying is not None and carrying.carries(self):
+            return carrying.run(self, sequences, initial_state, mask, looks)
         if not _runs_apart(self) and self.kernel == "fast":
             return run_fast(self, self, sequences, initial_state, mask, training)
         if not _runs_apart(self):
@@ -193,8 +196,9 @@ def _looks(layer) -> set[float | None]:
 
 
 def _runs_apart(layer) -> bool:
-    """Returns whether the signals of a run of a layer are read or changed."""
-    return bool(_looks(layer)) or signal_changes.are_changed(layer)
+    """Returns whether the signals or states of a run are read, changed or carried."""
+    read = bool(_looks(layer)) or carried_states.carries(layer)
+    return read or signal_changes.are_changed(layer)
 
 
 def _dropout(layer, what: str, *arguments) -> None:

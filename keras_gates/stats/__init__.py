@@ -10,6 +10,7 @@ functions read all data. Masked steps are NaN and are left out of everything.
 from keras_gates.old_names import moved
 from keras_gates.stats.diagnosis import Diagnosis, diagnose
 from keras_gates.stats.findings import Finding
+from keras_gates.stats.fixed_point import ranges
 from keras_gates.stats.gate_measures import entropy, half_life, saturation, timescale
 from keras_gates.stats.gate_pairs import match_units
 from keras_gates.stats.gradient_sizes import gradient_flow
@@ -33,6 +34,7 @@ __all__ = [
     "match_units",
     "mean_interval",
     "memory_horizon",
+    "ranges",
     "saturation",
     "summary",
     "timescale",

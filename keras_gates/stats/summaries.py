@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keras_gates.cells import registry
@@ -42,6 +43,18 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
         >>> stats.summary(xarray.DataTree(layer))[["mean", "right"]].values
         array([[0.75, 0.5 ]])
     """
+    return table_of_signals(gates, _row)
+
+
+def table_of_signals(
+    gates: xarray.DataTree, row: Callable[[xarray.DataArray], dict]
+) -> pandas.DataFrame:
+    """Makes a table with a row for each layer and signal of a tree.
+
+    Args:
+        gates: The tree.
+        row: Returns the columns of a signal.
+    """
     import pandas
     import xarray
 
@@ -54,7 +67,7 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
     for path, layer in signals_by_layer(gates, signals_of).items():
         one_moment(layer, "gates")
         name = called(path, layer)
-        rows |= {(name, str(signal)): _row(values) for signal, values in layer.items()}
+        rows |= {(name, str(signal)): row(values) for signal, values in layer.items()}
     index = pandas.MultiIndex.from_tuples(rows, names=["layer", "signal"])
     return pandas.DataFrame(list(rows.values()), index=index)
 

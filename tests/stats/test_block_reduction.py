@@ -203,6 +203,7 @@ CAPTURE = [
     stats.dead_units,
     lambda gates: stats.gradient_flow(gates.assign_attrs(derivative_of="loss")),
     lambda gates: stats.summary(xarray.DataTree(gates)),
+    lambda gates: stats.ranges(xarray.DataTree(gates)),
     lambda gates: stats.match_units(gates, GATED),
 ]
 GATED = layer(GRU, shape=(200, 200, 64)).fillna(0.5)
@@ -210,7 +211,7 @@ NAMES = "saturation entropy timescale memory_horizon gate_correlation dead_units
 EACH = pytest.mark.parametrize(
     "measure",
     CAPTURE,
-    ids=[*NAMES.split(), "gradient_flow", "summary", "match_units"],
+    ids=[*NAMES.split(), "gradient_flow", "summary", "ranges", "match_units"],
 )
 
 

@@ -563,6 +563,7 @@ SIGNAL_FUNCTIONS = {
     **{name: getattr(stats, name) for name in ("gate_correlation", "memory_horizon")},
     "diagnose": stats.diagnose,
     "summary": lambda data: stats.summary(DataTree(data)),
+    "ranges": lambda data: stats.ranges(DataTree(data)),
     "find_units": lambda data: stats.find_units(data, np.eye(4, STEPS) > 0),
     "find_similar_spans": lambda data: stats.find_similar_spans(
         DataTree(children={"lstm": DataTree(data)}), layer="lstm", units=0, span=(5, 9)

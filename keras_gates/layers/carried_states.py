@@ -1,0 +1,205 @@
+"""States that recurrent layers carry from one run of a model to the next one.
+
+The model runs on a single time step. Each of its recurrent layers takes its states from
+here in place of its initial ones, and leaves here what they become.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gates.backend import backend
+from keras_gates.cells.known_cells import cells_of, kind_of
+from keras_gates.layers.observed_loop import hand_out
+from keras_gates.layers.opened_cells import OpenedCell, flat_states
+from keras_gates.layers.replay import mask_of_steps
+from keras_gates.layers.run_views import view
+
+Tensor = Any
+_local = threading.local()
+
+STATE = "state_{}"
+"""The name of a state of a cell that is not known, by its number."""
+
+HELD = "held_output"
+"""The name of the output of the last unmasked step, where a masked one repeats it."""
+
+
+class Carrying:
+    """The states of the recurrent layers of a model, for one time step.
+
+    Args:
+        paths: The layers that carry states, by their `id`, with their paths.
+        states: The value of each state, `(batch, ...)`, by the path of the layer and
+            the name of the state. `None` for a step from the initial states.
+        fresh: `(batch,)`, true where a sample begins.
+
+    Attributes:
+        after: The states after the step, named like `states`.
+    """
+
+    def __init__(self, paths: dict[int, str], states: dict | None, fresh: Tensor):
+        self._paths = paths
+        self._states = states
+        self._fresh = fresh
+        self._calls: dict[int, int] = {}
+        self.after: dict[str, Tensor] = {}
+
+    @contextlib.contextmanager
+    def active(self):
+        """Lets the layers carry their states within the block, in this thread."""
+        outer, _local.carrying = current(), self
+        try:
+            yield self
+        finally:
+            _local.carrying = outer
+
+    def carries(self, layer) -> bool:
+        """Returns whether a layer takes its states from here."""
+        return id(layer) in self._paths
+
+    def run(self, layer, sequences: Tensor, initial, mask, looks) -> tuple:
+        """Takes one step of a layer.
+
+        Args:
+            layer: The layer.
+            sequences: `(batch, 1, ...)`.
+            initial: The states that Keras lets it start from.
+            mask: `(batch, 1)`, or `None`.
+            looks: How many rows of its signals are wanted, each number once.
+
+        Returns:
+            What `inner_loop` returns.
+        """
+        mask = mask_of_steps(mask)
+        if layer.stateful:  # Keras lets it go on from its own.
+            initial = layer.get_initial_state(ops.shape(sequences)[0])
+        parts = _parts(layer, initial)
+        names = self._names(layer, parts)
+        waiting = [
+            self._before(name, given)
+            for name, given in zip(names, keras.tree.flatten(initial), strict=True)
+        ]
+        output, after, signals = sequences[:, 0], [], []
+        for _, cell, size in parts:
+            own, waiting = waiting[:size], waiting[size:]
+            output, new, found = _step(cell, output, own, bool(looks))
+            if mask is not None:
+                pairs = zip(new, own, strict=True)
+                new = [_where(mask[:, 0], *pair) for pair in pairs]
+            after += new
+            signals.append((cell, own, found))
+        if mask is not None:
+            last = f"{names[-1].rpartition('/')[0]}/{HELD}"
+            nested = keras.tree.is_nested(initial[0])
+            state = after[-parts[-1][-1] if nested else 0]
+            output = self._masked(layer, last, mask[:, 0], output, state)
+        self.after.update(zip(names, after, strict=True))
+        for cell, own, found in signals if looks else ():
+            _hand_out(layer, cell, own, found, mask, looks)
+        return output, output[:, None], keras.tree.pack_sequence_as(initial, after)
+
+    def _names(self, layer, parts: list[tuple[str, Any, int]]) -> list[str]:
+        """Names the states of the present call of a layer, in the order of Keras."""
+        calls = self._calls[id(layer)] = self._calls.get(id(layer), 0) + 1
+        path = self._paths[id(layer)] + (f"@{calls}" if calls > 1 else "")
+        names: list[str] = []
+        for place, cell, size in parts:
+            kind = kind_of(cell)
+            own = [STATE.format(number) for number in range(size)]
+            if kind is not None and len(kind.states) == size:
+                own = [*reversed(kind.states)]
+            node = twin = f"{path}/{place}" if place else path
+            twins = 1
+            while f"{twin}/{own[0]}" in names:  # Cells of one name in a stack.
+                twins += 1
+                twin = f"{node}#{twins}"
+            names += [f"{twin}/{name}" for name in own]
+        return names
+
+    def _before(self, name: str, given: Tensor) -> Tensor:
+        """Returns what a state is before the step."""
+        if self._states is None:
+            return given
+        carried = ops.cast(self._states[name], given.dtype)
+        return _where(self._fresh, given, carried)
+
+    def _masked(self, layer, name: str, real, output: Tensor, state: Tensor) -> Tensor:
+        """Puts in the place of masked steps what Keras has there."""
+        if layer.zero_output_for_mask:
+            return _where(real, output, ops.zeros_like(output))
+        if backend.MASKS_WITH_STATE and not layer.unroll:
+            return _where(real, output, ops.cast(state, output.dtype))
+        # Until the first unmasked step, the output is zero.
+        held = self._before(name, ops.zeros_like(output))
+        self.after[name] = output = _where(real, output, held)
+        return output
+
+
+def current() -> Carrying | None:
+    """Returns what carries states in this thread at the moment."""
+    return getattr(_local, "carrying", None)
+
+
+def carries(layer) -> bool:
+    """Returns whether a layer carries its states at the moment."""
+    carrying = current()
+    return carrying is not None and carrying.carries(layer)
+
+
+def _parts(layer, initial) -> list[tuple[str, Any, int]]:
+    """Returns the cells of a layer, with their places and their numbers of states."""
+    cells = cells_of(layer)
+    if len(cells) == 1:  # That of a `ConvLSTM1D` does not say how many it has.
+        return [(*cells[0], len(keras.tree.flatten(initial)))]
+    return [(*one, len(keras.tree.flatten(one[1].state_size))) for one in cells]
+
+
+def _step(cell, inputs, states: list[Tensor], opened: bool) -> tuple:
+    """Returns the output of a cell, its new states and, where opened, its signals."""
+    kind = kind_of(cell) if opened else None
+    quiet = _without_dropout(cell)
+    if kind is not None:
+        return OpenedCell(quiet, kind, False)(inputs, states)
+    takes_training = "training" in inspect.signature(cell.call).parameters
+    options = {"training": False} if takes_training else {}
+    if keras.tree.is_nested(cell.state_size) and any(
+        keras.tree.is_nested(part) for part in cell.state_size
+    ):
+        states = keras.tree.pack_sequence_as(cell.state_size, states)
+    output, after = quiet(inputs, states, **options)
+    return output, flat_states(after if keras.tree.is_nested(after) else [after]), {}
+
+
+def _without_dropout(cell) -> Any:
+    """Returns a view of a cell that draws no dropout, which Keras draws and drops."""
+    drawn = [name for name in _DRAWN if hasattr(cell, name)]
+    return view(cell, **dict.fromkeys(drawn, _nothing)) if drawn else cell
+
+
+_DRAWN = "get_dropout_mask", "get_recurrent_dropout_mask"
+
+
+def _nothing(step):
+    return None
+
+
+def _where(condition: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Chooses between two tensors for each row."""
+    condition = ops.reshape(condition, (-1, *[1] * (len(one.shape) - 1)))
+    return ops.where(condition, one, ops.cast(other, one.dtype))
+
+
+def _hand_out(layer, cell, states: list[Tensor], signals: dict, mask, looks) -> None:
+    """Emits the signals of one step as those of a sequence of one step."""
+    kind = kind_of(cell)
+    if kind is not None:
+        signals = {name: value[:, None] for name, value in signals.items()}
+        initial = dict(zip(kind.states, reversed(states), strict=False))
+        hand_out(layer, cell, signals, initial, mask, looks)
