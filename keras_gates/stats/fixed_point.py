@@ -35,8 +35,8 @@ def ranges(gates: xarray.DataTree, *, width: int = 16) -> pandas.DataFrame:
 
     Returns:
         A table with a row for each layer and signal (the index has these two levels),
-        over every unmasked step and every unit, with the columns `minimum` and
-        `maximum`; `integer_bits`, the fewest that hold both, rounded; `fraction_bits`,
+        over every unmasked step and every unit, with the columns `min` and
+        `max`; `integer_bits`, the fewest that hold both, rounded; `fraction_bits`,
         the rest of the word; and `rounding_error`, the largest change of a value where
         each is rounded to the nearest of these numbers. NaN in all columns of a signal
         that is masked throughout. Without values other than 0, one bit is the integer.
@@ -62,7 +62,7 @@ def ranges(gates: xarray.DataTree, *, width: int = 16) -> pandas.DataFrame:
 def _row(signal: xarray.DataArray, width: int) -> dict[str, float]:
     found = extremes(signal).astype("float64")
     least, largest = float(found[0].min()), float(found[1].max())
-    columns = ["minimum", "maximum", "integer_bits", "fraction_bits", "rounding_error"]
+    columns = ["min", "max", "integer_bits", "fraction_bits", "rounding_error"]
     if math.isnan(least):
         return dict.fromkeys(columns, math.nan)
     if math.isinf(least) or math.isinf(largest):

@@ -37,7 +37,7 @@ def test_the_fewest_integer_bits_that_hold_the_values(values, bits):
     row = table_of(*values)
     assert row["integer_bits"] == bits
     assert row["fraction_bits"] == 16 - bits
-    assert [row["minimum"], row["maximum"]] == [
+    assert [row["min"], row["max"]] == [
         np.float32(min(values)),
         np.float32(max(values)),
     ]
@@ -55,8 +55,8 @@ def test_the_error_is_measured():
         assert row["rounding_error"] == pytest.approx(error)
         rounded = np.round(values[~np.isnan(values)] * steps)
         assert rounded.min() >= -128 and rounded.max() <= 127
-    pairs = stats.summary(data)[["minimum", "maximum"]]
-    assert table[["minimum", "maximum"]].equals(pairs)
+    pairs = stats.summary(data)[["min", "max"]]
+    assert table[["min", "max"]].equals(pairs)
 
 
 def test_masked_steps_and_infinite_values():
