@@ -1,4 +1,4 @@
-"""Look inside recurrent Keras models: every gate, every step, every unit.
+"""See what the gates of recurrent Keras models do: every gate, time step and unit.
 
 What is listed here, and in `plots`, `stats` and `tasks`, is public. Everything else is
 internal and may change.

@@ -20,7 +20,7 @@ from keras_gates.study.builders import LAYERS
 from keras_gates.study.prepared_tasks import PREPARED
 from keras_gates.study.recipe import MATCHES
 
-DESCRIPTION = "Look inside recurrent Keras models: every gate, every step, every unit."
+DESCRIPTION = "See what the gates of recurrent Keras models do."
 BACKEND = (
     "The backend is Keras's own choice: set KERAS_BACKEND to tensorflow, jax or torch."
 )

@@ -13,7 +13,7 @@ from keras_gates.layers.gate_mixins import GateCell, GateRecurrence, named_as_st
 
 @named_as_stock
 class GateLSTMCell(GateCell, keras.layers.LSTMCell):
-    """The step of an LSTM, with its gates when asked for.
+    """`keras.layers.LSTMCell` that can return its gates.
 
     Takes every argument of `keras.layers.LSTMCell`, and works wherever that does.
 
@@ -41,7 +41,7 @@ class GateLSTMCell(GateCell, keras.layers.LSTMCell):
 
 @named_as_stock
 class GateGRUCell(GateCell, keras.layers.GRUCell):
-    """The step of a GRU, with its gates when asked for.
+    """`keras.layers.GRUCell` that can return its gates.
 
     Takes every argument of `keras.layers.GRUCell`, and works wherever that does.
     An `update` of 1 keeps the old state.
@@ -93,10 +93,10 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
             `kernel="fast"` is not possible with the other arguments.
 
     Call arguments:
-        As for `keras.layers.LSTM`; the input is `(batch, time, features)`.
+        inputs: `(batch, time, features)`. All others as for `keras.layers.LSTM`.
 
     Returns:
-        What `keras.layers.LSTM` returns, and with `return_gates=True` one item more:
+        The result of `keras.layers.LSTM`, and with `return_gates=True` the gates, as
         `(output, gates)`, or `(output, hidden, cell, gates)` with
         `return_state=True`. `gates` is a dict: `input`, `forget`, `candidate`,
         `output`, `cell` and `hidden`, each `(batch, time, units)`, step for step
@@ -145,10 +145,10 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
             `kernel="fast"` is not possible with the other arguments.
 
     Call arguments:
-        As for `keras.layers.GRU`; the input is `(batch, time, features)`.
+        inputs: `(batch, time, features)`. All others as for `keras.layers.GRU`.
 
     Returns:
-        What `keras.layers.GRU` returns, and with `return_gates=True` one item more:
+        The result of `keras.layers.GRU`, and with `return_gates=True` the gates, as
         `(output, gates)`, or `(output, hidden, gates)` with `return_state=True`.
         `gates` is a dict: `update`, `reset`, `candidate` and `hidden`, each
         `(batch, time, units)`, step for step what `return_sequences=True` returns, so

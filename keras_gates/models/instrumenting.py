@@ -60,7 +60,7 @@ class Instrumented:
 
 
 def instrument(model: keras.Model) -> Instrumented:
-    """Turns the recurrent layers of a model into gate layers, in place.
+    """Converts the recurrent layers of a model to gate layers, in place.
 
     The layers stay the same objects, with the same weights, the same optimizer state
     and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
@@ -95,7 +95,7 @@ def instrument(model: keras.Model) -> Instrumented:
 
 
 def instrument_layers(model: keras.Model, layers: list) -> Instrumented:
-    """Turns the given layers of a model, for a run that `restore` must not disturb."""
+    """Converts the given layers of a model, for a run that `restore` leaves alone."""
     return Instrumented(model, layers)
 
 

@@ -39,8 +39,9 @@ def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
         signal: Which signal of a tree or a dataset.
 
     Returns:
-        In the same kind of object, `gradient_flow` of dimensions `(lag)`: steps before
-        the last one, or `(step, lag)`. NaN further back than any sequence reaches.
+        In the same kind of object, `gradient_flow` of dimensions `(lag)`, the steps
+        before the last one, or `(step, lag)`. NaN further back than any sequence
+        reaches.
 
     Raises:
         ValueError: If no layer has the signal, or the tree holds no gradients.

@@ -130,7 +130,7 @@ def gate_correlation(gates: Gates) -> Gates:
 
 @renamed(share="fraction")
 def memory_horizon(gates: Gates, *, fraction: float = 0.9) -> Gates:
-    """Computes how far back the path through the cell goes, the writing weighed in.
+    """Computes how far back the state of the cell goes, weighted by what is written.
 
     On this path the state of a unit after the last step is a sum over all earlier ones:
     what was written at a step, times how much of it every later step kept. Of an LSTM

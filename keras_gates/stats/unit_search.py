@@ -38,7 +38,7 @@ def find_units(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> pandas.DataFrame:
-    """Finds the units and signals that follow something known of the data.
+    """Finds the units and signals that track a label of the data.
 
     Labels of type bool, such as "inside quotation marks", "a holiday" or "an anomaly",
     are compared with a unit by the area under the ROC curve (`auc`): the share of pairs

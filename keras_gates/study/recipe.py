@@ -20,7 +20,7 @@ NEW_LAYERS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What `compare(["LSTM", "GRU"], ...)` builds: the same around each kind of layer.
+    """How `compare(["LSTM", "GRU"], ...)` builds a model around each kind of layer.
 
     The layers are called "lstm", "lstm_1" and so on, as Keras would call them. The last
     one returns its whole sequence if the targets have a time axis of the same length as

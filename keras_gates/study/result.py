@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Study:
-    """What `compare` measured. Printing it shows a table.
+    """The result of `compare`. Printing it shows a table.
 
     The intervals are those of Student's t distribution, at 95 %, over the seeds. They
     say what another seed might bring, on this data with this recipe, and not what other

@@ -17,7 +17,7 @@ PRIORITIES = ("speed", "accuracy")
 
 @dataclasses.dataclass(frozen=True)
 class RuleOfThumb:
-    """What the rule of thumb says. Printing it shows the reasons.
+    """The result of `rule_of_thumb`. Printing it shows the reasons.
 
     Attributes:
         architecture: "LSTM" or "GRU".

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_gates.checks import seed_of, whole_number
 from keras_gates.old_names import renamed
+from keras_gates.tasks.extra_packages import extra
 
 PIXEL_LEVELS = 16
 """A pixel of scikit-learn's digits counts the inked dots of its 4 by 4 block."""
@@ -25,15 +26,16 @@ def digits_by_row(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         the top, column from the left), from 0 for paper to 1 for ink; `y` an int64
         array of shape `(1797,)`, the digits 0 to 9.
 
+    Raises:
+        ImportError: `scikit-learn` is not installed.
+
     Example:
         >>> from keras_gates import tasks
         >>> x, y = tasks.digits_by_row()
         >>> x.shape, y.shape
         ((1797, 8, 8), (1797,))
     """
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
+    digits = extra("sklearn.datasets", "load_digits")()
     order = np.random.default_rng(seed_of("seed", seed)).permutation(len(digits.target))
     x = (digits.images[order] / PIXEL_LEVELS).astype(np.float32)
     return x, digits.target[order].astype(np.int64)

