@@ -351,7 +351,7 @@ def test_the_gates_are_those_of_a_capture(x):
         layers.TimeDistributed(layers.Dense(2)),
     )
     gates = compare_gates(model, x)
-    assert gates["lstm"].attrs["kind"] == "LSTM"
+    assert gates["lstm"].attrs["cell_type"] == "LSTM"
     assert gates.attrs["layers"] == ["lstm", "rnn/first", "rnn/second"]
 
 
