@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1]
 LENGTH = 400
 """How many characters of another library's message are shown."""
 
-OPTIONS = {"n_jobs": "--jobs", "folder": "--out"}
+OPTIONS = {"n_jobs": "--jobs", "directory": "--out"}
 """Arguments of functions whose options have other names."""
 
 

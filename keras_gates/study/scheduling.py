@@ -78,7 +78,7 @@ def _deaths_in_words(ledger: StudyFolder | None, progress: Progress) -> Iterator
         kept = (
             "They are kept: call `compare` again with the same `directory` to resume."
             if ledger
-            else "They are lost; with `folder=...` they would have been kept."
+            else "They are lost; with `directory=...` they would have been kept."
         )
         raise RuntimeError(
             "A worker process died, maybe for want of memory, when "

@@ -427,7 +427,7 @@ def test_a_store_of_something_else_is_not_continued(data, path):
         "its probe": {"probe": data[0][2:4]},
         "its signals": {"signals": "forget"},
         "its record_freq": {"record_freq": 1},
-        "its thresholds": {"low": 0.2},
+        "its thresholds": {"lower": 0.2},
         "its rows": {"samples_per_batch": 2},
     }
     for what, options in others.items():
@@ -442,7 +442,7 @@ def test_a_store_of_something_else_is_not_continued(data, path):
 def test_a_refused_run_leaves_the_store_as_it_was(data, path):
     broken = data[0][:2].copy()
     broken[0, 0, 0] = np.nan
-    wrong = [{"probe": broken}, {"units": [7]}, {"budget": 10}]
+    wrong = [{"probe": broken}, {"units": [7]}, {"max_bytes": 10}]
     for options in wrong:
         refused(data, path, ValueError, "probe|units", mode="w-", **options)
         assert not path.exists()
