@@ -118,7 +118,7 @@ def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
         >>> import xarray
         >>> update = (("sample", "time", "unit"), [[[0.9, 0.5], [0.9, 0.5]]])
         >>> layer = xarray.Dataset({"update": update}, attrs={"cell_type": "GRU"})
-        >>> timescales(layer).lines[1].get_ydata().round(1)
+        >>> timescale(layer).lines[1].get_ydata().round(1)
         array([1.4, 9.5])
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))
@@ -158,7 +158,7 @@ def memory_horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
         >>> import xarray
         >>> update = (("sample", "time", "unit"), np.full((1, 50, 2), 0.5))
         >>> layer = xarray.Dataset({"update": update}, attrs={"cell_type": "GRU"})
-        >>> horizon(layer).lines[1].get_ydata()
+        >>> memory_horizon(layer).lines[1].get_ydata()
         array([3., 3.])
     """
     layer = one_layer(layer, "layer", dims=(v.TIME, v.UNIT))

@@ -134,7 +134,11 @@ def test_the_mgu_is_recorded_in_training(rng):
     )
     history = model.fit(x, y, epochs=2, verbose=0, callbacks=[recorder]).history
     assert {"m/saturation", "m/keep/mean"} <= set(history)
-    assert list(recorder.statistics["m/gate"].values) == ["keep", "candidate", "hidden"]
+    assert list(recorder.statistics["m/signal"].values) == [
+        "keep",
+        "candidate",
+        "hidden",
+    ]
     assert (recorder.statistics["m/count"] == 8 * SHAPE[0]).all()
     assert keras_gates.verify(recorder.traces.isel(step=-1))["m"] < 1e-5
     last = keras_gates.capture(model, x[:2])["m/keep"]

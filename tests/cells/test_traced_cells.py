@@ -202,7 +202,7 @@ def test_a_state_of_another_width(rng):
     recorder = keras_gates.GateRecorder(samples_per_batch="all")
     model.fit(x, y, verbose=0, callbacks=[recorder])
     # Neither `state_1` nor the `tanh` that enters it has a value for each unit.
-    counted = recorder.statistics["own/gate"].values.tolist()
+    counted = recorder.statistics["own/signal"].values.tolist()
     assert counted == ["sigmoid", "tanh", "hidden"]
     gates = keras_gates.capture(model, x)["own"]
     assert gates["state_1"].dims == ("sample", "time", "state_1_unit")

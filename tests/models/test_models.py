@@ -408,7 +408,7 @@ def assert_counted(counted, gates, paths, rows):
         # Every call of a shared layer counts.
         calls = [gates[p] for p in paths if p.partition("@")[0] == path]
         statistics = counted[path]
-        for signal in statistics.gate.values:
+        for signal in statistics.signal.values:
             chosen = [c[signal].isel(sample=rows).values for c in calls]
             units = chosen[0].shape[-1]
             values = np.concatenate([c.reshape(-1, units) for c in chosen])

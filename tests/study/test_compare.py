@@ -454,7 +454,7 @@ def other_loss():
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("models", "error", "sentence"),
+    ("builders", "error", "sentence"),
     [
         ([build_dense], TypeError, "`models` must map names .*; got a list"),
         ({}, ValueError, "`models` must hold at least one architecture; it is empty"),
@@ -462,17 +462,17 @@ def other_loss():
         (
             {"LSTM": "LSTM"},
             TypeError,
-            r"`builders\['LSTM'\]` must be a function .*; got a str",
+            r"`models\['LSTM'\]` must be a function .*; got a str",
         ),
         (
             {"a": lambda: None},
             TypeError,
-            r"`builders\['a'\]` must return a compiled keras.Model; it returned None",
+            r"`models\['a'\]` must return a compiled keras.Model; it returned None",
         ),
         (
             {"a": uncompiled},
             ValueError,
-            r"`builders\['a'\]` must return a compiled model; .* Call `model.compile",
+            r"`models\['a'\]` must return a compiled model; .* Call `model.compile",
         ),
         (
             {"a": sharing()},

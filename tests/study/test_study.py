@@ -420,7 +420,7 @@ def test_a_recorder_that_is_none_is_refused():
 
 
 def test_data_that_do_not_fit_the_model_are_refused():
-    with pytest.raises(ValueError, match=r"`x` must fit the model of `builders\['a'"):
+    with pytest.raises(ValueError, match=r"`x` must fit the model of `models\['a'"):
         run({"a": lambda: build_lstm_of(3)})
     wide = np.repeat(VALIDATION[0], 2, -1)
     with pytest.raises(ValueError, match="`x_val` of `validation_data` must fit"):
