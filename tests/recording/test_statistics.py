@@ -358,7 +358,7 @@ def test_a_loop_with_gradients_by_hand(data):
     recorder.set_model(model)
     recorder.on_train_begin()
     if BACKEND == "jax":
-        with pytest.raises(ValueError, match="On JAX, a training loop by hand"):
+        with pytest.raises(ValueError, match="On JAX, a custom training loop"):
             recorder.watch().__enter__()
         return
     for epoch in range(2):
