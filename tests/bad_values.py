@@ -228,6 +228,7 @@ PATH = Kind(
     (ValueError, TypeError, OSError),
 )
 NAMES = takes("None", refuses=([1, "lstm"], ["lstm", None], "lstm/nonsense"))
+LAYER_NAMES = NAMES.and_takes("model")  # A layer that holds all of them.
 ANY_NAME = ("text", "no text", "digit", "NUL", "long text", "surrogate", "[text]")
 SOME_NAMES = takes("None", *ANY_NAME)
 AX, FIGURE = takes("None", "axes"), takes("None", "figure")
@@ -304,11 +305,12 @@ CALLS: dict[str, Call] = {
         {
             "model": MODEL,
             "x": ELSEWHERE,
-            "layers": NAMES,
+            "layers": LAYER_NAMES,
             "signals": NAMES,
             "batch_size": count(1),
             "training": FLAG,
             "store": PATH.and_takes("None"),
+            "mode": WORD,
             # More than one needs a store.
             "n_jobs": takes("1", refuses=(2, 1.0, "2", [1])),
             "verbose": takes("0", "1", "True", "np.True_"),
@@ -370,10 +372,11 @@ CALLS: dict[str, Call] = {
             "x": ELSEWHERE,
             "y": ELSEWHERE,
             "of": FUNCTION,
-            "layers": NAMES,
+            "layers": LAYER_NAMES,
             "signals": NAMES,
             "batch_size": count(1),
             "store": PATH.and_takes("None"),
+            "mode": WORD,
             "verbose": takes("0", "1", "True", "np.True_"),
         },
     ),
@@ -385,7 +388,7 @@ CALLS: dict[str, Call] = {
             "x": ELSEWHERE,
             "y": ELSEWHERE,
             "of": FUNCTION,
-            "layers": NAMES,
+            "layers": LAYER_NAMES,
             "signals": NAMES,
             "value": takes(
                 "0", "1", "-1", "0.5", "2.5", "1/2", "0-d array", "10 ** 30"
@@ -406,7 +409,7 @@ CALLS: dict[str, Call] = {
         {
             "model": MODEL,
             "x": ELSEWHERE,
-            "layers": NAMES,
+            "layers": LAYER_NAMES,
             "groups": ELSEWHERE,
             "time": ELSEWHERE,
             "seed": SEED,
@@ -460,7 +463,7 @@ CALLS: dict[str, Call] = {
         {
             "probe": ELSEWHERE,
             # Which names there are is known when training begins.
-            "layers": SOME_NAMES,
+            "layers": SOME_NAMES.and_takes("model", "layer"),
             "signals": SOME_NAMES,
             "units": takes(
                 "None", "0", "1", "[1]", "set", "table", refuses=([1.5], [-1])
@@ -556,7 +559,11 @@ CALLS: dict[str, Call] = {
         lambda: {"timesteps": 5, "samples": 5},
         {"timesteps": count(1), "samples": count(1), "priority": WORD},
     ),
-    "verify": (keras_gates.verify, lambda: {"gates": gates()}, {"gates": LAYERS}),
+    "verify": (
+        keras_gates.verify,
+        lambda: {"gates": gates()},
+        {"gates": LAYERS, "atol": SIZE.and_takes("None")},
+    ),
     "stats.saturation": (
         stats.saturation,
         lambda: {"gates": gates()},

@@ -493,7 +493,7 @@ def test_predictions_that_do_not_fit_the_truth_are_refused():
         plots.predictions(np.zeros(3), {"GRU": np.zeros((3, 2))})
     with pytest.raises(ValueError, match="at least one model; it is empty"):
         plots.predictions(np.zeros(3), {})
-    with pytest.raises(ValueError, match=r"each of the 3 samples of `truth`; got 4"):
+    with pytest.raises(ValueError, match=r"each of the 3 samples of `y_true`; got 4"):
         plots.predictions(np.zeros(3), {"GRU": np.zeros(4)})
     with pytest.raises(TypeError, match="must map names to arrays.* got a ndarray"):
         plots.predictions(np.zeros(3), np.zeros(3))

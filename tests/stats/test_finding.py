@@ -261,9 +261,9 @@ def test_labels_that_nothing_can_follow_are_refused():
     gates = dataset()
     with pytest.raises(ValueError, match="they are 1 at all 240 unmasked steps"):
         stats.find_units(gates, np.ones((6, 40), bool))
-    with pytest.raises(ValueError, match="known at no real step"):
+    with pytest.raises(ValueError, match="known at no unmasked step"):
         stats.find_units(gates, np.full((6, 40), np.nan))
-    with pytest.raises(ValueError, match="known at no real step"):
+    with pytest.raises(ValueError, match="known at no unmasked step"):
         stats.find_units(gates * np.nan, noise((6, 40)))
     with pytest.raises(
         ValueError, match=r"'sample': 6, 'time': 40\}; got .* \(6, 39\)"
