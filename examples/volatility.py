@@ -294,8 +294,8 @@ aucs = [roc_auc_score(turbulent, variance) for variance in forecasts]
 follows = [max(one["auc"], 1 - one["auc"]) for one in bests]
 print(
     f"{best['signal']} of unit {best['unit']} of the first network follows the "
-    f"turbulent times, AUC {best['auc']:.2f} (p = {best['p']:.3f}, corrected for all "
-    "the units)."
+    f"turbulent times, AUC {best['auc']:.2f} (p = {best['p_value']:.3f}, corrected "
+    "for all the units)."
 )
 print(
     "AUC of the best unit of each network, its direction aside: "
