@@ -373,7 +373,8 @@ print(
     f"{best['signal']} of unit {best['unit']} of the first network follows that "
     f"tomorrow is a weekend with an AUC of {best['auc']:.2f} (p = "
     f"{best['p_value']:.3f}, corrected for all the units); the demand itself has "
-    f"{load:.2f}. The best unit of each network has {interval(follows, most=1)}, its direction aside."
+    f"{load:.2f}. The best unit of each network has "
+    f"{interval(follows, most=1)}, its direction aside."
 )
 print(
     f"With that unit clamped to its mean, {left[best['unit']]:.2f} of the week is in "

@@ -299,7 +299,8 @@ print(
     f"{best['signal']} of unit {best['unit']} of the first network reacts most, AUC "
     f"{best['auc']:.2f} (p = {best['p_value']:.3f}, corrected for all the units); "
     "the signal itself has "
-    f"{roc_auc_score(label[cut:].ravel(), x[cut:].ravel()):.2f}. The best unit of each network has {interval(follows, most=1)}, its direction aside."
+    f"{roc_auc_score(label[cut:].ravel(), x[cut:].ravel()):.2f}. The best unit of each "
+    f"network has {interval(follows, most=1)}, its direction aside."
 )
 share = reacts.any(axis=1).mean()
 print(
