@@ -157,7 +157,7 @@ def _backward(options, kept, cotangents):
 _gru.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
+def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     """Runs a GRU.
 
     Args:
@@ -167,10 +167,12 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
             are its product with the inputs already.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(3, batch, units)`, the dropout of the hidden state, or `None`.
+        wanted: How many of the signals are wanted, counted from the last one.
 
     Returns:
-        Update, reset, candidate and hidden, each `(batch, time, units)`. At a masked
-        step the state is held and the others are zero.
+        The wanted ones of update, reset, candidate and hidden, each
+        `(batch, time, units)`, and the states after the last step. At a masked step the
+        state is held and the others are zero.
     """
     units, bias, past_bias = weights.recurrent_kernel.shape[0], weights.bias, None
     if bias is not None and weights.reset_after:
@@ -180,7 +182,7 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
         gates = first[: 2 * units] + second[: 2 * units]
         bias = jnp.concatenate([gates, first[2 * units :]])
     options = weights.activation, weights.recurrent_activation, weights.reset_after
-    return _gru(
+    signals = _gru(
         inputs,
         *states,
         weights.kernel,
@@ -191,3 +193,4 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
         factors,
         options,
     )
+    return signals[4 - wanted :], [signals[3][:, -1]]

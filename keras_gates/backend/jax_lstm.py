@@ -121,7 +121,7 @@ def _backward(functions, kept, cotangents):
 _lstm.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
+def lstm(inputs, states, weights, mask=None, factors=None, wanted=6) -> tuple:
     """Runs an LSTM.
 
     Args:
@@ -131,13 +131,15 @@ def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
             are its product with the inputs already.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(4, batch, units)`, the dropout of the hidden state, or `None`.
+        wanted: How many of the signals are wanted, counted from the last one.
 
     Returns:
-        Input, forget, candidate, output, cell and hidden, each `(batch, time, units)`.
-        At a masked step the states are held and the others are zero.
+        The wanted ones of input, forget, candidate, output, cell and hidden, each
+        `(batch, time, units)`, and the states after the last step. At a masked step the
+        states are held and the others are zero.
     """
     functions = weights.activation, weights.recurrent_activation
-    return _lstm(
+    signals = _lstm(
         inputs,
         *states,
         weights.kernel,
@@ -147,3 +149,4 @@ def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
         factors,
         functions,
     )
+    return signals[6 - wanted :], [signals[5][:, -1], signals[4][:, -1]]

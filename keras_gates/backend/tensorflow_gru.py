@@ -12,7 +12,7 @@ from keras_gates.backend import tensorflow_steps as steps
 from keras_gates.backend.slopes import SLOPES
 
 
-def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
+def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     """Runs a GRU.
 
     Args:
@@ -22,10 +22,12 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
             are its product with the inputs already.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(3, batch, units)`, the dropout of the hidden state, or `None`.
+        wanted: How many of the signals are wanted, counted from the last one.
 
     Returns:
-        Update, reset, candidate and hidden, each `(batch, time, units)`. At a masked
-        step the state is held and the others are zero.
+        The wanted ones of update, reset, candidate and hidden, each
+        `(batch, time, units)`, and the states after the last step. At a masked step the
+        state is held and the others are zero.
     """
     units, bias, past_bias = weights.recurrent_kernel.shape[0], weights.bias, None
     if bias is not None and weights.reset_after:
@@ -35,20 +37,19 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
         gates = first[: 2 * units] + second[: 2 * units]
         bias = tf.concat([gates, first[2 * units :]], axis=0)
     options = weights.activation, weights.recurrent_activation, weights.reset_after
-    real = None if mask is None else tf.transpose(mask)[..., None]
 
     def run(*arguments):
-        return _run(arguments, real, factors, options)
+        return _run(arguments, mask, factors, options, wanted)
 
     arguments = (
         *(steps.turned(inputs), *states, weights.kernel),
         *(weights.recurrent_kernel, bias, past_bias),
     )
-    signals = steps.with_gradient(run, arguments)
-    return tuple(steps.turned_back(signal, inputs) for signal in signals)
+    *signals, hidden = steps.with_gradient(run, arguments)
+    return signals, [hidden]
 
 
-def _run(arguments, real, factors, options):
+def _run(arguments, mask, factors, options, wanted):
     inputs, first, kernel, recurrent, bias, past_bias = arguments
     activation, gate, reset_after = options
     units, time = recurrent.shape[0], tf.shape(inputs)[0]
@@ -56,11 +57,10 @@ def _run(arguments, real, factors, options):
     of_gates, of_past = _products(recurrent, factors)
     of_all = steps.HiddenProduct(recurrent, factors)
     keeps_totals = not (activation in SLOPES and gate in SLOPES)
-    all_totals = from_inputs.of_all_steps()
 
     def step(t, hidden):
-        now = None if real is None else real[t]
-        gates, candidate = tf.split(all_totals[t], [2 * units, units], axis=-1)
+        real = steps.unmasked(mask, t)
+        gates, candidate = tf.split(from_inputs.of(t), [2 * units, units], axis=-1)
         if reset_after:
             add, past = tf.split(of_all.of(hidden), [2 * units, units], axis=-1)
             past = past if past_bias is None else past + past_bias
@@ -71,72 +71,77 @@ def _run(arguments, real, factors, options):
         reset = r * past
         total = candidate + (reset if reset_after else of_past.of(reset))
         candidate = steps.applied(activation, total)
-        hidden = steps.where(now, candidate + z * (hidden - candidate), hidden)
-        kept = [steps.where(now, one, 0.0) for one in (z, r, candidate)]
-        kept += [hidden, past, *([gates, total] if keeps_totals else [])]
-        return (hidden,), tf.concat(kept, axis=-1)
+        hidden = steps.where(real, candidate + z * (hidden - candidate), hidden)
+        kept = [steps.where(real, one, 0.0) for one in (z, r, candidate)]
+        kept += [past] * reset_after + [gates, total] * keeps_totals
+        return (hidden,), kept
 
-    width = (8 if keeps_totals else 5) * units
-    _, kept = steps.forwards(step, time, (first,), width)
-    z, r, candidate, hiddens, pasts, *totals = tf.split(kept, width // units, axis=-1)
+    widths = [units] * (3 + reset_after) + [2 * units, units] * keeps_totals
+    last, kept, (hiddens,) = steps.forwards(step, time, (first,), widths)
+    blocks, totals = kept[:3], kept[3 + reset_after :]
+    pasts = kept[3] if reset_after else hiddens
 
-    def gradient(of_z, of_r, of_candidate, of_hiddens):
-        def slopes(function, block, number):
-            total = totals[number] if totals else None
-            return steps.where(real, steps.slope(function, block, total), 0.0)
+    def gradient(*cotangents):
+        *given, of_last = cotangents
+        of_z, of_r, of_candidate, of_hidden = [None] * (4 - wanted) + given
 
-        slope_z, slope_r = slopes(gate, z, 0), slopes(gate, r, 1)
-        slope_candidate = slopes(activation, candidate, 2)
-        states = steps.before(hiddens, first)
-        # How much of the gradient of the hidden state reaches the update gate's total
-        # and the candidate's, and of that of the reset past the reset gate's. Then
-        # what the signals themselves ask of each.
-        into_z, into = slope_z * (states - candidate), slope_candidate * (1 - z)
-        into_r = slope_r * pasts
-        asked_z, asked_r = slope_z * of_z, slope_r * of_r
-        asked = slope_candidate * of_candidate
-        keep = steps.where(real, z, 1.0)
-        if reset_after:
-            # All three follow from the gradient of the hidden state.
-            reach = tf.concat([into_z, into * into_r, into * r], axis=-1)
-            asked_all = [asked_z, asked_r + asked * into_r, asked * r]
-            asked_all = tf.concat(asked_all, axis=-1)
-
-        def back(t, d_hidden):
-            d_hidden = d_hidden + of_hiddens[t]
-            kept = d_hidden * keep[t]
-            d_candidate = asked[t] + into[t] * d_hidden
+        def back(t, d_hidden, of_inputs, of_recurrent, of_past_bias):
+            real = steps.unmasked(mask, t)
+            z, r, candidate = (block.read(t) for block in blocks)
+            before, past = hiddens.read(t), pasts.read(t)
+            took = [None] * 3
+            if totals:
+                took = [*tf.split(totals[0].read(t), 2, axis=-1), totals[1].read(t)]
+            d_hidden = steps.plus(d_hidden, of_hidden, t)
+            kept = d_hidden * z
+            d_candidate = steps.gradient_through(
+                *(activation, candidate, took[2]),
+                steps.plus(d_hidden - kept, of_candidate, t),
+            )
+            # The gradient of what the reset gate was multiplied with.
+            d_reset = d_candidate if reset_after else of_past.back(d_candidate)
+            d_z = steps.plus(d_hidden * (before - candidate), of_z, t)
+            d_z = steps.gradient_through(gate, z, took[0], d_z)
+            d_r = steps.plus(d_reset * past, of_r, t)
+            d_r = steps.gradient_through(gate, r, took[1], d_r)
+            d_past = steps.where(real, d_reset * r, 0.0)
+            d_gates = steps.where(real, tf.concat([d_z, d_r], axis=-1), 0.0)
+            d_candidate = steps.where(real, d_candidate, 0.0)
+            d_total = tf.concat([d_gates, d_candidate], axis=-1)
+            of_inputs = from_inputs.add(of_inputs, t, d_total)
             if reset_after:
-                three = tf.concat([d_hidden] * 3, axis=-1)
-                d_product = asked_all[t] + reach[t] * three
-                values = tf.concat([d_product, d_candidate], axis=-1)
-                return (kept + of_all.back(d_product),), values
-            d_past = of_past.back(d_candidate)
-            d_z = asked_z[t] + into_z[t] * d_hidden
-            d_r = asked_r[t] + into_r[t] * d_past
-            d_before = kept + d_past * r[t]
-            d_before += of_gates.back(tf.concat([d_z, d_r], axis=-1))
-            # The candidate's product has the gradient of its total.
-            values = tf.concat([d_z, d_r, d_candidate, d_candidate], axis=-1)
-            return (d_before,), values
+                d_product = tf.concat([d_gates, d_past], axis=-1)
+                d_before = kept + of_all.back(d_product)
+                of_recurrent = [of_all.add(*of_recurrent, before, d_product)]
+                # Summed up over the batch at the end.
+                of_past_bias = [one + d_past for one in of_past_bias]
+            else:
+                d_before = kept + d_past + of_gates.back(d_gates)
+                of_recurrent = [
+                    of_gates.add(of_recurrent[0], before, d_gates),
+                    of_past.add(of_recurrent[1], r * before, d_candidate),
+                ]
+            d_hidden = steps.where(real, d_before, d_hidden)
+            return (d_hidden, of_inputs, of_recurrent, of_past_bias), [d_total]
 
-        carry = (tf.zeros_like(first),)
-        (d_hidden,), kept = steps.backwards(back, time, carry, 4 * units)
-        d_gates, d_past, d_candidate = tf.split(kept, [2 * units, units, units], -1)
-        d_totals = tf.concat([d_gates, d_candidate], axis=-1)
-        d_inputs, *d_others = from_inputs.gradients(d_totals)
+        products = [of_all] if reset_after else [of_gates, of_past]
+        carry = (
+            of_last,
+            from_inputs.zeros(tf.shape(inputs)[1], 3 * units),
+            [product.zeros() for product in products],
+            [tf.zeros_like(first)] * (past_bias is not None),
+        )
+        carry, [d_totals] = steps.backwards(back, time, carry, [3 * units])
+        d_hidden, of_inputs, of_recurrent, of_past_bias = carry
+        d_inputs, *d_others = from_inputs.gradients(of_inputs, d_totals)
         d_kernel = d_others[:1] if kernel is not None else []
         d_bias = d_others[len(d_kernel) :]
-        seen = states if reset_after else r * states
-        d_recurrent = tf.concat(
-            [of_gates.gradient(states, d_gates), of_past.gradient(seen, d_past)], axis=1
-        )
-        d_past_bias = []
-        if past_bias is not None:
-            d_past_bias = [tf.reduce_sum(d_past, (0, 1))]
+        d_recurrent = tf.concat(of_recurrent, axis=1)
+        d_past_bias = [tf.reduce_sum(one, 0) for one in of_past_bias]
         return [d_inputs, d_hidden, *d_kernel, d_recurrent, *d_bias, *d_past_bias]
 
-    return [z, r, candidate, hiddens], gradient
+    signals = [*blocks, hiddens][4 - wanted :]
+    return [*(steps.all_steps(one, inputs) for one in signals), *last], gradient
 
 
 def _products(recurrent, factors):

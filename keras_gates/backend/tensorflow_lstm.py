@@ -1,7 +1,7 @@
 """The LSTM on TensorFlow as one operation that returns every signal.
 
-What is element-wise of the backward pass is computed of all steps at once. One product
-and a few sums are left to the loop.
+Both loops keep what they have to in pieces of one step, as Keras's own do, and add up
+the gradients of the weights while the next step runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from keras_gates.backend import tensorflow_steps as steps
 from keras_gates.backend.slopes import SLOPES
 
 
-def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
+def lstm(inputs, states, weights, mask=None, factors=None, wanted=6) -> tuple:
     """Runs an LSTM.
 
     Args:
@@ -22,90 +22,93 @@ def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
             are its product with the inputs already.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(4, batch, units)`, the dropout of the hidden state, or `None`.
+        wanted: How many of the signals are wanted, counted from the last one.
 
     Returns:
-        Input, forget, candidate, output, cell and hidden, each `(batch, time, units)`.
-        At a masked step the states are held and the others are zero.
+        The wanted ones of input, forget, candidate, output, cell and hidden, each
+        `(batch, time, units)`, and the states after the last step. At a masked step the
+        states are held and the others are zero.
     """
     functions = weights.activation, weights.recurrent_activation
-    real = None if mask is None else tf.transpose(mask)[..., None]
 
     def run(*arguments):
-        return _run(arguments, real, factors, functions)
+        return _run(arguments, mask, factors, functions, wanted)
 
     arguments = steps.turned(inputs), *states, *weights[:3]
-    signals = steps.with_gradient(run, arguments)
-    return tuple(steps.turned_back(signal, inputs) for signal in signals)
+    *signals, hidden, cell = steps.with_gradient(run, arguments)
+    return signals, [hidden, cell]
 
 
-def _run(arguments, real, factors, functions):
+def _run(arguments, mask, factors, functions, wanted):
     inputs, first_hidden, first_cell, kernel, recurrent, bias = arguments
     activation, gate = functions
     from_inputs = steps.InputProduct(inputs, kernel, bias)
     from_hidden = steps.HiddenProduct(recurrent, factors)
     units, time = recurrent.shape[0], tf.shape(inputs)[0]
     keeps_totals = not (activation in SLOPES and gate in SLOPES)
-    all_totals = from_inputs.of_all_steps()
 
     def step(t, hidden, cell):
-        total = all_totals[t] + from_hidden.of(hidden)
-        now = None if real is None else real[t]
+        total = from_inputs.of(t) + from_hidden.of(hidden)
+        real = steps.unmasked(mask, t)
         i, f, candidate, o = tf.split(total, 4, axis=-1)
         i, f, o = (steps.applied(gate, one) for one in (i, f, o))
         candidate = steps.applied(activation, candidate)
-        cell = steps.where(now, f * cell + i * candidate, cell)
-        hidden = steps.where(now, o * steps.applied(activation, cell), hidden)
-        blocks = [steps.where(now, one, 0.0) for one in (i, f, candidate, o)]
-        kept = [*blocks, cell, hidden, *([total] if keeps_totals else [])]
-        return (hidden, cell), tf.concat(kept, axis=-1)
+        cell = steps.where(real, f * cell + i * candidate, cell)
+        hidden = steps.where(real, o * steps.applied(activation, cell), hidden)
+        blocks = [steps.where(real, one, 0.0) for one in (i, f, candidate, o)]
+        return (hidden, cell), [*blocks, *([total] * keeps_totals)]
 
     carry = first_hidden, first_cell
-    _, kept = steps.forwards(step, time, carry, (10 if keeps_totals else 6) * units)
-    i, f, candidate, o, cells, hiddens, *totals = tf.split(
-        kept, kept.shape[-1] // units, axis=-1
-    )
+    widths = [units] * 4 + [4 * units] * keeps_totals
+    last, kept, (hiddens, cells) = steps.forwards(step, time, carry, widths)
+    blocks, totals = kept[:4], kept[4:]
 
-    def gradient(of_i, of_f, of_candidate, of_o, of_cells, of_hiddens):
-        shown = steps.applied(activation, cells)
-        blocks, of_blocks = (i, f, candidate, o), (of_i, of_f, of_candidate, of_o)
-        slopes = [
-            steps.slope(function, block, total)
-            for function, block, total in zip(
-                (gate, gate, activation, gate),
-                blocks,
-                totals or [None] * 4,
-                strict=True,
+    def gradient(*cotangents):
+        *given, of_last_hidden, of_last_cell = cotangents
+        *of_blocks, of_cell, of_hidden = [None] * (6 - wanted) + given
+
+        def back(t, d_hidden, d_cell, of_inputs, of_recurrent):
+            real = steps.unmasked(mask, t)
+            i, f, candidate, o = (block.read(t) for block in blocks)
+            before, cell = cells.read(t), cells.read(t + 1)
+            took = [None] * 4
+            if totals:
+                took = tf.split(totals[0].read(t), 4, axis=-1)
+            d_hidden = steps.plus(d_hidden, of_hidden, t)
+            d_cell = steps.plus(d_cell, of_cell, t)
+            shown = steps.applied(activation, cell)
+            through = d_cell + steps.gradient_through(
+                activation, shown, cell, d_hidden * o
             )
-        ]
-        # How much of the gradient of the cell (for the output gate, of the hidden
-        # state) reaches each total, and what the signals themselves ask of it.
-        factors_ = candidate, steps.before(cells, first_cell), i, shown
-        reach = [s * one for s, one in zip(slopes, factors_, strict=True)]
-        asked = [s * one for s, one in zip(slopes, of_blocks, strict=True)]
-        reach, asked = tf.concat(reach, axis=-1), tf.concat(asked, axis=-1)
-        reach, asked = steps.where(real, reach, 0.0), steps.where(real, asked, 0.0)
-        through = o * steps.slope(activation, shown, cells)
-        through = steps.where(real, through, 0.0)
-        keep = steps.where(real, f, 1.0)
+            d_gates = through * candidate, through * before, through * i
+            d_totals = [
+                steps.gradient_through(function, block, total, steps.plus(d, of, t))
+                for function, block, total, d, of in zip(
+                    (gate, gate, activation, gate),
+                    (i, f, candidate, o),
+                    took,
+                    (*d_gates, d_hidden * shown),
+                    of_blocks,
+                    strict=True,
+                )
+            ]
+            d_total = steps.where(real, tf.concat(d_totals, axis=-1), 0.0)
+            of_inputs = from_inputs.add(of_inputs, t, d_total)
+            of_recurrent = from_hidden.add(of_recurrent, hiddens.read(t), d_total)
+            d_hidden = steps.where(real, from_hidden.back(d_total), d_hidden)
+            d_cell = steps.where(real, through * f, d_cell)
+            return (d_hidden, d_cell, of_inputs, of_recurrent), [d_total]
 
-        def back(t, d_hidden, d_cell):
-            d_hidden = d_hidden + of_hiddens[t]
-            d_cell = d_cell + of_cells[t] + d_hidden * through[t]
-            both = tf.concat([d_cell, d_cell, d_cell, d_hidden], axis=-1)
-            d_total = asked[t] + reach[t] * both
-            d_before = from_hidden.back(d_total)
-            if real is not None:
-                d_before = tf.where(real[t], d_before, d_hidden)
-            return (d_before, d_cell * keep[t]), d_total
-
-        carry = tf.zeros_like(first_hidden), tf.zeros_like(first_cell)
-        (d_hidden, d_cell), d_totals = steps.backwards(back, time, carry, 4 * units)
-        d_inputs, *d_others = from_inputs.gradients(d_totals)
-        d_kernel = d_others[:1] if kernel is not None else []
-        d_recurrent = from_hidden.gradient(
-            steps.before(hiddens, first_hidden), d_totals
+        carry = (
+            *(of_last_hidden, of_last_cell),
+            *(from_inputs.zeros(tf.shape(inputs)[1], 4 * units), from_hidden.zeros()),
         )
+        carry, [d_totals] = steps.backwards(back, time, carry, [4 * units])
+        d_hidden, d_cell, of_inputs, d_recurrent = carry
+        d_inputs, *d_others = from_inputs.gradients(of_inputs, d_totals)
+        d_kernel = d_others[:1] if kernel is not None else []
         d_bias = d_others[len(d_kernel) :]
         return [d_inputs, d_hidden, d_cell, *d_kernel, d_recurrent, *d_bias]
 
-    return [i, f, candidate, o, cells, hiddens], gradient
+    signals = [*blocks, cells, hiddens][6 - wanted :]
+    return [*(steps.all_steps(one, inputs) for one in signals), *last], gradient

@@ -1,4 +1,4 @@
-"""What the kernels on TensorFlow share: time-major loops, products and slopes."""
+"""What the kernels on TensorFlow share: loops, products and slopes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from keras import activations
 from keras_gates.backend.slopes import SLOPES
 
 _OWN = {activations.sigmoid: tf.sigmoid, activations.tanh: tf.tanh}
+_GRADIENTS = {
+    activations.sigmoid: tf.raw_ops.SigmoidGrad,
+    activations.tanh: tf.raw_ops.TanhGrad,
+}
 
 
 def applied(function, total):
@@ -31,45 +35,90 @@ def slope(function, output, total):
     return tape.gradient(output, total)
 
 
-def forwards(step, time, carry, width):
-    """Runs a loop from the first step to the last.
+def gradient_through(function, output, total, gradient):
+    """Returns the gradient of what an activation took, from that of its output.
 
     Args:
-        step: Takes the number of a step and the tensors that are carried on; returns
-            those, and what is kept of the step, `(batch, width)`.
+        function: The activation.
+        output: What it returned.
+        total: What it took; may be `None` where its derivative is in `SLOPES`.
+        gradient: The gradient of its output.
+    """
+    if function in _GRADIENTS:
+        return _GRADIENTS[function](y=output, dy=gradient)
+    return slope(function, output, total) * gradient
+
+
+def forwards(step, time, carry, widths) -> tuple:
+    """Runs a loop from the first step to the last.
+
+    What is kept stays in pieces of one step, which fit into the cache and whose memory
+    is used again and again. A tensor of all steps is made of what is wanted alone.
+
+    Args:
+        step: Takes the number of a step and the states before it; returns those after
+            it, and the list of what is kept of the step, each `(batch, width)`.
         time: The number of steps.
-        carry: The tensors that are carried on at first.
-        width: How many values are kept of each step.
+        carry: The states before the first step.
+        widths: The width of each that is kept.
 
     Returns:
-        What is carried at last, and what was kept, `(time, batch, width)`.
+        The states after the last step, a `TensorArray` of each that was kept, and one
+        of each state, which begins with the first one.
     """
-    kept = tf.TensorArray(carry[0].dtype, time, element_shape=(None, width))
+    kept = [_pieces(carry[0], time, width) for width in widths]
+    states = [_pieces(one, time + 1).write(0, one) for one in carry]
+
+    def body(t, carry, kept, states):
+        carry, values = step(t, *carry)
+        states = [one.write(t + 1, s) for one, s in zip(states, carry, strict=True)]
+        kept = [one.write(t, value) for one, value in zip(kept, values, strict=True)]
+        return t + 1, carry, kept, states
+
+    state = tf.constant(0), tuple(carry), kept, states
+    _, *results = tf.while_loop(lambda t, *_: t < time, body, state)
+    return tuple(results)
+
+
+def backwards(step, time, carry, widths) -> tuple:
+    """Runs a loop from the last step to the first.
+
+    Args:
+        step: As for `forwards`, with anything that is carried.
+        time: The number of steps.
+        carry: What is carried to the last step.
+        widths: The width of each that is kept.
+
+    Returns:
+        What is carried at last, and a `TensorArray` of each that was kept.
+    """
+    kept = [_pieces(carry[0], time, width) for width in widths]
 
     def body(t, carry, kept):
         carry, values = step(t, *carry)
-        return t + 1, carry, kept.write(t, values)
-
-    state = tf.constant(0), tuple(carry), kept
-    _, carry, kept = tf.while_loop(
-        lambda t, *_: t < time, body, state, parallel_iterations=1
-    )
-    return carry, kept.stack()
-
-
-def backwards(step, time, carry, width):
-    """Runs the same from the last step to the first."""
-    kept = tf.TensorArray(carry[0].dtype, time, element_shape=(None, width))
-
-    def body(t, carry, kept):
-        carry, values = step(t, *carry)
-        return t - 1, carry, kept.write(t, values)
+        kept = [one.write(t, value) for one, value in zip(kept, values, strict=True)]
+        return t - 1, carry, kept
 
     state = time - 1, tuple(carry), kept
-    _, carry, kept = tf.while_loop(
-        lambda t, *_: t >= 0, body, state, parallel_iterations=1
-    )
-    return carry, kept.stack()
+    _, *results = tf.while_loop(lambda t, *_: t >= 0, body, state)
+    return tuple(results)
+
+
+def _pieces(like, time, width=None):
+    shape = (None, like.shape[-1] if width is None else width)
+    return tf.TensorArray(like.dtype, time, element_shape=shape, clear_after_read=False)
+
+
+def all_steps(pieces, inputs):
+    """Returns `(batch, time, width)` of the pieces of all steps.
+
+    Args:
+        pieces: A `TensorArray` of each step, or of the states with the first one.
+        inputs: `(time, batch, features)`, for the sizes, which a loop does not know.
+    """
+    steps = turned(pieces.stack()[-tf.shape(inputs)[0] :])
+    steps.set_shape((inputs.shape[1], inputs.shape[0], None))
+    return steps
 
 
 def turned(sequence):
@@ -77,26 +126,19 @@ def turned(sequence):
     return tf.transpose(sequence, (1, 0, 2))
 
 
-def turned_back(signal, inputs):
-    """Exchanges the axes of time and batch, whose sizes a loop does not know."""
-    signal = turned(signal)
-    signal.set_shape((*inputs.shape[:2], None))
-    return signal
-
-
-def flat(sequence):
-    """Joins the axes of time and batch."""
-    return tf.reshape(sequence, (-1, sequence.shape[-1]))
-
-
-def before(sequence, first):
-    """Shifts the states of all steps, `(time, batch, units)`, by one step."""
-    return tf.concat([first[None], sequence[:-1]], axis=0)
-
-
 def where(real, value, other):
-    """Chooses by where steps are unmasked; `None` stands for everywhere."""
+    """Chooses by where a step is unmasked; `None` stands for everywhere."""
     return value if real is None else tf.where(real, value, tf.cast(other, value.dtype))
+
+
+def unmasked(mask, t):
+    """Returns where a step is unmasked, `(batch, 1)`, or `None`."""
+    return None if mask is None else tf.gather(mask, t, axis=1)[:, None]
+
+
+def plus(value, sequence, t):
+    """Adds a step of a gradient, `(batch, time, width)`, which may be `None`."""
+    return value if sequence is None else value + tf.gather(sequence, t, axis=1)
 
 
 class InputProduct:
@@ -111,27 +153,50 @@ class InputProduct:
     def __init__(self, inputs, kernel, bias):
         self._inputs, self._kernel, self._bias = inputs, kernel, bias
 
-    def of_all_steps(self):
-        """Returns the product, `(time, batch, width)`."""
-        product = self._inputs
+    def of(self, t):
+        """Returns the product of one step, `(batch, width)`."""
+        product = tf.gather(self._inputs, t)
         if self._kernel is not None:
-            shape = tf.shape(product)
-            product = tf.matmul(flat(product), self._kernel)
-            product = tf.reshape(product, (shape[0], shape[1], self._kernel.shape[-1]))
-        return product if self._bias is None else product + self._bias
+            product = tf.matmul(product, self._kernel)
+        return product if self._bias is None else tf.nn.bias_add(product, self._bias)
 
-    def gradients(self, product):
+    def zeros(self, batch, width):
+        """Returns the gradients of the kernel and the bias to begin with."""
+        found = [] if self._kernel is None else [tf.zeros_like(self._kernel)]
+        # That of the bias is summed up over the batch at the end.
+        if self._bias is not None:
+            found.append(tf.zeros((batch, width), self._inputs.dtype))
+        return found
+
+    def add(self, gradients, t, product):
+        """Adds one step to these gradients.
+
+        Args:
+            gradients: Those of the steps behind it.
+            t: The number of the step.
+            product: The gradient of its product, `(batch, width)`.
+        """
+        found = []
+        if self._kernel is not None:
+            now = tf.gather(self._inputs, t)
+            found = [gradients[0] + tf.matmul(now, product, transpose_a=True)]
+        return found if self._bias is None else [*found, gradients[-1] + product]
+
+    def gradients(self, found, products):
         """Returns those of the inputs, the kernel and the bias; none for a `None`.
 
         Args:
-            product: The gradient of the product, `(time, batch, width)`.
+            found: Those of the kernel and the bias, after the first step.
+            products: A `TensorArray` of the gradients of the products.
         """
-        found = [product]
+        of_inputs = products.stack()
         if self._kernel is not None:
-            of_inputs = tf.matmul(flat(product), self._kernel, transpose_b=True)
-            found = [tf.reshape(of_inputs, tf.shape(self._inputs))]
-            found.append(tf.matmul(flat(self._inputs), flat(product), transpose_a=True))
-        return found if self._bias is None else [*found, tf.reduce_sum(product, (0, 1))]
+            of_inputs = products.concat()
+            of_inputs = tf.matmul(of_inputs, self._kernel, transpose_b=True)
+            of_inputs = tf.reshape(of_inputs, tf.shape(self._inputs))
+        if self._bias is not None:
+            found = [*found[:-1], tf.reduce_sum(found[-1], 0)]
+        return [of_inputs, *found]
 
 
 class HiddenProduct:
@@ -159,24 +224,24 @@ class HiddenProduct:
         """Returns the gradient of a step from that of its product."""
         if self._factors is None:
             return tf.matmul(product, self._kernel, transpose_b=True)
-        parted = tf.reshape(product, (-1, *self._blocks.shape[1:]))
-        of_blocks = tf.einsum("bkv,ukv->kbu", parted, self._blocks)
+        of_blocks = tf.einsum("bkv,ukv->kbu", self._parted(product), self._blocks)
         return tf.reduce_sum(of_blocks * self._factors, 0)
 
-    def gradient(self, hidden, product):
-        """Returns the gradient of the kernel.
+    def zeros(self):
+        """Returns the gradient of the kernel to begin with."""
+        return tf.zeros_like(self._kernel)
 
-        Args:
-            hidden: What all steps started from, `(time, batch, units)`.
-            product: The gradient of their products, `(time, batch, blocks * units)`.
-        """
+    def add(self, gradient, hidden, product):
+        """Adds one step to the gradient of the kernel."""
         if self._factors is None:
-            return tf.matmul(flat(hidden), flat(product), transpose_a=True)
-        shape = tf.shape(product)
-        parted = tf.reshape(product, (shape[0], shape[1], *self._blocks.shape[1:]))
-        dropped = hidden[None] * self._factors[:, None]
-        of_blocks = tf.einsum("ktbu,tbkv->ukv", dropped, parted)
-        return tf.reshape(of_blocks, self._kernel.shape)
+            return gradient + tf.matmul(hidden, product, transpose_a=True)
+        dropped = hidden * self._factors
+        added = tf.einsum("kbu,bkv->ukv", dropped, self._parted(product))
+        return gradient + tf.reshape(added, self._kernel.shape)
+
+    def _parted(self, product):
+        """Parts `(batch, blocks * units)` into `(batch, blocks, units)`."""
+        return tf.reshape(product, (-1, *self._blocks.shape[1:]))
 
 
 def differentiated_once(tensors):

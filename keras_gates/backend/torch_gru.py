@@ -177,7 +177,7 @@ def _products(recurrent, factors):
 
 
 @torch.compiler.disable
-def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
+def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     """Runs a GRU.
 
     Args:
@@ -187,10 +187,12 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
             are its product with the inputs already.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(3, batch, units)`, the dropout of the hidden state, or `None`.
+        wanted: How many of the signals are wanted, counted from the last one.
 
     Returns:
-        Update, reset, candidate and hidden, each `(batch, time, units)`. At a masked
-        step the state is held and the others are zero.
+        The wanted ones of update, reset, candidate and hidden, each
+        `(batch, time, units)`, and the states after the last step. At a masked step the
+        state is held and the others are zero.
     """
     units, bias, past_bias = weights.recurrent_kernel.shape[0], weights.bias, None
     if bias is not None and weights.reset_after:
@@ -214,5 +216,5 @@ def gru(inputs, states, weights, mask=None, factors=None) -> tuple:
         factors,
         options,
     )
-    signals = *blocks.unbind(2), hiddens
-    return tuple(signal.transpose(0, 1) for signal in signals)
+    signals = (*blocks.unbind(2), hiddens)[4 - wanted :]
+    return [signal.transpose(0, 1) for signal in signals], [hiddens[-1]]

@@ -142,7 +142,7 @@ class _LSTM(torch.autograd.Function):
 
 
 @torch.compiler.disable
-def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
+def lstm(inputs, states, weights, mask=None, factors=None, wanted=6) -> tuple:
     """Runs an LSTM.
 
     Args:
@@ -152,10 +152,12 @@ def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
             are its product with the inputs already.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(4, batch, units)`, the dropout of the hidden state, or `None`.
+        wanted: How many of the signals are wanted, counted from the last one.
 
     Returns:
-        Input, forget, candidate, output, cell and hidden, each `(batch, time, units)`.
-        At a masked step the states are held and the others are zero.
+        The wanted ones of input, forget, candidate, output, cell and hidden, each
+        `(batch, time, units)`, and the states after the last step. At a masked step the
+        states are held and the others are zero.
     """
     functions = Activation(weights.activation), Activation(weights.recurrent_activation)
     blocks, cells, hiddens = _LSTM.apply(
@@ -168,5 +170,5 @@ def lstm(inputs, states, weights, mask=None, factors=None) -> tuple:
         factors,
         functions,
     )
-    signals = *blocks.unbind(2), cells, hiddens
-    return tuple(signal.transpose(0, 1) for signal in signals)
+    signals = (*blocks.unbind(2), cells, hiddens)[6 - wanted :]
+    return [signal.transpose(0, 1) for signal in signals], [hiddens[-1], cells[-1]]

@@ -124,17 +124,16 @@ def run_fast(owner, layer, sequences, initial_state, mask, training, looks=()):
     states = _states(layer.cell, initial_state)
     kernel = backend.fast_kernels()[kind.name]
     inputs, weights, factors = _prepared(layer.cell, sequences, states, training)
-    values = kernel(inputs, states, weights, mask, factors)
-    signals = dict(zip(kind.signals, values, strict=True))
+    wanted = len(kind.signals) if looks else int(layer.return_sequences)
+    values, last = kernel(inputs, states, weights, mask, factors, wanted)
     if looks:
+        signals = dict(zip(kind.signals, values, strict=True))
         initial = dict(zip(kind.states, reversed(states), strict=True))
         hand_out(owner, owner.cell, signals, initial, mask, looks)
-    last = [signals[name][:, -1] for name in reversed(kind.states)]
-    hidden = signals[kind.states[-1]]
-    outputs = hidden if layer.return_sequences else hidden[:, -1:]
+    outputs = values[-1] if layer.return_sequences else last[0][:, None]
     if mask is not None:
         outputs = _where_masked(layer, outputs, mask)
-    return outputs[:, -1], outputs, last
+    return outputs[:, -1], outputs, list(last)
 
 
 def _states(cell, initial_state) -> list[Tensor]:
