@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,7 +11,7 @@ from keras_gates.capturing.reader import Reader
 from keras_gates.checks import Names, Place, flag, one_of, whole_number
 from keras_gates.models import input_batches
 from keras_gates.models.find_layers import Layers, require_call
-from keras_gates.stores.writing import new_place, write_trees
+from keras_gates.stores.writing import new_place
 
 if TYPE_CHECKING:
     import xarray
@@ -144,5 +143,4 @@ def capture(
         return several_processes.write_in_parts(
             reader, x, store, mode=mode, n_jobs=n_jobs, **options
         )
-    with contextlib.closing(reader.read(x, **options)) as read:
-        return write_trees(store, (reader.tree([batch]) for batch in read), mode)
+    return reader.write_all(x, store, mode, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from keras_gates.capturing.reader import Reader
 from keras_gates.checks import Names, Place, function_of, one_of, whole_number
 from keras_gates.models import input_batches
 from keras_gates.models.find_layers import Layers, require_call, walk
-from keras_gates.stores.writing import new_place, write_trees
+from keras_gates.stores.writing import new_place
 
 if TYPE_CHECKING:
     import xarray
@@ -100,8 +99,7 @@ def gradients(
     options = {"batch_size": batch_size, "verbose": verbose}
     if store is None:
         return reader.read_all(x, **options)
-    with contextlib.closing(reader.read(x, **options)) as read:
-        return write_trees(store, (reader.tree([batch]) for batch in read), mode)
+    return reader.write_all(x, store, mode, **options)
 
 
 class GradientReader(Reader):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -12,6 +11,7 @@ import keras
 
 from keras_gates.backend import backend
 from keras_gates.capturing import kernel_choice
+from keras_gates.capturing.overlapping import consumed
 from keras_gates.capturing.program import Program
 from keras_gates.cells import registry
 from keras_gates.checks import names_of
@@ -19,6 +19,7 @@ from keras_gates.models import edit_guards, input_batches, input_checks
 from keras_gates.models.find_layers import Node, select
 from keras_gates.models.instrumenting import instrument_layers, layers_to_convert
 from keras_gates.models.variable_copies import Copies, finish_building
+from keras_gates.stores.writing import write_trees
 from keras_gates.trees.joining import join
 from keras_gates.trees.tree import attributes_of, to_tree
 
@@ -223,8 +224,23 @@ class Reader:
             **options: As for `read`.
         """
         number = input_batches.number_of_batches(x, batch_size)
-        with contextlib.closing(self.read(x, batch_size=batch_size, **options)) as read:
-            return self.tree(read, number)
+        batches = self.read(x, batch_size=batch_size, **options)
+        return consumed(batches, lambda read: self.tree(read, number))
+
+    def write_all(self, x, place, mode: str, **options) -> xarray.DataTree:
+        """Reads all batches into a store, and returns the tree that reads from it.
+
+        Args:
+            x: As for `capture`.
+            place: Where the store shall be, from `new_place`.
+            mode: As for `capture`.
+            **options: As for `read`.
+        """
+
+        def write(read):
+            return write_trees(place, (self.tree([batch]) for batch in read), mode)
+
+        return consumed(self.read(x, **options), write)
 
 
 def choose_signals(nodes: list[Node], signals) -> set[str]:
