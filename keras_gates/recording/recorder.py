@@ -231,9 +231,9 @@ class GateRecorder(Lifecycle):
         if tree is None:
             raise ValueError(
                 f"Nothing is recorded yet: there are no {name}. {advice} the recorder "
-                "to `model.fit(..., callbacks=[recorder])`. KerasTuner, and whatever else "
-                "trains with copies of the callbacks, leaves the recorder itself empty: "
-                "then make one where `fit` is called, as in `HyperModel.fit`."
+                "to `model.fit(..., callbacks=[recorder])`. KerasTuner, and whatever "
+                "else trains with copies of the callbacks, leaves the recorder itself "
+                "empty: then make one where `fit` is called, as in `HyperModel.fit`."
             )
         return tree
 
