@@ -7,9 +7,9 @@ import re
 import keras
 import pytest
 
-nbclient = pytest.importorskip("nbclient")
-nbformat = pytest.importorskip("nbformat")
-pytest.importorskip("ipykernel")
+if "REQUIRE_TOOLS" not in os.environ:
+    for package in ("nbclient", "nbformat", "ipykernel"):
+        pytest.importorskip(package)
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "howto" / "jupyter.md"
@@ -26,6 +26,9 @@ def shown_by(cell):
 
 @pytest.mark.once
 def test_the_cells_of_the_jupyter_page_show_what_it_says(tmp_path, monkeypatch):
+    import nbclient
+    import nbformat
+
     monkeypatch.setitem(os.environ, "PYTHONPATH", str(ROOT))
     monkeypatch.setitem(os.environ, "KERAS_BACKEND", keras.backend.backend())
     monkeypatch.setitem(os.environ, "IPYTHONDIR", str(tmp_path / "ipython"))
