@@ -17,6 +17,7 @@ pages, those in `ON_EVERY_BACKEND` run on each, and the others once.
 """
 
 import argparse
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -91,6 +92,27 @@ def command(line):
         raise AssertionError(f"nobody knows whether this works: {line}")
 
 
+def installed(package):
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def missing(page):
+    """Returns what a page has its reader install that is not there.
+
+    What is no part of the extra `test`, as it would bring an older pandas or is large,
+    may be missing; with `REQUIRE_TOOLS`, nothing may.
+    """
+    if "REQUIRE_TOOLS" in os.environ:
+        return []
+    lines = re.findall(r"^pip install (.+)$", page.read_text(), re.M)
+    wanted = [word for line in lines for word in shlex.split(line)]
+    return [name for name in wanted if name[0] != "." and not installed(name)]
+
+
 def check_installs(words):
     """Asserts that `pip install` names extras that there are, or what they hold."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -102,7 +124,9 @@ def check_installs(words):
             assert set(own[1].split(",")) <= set(extras), wanted
         else:
             known = {
-                re.split(r"\W", need)[0] for needs in extras.values() for need in needs
+                re.match(r"[\w.-]+", need)[0]
+                for needs in extras.values()
+                for need in needs
             }
             assert wanted in known, wanted
 
@@ -152,6 +176,8 @@ def marked(page):
         marks = [skip]
     else:
         marks = [] if name in ON_EVERY_BACKEND else [pytest.mark.once]
+        if lacking := missing(page):
+            marks.append(pytest.mark.skip(reason=f"It needs {', '.join(lacking)}."))
     return pytest.param(page, marks=marks, id=name)
 
 

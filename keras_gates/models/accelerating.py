@@ -13,9 +13,10 @@ from keras_gates.layers.wrappers import GATE_CLASSES, added
 from keras_gates.models.find_layers import find_nodes
 from keras_gates.models.instrumenting import Holder, Instrumented, compile_anew
 from keras_gates.models.model_checks import require_model
+from keras_gates.models.shown_text import ShownAsText
 
 
-class Accelerated(Instrumented):
+class Accelerated(ShownAsText, Instrumented):
     """What `accelerate` did. Use it as a context manager, or forget it.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import itertools
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from keras_gates.backend import kernel_names as names
+from keras_gates.models.shown_text import ShownAsText
 from keras_gates.models.watched_runs import Caught, Run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LENGTH = 400
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerKernel:
+class LayerKernel(ShownAsText):
     """Which kernel runs one recurrent layer.
 
     Attributes:
@@ -54,7 +54,7 @@ class LayerKernel:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernels:
+class Kernels(ShownAsText):
     """Which kernel runs each recurrent layer of a model: `print` it.
 
     Attributes:
@@ -111,9 +111,6 @@ class Kernels:
         # Layers of which the same is said are named together.
         same = itertools.groupby(self.layers, lambda one: _sentences(one))
         return "\n".join([head, *(_paragraph(list(some)) for _, some in same)])
-
-    def _repr_html_(self):
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def _sentences(one: LayerKernel) -> list[str]:

@@ -231,7 +231,10 @@ class GateRecorder(Lifecycle):
         if tree is None:
             raise ValueError(
                 f"Nothing is recorded yet: there are no {name}. {advice} the recorder "
-                "to `model.fit(..., callbacks=[recorder])`."
+                "to `model.fit(..., callbacks=[recorder])`. KerasTuner, and whatever "
+                "else trains with copies of the callbacks, leaves the recorder itself "
+                "empty: then make one where `fit` is called, as in `HyperModel.fit`, "
+                "or give the recorder of a single `fit` a `store`."
             )
         return tree
 

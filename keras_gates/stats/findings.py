@@ -58,7 +58,8 @@ class Findings(list):
         self._columns = columns
 
     def __str__(self) -> str:
-        return "\n".join(f"- {one}" for one in self)
+        none = f"- No {self._columns.__name__.lower()}s."
+        return "\n".join(f"- {one}" for one in self) or none
 
     __repr__ = __str__
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_gates import stats
 from keras_gates.checks import real_number, share_of
+from keras_gates.models.shown_text import ShownAsText
 
 if TYPE_CHECKING:
     import xarray
@@ -25,7 +26,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
+class Difference(ShownAsText):
     """How far one architecture is from another, taken within pairs of equal seed.
 
     Attributes:

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_gates import stats
 from keras_gates.checks import one_of, real_number
+from keras_gates.models.shown_text import ShownAsText
 from keras_gates.study.differences import Difference, higher_is_better, paired
 from keras_gates.study.text_table import render, title
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Study:
+class Study(ShownAsText):
     """The result of `compare`. Printing it shows a table.
 
     The intervals are those of Student's t distribution, at 95 %, over the seeds. They

@@ -7,6 +7,7 @@ import dataclasses
 from keras_gates.cells.kinds.gru import GRU
 from keras_gates.cells.kinds.lstm import LSTM
 from keras_gates.checks import one_of, whole_number
+from keras_gates.models.shown_text import ShownAsText
 
 LONG, FEW = 500, 1000
 """Time steps from which on a sequence counts as long, and samples below which data
@@ -16,7 +17,7 @@ PRIORITIES = ("speed", "accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
-class RuleOfThumb:
+class RuleOfThumb(ShownAsText):
     """The result of `rule_of_thumb`. Printing it shows the reasons.
 
     Attributes:

@@ -1,5 +1,6 @@
 """The recorder sees each epoch as capture would, and training does not notice it."""
 
+import copy
 import pickle
 
 import keras
@@ -319,6 +320,18 @@ def test_a_copy_of_a_recorder_is_for_models_with_the_same_layers(data):
     fit(build(), data, callbacks=[copied])
     assert list(copied.traces["r"].epoch.values) == [0, 1, 2]
     assert list(recorder.traces["r"].epoch.values) == [0, 1]
+
+
+@pytest.mark.once
+def test_a_recorder_says_that_a_tool_may_have_trained_with_a_copy(data):
+    """KerasTuner and skforecast copy callbacks, and the recorder itself is empty."""
+    recorder = keras_gates.GateRecorder(data[0][:1])
+    copied = copy.deepcopy(recorder)
+    fit(build(), data, callbacks=[copied])
+    assert copied.traces["r"].sizes["step"] == 2
+    for name in ("traces", "statistics"):
+        with pytest.raises(ValueError, match="trains with copies of the callbacks"):
+            getattr(recorder, name)
 
 
 def test_a_probe_does_not_change_the_dropout_of_training(data):
