@@ -138,10 +138,18 @@ if keras.backend.backend() != "tensorflow":
 model.fit(x, y, batch_size=32, verbose=0)
 bits = model.evaluate(x_test, y_test, verbose=0) / np.log(2)
 best_table = int(tables.argmin())
+gap = bits - tables[best_table]
+print(f"the network: {bits:.2f} bits a character")
 print(
-    f"the network: {bits:.2f} bits a character, "
-    f"{'fewer' if bits < tables[best_table] else 'more'} than the best table, with "
-    f"{best_table} characters of context, needs: {tables[best_table]:.2f}"
+    f"the best table, with {best_table} characters of context, needs "
+    f"{tables[best_table]:.2f}: "
+    + (
+        "this network needs about the same number."
+        if abs(gap) < 0.03
+        else "the network is better."
+        if gap < 0
+        else "the network is worse, and a table would do."
+    )
 )
 
 # %%
