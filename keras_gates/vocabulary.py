@@ -41,6 +41,11 @@ SIGNAL = "signal"
 BIN = "bin"
 
 
+def preactivation(signal: str) -> str:
+    """Returns the name of the sum that enters the activation of a signal."""
+    return f"{signal}_preactivation"
+
+
 def initial(state: str) -> str:
     """Returns the name under which the first value of a state is kept."""
     return f"initial_{state}"

@@ -601,8 +601,13 @@ CALLS: dict[str, Call] = {
     ),
     "stats.ranges": (
         stats.ranges,
-        lambda: {"gates": gates()},
-        {"gates": TREE, "width": Kind(refuses=(1, 65, 16.0, "16"))},
+        lambda: {"gates": gates(), "model": model(), "x": X},
+        {
+            "gates": TREE,
+            "width": Kind(refuses=(1, 65, 16.0, "16")),
+            "model": MODEL,
+            "x": ELSEWHERE,
+        },
     ),
     "stats.summary": (stats.summary, lambda: {"gates": gates()}, {"gates": TREE}),
     "stats.diagnose": (

@@ -140,6 +140,7 @@ def test_watch_training_example_writes_nothing_unasked(tmp_path, monkeypatch, ca
 
 
 RECORDINGS = {
+    "alarm": "electrocardiogram",
     "electricity": "electricity_demand",
     "heart_beats": "electrocardiogram",
     "sensors": "ventilation",
@@ -174,6 +175,35 @@ def test_vowels_example_compares_a_mask_with_none(tmp_path, monkeypatch, capsys)
     ends = names["at_end"]
     np.testing.assert_allclose(names["after"]["masked"][:, -1], ends["masked"])
     assert {"frames.png", "padding.png"} == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.once
+def test_alarm_example_watches_a_stream(tmp_path, monkeypatch, capsys):
+    data, rng = tmp_path / "sensor.csv", np.random.default_rng(0)
+    abnormal = np.arange(5000) % 90 >= 70
+    signal = np.sin(np.arange(5000) / 3) + rng.normal(size=5000) * (0.1 + abnormal)
+    rows = np.column_stack([signal, abnormal])
+    np.savetxt(data, rows, delimiter=",", header="signal,abnormal", comments="")
+    names = run_example(
+        "alarm",
+        monkeypatch,
+        "--data",
+        data,
+        "--epochs",
+        1,
+        "--seeds",
+        2,
+        "--out",
+        tmp_path / "figures",
+    )
+    printed = capsys.readouterr().out
+    assert "5,000 steps; 11 anomalies" in printed
+    assert float(re.search(r"returns by at most (\S+)", printed)[1]) < 1e-5
+    # What is three times as wide as usual is found by all that know what is usual.
+    assert (names["delays"]["rolling z-score"] < names["AFTER"]).mean() > 0.9
+    assert (names["delays"]["the network's error"] < names["AFTER"]).mean() > 0.9
+    figures = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert figures == {"delays.png", "stream.png"}
 
 
 @pytest.mark.once

@@ -27,6 +27,7 @@ class Program(keras.Model):
         training: Whether the model runs in training mode.
         copies: Copies of its variables, to be shared with another program.
         fast: The layers that run in a fast kernel.
+        sums: Whether what enters the activations is wanted, in place of the signals.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Program(keras.Model):
         training: bool,
         copies: Copies | None = None,
         fast=(),
+        sums: bool = False,
     ):
         # Inputs go to the user's model as they are; it casts them itself.
         super().__init__(autocast=False, name="keras_gates")
@@ -46,7 +48,7 @@ class Program(keras.Model):
         self._uncompiled = self._ran = False
         # In a function, where Keras does not find the model: it would write on it.
         self._signals = functools.partial(
-            _signals, model, nodes, chosen, training, self._missed, fast
+            _signals, model, nodes, chosen, training, self._missed, fast, sums
         )
         self.run_eagerly = bool(getattr(model, "run_eagerly", False))
         self.built = True
@@ -95,6 +97,7 @@ def _signals(
     training,
     missed: set[str],
     fast,
+    sums,
     inputs,
 ) -> dict:
     """Runs a model, and returns what its nodes emit: path to name to tensor.
@@ -102,7 +105,7 @@ def _signals(
     The paths of the nodes whose signals cannot be returned are added to `missed`.
     """
     paths = {(id(node.layer), id(node.cell)): node.path for node in nodes}
-    collector = Collector([(node.layer, node.cell) for node in nodes], fast=fast)
+    collector = Collector([(node.layer, node.cell) for node in nodes], None, fast, sums)
     with backend.opened(), collector.active(), edit_guards.counted(model):
         model(inputs, training=training)
     missed.update(paths[id(layer), id(cell)] for layer, cell in collector.missed)

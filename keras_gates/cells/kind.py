@@ -104,6 +104,8 @@ class Kind:
         compute: Computes the blocks of a step, or of all steps of a sequence at once,
             from the inputs, the hidden state *before* each step and the weights. Each
             passes through a `Change` before another one is computed from it.
+        sums: Computes, from the same, the pre-activation of each signal that is an
+            activation of a weighted sum. `None` where they are not known.
         run: Computes the states of a sequence other than the hidden state, from the
             blocks `(batch, time, units)`, which are zero where masked, the initial
             states and where steps are unmasked, `(batch, time, 1)` or `None`.
@@ -139,6 +141,7 @@ class Kind:
     article: str = "a"
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
     compute: Callable[..., dict[str, Tensor]] = _no_blocks
+    sums: Callable[[Tensor, Tensor, Weights], dict[str, Tensor]] | None = None
     run: Callable[[dict, dict, Tensor | None], dict[str, Tensor]] = _no_states
     step: Callable[..., dict[str, Any]] | None = None
     uses_activation: bool = False

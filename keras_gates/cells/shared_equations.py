@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.kind import Kind, Tensor
+from keras_gates.cells.kind import Kind, Tensor, Weights
 
 
 def cast(value: Tensor, dtype: str) -> Tensor:
@@ -33,6 +33,13 @@ def project(values: Tensor, kernel: Tensor) -> Tensor:
     blocks = ops.split(kernel, len(values), axis=-1)
     products = [ops.matmul(*pair) for pair in zip(values, blocks, strict=True)]
     return ops.concatenate(products, axis=-1)
+
+
+def weighted_inputs(inputs: Tensor, hidden: Tensor, weights: Weights) -> Tensor:
+    """Computes `W x + U h + b`, of all blocks side by side."""
+    total = project(inputs, weights.kernel)
+    total = total + project(hidden, weights.recurrent_kernel)
+    return total if weights.bias is None else total + weights.bias
 
 
 def weighted_sum(keep: Tensor, written: Tensor, first: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ class Emission(NamedTuple):
         go_backwards: Whether the layer read its input from the end.
         rows: How many rows of the batch were sampled, outside the gradient; `None`
             for all of them, in the gradient.
+        sums: Whether the signals are not the signals themselves, but what enters
+            their activations.
     """
 
     layer: Any
@@ -40,6 +42,7 @@ class Emission(NamedTuple):
     mask: Tensor | None
     go_backwards: bool
     rows: float | None = None
+    sums: bool = False
 
 
 class Collector:
@@ -50,16 +53,18 @@ class Collector:
         rows: How many rows of each batch are wanted, outside the gradient; `None`
             for all of them, in the gradient.
         fast: The layers that may run in a fast kernel in inference.
+        sums: Whether what enters the activations is wanted, in place of the signals.
 
     Attributes:
         missed: Pairs of a layer and a cell of it, whose signals were emitted in a
             function that the backend compiles on its own, which they cannot leave.
     """
 
-    def __init__(self, places, rows: float | None = None, fast=()):
+    def __init__(self, places, rows: float | None = None, fast=(), sums=False):
         self._wanted = {(id(layer), id(cell)) for layer, cell in places}
         self._fast = {id(layer) for layer in fast}
         self.rows = rows
+        self.sums = sums
         self.emissions: list[Emission] = []
         self.missed: list[tuple[Any, Any]] = []
         self._trace = None
@@ -136,6 +141,14 @@ def may_be_fast(layer) -> bool:
     return any(collector.may_be_fast(layer) for collector in _stack())
 
 
+def wants_sums(layer, cells) -> bool:
+    """Returns whether what enters the activations of cells in a layer is wanted."""
+    return any(
+        collector.sums and any(collector.wants(layer, cell) for cell in cells)
+        for collector in _stack()
+    )
+
+
 def variables(layer) -> list:
     """Returns the variables that the active collectors change for a layer."""
     return [
@@ -167,7 +180,8 @@ def emit(emission: Emission) -> None:
 def _deliver(emission: Emission, collectors: list[Collector], missed=False) -> None:
     for collector in collectors:
         wanted = collector.wants(emission.layer, emission.cell)
-        if wanted and collector.listens() and collector.rows == emission.rows:
+        alike = (collector.rows, collector.sums) == (emission.rows, emission.sums)
+        if wanted and collector.listens() and alike:
             if missed or not collector.reaches():
                 collector.miss(emission)
             else:
@@ -225,7 +239,7 @@ def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
     """Joins what was emitted frame by frame."""
     by_place: dict[tuple, list[Emission]] = {}
     for emission in emissions:
-        place = id(emission.layer), id(emission.cell), emission.rows
+        place = id(emission.layer), id(emission.cell), emission.rows, emission.sums
         by_place.setdefault(place, []).append(emission)
     joined = []
     for same in by_place.values():

@@ -107,6 +107,8 @@ class GateRecurrence(_Layer):
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
         observed = runs_in_loop(self) or signal_changes.are_changed(self)
         fast = self.kernel == "fast" or (not training and collect.may_be_fast(self))
+        # A fast kernel does not emit what enters the activations.
+        fast = fast and not collect.wants_sums(self, [c for _, c in cells_of(self)])
         stock = not observed and not fast
         options = {"return_sequences": keep} if stock else {}
         layer = view(self, cell=view_of_cell(self.cell), **options)

@@ -87,11 +87,14 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
             started_from = shared_equations.before(hidden, first[0])
             gates = blocks(kind, cell, sequences, started_from, training)
             signals = shared_equations.complete(kind, gates, hidden, initial, mask)
-            collect.emit(
-                collect.Emission(
-                    owner, own, signals, initial, mask, layer.go_backwards, rows
-                )
+            emission = collect.Emission(
+                owner, own, signals, initial, mask, layer.go_backwards, rows
             )
+            collect.emit(emission)
+            if kind.sums is not None and collect.wants_sums(owner, [own]):
+                entering = _entering(cell, sequences, started_from, training)
+                sums = kind.sums(*entering)
+                collect.emit(emission._replace(signals=sums, sums=True))
         sequences = hidden
 
 
@@ -174,6 +177,11 @@ def blocks(
     """Computes gates and candidate of a cell, with the dropout that Keras drew."""
     if not kind.blocks:
         return {}
+    return kind.compute(*_entering(cell, inputs, hidden, training), change)
+
+
+def _entering(cell, inputs: Tensor, hidden: Tensor, training) -> tuple:
+    """Returns what the equations of a cell take: inputs, hidden state and weights."""
     dtype = cell.compute_dtype
     inputs, hidden = cast(inputs, dtype), cast(hidden, dtype)
     if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
@@ -192,10 +200,10 @@ def blocks(
         recurrent_kernel=cast(cell.recurrent_kernel, dtype),
         bias=None if cell.bias is None else cast(cell.bias, dtype),
         activation=step_wise(cell.activation),
-        recurrent_activation=step_wise(cell.recurrent_activation),
+        recurrent_activation=step_wise(getattr(cell, "recurrent_activation", None)),
         reset_after=getattr(cell, "reset_after", True),
     )
-    return kind.compute(inputs, hidden, weights, change)
+    return inputs, hidden, weights
 
 
 def step_wise(function):

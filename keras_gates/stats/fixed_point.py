@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_gates import vocabulary as v
+from keras_gates.capturing.preactivations import preactivations
 from keras_gates.checks import whole_number
 from keras_gates.stats.block_reduction import reduce_blocks
 from keras_gates.stats.moments import extremes
 from keras_gates.stats.summaries import table_of_signals
+from keras_gates.trees.tree_walk import recurrent
 
 if TYPE_CHECKING:
+    import keras
     import pandas
     import xarray
 
@@ -20,31 +24,44 @@ WIDEST = 64
 """The largest width of a word: float64 holds no more digits."""
 
 
-def ranges(gates: xarray.DataTree, *, width: int = 16) -> pandas.DataFrame:
+def ranges(
+    gates: xarray.DataTree,
+    *,
+    width: int = 16,
+    model: keras.Model | None = None,
+    x: Any = None,
+) -> pandas.DataFrame:
     """Returns the range of every signal, and the fixed-point numbers that hold it.
 
     For networks on FPGAs and microcontrollers: `hls4ml` writes such numbers as
     `ap_fixed<width, integer_bits>`, signed, with the sign among the integer bits. They
-    hold what was captured, so capture data that are typical of all. What a signal is
-    computed from (the sums that enter an activation, and the accumulators) is not in a
-    capture and may need more bits.
+    hold what was captured, so capture data that are typical of all. What enters an
+    activation, the pre-activation, may need more bits and is not in a capture: with the
+    model and the data, it is computed again, and has rows of its own. The partial sums
+    on the way to it (the accumulators) may need still more.
 
     Args:
         gates: A tree of layers, as `capture` returns it.
         width: The number of bits of a word, 2 to 64.
+        model: The model that was captured, for the pre-activations; `x` goes with it.
+        x: The data that were captured, as for `capture`.
 
     Returns:
         A table with a row for each layer and signal (the index has these two levels),
+        and with `model` for each pre-activation of an LSTM, a GRU or a SimpleRNN, named
+        `"input_preactivation"` after its signal. All are
         over every unmasked step and every unit, with the columns `min` and
         `max`; `integer_bits`, the fewest that hold both, rounded; `fraction_bits`,
         the rest of the word; and `rounding_error`, the largest change of a value where
         each is rounded to the nearest of these numbers. NaN in all columns of a signal
         that is masked throughout. Without values other than 0, one bit is the integer.
+        An LSTM's second activation takes the cell state, which has a row anyway.
 
     Raises:
         ValueError: If there is no signal in the tree, there is more than one `step`
-            of training or a dimension that signals do not have, a value is infinite, or
-            `width` is not from 2 to 64.
+            of training or a dimension that signals do not have, a value is infinite,
+            `width` is not from 2 to 64, only one of `model` and `x` is given, `model`
+            has none of the layers or is edited, or as by `capture`.
         TypeError: If `gates` is not a tree, or `width` is no whole number.
 
     Example:
@@ -56,7 +73,37 @@ def ranges(gates: xarray.DataTree, *, width: int = 16) -> pandas.DataFrame:
         array([3.    , 5.    , 0.0125])
     """
     width = whole_number("width", width, at_least=2, at_most=WIDEST)
-    return table_of_signals(gates, lambda signal: _row(signal, width))
+    table = table_of_signals(gates, lambda signal: _row(signal, width))
+    if (model is None) != (x is None):
+        raise ValueError(
+            "`model` and `x` must be given together, for the pre-activations; got only "
+            f"`{'x' if model is None else 'model'}`."
+        )
+    if model is None:
+        return table
+    return _grouped([table, _of_preactivations(gates, model, x, width)])
+
+
+def _of_preactivations(gates, model, x, width: int) -> pandas.DataFrame:
+    """Returns the rows of the sums that enter the activations."""
+    layers = {
+        node.attrs.get("layer", node.path.strip("/")) for node in recurrent(gates)
+    }
+    sums = preactivations(model, x, layers)
+
+    def row(signal: xarray.DataArray) -> dict[str, float]:
+        return _row(signal.rename(v.preactivation(str(signal.name))), width)
+
+    table = table_of_signals(sums, row)
+    return table.rename(index=v.preactivation, level="signal")
+
+
+def _grouped(tables: list[pandas.DataFrame]) -> pandas.DataFrame:
+    """Joins tables, the rows of each layer together."""
+    import pandas
+
+    rows = pandas.concat(tables).groupby(level="layer", sort=False)
+    return pandas.concat([layer for _, layer in rows])
 
 
 def _row(signal: xarray.DataArray, width: int) -> dict[str, float]:

@@ -60,6 +60,25 @@ def compute(
     return {v.UPDATE: update, v.RESET: reset, v.CANDIDATE: candidate}
 
 
+def sums(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Computes the pre-activations of the gates and the candidate, as `compute`."""
+    entered = []
+
+    def noted(function):
+        def apply(values):
+            entered.append(values)
+            return function(values)
+
+        return apply
+
+    of_gates = noted(weights.recurrent_activation)
+    weights = weights._replace(
+        activation=noted(weights.activation), recurrent_activation=of_gates
+    )
+    compute(inputs, hidden, weights)
+    return dict(zip(BLOCKS, entered, strict=True))
+
+
 def step(now, states, activation, change: Change = unchanged) -> dict:
     """Computes the state after a step. The activation acts inside the candidate."""
     keep = now[v.UPDATE]
@@ -113,6 +132,7 @@ GRU = Kind(
     convention=f"{v.UPDATE}: {v.KEEP_CONVENTION}",
     lacking={v.CELL: "A GRU has no cell state: its hidden state is its memory."},
     compute=compute,
+    sums=sums,
     step=step,
     describe=describe,
 )

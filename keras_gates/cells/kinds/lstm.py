@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_gates import vocabulary as v
 from keras_gates.cells.kind import Change, Coupling, Kind, Meaning, Weights, unchanged
-from keras_gates.cells.shared_equations import Tensor, project, weighted_sum
+from keras_gates.cells.shared_equations import Tensor, weighted_inputs, weighted_sum
 
 GATES = (v.INPUT, v.FORGET, v.OUTPUT)
 BLOCKS = (v.INPUT, v.FORGET, v.CANDIDATE, v.OUTPUT)
@@ -33,15 +33,17 @@ def compute(
     Returns:
         `input`, `forget`, `candidate` and `output`, each shaped like `hidden`.
     """
-    total = project(inputs, weights.kernel)
-    total = total + project(hidden, weights.recurrent_kernel)
-    if weights.bias is not None:
-        total = total + weights.bias
-    blocks = dict(zip(BLOCKS, ops.split(total, 4, axis=-1), strict=True))
+    blocks = sums(inputs, hidden, weights)
     for gate in GATES:
         blocks[gate] = weights.recurrent_activation(blocks[gate])
     blocks[v.CANDIDATE] = weights.activation(blocks[v.CANDIDATE])
     return {name: change(name, block) for name, block in blocks.items()}
+
+
+def sums(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Computes the pre-activations of the gates and the candidate, as `compute`."""
+    total = weighted_inputs(inputs, hidden, weights)
+    return dict(zip(BLOCKS, ops.split(total, 4, axis=-1), strict=True))
 
 
 def run(blocks: dict, initial: dict, real: Tensor | None) -> dict[str, Tensor]:
@@ -107,6 +109,7 @@ LSTM = Kind(
         ),
     },
     compute=compute,
+    sums=sums,
     run=run,
     step=step,
     uses_activation=True,

@@ -10,7 +10,14 @@ from __future__ import annotations
 import keras
 
 from keras_gates import vocabulary as v
-from keras_gates.cells.kind import Kind
+from keras_gates.cells.kind import Kind, Weights
+from keras_gates.cells.shared_equations import Tensor, weighted_inputs
+
+
+def sums(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Computes the pre-activation of the hidden state."""
+    return {v.HIDDEN: weighted_inputs(inputs, hidden, weights)}
+
 
 SIMPLE_RNN = Kind(
     name="SimpleRNN",
@@ -18,6 +25,7 @@ SIMPLE_RNN = Kind(
     cell=keras.layers.SimpleRNNCell,
     states=(v.HIDDEN,),
     long_names={v.HIDDEN: "hidden state"},
+    sums=sums,
     colour="#000000",
     colours={v.HIDDEN: "#000000"},
     lacking={

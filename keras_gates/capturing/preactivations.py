@@ -1,0 +1,65 @@
+"""What enters the activations of a model: the weighted sums, read like signals."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_gates.capturing.program import Program
+from keras_gates.capturing.reader import Reader
+from keras_gates.layers.signal_changes import are_changed
+from keras_gates.models.find_layers import require_call
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def preactivations(model: keras.Model, x: Any, paths: set[str]) -> xarray.DataTree:
+    """Returns what entered each activation, under the name of its signal.
+
+    Args:
+        model: As for `capture`.
+        x: As for `capture`.
+        paths: The names of the layers, as in a capture of the model.
+
+    Returns:
+        A tree like that of `capture`, with the layers whose pre-activations are known:
+        of a cell of the user's own, they are not.
+    """
+    require_call(model)
+    reader = _SumsReader(model, paths)
+    with contextlib.closing(reader.read(x)) as read:
+        return reader.tree(read)
+
+
+class _SumsReader(Reader):
+    """Reads what enters the activations, with Keras's own kernels."""
+
+    def __init__(self, model, paths: set[str]):
+        named = {re.sub(r"@\d+$", "", path) for path in paths}
+        super().__init__(model, layers=None, fast=[])
+        there = [node for node in self.nodes if node.path in named]
+        if not there:
+            have = [node.path for node in self.nodes]
+            raise ValueError(
+                "`model` must be the model that was captured; it has the layers "
+                f"{have}, and `gates` has {sorted(paths)}."
+            )
+        self.nodes = [node for node in there if node.known_kind.sums is not None]
+        if not self.nodes:
+            raise ValueError(
+                f"The pre-activations of {sorted(named)} are not known, as their cells "
+                "are none of Keras's. Leave `model` and `x` out."
+            )
+        edited = [node.path for node in self.nodes if are_changed(node.layer)]
+        if edited:
+            raise ValueError(
+                f"The layer '{edited[0]}' is edited at this moment. Read the "
+                "pre-activations when the `keras_gates.edit` block has ended."
+            )
+
+    def _new_program(self) -> Program:
+        return Program(self.model, self.nodes, self.chosen, False, sums=True)
