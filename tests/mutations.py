@@ -80,40 +80,40 @@ MUTATIONS = {
         "cell_before = steps.at(cells, t)",
     ),
     "JAX, LSTM: what is forgotten comes back": (
-        "d_cell = steps.where(real, through * f, d_cell)",
-        "d_cell = steps.where(real, through, d_cell)",
+        "through * f, d_cell)\n        return d_hidden, d_cell,",
+        "through, d_cell)\n        return d_hidden, d_cell,",
     ),
     "JAX, LSTM: the hidden state goes on at masked steps": (
         "hidden = steps.where(real, o * activation(cell), hidden)",
         "hidden = o * activation(cell)",
     ),
     "JAX, GRU: the sign of the update gate's gradient": (
-        "steps.plus(d_hidden * (before - candidate), of_z, t)",
-        "steps.plus(d_hidden * (candidate - before), of_z, t)",
+        "(before - candidate), of_z, t)\n        d_z = through(",
+        "(candidate - before), of_z, t)\n        d_z = through(",
     ),
     "JAX, GRU: the gradient changes at masked steps": (
         "kept = d_hidden * steps.where(real, z, 1)",
         "kept = d_hidden * z",
     ),
     "TensorFlow, LSTM: the cell of the same step on the way back": (
-        "factors_ = candidate, steps.before(cells, first_cell), i, shown",
-        "factors_ = candidate, cells, i, shown",
+        "before, cell = cells.read(t), cells.read(t + 1)",
+        "before = cell = cells.read(t + 1)",
     ),
     "TensorFlow, LSTM: what is forgotten comes back": (
-        "return (d_before, d_cell * keep[t]), d_total",
-        "return (d_before, d_cell), d_total",
+        "through * f, d_cell)\n            return (d_hidden, d_cell,",
+        "through, d_cell)\n            return (d_hidden, d_cell,",
     ),
     "TensorFlow, GRU: update taken for 1 - update": (
-        "hidden = steps.where(now, candidate + z * (hidden - candidate), hidden)",
-        "hidden = steps.where(now, hidden + z * (candidate - hidden), hidden)",
+        "candidate + z * (hidden - candidate), hidden)\n        kept =",
+        "hidden + z * (candidate - hidden), hidden)\n        kept =",
     ),
     "TensorFlow, GRU: the gradient of the reset gate itself": (
-        "d_r = asked_r[t] + into_r[t] * d_past",
-        "d_r = into_r[t] * d_past",
+        "d_r = steps.plus(d_reset * past, of_r, t)\n            d_r = steps.gradient",
+        "d_r = d_reset * past\n            d_r = steps.gradient",
     ),
     "TensorFlow, GRU: the state of the same step on the way back": (
-        "into_z, into = slope_z * (states - candidate)",
-        "into_z, into = slope_z * (hiddens - candidate)",
+        "before, past = hiddens.read(t), pasts.read(t)",
+        "before, past = hiddens.read(t + 1), pasts.read(t)",
     ),
     "fast kernels compared with themselves": (
         "kernel_choice.deviations(exact[1], fast[1])",
@@ -181,8 +181,8 @@ MUTATIONS = {
         "    return sequence",
     ),
     "bias of the LSTM dropped": (
-        "        total = total + weights.bias",
-        "        pass",
+        "return total if weights.bias is None else total + weights.bias",
+        "return total",
     ),
     "recurrent bias of the GRU dropped": (
         "bias, recurrent_bias = bias[0], bias[1]",
