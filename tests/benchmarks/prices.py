@@ -33,13 +33,21 @@ PREDICTED_BATCHES = 8
 FITTED_BATCHES = {"small": 400, "large": 40}
 
 
-def pairs_in_turns(first, second, turns):
-    """Returns the seconds of both calls, for each turn."""
+def pairs_in_turns(first, second, turns, before=lambda: None):
+    """Returns the seconds of both calls, for each turn.
+
+    Args:
+        first: A call.
+        second: Another one.
+        turns: How often each is called.
+        before: What is called before each of them, and not timed.
+    """
     first(), second()  # compilation is not what is measured
     pairs = []
     for turn in range(turns):
         times = {}
         for name, call in [("a", first), ("b", second)][:: 1 if turn % 2 else -1]:
+            before()
             start = time.perf_counter()
             call()
             times[name] = time.perf_counter() - start
