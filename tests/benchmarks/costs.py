@@ -4,8 +4,8 @@
 
 Everything is compared with the stock layer of the same model, in turns; a ratio is the
 median over the pairs, with the quartiles behind it. Sizes are of `fast_kernels`.
-With `--write`, the table goes to `docs/costs`. Arguments choose: LSTM GRU small medium
-long.
+With `--write`, the table goes to `docs/costs`, and what was not measured anew stays in
+it. Arguments choose: LSTM GRU small medium long training capture fit.
 It takes about 15 minutes, and wants a machine that does nothing else.
 """
 
@@ -28,7 +28,7 @@ from keras_gates.capturing.reader import Reader
 
 PAGES = Path(__file__).parents[2] / "docs" / "costs"
 READ_BATCHES = 32
-FITTED = {"small": 50, "medium": 4, "long": 2}
+FITTED = {"small": 200, "medium": 20, "long": 4}
 
 
 def trainings(kind, size):
@@ -110,14 +110,39 @@ def write(rows):
     page.write_text(f"{table(rows)}\n\n{done}\n")
 
 
+def written():
+    """Returns what the part of the page about this backend holds."""
+    page = PAGES / f"costs-{keras.backend.backend()}.md"
+    if not page.exists():
+        return {}
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    (_, *columns), *others = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines
+    )
+    return {
+        (what, column): cell
+        for what, *cells in others
+        for column, cell in zip(columns, cells, strict=True)
+    }
+
+
+def chosen(what):
+    """Returns whether a row is measured, by the words of the command line."""
+    parts = {"training", "capture", "fit"}
+    own = next((word for word in ("capture", "fit") if word in what), "training")
+    return not parts & set(sys.argv) or own in sys.argv
+
+
 def main():
     kinds = [name for name in STOCK if name in sys.argv] or list(STOCK)
     sizes = [name for name in SIZES if name in sys.argv] or list(SIZES)
-    rows = {}
+    rows = written() if "--write" in sys.argv else {}
     for kind in kinds:
         for size in sizes:
             for made in (trainings, readings):
                 for what, first, second, result in made(kind, size):
+                    if not chosen(what):
+                        continue
                     before = functools.partial(use, result)
                     pairs = pairs_in_turns(first, second, PAIRS, before)
                     low, middle, high = statistics.quantiles(b / a for a, b in pairs)
