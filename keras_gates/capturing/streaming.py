@@ -26,9 +26,9 @@ STARTED = "started"
 class Stream:
     """A trained model that takes one time step at a time, as `stream` makes it.
 
-    Call it with the inputs of one time step: what the model takes, without the axis of
-    time. It returns what `model.predict` returns for the whole sequence so far, at its
-    last step, as NumPy arrays. One stream is for one thread.
+    Call it with the inputs of one time step, which have the shape of the model's inputs
+    without the time axis. It returns NumPy arrays: the output of `model.predict` for
+    the sequence so far, at its last step. Use a stream in one thread only.
 
     Attributes:
         model: The model.
@@ -95,11 +95,11 @@ class Stream:
         self._signals = self._before = None
 
     def reset(self, samples=None) -> None:
-        """Lets all samples, or some of them, begin anew.
+        """Starts a new sequence in all samples, or in some of them.
 
         Args:
             samples: The numbers of the samples, one or several, or an array of
-                booleans; `None` for all, of which there may be another number then.
+                booleans; `None` for all, and then the number of samples may change.
 
         Raises:
             ValueError: If there is no such sample.
@@ -135,7 +135,7 @@ class Stream:
 
     @property
     def state(self) -> dict[str, np.ndarray] | None:
-        """What the stream remembers: set it to go on from there.
+        """The states of the stream: set it to resume from there.
 
         A dict of NumPy arrays, `(samples, ...)`: the states of each layer, by the path
         of the layer and the name of the state (`"lstm/hidden"`), and `started`, which
@@ -176,8 +176,8 @@ class Stream:
         """The signals of the latest step, as `capture` names them.
 
         A tree with one node for each recurrent layer of a known kind, whose variables
-        have the dimensions `(sample, unit)`; NaN where the step is masked. From the
-        first time on that they are asked for, each step computes them.
+        have the dimensions `(sample, unit)`; NaN where the step is masked. After the
+        first access, each step computes them.
         """
         if self._before is None:
             raise ValueError(

@@ -22,7 +22,7 @@ class RuleOfThumb(ShownAsText):
 
     Attributes:
         architecture: "LSTM" or "GRU".
-        reasons: The way through the rule, a sentence for each question.
+        reasons: The decisions of the rule, a sentence for each.
     """
 
     architecture: str
