@@ -37,10 +37,11 @@ def gradients(
 ) -> xarray.DataTree:
     """Returns the derivative of each sample's loss with respect to every signal.
 
-    It is the total derivative: how much the loss of the sample changes if a tiny amount
-    is added to the signal at one time step and unit, including all effects on later
-    steps, as with `keras_gates.edits.add`. Within a `keras_gates.edit` block, it is
-    that of the edited model. The model does not change, as with `capture`.
+    It is the total derivative: how much the loss of the sample, or its result of `of`,
+    changes if a tiny amount is added to the signal at one time step and unit, including
+    all effects on later steps, as with `keras_gates.edits.add`. Within a
+    `keras_gates.edit` block, it is that of the edited model. The model does not change,
+    as with `capture`.
 
     It shows whether *learning* reaches back to a step. It is not a measure of memory: a
     unit that holds a value forever by saturation has a vanishing gradient.

@@ -216,28 +216,30 @@ class Stream:
 def stream(model: keras.Model, x: Any = None) -> Stream:
     """Runs a trained model on a live stream, one time step at a time.
 
-    The recurrent layers keep their states from call to call, so that a step costs the
-    same however long the sequence is. The model is left as it is: its weights are read
-    at each step, and the states of its stateful layers are neither used nor changed.
+    The recurrent layers keep their states from call to call, so that the cost of a step
+    does not depend on the length of the sequence. The model does not change: its
+    weights are read at each step, and the states of its stateful layers are neither
+    used nor changed.
 
-    When the stream is made, it is compared with the model on a few short random
-    sequences (of the length that the model is made for, if that is fixed): a model that
-    needs the whole sequence at once is refused, and no step returns another value than
-    `predict` without a word.
+    When the stream is created, it is compared with the model on a few short random
+    sequences (of the length of the model's input, if that is fixed). A model that needs
+    the whole sequence at once raises an error, so that no step silently differs from
+    `predict`.
 
     Args:
         model: A trained `keras.Model` of any style, with recurrent layers that read
             forwards: LSTM, GRU, SimpleRNN, `RNN` around any cell and stacks of cells.
-            The layers around them work on each step alone: `Dense`, `TimeDistributed`,
-            `Embedding`, `Masking`, `Dropout`, normalisation of features, and so on. A
-            last layer with `return_sequences=True` or without it.
+            The layers around them must process each step independently: `Dense`,
+            `TimeDistributed`, `Embedding`, `Masking`, `Dropout`, normalisation of
+            features, and so on. A last layer with `return_sequences=True` or without
+            it.
         x: A few sequences to compare on in place of random ones, as `model.predict`
             takes them.
 
     Returns:
-        A `Stream`. `output = stream(x_now)` takes one step, `stream.gates` are the
-        signals of that step, `stream.state` can be read, kept and set, and
-        `stream.reset(samples)` lets samples begin anew.
+        A `Stream`. `output = stream(x_now)` runs one step, `stream.gates` holds the
+        signals of that step, `stream.state` can be read, stored and set, and
+        `stream.reset(samples)` starts new sequences.
 
     Raises:
         ValueError: If the model has no recurrent layer that carries states, is not

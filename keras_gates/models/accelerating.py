@@ -48,7 +48,8 @@ def accelerate(model: keras.Model) -> Accelerated:
     The layers stay the same objects, with the same weights and the same optimizer
     state, and the model is saved with its original classes. They compute the same as
     Keras's layers within rounding (2e-6 in float32 for values of magnitude 1), as with
-    `GateLSTM(..., kernel="fast")`. Keras compiles the model again.
+    `GateLSTM(..., kernel="fast")`. Functions that Keras has compiled for the model are
+    compiled again.
 
     Training on a CPU is faster on PyTorch and JAX. On TensorFlow it takes 1.0 to 1.5
     times as long as the stock layer: there, leave the model as it is.

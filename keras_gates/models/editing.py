@@ -36,7 +36,7 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
             several times acts on each call.
 
     Returns:
-        A context manager, which returns the model. Several blocks may be nested, if no
+        A context manager, which yields the model. Several blocks may be nested, if no
         two of their edits overlap.
 
     Raises:

@@ -61,8 +61,8 @@ def saturation(gates: Gates, *, lower: float = 0.1, upper: float = 0.9) -> Gates
 def entropy(gates: Gates) -> Gates:
     """Computes how undecided each unit's gates are.
 
-    A gate of value p is as undecided as a coin that falls on one side with probability
-    p: 0 bits where it is closed or open, 1 bit at 0.5.
+    The entropy of a gate with the value p is that of a coin that shows heads with
+    probability p: 0 bits if the gate is closed or open, and 1 bit at 0.5.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with

@@ -32,7 +32,7 @@ SAMPLES = 2**20
 def dead_units(
     gates: Gates, *, min_std: float = dead.CONSTANT, lower: float = dead.CLOSED
 ) -> Gates:
-    """Finds the units that do nothing: a constant output, or a gate that never opens.
+    """Finds dead units, which have a constant output or a gate that never opens.
 
     Args:
         gates: A tree or the dataset of one layer, with `hidden`, and of an LSTM also
@@ -45,8 +45,8 @@ def dead_units(
         one, what is true of each unit: `constant` (its `hidden` hardly moves, over two
         unmasked steps at least), of an LSTM `never_shown` (its `output` gate is always
         closed) and `never_written` (its `input` gate is), and `dead`, at least one of
-        them. All are false where every step is masked. What needs a signal that is not
-        there is left out.
+        them. All are false where every step is masked. Results that need a missing
+        signal are omitted.
 
     Raises:
         ValueError: If no layer has one of these signals.
