@@ -56,7 +56,7 @@ def find_units(
     permutations in which the best of all units scores at least as high as this one.
     Only samples with the same masked steps can be exchanged. If fewer than 100
     permutations are possible, as with one long sequence, the labels are shifted along
-    all steps instead, sample after sample, the end coming back at the start. This also
+    all steps instead, sample after sample, with the end moved to the start. This also
     applies to labels that are the same in every sample, such as the hour of the day.
 
     Args:
