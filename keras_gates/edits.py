@@ -1,9 +1,9 @@
 """What can be done to a signal: `clamp`, `scale`, `add` and `swap`.
 
 Each returns an edit for `keras_gates.edit`. It is applied to a signal right after it is
-computed and before it is used, for chosen samples, time steps and units; all that comes
-later follows from it. Samples are counted in the data that a call is given, from 0 on,
-time steps in the order of the input, as in a capture.
+computed and before it is used, for the selected samples, time steps and units, and all
+later values follow from it. Samples are counted from 0 in the data of a call, and time
+steps in the order of the input, as in a capture.
 """
 
 from __future__ import annotations

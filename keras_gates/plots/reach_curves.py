@@ -31,8 +31,9 @@ def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure
     The left side shows the retention by steps after the swap, with a line for each step
     at which it was measured, and the level 1/e. The right side shows the reach with its
     interval at each of these steps. If the retention never fell below the level, a
-    triangle marks the number of observed steps, and the reach is at least that. With `gates`, short lines show the time scales of the units, which
-    describe only the path through the cell.
+    triangle marks the number of observed steps, and the reach is at least that. With
+    `gates`, short lines show the time scales of the units, which describe only the path
+    through the cell.
 
     Args:
         layer: A layer of the result of `keras_gates.reach`: a DataTree node or a
