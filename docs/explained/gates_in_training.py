@@ -186,8 +186,8 @@ shares = stats.saturation(gates["lstm"].to_dataset()).mean("unit")
 print(shares.to_dataframe().round(2).to_string())
 
 # %%
-# It is not a fault if gates are far from both ends. A gate in the middle keeps a part of
-# the state, which was sufficient for the slow wave above.
+# It is not a fault if gates are far from both ends. A gate in the middle keeps a part
+# of the state, which was sufficient for the slow wave above.
 #
 # Explore the gates
 # -----------------

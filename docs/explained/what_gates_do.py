@@ -80,9 +80,9 @@ print(f"{right.mean():.0%} of the samples")
 # %%
 # According to the forget gate, 1/e of the cell state is left after 1.44 time steps. For
 # the path through the cell, this is correct. Nevertheless, the layer keeps the sign
-# forever: through the hidden state, the candidate writes it again at each time step. The
-# gradient does not show this either. The figure compares how much of the first time step
-# is left according to each of the three measures:
+# forever: through the hidden state, the candidate writes it again at each time step.
+# The gradient does not show this either. The figure compares how much of the first time
+# step is left according to each of the three measures:
 
 kept = gates["lstm/forget"].isel(sample=0, unit=0).values
 flow = stats.gradient_flow(found, signal="cell")["lstm/gradient_flow"]
@@ -226,10 +226,10 @@ for name in layers:
 # time step, and those of the two networks with gates fall fastest: Keras starts the
 # forget gate at 0.73, and the update gate at 0.5. After training, the gradient of the
 # LSTM and of the GRU hardly falls. So gates do not carry a gradient by themselves, but
-# training can *open* them to let it pass. If a SimpleRNN has not learned the
-# task, its gradient still vanishes. With another seed, it may learn the task, and then
-# its line is flat as well. :doc:`/gallery/vanishing_gradient` examines whether the forget
-# gate carries the gradient.
+# training can *open* them to let it pass. If a SimpleRNN has not learned the task, its
+# gradient still vanishes. With another seed, it may learn the task, and then its line
+# is flat as well. :doc:`/gallery/vanishing_gradient` examines whether the forget gate
+# carries the gradient.
 #
 # A forecast without its gates
 # ----------------------------
