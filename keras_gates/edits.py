@@ -1,9 +1,9 @@
 """What can be done to a signal: `clamp`, `scale`, `add` and `swap`.
 
 Each returns an edit for `keras_gates.edit`. It is applied to a signal right after it is
-computed and before it is used, for chosen samples, time steps and units; all that comes
-later follows from it. Samples are counted in the data that a call is given, from 0 on,
-time steps in the order of the input, as in a capture.
+computed and before it is used, for the selected samples, time steps and units, and all
+later values follow from it. Samples are counted from 0 in the data of a call, and time
+steps in the order of the input, as in a capture.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["Edit", "add", "clamp", "scale", "swap"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Edit:
-    """What is done to a signal, and where.
+    """A change of a signal, and its place.
 
     Attributes:
         action: "clamp", "scale", "add" or "swap".
-        value: What it is done with, or a tree, in which the signal is looked up.
+        value: The value of the action, or a tree from which the signal is taken.
         samples: Which samples, or `None` for all.
         time: Which time steps, or `None` for all.
         units: Which units, or `None` for all.
@@ -48,7 +48,7 @@ def clamp(
 
     Args:
         value: A number, or an array that broadcasts to `(sample, time, unit)`, or to
-            the part of it that is chosen.
+            the selected part of it.
         samples: Which samples: a number, a list of numbers, or a slice. Default: all.
         time: Which time steps, in the order of the input. Default: all.
         units: Which units. Default: all.
@@ -142,15 +142,15 @@ def swap(
     time: Positions = None,
     units: Positions = None,
 ) -> Edit:
-    """Puts the values of another capture in place of a signal (activation patching).
+    """Replaces a signal with the values of another capture (activation patching).
 
     Args:
         array: Values of another run, such as `gates["lstm/cell"]`, or a whole tree of
-            `capture`, of which the signal of the same name is taken. A DataArray goes
-            by the names of its dimensions; with one sample of it, that one is put into
-            all. With several, sample by sample, the data that are run must have as
-            many. Steps that were masked there (NaN) are left as they are, unless
-            `time` chooses them.
+            `capture`, of which the signal of the same name is taken. A DataArray is
+            aligned by the names of its dimensions. If it has a single sample, that
+            sample is used for all. If it has several, the data must have the same
+            number of samples. Steps that were masked in the other capture (NaN) are not
+            changed, unless `time` selects them.
         samples: As for `clamp`.
         time: As for `clamp`.
         units: As for `clamp`.

@@ -28,10 +28,10 @@ the end of the page.
 # So at every time step the whole state passes through a matrix and a squashing
 # function, and an early input passes through them many times.
 #
-# How much of it is left can be measured. We change the input of one single time step a
-# little, and measure how far the *last* output moves: the size of the gradient of the
-# last output with respect to that input. Training works with this gradient. Where it is
-# zero, nothing is learned about that time step.
+# How much of the early input is left can be measured. We change the input of a single
+# time step slightly, and measure how far the *last* output moves: the size of the
+# gradient of the last output with respect to that input. Training uses this gradient.
+# If it is zero, nothing is learned about that time step.
 
 import keras
 import matplotlib.pyplot as plt
@@ -101,19 +101,19 @@ vanishing.set_label(
 #   rounding.)
 # - The line of the same LSTM with another *bias* is flat.
 #
-# So gates alone are no memory. They make the time for which the path through the cell
-# keeps a value a number that can be set, and therefore learned. The rest of the page
-# shows how. (A gradient shows whether *learning* reaches back, and is no measure of
-# memory: :doc:`/understand/what_gates_do` has a network that remembers for ever while
-# its gradient vanishes.)
+# So gates alone are not a memory. The path through the cell keeps a value for a certain
+# time, and gates make this time a number that can be set, and therefore learned. The
+# rest of the page shows how. (A gradient shows whether *learning* reaches back, and is
+# not a measure of memory: :doc:`/understand/what_gates_do` has a network that remembers
+# forever while its gradient vanishes.)
 #
 # What a gate is
 # --------------
 #
 # A gate is a value between 0 and 1 that scales another value: at 0 (closed) nothing
 # passes, at 1 (open) everything does. At each time step it is computed from the input
-# and the old state, with weights of its own, by a sigmoid ``σ``, which makes it smooth,
-# so that it can be trained::
+# and the old state, with separate weights, by a sigmoid ``σ``, which is smooth, so that
+# the gate can be trained::
 #
 #     gate[t] = σ(x[t] W + h[t-1] U + b)
 #
@@ -125,8 +125,8 @@ vanishing.set_label(
 #    The cell of an LSTM at one time step. × and + act on each unit. The three gates and
 #    the candidate each have their own ``W``, ``U`` and ``b``.
 #
-# The candidate is computed like a gate, with tanh in place of the sigmoid, so it is
-# between -1 and 1: it is the value that may be written.
+# The candidate is the value that may be written. It is computed like a gate, with tanh
+# instead of the sigmoid, so it is between -1 and 1.
 #
 # To see what the gates do, we build an LSTM with one unit and set its weights manually.
 # In addition to a *value*, the input has three marks, *write*, *erase* and *show*. Each
@@ -249,8 +249,8 @@ print(keras_gates.verify(gates))
 # state, which the gates and the candidate read at the next time step, is another path,
 # and may keep more.
 #
-# Keras starts the forget gate's bias at 1. With all other weights at zero, the gate is
-# sigmoid(1):
+# Keras initialises the bias of the forget gate to 1. If all other weights are 0, the
+# gate is sigmoid(1):
 
 start = keras.Sequential(
     [
@@ -339,9 +339,9 @@ overwritten = lines(
 # The hidden state is written at time step 10 and shown from then on, with or without
 # the mark at time step 30: there is no output gate.
 #
-# The **reset gate** controls how much of the old state the *candidate* sees. What is
-# kept does not depend on it. Let the candidate read the old state, too, and compare,
-# ten time steps after the writing, a closed reset gate with an open one:
+# The **reset gate** controls how much of the old state the *candidate* reads. The
+# fraction that is kept does not depend on it. We let the candidate read the old state,
+# and compare a closed reset gate with an open one, ten time steps after the writing:
 
 U[0, CANDIDATE] = 1
 for reset_bias in (-10, 10):
@@ -400,8 +400,9 @@ counted.set_label(
 # sphinx_gallery_end_ignore
 
 # %%
-# The cell state of the LSTM is the number itself, and is back at zero exactly where it
-# should be. The GRU, whose last steps up were tiny, is back at zero far too early.
+# The cell state of the LSTM is the count itself, and returns to zero at exactly the
+# right time step. The GRU, whose last upward steps were tiny, returns to zero far too
+# early.
 #
 # Next steps
 # ----------

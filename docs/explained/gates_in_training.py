@@ -56,9 +56,9 @@ before.set_label(
 # that is kept. 1 - update is next to the input gate: the fraction of the candidate that
 # is written. The output gate, the reset gate and the cell state have no counterpart.
 #
-# Before training the gates stay close to their initial value, 0.73 for the forget gate
-# and 0.5 for the others, and all units are alike. Candidate and states follow the slow
-# wave all the same: even a random network echoes its input.
+# Before training, the gates stay close to their initial value, 0.73 for the forget gate
+# and 0.5 for the others, and all units are alike. Nevertheless, candidate and states
+# follow the slow wave: even a random network echoes its input.
 
 for model in (lstm_model, gru_model):
     history = model.fit(windows, targets, epochs=8, batch_size=64, verbose=0).history
@@ -88,8 +88,9 @@ for name, trained, untrained in (
 # Compare an LSTM with a GRU
 # --------------------------
 #
-# Do the two networks keep to the same extent? ``match_units`` compares the
-# distributions: at a distance of 0, the two gates take the same values equally often.
+# Do the two networks keep the same fraction of their states? ``match_units`` compares
+# the distributions: at a distance of 0, the two gates take the same values equally
+# often.
 
 between = stats.match_units(lstm, gru)
 print(between["distance"].to_series().round(3).to_string())
@@ -109,7 +110,7 @@ print("smallest, median, largest:", np.quantile(correlation, [0, 0.5, 1]).round(
 # Record gates during training
 # ----------------------------
 #
-# Where a task requires decisions, the gates move. The next LSTM learns to classify
+# If a task requires decisions, the gates move. The next LSTM learns to classify
 # handwritten digits, which it reads row by row, while a recorder observes it without
 # changing the model.
 
@@ -185,13 +186,14 @@ shares = stats.saturation(gates["lstm"].to_dataset()).mean("unit")
 print(shares.to_dataframe().round(2).to_string())
 
 # %%
-# Gates far from both ends are no fault. A gate in the middle keeps a part of the state,
-# which is all that the slow wave above required.
+# It is not a fault if gates are far from both ends. A gate in the middle keeps a part
+# of the state, which was sufficient for the slow wave above.
 #
 # Explore the gates
 # -----------------
 #
-# ``report`` writes a page with all of this for each layer, to hover, zoom and select:
+# ``report`` writes a page with all of this for each layer, in which you can hover, zoom
+# and select:
 
 keras_gates.report(gates, "report.html", inputs=images[1500:])
 # sphinx_gallery_start_ignore

@@ -78,11 +78,11 @@ right = np.sign(latch.predict(x, verbose=0)[:, 0]) == signs
 print(f"{right.mean():.0%} of the samples")
 
 # %%
-# By the forget gate, 1/e of the cell state is left after 1.44 time steps, and for the
-# path through the cell this is right. The layer keeps the sign for ever all the same:
-# through the hidden state, the candidate writes it again at each time step. The
-# gradient does not show this either. The figure compares how much is left of the first
-# time step, by each of the three measures:
+# According to the forget gate, 1/e of the cell state is left after 1.44 time steps. For
+# the path through the cell, this is correct. Nevertheless, the layer keeps the sign
+# forever: through the hidden state, the candidate writes it again at each time step.
+# The gradient does not show this either. The figure compares how much of the first time
+# step is left according to each of the three measures:
 
 kept = gates["lstm/forget"].isel(sample=0, unit=0).values
 flow = stats.gradient_flow(found, signal="cell")["lstm/gradient_flow"]
@@ -225,11 +225,11 @@ for name in layers:
 # Before training, each of the three gradients falls by about the same factor at each
 # time step, and those of the two networks with gates fall fastest: Keras starts the
 # forget gate at 0.73, and the update gate at 0.5. After training, the gradient of the
-# LSTM and of the GRU hardly falls. So gates do not carry a gradient by themselves; they
-# can be *opened*, by training, to let it pass. Where a SimpleRNN has not learned the
-# task, its gradient still vanishes; with another seed it may learn it, and then its
-# line is flat as well. :doc:`/gallery/vanishing_gradient` examines whether the forget
-# gate carries the gradient.
+# LSTM and of the GRU hardly falls. So gates do not carry a gradient by themselves, but
+# training can *open* them to let it pass. If a SimpleRNN has not learned the task, its
+# gradient still vanishes. With another seed, it may learn the task, and then its line
+# is flat as well. :doc:`/gallery/vanishing_gradient` examines whether the forget gate
+# carries the gradient.
 #
 # A forecast without its gates
 # ----------------------------
@@ -368,8 +368,7 @@ steered.figure.set_label(
 # The forget gates of the network that forecasts describe the path through its cell. How
 # long it remembers is measured with 200 test windows, by swapping its state after five
 # different time steps. States are swapped between windows with a similar middle point,
-# because a state of another part of the wave would not fit the points that are still to
-# come.
+# because a state of another part of the wave would not fit the later points.
 
 sample = test[0][:: len(test[0]) // 200][:200]
 middle = sample[:, 25, 0]
@@ -386,8 +385,8 @@ print("measured reach:", memory["lstm/reach"].values.round(1))
 
 # %%
 # The layer remembers for longer than the time scale of any of its forget gates, because
-# the recurrent weights carry the state as well. (The error bars are intervals of 95 %
-# over pairs of windows.)
+# the recurrent weights carry the state as well. (The error bars are 95 % intervals over
+# pairs of windows.)
 #
 # Summary
 # -------
@@ -396,7 +395,7 @@ print("measured reach:", memory["lstm/reach"].values.round(1))
 #   path through the cell keeps a value. They equal the memory only of a layer whose
 #   recurrent weights do nothing.
 # - **Gradient flow** shows whether learning reaches back. It can vanish while the
-#   memory lasts for ever, as in the latch.
+#   memory lasts forever, as in the latch.
 # - **Reach** measures memory: how much is left of a change to the state.
 # - An **edit** shows what a signal is used for. A correlation does not.
 #

@@ -35,27 +35,28 @@ def capture(
 ) -> xarray.DataTree:
     """Runs a model and returns every gate, at every step, for every unit.
 
-    The model is left exactly as it was, also when the call fails half way: same
-    layers, same weights, same states, same random seeds. It runs on copies of its
-    variables, taken at the start: other threads may use the model meanwhile, and the
-    gates are those of one state of it. On JAX, where Keras takes the variables from
-    the model while `predict` or `fit` runs, a capture in another thread waits for the
-    end of it, for ten seconds.
+    The model does not change, even if the call fails: its layers, weights, states and
+    random seeds stay the same. It runs on copies of its variables, which are made at
+    the start, so other threads may use the model at the same time, and all gates belong
+    to the same weights. On JAX, Keras removes the variables from the model while
+    `predict` or `fit` runs, and a capture in another thread waits up to ten seconds for
+    the end of the run.
 
-    From eight batches on, LSTM and GRU layers in float32 on a CPU run in the kernels
-    of `accelerate`, which are faster. The first batch runs in Keras's kernels too: if
-    any signal of it deviates by more than 1e-5, there is a warning, and Keras's kernels
-    run the rest. What `model.predict` returns is not affected.
+    With eight batches or more, LSTM and GRU layers in float32 on a CPU run in the
+    kernels of `accelerate`, which are faster. The first batch also runs in Keras's
+    kernels. If any of its signals deviates by more than 1e-5, there is a warning, and
+    Keras's kernels run the other batches. The result of `model.predict` is not
+    affected.
 
     Args:
         model: A `keras.Model` with LSTM, GRU or SimpleRNN layers, stock or gate layers,
             or other cells in a `keras.layers.RNN`: Sequential, functional, subclassed
             or nested. A model that is not built yet is built on the first batch, as
             `predict` does.
-        x: Anything that `model.predict` takes and that ends: an array, a list or a
-            dict of arrays, `None` among them for an optional input; a table of
-            pandas, a sparse array, a tensor of any backend; a `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, a PyTorch `DataLoader`, a generator.
+        x: Anything finite that `model.predict` takes: an array, a list or a dict of
+            arrays, with `None` for an optional input; a pandas table, a sparse array, a
+            tensor of any backend; a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
+            PyTorch `DataLoader`, a generator.
         layers: Names, paths or glob patterns of the layers to capture, or the layers
             themselves, one or several. Default: all.
         signals: Names of the signals to capture, one or several, of
@@ -63,12 +64,12 @@ def capture(
             `hidden`; of a cell that is registered, the names of `register_cell`; of
             one that is traced, those of its activations, such as `sigmoid_1`. Default:
             all.
-        batch_size: Number of samples in a batch, when `x` does not come in batches.
+        batch_size: Number of samples in a batch, if `x` is not already in batches.
         training: Whether the model runs in training mode, with dropout.
-        store: Path of a Zarr store to be written batch by batch, in place of memory,
-            or a URL that `fsspec` opens, such as `"s3://bucket/gates.zarr"`. It appears
-            when it is complete, and the tree that comes back reads from it. Hidden
-            folders of captures that were killed are removed beside a path.
+        store: Path of a Zarr store to write to batch by batch, instead of memory, or a
+            URL that `fsspec` opens, such as `"s3://bucket/gates.zarr"`. It appears when
+            it is complete, and the returned tree reads from it. Hidden folders that
+            killed captures left next to a path are removed.
         mode: `"w-"` if the store must not exist yet; `"w"` to replace one at a path,
             if nothing else is in its folder, at the moment when the new one is
             complete.
@@ -84,38 +85,38 @@ def capture(
         A tree with one node for each recurrent layer, named by the path of layer
         names that leads to it; the second call of a shared layer is `"lstm@2"`, and
         the layers of a stack of cells are `"rnn/lstm_cell"`. A layer inside another
-        recurrent layer of other sizes, which cannot lie below it in a tree, lies beside
+        recurrent layer of different sizes cannot be below it in a tree, and is next to
         it: `"outer.inner"`, with `"outer/inner"` as its `layer`. Each node is a dataset
         with one variable for each signal, dimensions `(sample, time, unit)`, float32,
-        time in the order of the input also for a layer that reads it backwards,
-        masked steps NaN, and `mask` `(sample, time)` where there was one. Inside a
+        time in the order of the input also for a layer that reads it backwards, masked
+        steps NaN, and `mask` `(sample, time)` where there was one. Inside a
         `TimeDistributed` the dimensions are `(sample, frame, time, unit)`. The
-        coordinates `initial_hidden` and `initial_cell` `(sample, unit)` are the
-        states before the first step. Batches of different lengths are padded at the
-        end with masked steps. A signal of a traced cell with another width than its
-        output has a dimension of its own in place of `unit`, such as `tanh_unit`. The
-        attribute `kernel` of a node is `"fast"` or `"keras"`. With the first, or behind
+        coordinates `initial_hidden` and `initial_cell` `(sample, unit)` are the states
+        before the first step. Batches of different lengths are padded at the end with
+        masked steps. If a signal of a traced cell and its output differ in width, the
+        signal has a dimension of its own instead of `unit`, such as `tanh_unit`. The
+        attribute `kernel` of a node is `"fast"` or `"keras"`. For `"fast"`, or after
         such a layer, `kernel_deviation` is the largest deviation of a signal from that
-        of Keras's kernels, on the first batch, in parts of the value where that is
-        larger than 1.
+        of Keras's kernels on the first batch, relative to the value if that is larger
+        than 1.
 
     Raises:
         ValueError: If the model has no `call`, no recurrent layer, or one whose
-            signals cannot be known; if `layers` or `signals` name what is not there;
-            if several processes cannot do the same as one: without `store`, with
-            `training=True`, stateful layers, an edit, a model that cannot be saved;
-            if `x` is empty or endless, does not fit the model, or holds NaN that
-            reaches a recurrent layer at a step that is not masked; on JAX, if a layer
-            runs inside `keras.remat`.
+            signals cannot be known; if `layers` or `signals` has a name that does not
+            exist; if several processes cannot do the same as one: without `store`, with
+            `training=True`, stateful layers, an edit, a model that cannot be saved; if
+            `x` is empty or endless, does not fit the model, or holds NaN that reaches a
+            recurrent layer at a step that is not masked; on JAX, if a layer runs inside
+            `keras.remat`.
         TypeError: If an argument has the wrong type.
         FileExistsError: If `store` exists, and `mode` is "w-".
         OSError: Before the model runs, if `store` cannot be written.
         RuntimeError: On JAX, if another thread trains the model. If worker processes
-            die again and again, or compute something else than this one.
+            die repeatedly, or compute other values than this process.
 
     Warns:
         UserWarning: If a layer that was chosen did not run, a fast kernel deviates, or
-            worker processes compute with other roundings than this one.
+            worker processes round differently from this process.
 
     Example:
         >>> import keras, keras_gates, numpy as np

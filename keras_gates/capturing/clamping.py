@@ -51,9 +51,9 @@ def importance(
 
     Each signal of each unit is set to one value at all time steps, as by
     `keras_gates.edits.clamp`, and the loss of each sample is compared with that of the
-    model as it is. Units that share what they do can replace each other, so that each
-    alone seems to matter little: the table has groups too, all units of a signal, and
-    units that rise and fall together.
+    unchanged model. Units with the same role can replace each other, so that each one
+    alone seems to matter little. The table therefore also has groups: all units of a
+    signal, and units that rise and fall together.
 
     Args:
         model: A model as for `capture`, not stateful, with a compiled loss or with
@@ -63,13 +63,13 @@ def importance(
         of: As for `gradients`.
         layers: As for `capture`.
         signals: As for `capture`.
-        value: What signals are set to: "mean", the mean of each unit over all samples
-            and unmasked steps, or a number.
-        approximate: Whether to take the first-order answer from one gradient in place
-            of one run for each group (attribution patching): the sum over steps of the
-            derivative times the change of the signal. It is fast, and wrong where the
-            loss is far from linear. Of a state it counts a change again at each step
-            that keeps it.
+        value: The value to set signals to: "mean", the mean of each unit over all
+            samples and unmasked steps, or a number.
+        approximate: Whether to compute a first-order approximation from one gradient
+            instead of one run for each group (attribution patching): the sum over steps
+            of the derivative times the change of the signal. It is fast, and wrong if
+            the loss is far from linear. For a state, it counts a change again at each
+            step that keeps it.
         batch_size: As for `capture`.
         verbose: 1 shows a progress bar.
 

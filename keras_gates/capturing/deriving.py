@@ -37,14 +37,14 @@ def gradients(
 ) -> xarray.DataTree:
     """Returns the derivative of each sample's loss with respect to every signal.
 
-    It is the total derivative: how much the number of the sample changes if a tiny
-    amount is added to the signal at one time step and unit, with all that follows from
-    it at later steps, as `keras_gates.edits.add` does. Within a `keras_gates.edit`
-    block it is that of the edited model. The model is left exactly as it was, as by
-    `capture`.
+    It is the total derivative: how much the loss of the sample, or its result of `of`,
+    changes if a tiny amount is added to the signal at one time step and unit, including
+    all effects on later steps, as with `keras_gates.edits.add`. Within a
+    `keras_gates.edit` block, it is that of the edited model. The model does not change,
+    as with `capture`.
 
-    It says whether *learning* reaches back to a step, and is no measure of memory: a
-    unit that holds a value for ever by saturation has a gradient that vanishes.
+    It shows whether *learning* reaches back to a step. It is not a measure of memory: a
+    unit that holds a value forever by saturation has a vanishing gradient.
 
     Args:
         model: A model as for `capture`, with a compiled loss or with `of`.
@@ -65,8 +65,8 @@ def gradients(
         in the order of the input, masked steps NaN, and `inputs`
         `(sample, time, feature)`, the derivative with respect to what the layer
         received. The loss of a sample is the mean over its unmasked outputs; of
-        several outputs, the weighted sum. The derivatives with respect to the stages
-        of a stack of cells are beside each other, `inputs` in the first one.
+        several outputs, the weighted sum. Each cell of a stack has a node with its
+        derivatives, and the first one also has `inputs`.
 
     Raises:
         ValueError: As by `capture`; if the model has no compiled loss and `of` is not

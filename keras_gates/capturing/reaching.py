@@ -41,28 +41,28 @@ def reach(
 ) -> xarray.DataTree:
     """Measures how long the layers of a model remember, by an experiment.
 
-    After a step, the whole state of a layer in each sample is replaced by that of
-    another sample, and the inputs stay as they were. How much of the difference is
-    left after so many steps is the *retention*: 1 if all of it is there, and 0 if the
-    layer has forgotten it. The *reach* is the number of steps until it falls below 1/e.
-    The *share* says how much of the variance of the model's output goes through the
-    state at that step.
+    After a step, the whole state of a layer in each sample is replaced with that of
+    another sample, and the inputs stay the same. The *retention* at a lag is the part
+    of the difference that remains after this number of steps: 1 if all of it remains,
+    and 0 if the layer has forgotten it. The *reach* is the number of steps until the
+    retention falls below 1/e. The *share* is the fraction of the variance of the
+    model's output that goes through the state at that step.
 
-    The time scale of a forget gate says how long the path through the cell keeps a
-    value. The path through the recurrent weights may keep more, and a gradient that
-    vanishes does not say that nothing is kept; this measures what is.
+    The time scale of a forget gate describes how long the path through the cell keeps a
+    value. The path through the recurrent weights may keep more, and a vanishing
+    gradient does not mean that nothing is kept. `reach` measures what is kept.
 
     Args:
         model: A model as for `capture`, not stateful.
         x: As for `capture`; all of it is held in memory. Some 200 samples are enough.
         layers: As for `capture`.
         groups: Which samples are alike: `(sample,)`, or `(sample, time)`, for each
-            step. A state is replaced by that of a sample of the same group. Give them
-            where the inputs to come depend on those before, such as the number of
-            marks that an adding problem has shown so far. Default: all are.
+            step. A state is replaced with that of a sample of the same group. Pass them
+            if later inputs depend on earlier ones, for example the number of marks so
+            far in an adding problem. Default: all samples are alike.
         time: After which steps to measure: numbers, in the order of the input.
             Default: five, spread over the sequence.
-        seed: Of the choice of samples and of the intervals.
+        seed: The seed for the choice of samples and for the intervals.
         batch_size: As for `capture`.
         verbose: 1 shows a progress bar for each run of the model.
 
@@ -79,8 +79,8 @@ def reach(
         TypeError: If an argument has the wrong type.
 
     Warns:
-        UserWarning: If a share is over 1: then the state is not independent of the
-            inputs to come, and samples that are alike must be chosen in `groups`.
+        UserWarning: If a share is above 1: the state then depends on later inputs, and
+            `groups` must state which samples are alike.
 
     Example:
         >>> import keras, keras_gates, numpy as np

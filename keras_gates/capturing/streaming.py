@@ -26,9 +26,9 @@ STARTED = "started"
 class Stream:
     """A trained model that takes one time step at a time, as `stream` makes it.
 
-    Call it with the inputs of one time step: what the model takes, without the axis of
-    time. It returns what `model.predict` returns for the whole sequence so far, at its
-    last step, as NumPy arrays. One stream is for one thread.
+    Call it with the inputs of one time step, which have the shape of the model's inputs
+    without the time axis. It returns NumPy arrays: the output of `model.predict` for
+    the sequence so far, at its last step. Use a stream in one thread only.
 
     Attributes:
         model: The model.
@@ -95,11 +95,11 @@ class Stream:
         self._signals = self._before = None
 
     def reset(self, samples=None) -> None:
-        """Lets all samples, or some of them, begin anew.
+        """Starts a new sequence in all samples, or in some of them.
 
         Args:
             samples: The numbers of the samples, one or several, or an array of
-                booleans; `None` for all, of which there may be another number then.
+                booleans; `None` for all, and then the number of samples may change.
 
         Raises:
             ValueError: If there is no such sample.
@@ -135,7 +135,7 @@ class Stream:
 
     @property
     def state(self) -> dict[str, np.ndarray] | None:
-        """What the stream remembers: set it to go on from there.
+        """The states of the stream: set it to resume from there.
 
         A dict of NumPy arrays, `(samples, ...)`: the states of each layer, by the path
         of the layer and the name of the state (`"lstm/hidden"`), and `started`, which
@@ -176,8 +176,8 @@ class Stream:
         """The signals of the latest step, as `capture` names them.
 
         A tree with one node for each recurrent layer of a known kind, whose variables
-        have the dimensions `(sample, unit)`; NaN where the step is masked. From the
-        first time on that they are asked for, each step computes them.
+        have the dimensions `(sample, unit)`; NaN where the step is masked. After the
+        first access, each step computes them.
         """
         if self._before is None:
             raise ValueError(
@@ -216,28 +216,30 @@ class Stream:
 def stream(model: keras.Model, x: Any = None) -> Stream:
     """Runs a trained model on a live stream, one time step at a time.
 
-    The recurrent layers keep their states from call to call, so that a step costs the
-    same however long the sequence is. The model is left as it is: its weights are read
-    at each step, and the states of its stateful layers are neither used nor changed.
+    The recurrent layers keep their states from call to call, so that the cost of a step
+    does not depend on the length of the sequence. The model does not change: its
+    weights are read at each step, and the states of its stateful layers are neither
+    used nor changed.
 
-    When the stream is made, it is compared with the model on a few short random
-    sequences (of the length that the model is made for, if that is fixed): a model that
-    needs the whole sequence at once is refused, and no step returns another value than
-    `predict` without a word.
+    When the stream is created, it is compared with the model on a few short random
+    sequences (of the length of the model's input, if that is fixed). A model that needs
+    the whole sequence at once raises an error, so that no step silently differs from
+    `predict`.
 
     Args:
         model: A trained `keras.Model` of any style, with recurrent layers that read
             forwards: LSTM, GRU, SimpleRNN, `RNN` around any cell and stacks of cells.
-            The layers around them work on each step alone: `Dense`, `TimeDistributed`,
-            `Embedding`, `Masking`, `Dropout`, normalisation of features, and so on. A
-            last layer with `return_sequences=True` or without it.
+            The layers around them must process each step independently: `Dense`,
+            `TimeDistributed`, `Embedding`, `Masking`, `Dropout`, normalisation of
+            features, and so on. A last layer with `return_sequences=True` or without
+            it.
         x: A few sequences to compare on in place of random ones, as `model.predict`
             takes them.
 
     Returns:
-        A `Stream`. `output = stream(x_now)` takes one step, `stream.gates` are the
-        signals of that step, `stream.state` can be read, kept and set, and
-        `stream.reset(samples)` lets samples begin anew.
+        A `Stream`. `output = stream(x_now)` runs one step, `stream.gates` holds the
+        signals of that step, `stream.state` can be read, stored and set, and
+        `stream.reset(samples)` starts new sequences.
 
     Raises:
         ValueError: If the model has no recurrent layer that carries states, is not

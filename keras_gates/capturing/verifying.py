@@ -25,43 +25,43 @@ if TYPE_CHECKING:
 def verify(gates: Any, *, atol: float | None = None) -> pandas.Series:
     """Derives the states again from the recorded gates, and compares.
 
-    The recorded hidden state is what Keras's own kernel produced. Here it is computed
-    a second time, in float64, from nothing but the recorded gates, the candidate and
-    the initial states, from the first step to the last:
+    The recorded hidden state is the one that Keras's own kernel produced. `verify`
+    computes it a second time, in float64, only from the recorded gates, the candidate
+    and the initial states, from the first step to the last:
 
     - LSTM: `cell = forget * cell + input * candidate`, `hidden = output *
       activation(cell)`;
     - GRU: `hidden = update * hidden + (1 - update) * candidate`.
 
-    So a wrong weight block, a shift by one step, a forgotten mask or a lost initial
-    state shows. It is a check and no proof. It cannot see:
+    This reveals a wrong weight block, a shift by one step, a forgotten mask or a lost
+    initial state. It is a check, not a proof. It cannot detect:
 
-    - an LSTM's `input` and `candidate` under each other's names, since only their
-      product enters;
+    - that `input` and `candidate` of an LSTM are interchanged, because only their
+      product is used;
     - a wrong `reset` gate of a GRU, which acts inside the candidate;
-    - what is masked: no values are recorded there;
-    - whether `x` and the weights were those that you meant.
+    - errors at masked steps, where no values are recorded;
+    - that `x` or the weights are not the intended ones.
 
-    A layer that cannot be verified never looks verified, and a warning states the
-    reason: its deviation is infinite if values are NaN or infinite at unmasked steps,
-    as in a store that is damaged; if there are values at masked steps; or if the
-    activation of an LSTM cannot be found again by its name, such as a function that
-    is not registered, or a layer. The other layers are verified all the same.
+    If a layer cannot be verified, its deviation is infinite, and a warning states the
+    reason. This is the case if values are NaN or infinite at unmasked steps, as in a
+    store that is damaged; if there are values at masked steps; or if the activation of
+    an LSTM cannot be found again by its name, such as a function that is not
+    registered, or a layer. The other layers are verified nevertheless.
 
     Args:
-        gates: What `capture` returned, or one node of it, with all of its signals and
+        gates: The result of `capture`, or one node of it, with all of its signals and
             time steps.
         atol: The largest absolute error to accept, for tests: above it, an
             `AssertionError` is raised. Default: none is raised.
 
     Returns:
         For each layer, the largest absolute deviation of a recorded state from the
-        derived one, over every sample, step and unit that is not masked. For states
-        of the size of 1 it is typically below 1e-6 for float32 layers, 1e-3 for
-        float16 and 1e-2 for bfloat16. It grows with the states: compare it with their
-        size. It is infinite where the layer could not be verified, and NaN where
-        there is nothing to verify: every step is masked, or the layer is a `SimpleRNN`
-        or has a traced cell, of which no equations are known.
+        derived one, over every sample, step and unit that is not masked. For states of
+        magnitude 1, it is typically below 1e-6 for float32 layers, 1e-3 for float16 and
+        1e-2 for bfloat16. It grows with the states: compare it with their magnitude. It
+        is infinite if the layer could not be verified, and NaN if there is nothing to
+        verify: every step is masked, or the layer is a `SimpleRNN` or has a traced
+        cell, whose equations are not known.
 
     Raises:
         AssertionError: If the error of a layer is above `atol`.

@@ -91,7 +91,7 @@ class Kind:
         blocks: The signals that own a block of columns in Keras's weights, in order.
         gates: The blocks that are sigmoid gates.
         keep: The gate whose value is the share of the old state that is kept.
-        write: The gate whose value is the share of the candidate that is written.
+        write: The gate whose value is the fraction of the candidate that is written.
             `None` for a kind with `keep`: 1 - `keep`.
         show: The gate that decides how much of the state is shown.
         coupled: Two gates that may carry the same information.

@@ -39,16 +39,16 @@ def register_cell(
 ) -> None:
     """Describes a cell of your own, so that its gates have names.
 
-    From then on the cell has what Keras's own cells have: `capture` inside a
-    `keras.layers.RNN`, in stacks and under masks, `GateRecorder`, stores, `verify`, the
-    statistics, the figures and the page. A subclass of the cell counts as the cell as
-    long as it leaves `call` alone. A cell that is not registered is traced, and its
-    signals have the names of their operations.
+    From then on, the package supports the cell like Keras's own cells: `capture` inside
+    a `keras.layers.RNN`, in stacks and with masks, `GateRecorder`, stores, `verify`,
+    the statistics, the figures and the page. A subclass is treated as the same cell
+    unless it overrides `call`. A cell that is not registered is traced, and its signals
+    have the names of their operations.
 
-    What is said is tested on a cell with random weights, and on every cell of the class
-    before it is read for the first time: `step` must return the states that the cell
-    returns, gates must lie between 0 and 1, and `keep` must be the share of the old
-    state that is kept.
+    The description is tested on a cell with random weights, and on every cell of the
+    class before it is read for the first time: `step` must return the states that the
+    cell returns, gates must lie between 0 and 1, and `keep` must be the fraction of the
+    old state that is kept.
 
     Args:
         cell_class: The class of the cell: a Keras layer with a `state_size`, whose
@@ -61,20 +61,20 @@ def register_cell(
             above), in operators or `keras.ops`. Returns one tensor, a list in the
             order of `state_size`, or a dict by name.
         gates: The names of the signals that are gates, between 0 (closed) and 1 (open).
-        keep: The gate whose value is the share of the old state that is kept: 1 keeps
-            it. `None` if there is none. `timescale`, `half_life` and `memory_horizon`
-            are of this gate.
-        write: The gate whose value is the share of the candidate that is written.
+        keep: The gate whose value is the fraction of the old state that is kept: 1
+            keeps it. `None` if there is none. `timescale`, `half_life` and
+            `memory_horizon` use this gate.
+        write: The gate whose value is the fraction of the candidate that is written.
             Default: 1 - `keep`.
         states: The names of the states, in the order of `state_size`. The first one,
             which must be "hidden", is the output of the cell.
         name: The name of the kind of cell. Default: that of the class without "Cell".
-        example: A cell of the class to test on, which is left as it is. Default:
+        example: A cell of the class to test on, which is not changed. Default:
             `cell_class(3)`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the description contradicts itself, the cell, or the sense of a
+        ValueError: If the description contradicts itself, the cell, or the meaning of a
             name in another kind of cell; or if the class or the name is registered
             already. Then nothing is registered.
 

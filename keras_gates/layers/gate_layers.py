@@ -43,7 +43,7 @@ class GateLSTMCell(GateCell, keras.layers.LSTMCell):
 class GateGRUCell(GateCell, keras.layers.GRUCell):
     """`keras.layers.GRUCell` that can return its gates.
 
-    Takes every argument of `keras.layers.GRUCell`, and works wherever that does.
+    Takes every argument of `keras.layers.GRUCell`, and works wherever that cell does.
     An `update` of 1 keeps the old state.
 
     Call arguments:
@@ -75,8 +75,8 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
     Takes every argument of `keras.layers.LSTM`. With `return_gates=False` it is that
     layer, to the bit, with the same weights, configuration and weights files. With
     `kernel="fast"` it computes the same within rounding (2e-6 in float32 for values of
-    the size of 1), in a kernel that returns every gate at little cost. It also
-    goes by the stock name, `LSTM`, in `model.summary()`.
+    magnitude 1), in a kernel that returns every gate at little cost. `model.summary()`
+    shows it under the stock name, `LSTM`.
 
     Args:
         units: Positive integer, the number of units.
@@ -84,8 +84,8 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
         return_gates: Whether to return every signal at every step too.
         kernel: What runs the layer: "keras", or "fast". The fast kernel takes masks,
             dropout, initial states and any activation that has a name in Keras and acts
-            on each value alone. Its gradients cannot be differentiated in turn, except
-            on JAX.
+            on each value alone. Its gradients cannot be differentiated again, except on
+            JAX.
         **kwargs: As for `keras.layers.LSTM`.
 
     Raises:
@@ -99,11 +99,11 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
         The result of `keras.layers.LSTM`, and with `return_gates=True` the gates, as
         `(output, gates)`, or `(output, hidden, cell, gates)` with
         `return_state=True`. `gates` is a dict: `input`, `forget`, `candidate`,
-        `output`, `cell` and `hidden`, each `(batch, time, units)`, step for step
-        what `return_sequences=True` returns, so in reverse with `go_backwards=True`.
-        At a masked step the states are held and the other signals are zero; the
-        Keras mask goes along with each. Keras's wrappers (`Bidirectional`,
-        `TimeDistributed`) have no place for a dict of gates: see them with `capture`.
+        `output`, `cell` and `hidden`, each `(batch, time, units)`, in the order of
+        `return_sequences=True`, which is reversed with `go_backwards=True`. At a masked
+        step, the states keep their values and the other signals are zero; each signal
+        carries the Keras mask. Keras's wrappers (`Bidirectional`, `TimeDistributed`)
+        cannot return a dict of gates: use `capture` for these.
 
     Example:
         >>> import numpy as np
@@ -126,9 +126,8 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
     Takes every argument of `keras.layers.GRU`. With `return_gates=False` it is that
     layer, to the bit, with the same weights, configuration and weights files. With
     `kernel="fast"` it computes the same within rounding (2e-6 in float32 for values of
-    the size of 1), in a kernel that returns every gate at little cost. It also
-    goes by the stock name, `GRU`, in `model.summary()`. An `update` of 1 keeps the
-    old state.
+    magnitude 1), in a kernel that returns every gate at little cost. `model.summary()`
+    shows it under the stock name, `GRU`. An `update` of 1 keeps the old state.
 
     Args:
         units: Positive integer, the number of units.
@@ -136,8 +135,8 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
         return_gates: Whether to return every signal at every step too.
         kernel: What runs the layer: "keras", or "fast". The fast kernel takes masks,
             dropout, initial states and any activation that has a name in Keras and acts
-            on each value alone. Its gradients cannot be differentiated in turn, except
-            on JAX.
+            on each value alone. Its gradients cannot be differentiated again, except on
+            JAX.
         **kwargs: As for `keras.layers.GRU`.
 
     Raises:
@@ -151,11 +150,11 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
         The result of `keras.layers.GRU`, and with `return_gates=True` the gates, as
         `(output, gates)`, or `(output, hidden, gates)` with `return_state=True`.
         `gates` is a dict: `update`, `reset`, `candidate` and `hidden`, each
-        `(batch, time, units)`, step for step what `return_sequences=True` returns, so
-        in reverse with `go_backwards=True`. At a masked step the state is held and
-        the other signals are zero; the Keras mask goes along with each. Keras's
-        wrappers (`Bidirectional`, `TimeDistributed`) have no place for a dict of
-        gates: see them with `capture`.
+        `(batch, time, units)`, in the order of `return_sequences=True`, which is
+        reversed with `go_backwards=True`. At a masked step, the state keeps its value
+        and the other signals are zero; each signal carries the Keras mask. Keras's
+        wrappers (`Bidirectional`, `TimeDistributed`) cannot return a dict of gates: use
+        `capture` for these.
 
     Example:
         >>> import numpy as np

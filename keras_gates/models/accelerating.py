@@ -46,9 +46,10 @@ def accelerate(model: keras.Model) -> Accelerated:
     """Runs the LSTM and GRU layers of a model in fast kernels, in place.
 
     The layers stay the same objects, with the same weights and the same optimizer
-    state, and the model is saved as what it was. What they compute is within rounding
-    of Keras's layers (2e-6 in float32 for values of the size of 1), as with
-    `GateLSTM(..., kernel="fast")`. What Keras compiled for the model is compiled anew.
+    state, and the model is saved with its original classes. They compute the same as
+    Keras's layers within rounding (2e-6 in float32 for values of magnitude 1), as with
+    `GateLSTM(..., kernel="fast")`. Functions that Keras has compiled for the model are
+    compiled again.
 
     Training on a CPU is faster on PyTorch and JAX. On TensorFlow it takes 1.0 to 1.5
     times as long as the stock layer: there, leave the model as it is.
@@ -60,13 +61,13 @@ def accelerate(model: keras.Model) -> Accelerated:
             holds its layers, compile that one again.
 
     Returns:
-        What was done: `print` it, or read `reasons`. It is a context manager that
-        turns the layers back at the end of a `with` block; without one, call
-        `restore(model)`.
+        A summary of the changes: `print` it, or read `reasons`. It is a context manager
+        that restores the layers at the end of a `with` block. Without such a block,
+        call `restore(model)`.
 
     Raises:
         ValueError: If the model has no recurrent layer.
-        TypeError: If `model` is no model.
+        TypeError: If `model` is not a model.
 
     Warns:
         UserWarning: If some layers stay as they were, with the reasons.

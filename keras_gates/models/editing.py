@@ -19,12 +19,12 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
     """Changes signals of a model while it runs, within a `with` block.
 
     A signal is changed right after it is computed and before it is used, and all later
-    steps follow from it. Within the block `predict`, `evaluate`, `fit`, `capture`, a
-    `GateRecorder` and a plain call use the edited model; behind it the model is what
-    it was, also after an error. Gradients flow through edits: `fit` trains the weights
-    with, say, a forget gate clamped to 1. Masked steps stay masked. What `edit`
-    changes is data: moving an edit to another unit, step or value compiles nothing
-    anew, in a block inside this one or after it.
+    steps follow from it. Within the block, `predict`, `evaluate`, `fit`, `capture`, a
+    `GateRecorder` and a plain call use the edited model. After the block, the model is
+    as before, also after an error. Gradients flow through edits: `fit` trains the
+    weights with, say, a forget gate clamped to 1. Masked steps stay masked. An edit is
+    data of the compiled program: moving it to another unit, step or value does not
+    compile the model again, in a block inside this one or after it.
 
     A function that you compiled yourself around the model (`tf.function`, `jax.jit`)
     may have run before, and then does not see the edit.
@@ -36,15 +36,15 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
             several times acts on each call.
 
     Returns:
-        A context manager, which gives the model. Several blocks may be nested, if no
+        A context manager, which yields the model. Several blocks may be nested, if no
         two of their edits overlap.
 
     Raises:
-        IndexError: If a unit or a time step is not there.
+        IndexError: If a unit or a time step does not exist.
         ValueError: If a key names no layer or signal of the model; if two edits
-            overlap, or one chooses nothing; if values have another shape, or exceed the
-            precision of the layer; if the layer is inside a `TimeDistributed`. Within
-            the block: if `fit` meets an edit of chosen samples, or the data have
+            overlap, or one chooses nothing; if values have the wrong shape, or exceed
+            the precision of the layer; if the layer is inside a `TimeDistributed`.
+            Within the block: if `fit` meets an edit of chosen samples, or the data have
             another number of samples than the values of an edit; if the model is
             compiled, or another model runs that holds it.
         RuntimeError: Within the block, if another thread runs the model.

@@ -64,18 +64,17 @@ def instrument(model: keras.Model) -> Instrumented:
 
     The layers stay the same objects, with the same weights, the same optimizer state
     and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
-    `GateGRU`, every `SimpleRNN` a layer that hands out its hidden state, every `RNN`
-    around other cells a layer that hands out theirs; wrappers and stacks around them
-    are made ready too. Layers that are gate layers already are left
-    alone. A model that is saved, pickled or exported meanwhile is saved as the model it
-    was.
+    `GateGRU`, every `SimpleRNN` a layer that returns its hidden state, and every `RNN`
+    around other cells a layer that returns their signals. Wrappers and stacks around
+    them are converted, too. Layers that are already gate layers stay as they are. A
+    model that is saved, pickled or exported meanwhile is saved as the original model.
 
     Args:
         model: A `keras.Model`, of any style, with recurrent layers that are built.
 
     Returns:
-        A context manager that turns the layers back at the end of a `with` block.
-        Without one, call `restore(model)`.
+        A context manager that restores the layers at the end of a `with` block. Without
+        such a block, call `restore(model)`.
 
     Raises:
         ValueError: If the recurrent layers are not built, if there are none,

@@ -33,11 +33,11 @@ class LayerKernel(ShownAsText):
             kernel"; several, joined by " and ", if its calls run in several.
         training: The same for training.
         masked: Whether a mask arrives at the layer.
-        reasons: Why no faster one runs it, sentences.
-        advice: What to do to get a faster one, sentences.
-        speedup: How many times as fast the best of these makes it, as measured:
-            "inference" and "training" to the ratio. Empty without `measure=True`, and
-            where there is nothing to compare with.
+        reasons: Sentences that state why no faster kernel runs it.
+        advice: Sentences that state how to get a faster kernel.
+        speedup: The measured speedup by the best change, a dict with the ratio for
+            "inference" and "training". Empty without `measure=True`, and if there is
+            nothing to compare with.
     """
 
     layer: str

@@ -48,37 +48,37 @@ WORTHWHILE = 1.1
 def kernels(model: keras.Model, x: Any = None, *, measure: bool = False) -> Kernels:
     """Reports which kernel runs each recurrent layer of a model here, and why.
 
-    Keras chooses among several kernels without a word, and catches some of the
-    exceptions that keep it from a faster one. Here the model is run, once as in
-    inference and once as in training (on TensorFlow and JAX it is traced, as Keras
-    does to compile it), and what runs within each layer is observed: the operations of
-    the backend, and the exceptions that Keras catches. Then copies of each layer run
-    with one argument changed, or without the mask, to see what leads to a faster
-    kernel. The model is left as it was: its weights, states, seeds and metrics.
+    Keras chooses among several kernels silently, and catches some of the exceptions
+    that prevent a faster one. This function runs the model, once in inference and once
+    in training (on TensorFlow and JAX, it traces the model, as Keras does to compile
+    it), and observes each layer: the operations of the backend, and the exceptions that
+    Keras catches. Then copies of each layer run with one argument changed, or without
+    the mask, to find out which change leads to a faster kernel. The weights, states,
+    seeds and metrics of the model do not change.
 
-    A function that is compiled later, such as by `jit_compile=True` on PyTorch, is
-    reported as it is before that. A GPU was never tried: the names of its kernels are
-    those of the operations that PyTorch, TensorFlow and JAX document.
+    A function that is compiled later, such as with `jit_compile=True` on PyTorch, is
+    described as it is before compilation. A GPU was never tried: the names of its
+    kernels are those of the operations that PyTorch, TensorFlow and JAX document.
 
     Args:
         model: A `keras.Model`, of any style, with recurrent layers. One that is not
             built yet needs `x`, and gets its weights.
-        x: Some rows of your data, in any form that `predict` takes. By default inputs
-            are made up from the shapes that the model takes. No more than 32 rows are
+        x: Some rows of your data, in any form that `predict` takes. By default, inputs
+            are generated from the input shapes of the model. No more than 32 rows are
             used.
-        measure: Whether to measure how many times as fast each layer would be with
-            what is advised, and in a fast kernel of this package. It takes a few
-            seconds for each layer, and is done with 32 rows of 100 steps where the
-            model leaves that open.
+        measure: Whether to measure the speedup of each layer by the recommended
+            changes, and by a fast kernel of this package. It takes a few seconds for
+            each layer, and uses 32 rows of 100 steps unless the model fixes these
+            numbers.
 
     Returns:
-        What was found: `print` it, read a layer with `["path"]`, or call
-        `to_dataframe()`. Each layer has `inference` and `training`, the names of the
-        kernels, `reasons`, `advice` and `speedup`.
+        A report: `print` it, read a layer with `["path"]`, or call `to_dataframe()`.
+        Each layer has `inference` and `training`, the names of the kernels, `reasons`,
+        `advice` and `speedup`.
 
     Raises:
         ValueError: If the model has no recurrent layer or is not built, if no inputs
-            can be made up for it, or if it cannot be run.
+            can be generated for it, or if it cannot be run.
         TypeError: If an argument is of the wrong type.
 
     Example:

@@ -24,39 +24,40 @@ def report(
 ) -> Path:
     """Writes one HTML file to explore captured gates, which needs no network.
 
-    The page lists the findings (`stats.diagnose`), shows each layer as a whole, and
-    then every signal as a heat map, to hover, zoom and select: sample, time, unit, step
-    of training; units sorted by saturation, time scale or similarity; the units that
-    stay above a threshold through a span of time, and where else they do; one layer
-    beside another, so a GRU beside an LSTM.
+    The page lists the findings (`stats.diagnose`), gives an overview of each layer, and
+    shows every signal as a heat map in which you can hover, zoom and select the sample,
+    time, unit and step of training. It sorts units by saturation, time scale or
+    similarity, finds the units that stay above a threshold throughout a span of time
+    and the other places where they do so, and shows two layers side by side, such as an
+    LSTM and a GRU.
 
-    All figures are over all samples. What can be inspected step by step is limited to
-    a file of about 16 MB: then samples are chosen evenly, and the page says so.
+    All figures are computed from all samples. The values that can be inspected step by
+    step are limited to a file of about 16 MB. If they are larger, evenly spaced samples
+    are chosen, and the page states this.
 
-    The pictures are drawn by Bokeh. It is well kept, works offline from within the
-    file, draws images of 100,000 cells at once, and links their axes and selections.
-    Plotly, the other candidate, has no box selection on its heat maps.
+    Bokeh draws the figures. It is well maintained, works offline from within the file,
+    draws images of 100,000 cells at once, and links their axes and selections. Plotly,
+    the other candidate, has no box selection on its heat maps.
 
     Args:
         gates: What `capture` returns, in memory or from a store, or the `traces` of a
             recorder: a tree, or the dataset of one layer, with dimensions such as
             `(sample, time, unit)` and, for a slider over training, `step`. Or a mapping
             from names to those, for models side by side.
-        path: The file to write. What is there is written over. Its folder must exist.
-            Units, samples and time steps are called by their labels, where they have
-            some.
-        inputs: What the model read, to stand under the time axis: an array of numbers,
-            `(sample, time)` or `(sample, time, feature)`, or for each sample a string
-            (its characters are the steps) or a list of tokens. With fewer tokens than
-            steps, they stand at the steps that are not masked.
+        path: The file to write, which is overwritten if it exists. Its folder must
+            exist. Units, samples and time steps are shown by their labels, if they have
+            labels.
+        inputs: The inputs of the model, to be shown under the time axis: an array of
+            numbers, `(sample, time)` or `(sample, time, feature)`, or for each sample a
+            string (its characters are the steps) or a list of tokens. If there are
+            fewer tokens than steps, they are placed at the unmasked steps.
 
     Returns:
         The path of the file.
 
     Raises:
         ValueError: If there is no signal in `gates`, a dimension that is not known, two
-            places along one with the same label, or if `inputs` do not line up with any
-            layer.
+            places along one with the same label, or if `inputs` do not fit any layer.
         TypeError: If `gates` or `inputs` are of another type.
         OSError: If the file cannot be written.
 

@@ -56,16 +56,17 @@ def text(
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
             signals with dimensions `(sample, time, unit)`.
-        tokens: What the layer read in this sample: a string, a character for each
-            step, or the words. For a padded sample, those of the unmasked steps are
-            enough.
+        tokens: The tokens that the layer read in this sample: a string, with a
+            character for each step, or the words. For a padded sample, the tokens of
+            the unmasked steps are enough.
         unit: The label of the unit, or its position where units have no labels.
         signal: The signal to draw.
         sample: The label of the sample, or its position. Default: the first one.
-        fig: The figure to draw on. Default: a new one, as high as the text needs.
+        fig: The figure to draw on. Default: a new one of the height that the text
+            needs.
 
     Returns:
-        The figure. Words are set apart by spaces; a line feed is drawn as ↵ and ends
+        The figure. Words are separated by spaces; a line feed is drawn as ↵ and ends
         the line. Masked steps are grey.
 
     Raises:

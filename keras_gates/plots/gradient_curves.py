@@ -25,14 +25,15 @@ STEPS = 4
 def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
     """Draws how large the gradient is, by steps before the end, on a log axis.
 
-    A straight line that falls is a gradient that vanishes by the same factor at each
-    step. Layers of one kind have the colour of the kind, and one kind of line each.
+    A falling straight line is a gradient that vanishes by the same factor at each step.
+    Layers of the same kind have the same colour and differ in the style of the line.
 
     Args:
         flows: What `stats.gradient_flow` returned: a layer of a tree, a dataset, or an
             array; or a dict of several of them, by their names in the legend, such as
-            `{"LSTM, before": ..., "LSTM, trained": ...}`. Of a flow with a dimension
-            `step`, some steps are drawn, from the first one, pale, to the last one.
+            `{"LSTM, before": ..., "LSTM, trained": ...}`. If a flow has a dimension
+            `step`, some of its steps are drawn, from the first one (pale) to the last
+            one.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:

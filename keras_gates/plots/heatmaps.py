@@ -39,9 +39,10 @@ def heatmap(
 ) -> Figure:
     """Draws each signal of one layer as a heat map, for one sample.
 
-    Time runs across and units up. The gates stand on the left and share one scale
-    from 0 (closed) to 1 (open); candidate and states stand on the right, each on a
-    diverging scale with zero in its middle. Masked steps are hatched.
+    Time is on the horizontal axis, and units are on the vertical axis. The gates are on
+    the left and share one scale from 0 (closed) to 1 (open). Candidate and states are
+    on the right, each on a diverging scale with zero in the middle. Masked steps are
+    hatched.
 
     Args:
         node: A layer of what `capture` returns: a DataTree node or a Dataset, its
@@ -55,8 +56,8 @@ def heatmap(
         The figure.
 
     Raises:
-        ValueError: If a signal is not there, or there are other dimensions.
-        IndexError: If the sample is not there.
+        ValueError: If a signal does not exist, or there are other dimensions.
+        IndexError: If the sample does not exist.
         TypeError: If `node` is not a layer.
 
     Example:
@@ -91,11 +92,12 @@ def compare_layers(
 ) -> Figure:
     """Draws an LSTM and a GRU side by side, as they read the same input.
 
-    What does the same work stands in one row, on one scale: `forget` beside `update`,
-    the share of the old state that is kept; `input` beside 1 − `update`, the share of
-    the candidate that is written (an LSTM sets the two freely, in a GRU one follows
-    from the other); candidate beside candidate; hidden beside hidden state. The output
-    gate, the reset gate and the cell state have no counterpart, and say so.
+    Each row shows signals with the same role, on one scale: `forget` and `update`, the
+    fraction of the old state that is kept; `input` and 1 − `update`, the fraction of
+    the candidate that is written (an LSTM sets the two fractions independently, and in
+    a GRU one follows from the other); the two candidates; the two hidden states. The
+    output gate, the reset gate and the cell state have no counterpart, and the figure
+    states this.
 
     Args:
         lstm: An LSTM layer of what `capture` returns: a DataTree node or a Dataset,
@@ -111,7 +113,7 @@ def compare_layers(
     Raises:
         ValueError: If the layers are not an LSTM and a GRU in this order, their
             numbers or labels of time steps differ, or there are other dimensions.
-        IndexError: If the sample is not there.
+        IndexError: If the sample does not exist.
         TypeError: If one of them is not a layer.
 
     Example:

@@ -22,14 +22,14 @@ BAR = 0.22
 def importance(table: Any, *, top: int = 20, ax: Axes | None = None) -> Axes:
     """Draws how much the loss changes if units are clamped.
 
-    A bar is one clamp, in the colour of its signal: one unit, a group of similar ones,
-    or all units of the signal. The line over it is the interval of 95 % of the mean
-    over samples. The numbers are those of `keras_gates.importance`.
+    A bar is one clamp, in the colour of its signal: one unit, a group of similar units,
+    or all units of the signal. The line over it is the 95 % interval of the mean over
+    samples. The numbers are those of `keras_gates.importance`.
 
     Args:
-        table: What `keras_gates.importance` returned, or some rows of it, such as
+        table: The result of `keras_gates.importance`, or some of its rows, such as
             `table[table["group"] == "unit"]`. They are drawn in their order.
-        top: How many rows are drawn at most.
+        top: The largest number of rows to draw.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:

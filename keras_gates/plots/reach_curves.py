@@ -28,16 +28,17 @@ LEVEL = math.exp(-1)
 def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure:
     """Draws how much of a layer's state is left, and how far it reaches.
 
-    On the left, the retention by steps after the swap, a line for each step at which it
-    was measured, and the level 1/e. On the right, the reach with its interval at each
-    of these steps; a triangle stands where the retention never fell, at the number of
-    steps that were seen: the reach is at least that. With `gates`, the time scales of
-    the units, of the path through the cell alone, are drawn as short lines beside them.
+    The left side shows the retention by steps after the swap, with a line for each step
+    at which it was measured, and the level 1/e. The right side shows the reach with its
+    interval at each of these steps. If the retention never fell below the level, a
+    triangle marks the number of observed steps, and the reach is at least that. With
+    `gates`, short lines show the time scales of the units, which describe only the path
+    through the cell.
 
     Args:
-        layer: A layer of what `keras_gates.reach` returned: a DataTree node or a
+        layer: A layer of the result of `keras_gates.reach`: a DataTree node or a
             dataset.
-        gates: The same layer of what `capture` returned, for the time scales.
+        gates: The same layer of the result of `capture`, for the time scales.
         fig: The figure to draw on. Default: a new one.
 
     Returns:
@@ -46,7 +47,7 @@ def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure
     Raises:
         ValueError: If `layer` is not of `keras_gates.reach`, or `gates` has no gate
             that keeps.
-        TypeError: If one is not a layer.
+        TypeError: If one of them is not a layer.
 
     Example:
         >>> import numpy as np

@@ -31,16 +31,16 @@ def study(
 ) -> Axes:
     """Draws learning curves: the mean over seeds and its 95 % interval.
 
-    The interval is Student's, by `stats.mean_interval`, for each epoch by itself. A
-    line ends where the first of its seeds does, or runs away to NaN.
+    The interval is Student's, computed by `stats.mean_interval` for each epoch
+    separately. A line ends when the first of its seeds ends or diverges to NaN.
 
     Args:
         study: What `compare` returns; its `history` is a Dataset with dimensions
             `(architecture, seed, epoch)`.
         metric: The variable of the history to draw.
         x: What to draw it against: "epoch"; "updates", the batches so far; or
-            "elapsed", the seconds of training so far, of which the mean over the seeds
-            is taken. Those of the first epoch hold the compilation.
+            "elapsed", the seconds of training so far, as a mean over the seeds. The
+            first epoch includes compilation.
         ax: The Axes to draw on. Default: new ones.
 
     Returns:
@@ -156,12 +156,12 @@ def differences(
 
 @renamed(truth="y_true", predictions="y_pred")
 def predictions(y_true: Any, y_pred: Any, *, ax: Axes | None = None) -> Axes:
-    """Draws predictions over the truth, sample by sample.
+    """Draws predictions over the true values, sample by sample.
 
     Args:
         y_true: The true values, of shape `(sample,)` or `(sample, 1)`.
-        y_pred: From the name of a model to its predictions, in the shape of
-            `y_true`. Or `Study.predictions`: then the line is the median over the
+        y_pred: A dict from the name of a model to its predictions, in the shape of
+            `y_true`. Or `Study.predictions`: the line is then the median over the
             seeds, and the band reaches from the lowest seed to the highest.
         ax: The Axes to draw on. Default: new ones.
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
-    """Draws how the values of a gate, or of any signal, move over training.
+    """Draws how the values of a gate, or of any signal, change during training.
 
     The line is the median over samples (and frames), time and units at each recorded
     step; the bands reach from 25 to 75 % and from 5 to 95 % of the values. Masked steps
-    are left out.
+    are omitted.
 
     Args:
         gate: A signal of `GateRecorder.traces`, with dimensions
@@ -89,13 +89,14 @@ OVERLAP = 1.6
 def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     """Draws a gate's histogram at the steps of a training, one ridge behind another.
 
-    The first step is at the top. A ridge is the distribution over all units and real
-    steps that the recorder counted; the area under each is the same. Of more than 24,
-    every second, third, ... is drawn, counted from the last one.
+    The first step is at the top. A ridge is the distribution over all units and
+    unmasked steps that the recorder counted. The area under each is the same. If there
+    are more than 24 steps, only every second, third, ... one is drawn, counted from the
+    last one.
 
     Args:
         layer: A layer of `GateRecorder.statistics`: a DataTree node or a Dataset, with
-            `histogram` of dimensions `(step, gate, unit, bin)`.
+            `histogram` of dimensions `(step, signal, unit, bin)`.
         gate: The name of the gate.
         ax: The Axes to draw on. Default: new ones.
 

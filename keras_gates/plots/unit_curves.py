@@ -31,7 +31,7 @@ def trajectories(
     values: Any = None,
     fig: Figure | None = None,
 ) -> Figure:
-    """Draws the course of some units over one sample, beneath what the layer read.
+    """Draws the course of some units over one sample, below the input of the layer.
 
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, its

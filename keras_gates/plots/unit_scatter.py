@@ -99,7 +99,7 @@ def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
     """Draws how long the path through the cell keeps a value, beside the sequence.
 
     The numbers are those of `stats.timescale`, a dot for each unit, from the shortest
-    to the longest. `plots.reach` draws the memory that was measured.
+    to the longest. `plots.reach` draws the measured memory.
 
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, with

@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 class GateRecorder(Lifecycle):
     """Records gates while a model trains: statistics of training, traces of a probe.
 
-    Two records complete each other:
+    It keeps two records:
 
-    - `statistics` summarise the training batches, dropout included. They are computed
-      inside the compiled training step, without a second forward pass.
-    - `traces` hold every gate of a fixed `probe`, before training and at each recorded
+    - `statistics` summarises the training batches, with dropout. It is computed inside
+      the compiled training step, without a second forward pass.
+    - `traces` holds every gate of a fixed `probe`, before training and at each recorded
       step, so that epochs can be compared on the same inputs.
 
-    The model trains to the same weights as without the recorder (on JAX, up to a
-    rounding), and its layers stay what they are.
+    The model trains to the same weights as without the recorder (on JAX, up to
+    rounding), and its layers stay the same.
 
-    A layer inside a function that the backend compiles or differentiates on its own is
+    A layer inside a function that the backend compiles or differentiates separately is
     counted like any other, except on JAX, where no value can leave such a function
-    (`jax.jit`, `jax.lax.scan`, `keras.remat`): the recorder warns after the first
-    batch that it watched, and the statistics of the layer have the count 0.
+    (`jax.jit`, `jax.lax.scan`, `keras.remat`): the recorder warns after the first batch
+    that it watched, and the statistics of the layer have the count 0.
 
     One recorder may be used in several calls of `fit` of the same model: its steps
     continue to count. In a custom training loop, call its
@@ -49,14 +49,14 @@ class GateRecorder(Lifecycle):
     `on_epoch_end`, `on_train_end`, around `train_on_batch`; or see `watch`.
 
     Args:
-        probe: Inputs of the model, as for `capture`, but for a generator. A few
-            samples are enough. A data set is read once, before training, so that
-            every step sees the same samples. Default: no traces.
+        probe: Inputs of the model, as for `capture`, but not a generator. A few samples
+            are enough. A data set is read once, before training, so that every step
+            sees the same samples. Default: no traces.
         layers: Names, paths or glob patterns of the layers to record. Default: all.
         signals: Names of the signals to record. Default: all.
         units: The numbers of the units whose traces to keep. Default: all.
-        gradients: Whether to record also the gradients of the loss of the probe, for
-            which it must be `(x, y)`. They take up as much room as the traces.
+        gradients: Whether to also record the gradients of the loss of the probe. The
+            probe must then be `(x, y)`. The gradients take as much space as the traces.
         record_freq: When to record a step: `"epoch"`, or an integer N for every N
             batches and at the end of each epoch.
         samples_per_batch: How many rows of each batch the statistics sample, spread
@@ -75,31 +75,31 @@ class GateRecorder(Lifecycle):
             list of callbacks.
         on_alarm: `"warn"` or `"stop"`: what to do when a gate of a unit is stuck, a
             unit is dead, or a value is not finite. See `alarms`. Needs statistics.
-        patience: For how many recorded steps in a row a gate must be stuck, or a unit
-            dead, before there is an alarm.
-        store: Path of a Zarr store to write to, in place of memory. What is in it
-            survives the process, even if it is killed. Read it with
-            `xarray.open_datatree(store, engine="zarr")`. A URL is refused: write to
-            a local folder, and copy it.
+        patience: The number of consecutive recorded steps for which a gate must be
+            stuck, or a unit dead, before there is an alarm.
+        store: Path of a Zarr store to write to, instead of memory. Its records survive
+            the process, even if it is killed. Read it with `xarray.open_datatree(store,
+            engine="zarr")`. A URL is not accepted: write to a local folder, and copy
+            it.
         mode: `"w-"` if the store must not exist yet; `"w"` to replace one, if
-            nothing else is in its folder; `"a"` to
-            resume one after a crash, or to begin one. Then the epochs are taken
-            as `fit` numbers them, and the steps of an epoch that was not finished are
-            recorded again. Put the recorder before `BackupAndRestore` in the list.
+            nothing else is in its folder; `"a"` to resume one after a crash, or to
+            start one. With `"a"`, the epochs have the numbers that `fit` gives them,
+            and the steps of an unfinished epoch are recorded again. Put the recorder
+            before `BackupAndRestore` in the list.
         max_bytes: The largest size of the traces in bytes, which is checked before
             training starts. `None` for no limit.
         log_dir: A directory for TensorBoard: the histogram of each gate and, for the
             first sample of the probe, a heat map of each layer (inside a
             `TimeDistributed`, of the first frame). Needs the package `tensorboard`.
-        batch_size: Number of samples of the probe that run at once.
+        batch_size: Number of samples of the probe in a batch.
 
     Raises:
         ValueError: At once, for an argument out of range. Before the first batch: if
-            the model has no recurrent layer; if `layers`, `signals` or `units` name
-            what is not there; if the probe does not fit the model, is empty, or holds
-            NaN that the model does not mask; if the model has no `call` to run a probe;
-            if the traces would exceed `max_bytes`; if `store` is no store, or one of
-            another model or another recorder.
+            the model has no recurrent layer; if `layers`, `signals` or `units` has a
+            name that does not exist; if the probe does not fit the model, is empty, or
+            holds NaN that the model does not mask; if the model has no `call` to run a
+            probe; if the traces would exceed `max_bytes`; if `store` is not a store, or
+            is one of another model or another recorder.
         FileExistsError: Before the first batch, if `store` exists and `mode` is "w-".
         OSError: Before the first batch, if the store cannot be written.
 
@@ -181,7 +181,7 @@ class GateRecorder(Lifecycle):
 
     @property
     def traces(self) -> xarray.DataTree:
-        """The probe: as `capture` returns it, with a dimension `step` in front.
+        """The signals of the probe, as from `capture`, with a first dimension `step`.
 
         Each node is a dataset with dimensions `(step, sample, time, unit)`, and the
         coordinates `step`, `epoch` and `batch`, the number of batches so far, along
@@ -196,15 +196,15 @@ class GateRecorder(Lifecycle):
 
     @property
     def statistics(self) -> xarray.DataTree:
-        """A summary of the training batches since the step before.
+        """A summary of the training batches since the previous step.
 
         Each node is a dataset with the dimensions `(step, signal, unit)` and the
         coordinates `step` (from 1 on, as in `traces`), `epoch` and `batch` along
-        `step`. Its variables are `count`, `mean`, `std`, `min`, `max`; and for gates,
-        NaN for the other signals, `left` and `right`, the fractions of values that are
-        closed and open, and `histogram`, with a dimension `bin` whose coordinate is
-        the middle of each bin. Masked
-        steps do not count. The arrays are read-only, as those of `traces`.
+        `step`. Its variables are `count`, `mean`, `std`, `min` and `max`; `left` and
+        `right`, the fractions of values that are closed and open; and `histogram`, with
+        a dimension `bin` whose coordinate is the middle of each bin. The last three are
+        NaN for signals that are not gates. Masked steps do not count. The arrays are
+        read-only, like those of `traces`.
 
         Raises:
             ValueError: If nothing has been recorded yet.
@@ -220,7 +220,7 @@ class GateRecorder(Lifecycle):
         `stats.gradient_flow(recorder.gradients)`.
 
         Raises:
-            ValueError: If nothing has been recorded, or `gradients` was not asked for.
+            ValueError: If nothing has been recorded, or `gradients` is not set.
         """
         return self._tree(
             "gradients", "Give it `gradients=True` and a `probe` of `(x, y)`, and pass"
@@ -251,9 +251,9 @@ class GateRecorder(Lifecycle):
         """Counts one batch of a training loop that does not use Keras's own steps.
 
         For custom training loops on TensorFlow and PyTorch, also under
-        `DistributedDataParallel`, with the recorder in every process. What was compiled
-        with `tf.function` or `torch.compile` runs as Python in a batch that is counted,
-        in every thread: the same values, more slowly.
+        `DistributedDataParallel`, with the recorder in every process. In a batch that
+        is counted, functions that were compiled with `tf.function` or `torch.compile`
+        run as Python in every thread: the values are the same, but it takes longer.
 
         Raises:
             ValueError: On JAX, where the values of a compiled step cannot be seen

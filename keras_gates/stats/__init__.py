@@ -1,10 +1,11 @@
 """Measures of gates, searches, comparisons and a diagnosis.
 
-Measures take what `capture` and `GateRecorder` return, a tree, the dataset of one layer
-or, where one gate is enough, its array, and return the same kind of object. They reduce
-over samples, frames and time, and refuse a dimension that signals do not have. Data in
-Dask arrays stay lazy; other data on disk are read a block at a time, as the other
-functions read all data. Masked steps are NaN and are left out of everything.
+Measures take the results of `capture` and `GateRecorder`: a tree, the dataset of one
+layer or, if one gate is enough, its array. They return the same kind of object. They
+reduce over samples, frames and time, and raise an error for a dimension that signals do
+not have. Data in Dask arrays stay lazy. Other data on disk are read a block at a time;
+the other functions read all data in this way. Masked steps are NaN and are always
+omitted.
 """
 
 from keras_gates.old_names import moved

@@ -71,17 +71,17 @@ def diagnose(
     """Reports findings in captured gates, the most serious first.
 
     A finding is not necessarily a problem: a layer that hardly ever erases may be what
-    the task needs. The thresholds are conventions. A layer that was not trained has
-    findings too: its gates stay near 0.5, and its time scales are short.
+    the task needs. The thresholds are conventions. An untrained layer also has
+    findings: its gates stay near 0.5, and its time scales are short.
 
     The codes are `not-finite` (values that are NaN or infinite), `measured-memory`
     (with `reach`), `mostly-open` and `mostly-closed` (a gate), `short-timescales`,
     `dead-units` (as `dead_units` defines them), `redundant-gates` (two gates that
     are correlated), `undecided` (a gate near 0.5 that hardly moves) and `all-masked`.
 
-    What a layer remembers cannot be seen from its gates, which describe the path
-    through the cell alone: the recurrent weights may keep more. `keras_gates.reach`
-    measures it.
+    The gates do not show what a layer remembers, because they describe only the path
+    through the cell, and the recurrent weights may keep more. `keras_gates.reach`
+    measures the memory.
 
     Args:
         gates: A tree of layers, or the dataset of one, with dimensions such as
@@ -99,7 +99,7 @@ def diagnose(
         correlation: The median correlation from which two gates are reported as
             redundant.
         entropy: The entropy in bits from which a gate is reported as undecided, if it
-            also hardly moves: 0.95 bits is a gate between 0.37 and 0.63.
+            also hardly changes: 0.95 bits is a gate between 0.37 and 0.63.
 
     Returns:
         A `Diagnosis`. Checks whose signals are missing are skipped.

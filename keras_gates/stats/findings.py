@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was found in a layer. Printing it shows the sentence.
+    """A finding in a layer. Printing it shows the sentence.
 
     Attributes:
-        code: What it is, in a word that stays the same from version to version.
+        code: The kind of finding, a word that stays the same from version to version.
         layer: Path of the layer.
         signal: The signal, or `None` if it concerns the layer as a whole.
         units: The labels of the units, if it concerns some of them.

@@ -35,15 +35,15 @@ def ranges(
 
     For networks on FPGAs and microcontrollers: `hls4ml` writes such numbers as
     `ap_fixed<width, integer_bits>`, signed, with the sign among the integer bits. They
-    hold what was captured, so capture data that are typical of all. What enters an
-    activation, the pre-activation, may need more bits and is not in a capture: with the
-    model and the data, it is computed again, and has rows of its own. The partial sums
-    on the way to it (the accumulators) may need still more.
+    hold the captured values, so capture representative data. The pre-activation, which
+    is the input of an activation, may need more bits and is not in a capture: with the
+    model and the data, it is computed again, and has separate rows. Its partial sums
+    (the accumulators) may need even more bits.
 
     Args:
         gates: A tree of layers, as `capture` returns it.
         width: The number of bits of a word, 2 to 64.
-        model: The model that was captured, for the pre-activations; `x` goes with it.
+        model: The model that was captured, for the pre-activations. It requires `x`.
         x: The data that were captured, as for `capture`.
 
     Returns:
@@ -51,11 +51,11 @@ def ranges(
         and with `model` for each pre-activation of an LSTM, a GRU or a SimpleRNN, named
         `"input_preactivation"` after its signal. All are
         over every unmasked step and every unit, with the columns `min` and
-        `max`; `integer_bits`, the fewest that hold both, rounded; `fraction_bits`,
-        the rest of the word; and `rounding_error`, the largest change of a value where
-        each is rounded to the nearest of these numbers. NaN in all columns of a signal
-        that is masked throughout. Without values other than 0, one bit is the integer.
-        An LSTM's second activation takes the cell state, which has a row anyway.
+        `max`; `integer_bits`, the smallest number that holds both after rounding;
+        `fraction_bits`, the rest of the word; and `rounding_error`, the largest change
+        of a value by rounding to the nearest of these numbers. All columns are NaN for
+        a signal that is masked throughout. If all values are 0, there is one integer
+        bit. An LSTM's second activation takes the cell state, which has a row anyway.
 
     Raises:
         ValueError: If there is no signal in the tree, there is more than one `step`

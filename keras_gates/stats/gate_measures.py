@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @renamed(low="lower", high="upper")
 def saturation(gates: Gates, *, lower: float = 0.1, upper: float = 0.9) -> Gates:
-    """Computes how often each unit's gates are closed, and how often open.
+    """Computes how often each unit's gates are closed, and how often they are open.
 
-    A gate is left-saturated at a step if it is below `lower`, right-saturated if it is
-    above `upper`. A unit whose forget gate is right-saturated nearly always keeps its
-    cell state over long spans; one whose gates saturate on neither side blends at
-    every step.
+    A gate is left-saturated at a step if it is below `lower`, and right-saturated if it
+    is above `upper`. A unit whose forget gate is nearly always right-saturated keeps
+    its cell state over long spans. A unit whose gates saturate on neither side blends
+    old and new at every step.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
@@ -61,8 +61,8 @@ def saturation(gates: Gates, *, lower: float = 0.1, upper: float = 0.9) -> Gates
 def entropy(gates: Gates) -> Gates:
     """Computes how undecided each unit's gates are.
 
-    A gate of value p is as undecided as a coin that falls on one side with probability
-    p: 0 bits where it is closed or open, 1 bit at 0.5.
+    The entropy of a gate with the value p is that of a coin that shows heads with
+    probability p: 0 bits if the gate is closed or open, and 1 bit at 0.5.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
@@ -94,19 +94,20 @@ def entropy(gates: Gates) -> Gates:
 def timescale(gates: Gates) -> Gates:
     """Computes how many steps the path through the cell keeps each unit's value.
 
-    After n steps the share of the old state that is left on this path is the product
-    of n values of the gate that keeps it, so its geometric mean governs how fast a
-    value fades there: the time scale is -1 / mean(ln f), the number of steps in which
-    it falls to 1/e. For a GRU `update`, of which 1 keeps the old state, takes the
-    place of f.
+    After n steps, the fraction of the old state that is left on this path is the
+    product of n values of the gate f that keeps it. The geometric mean of f therefore
+    determines how fast a value fades: the time scale is -1 / mean(ln f), the number of
+    steps in which the value falls to 1/e. f is `forget` for an LSTM and `update` for a
+    GRU, where 1 keeps the old state.
 
-    It is not how long the layer remembers: the path through the recurrent weights may
-    keep more. `keras_gates.reach` measures that.
+    It does not show how long the layer remembers: the path through the recurrent
+    weights may keep more. `keras_gates.reach` measures this.
 
     Args:
         gates: A tree, the dataset of one layer or the array of one gate, with
             dimensions such as `(sample, time, unit)`. Only the gate that keeps the
-            old state is measured, `forget` or `update`; an array is taken as it.
+            old state is measured, `forget` or `update`; an array is taken to be this
+            gate.
 
     Returns:
         The steps, in the same kind of object, with dimensions `(unit)`, and `step`
@@ -138,9 +139,9 @@ def timescale(gates: Gates) -> Gates:
 
 
 def half_life(gates: Gates) -> Gates:
-    """Computes in how many steps the path through the cell keeps half of a value.
+    """Computes the half-life of a value on the path through the cell, in steps.
 
-    Like `timescale` it describes this path alone, of each unit. `keras_gates.reach`
+    Like `timescale`, it describes only this path, for each unit. `keras_gates.reach`
     measures how long the layer remembers.
 
     Args:

@@ -35,12 +35,11 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
     """Compares what an LSTM and a GRU keep and write, and matches their units.
 
-    `forget` stands beside `update`, the share of the old state that is kept, and
-    `input` beside 1 - `update`, the share of the candidate that is written. Two
-    distributions are as far apart as the work of moving one onto the other
-    (Wasserstein's distance): 0 if they are the same, 1 if one gate is always open and
-    the other always closed. Units are matched so that the sum of the distances of both
-    pairs is as small as it can be.
+    `forget` is compared with `update`, the fraction of the old state that is kept, and
+    `input` with 1 - `update`, the fraction of the candidate that is written. The
+    distance of two distributions is Wasserstein's: 0 if they are the same, 1 if one
+    gate is always open and the other always closed. Units are matched so that the sum
+    of the distances of both pairs is smallest.
 
     Args:
         lstm: An LSTM layer of what `capture` returns: a DataTree node or a Dataset,
@@ -52,13 +51,13 @@ def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
         A Dataset. With the dimension `pair`, "kept" and "written": `distance` between
         the values of all units together, and `quantiles`, of dimensions
         `(pair, kind, quantile)`. With the dimension `unit` of the LSTM: `matched`, the
-        GRU's unit, or -1 if there are too few (where the GRU's units have labels, the
-        label, or NaN if there are too few); `matched_distance`, the sum of both
-        distances, NaN without a match; and `correlation` in time of `forget` and
+        unit of the GRU, or -1 if there are too few (if the units of the GRU have
+        labels, the label, or NaN if there are too few); `matched_distance`, the sum of
+        both distances, NaN without a match; and `correlation` in time of `forget` and
         `update` of matched units, which means something only if both layers read the
         same input: NaN if they differ in the number of samples or steps, or in the
-        labels of their samples. Distances
-        are those of histograms of 1,000 bins, so right to 0.002.
+        labels of their samples. Distances are computed from histograms of 1,000 bins,
+        and are exact to 0.002.
 
     Raises:
         ValueError: If the layers are not an LSTM and a GRU in this order, lack these

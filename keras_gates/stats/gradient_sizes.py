@@ -26,26 +26,25 @@ def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
     """Computes how large the gradient is, by steps before the end of each sequence.
 
     It is the Euclidean norm over units of the derivative with respect to a signal,
-    averaged over samples. Step 0 is the last unmasked one that the layer reads, for a
-    backward layer the first one of the input.
+    averaged over samples. Lag 0 is the last unmasked step that the layer reads, which
+    for a backward layer is the first step of the input.
 
-    It says whether *learning* reaches back: what lies where it vanishes hardly moves
-    the weights. It does not say how long the layer remembers.
+    It shows whether *learning* reaches back: steps at which the gradient vanishes
+    hardly change the weights. It does not show how long the layer remembers.
 
     Args:
         gates: What `keras_gates.gradients` returned: a tree, the dataset of one
             layer, or the array of one signal, `(sample, time, unit)`. Or the gradients
             of a `GateRecorder`, with a dimension `step`.
-        signal: Which signal of a tree or a dataset.
+        signal: The name of the signal, for a tree or a dataset.
 
     Returns:
         In the same kind of object, `gradient_flow` of dimensions `(lag)`, the steps
-        before the last one, or `(step, lag)`. NaN further back than any sequence
-        reaches.
+        before the last one, or `(step, lag)`. NaN at lags beyond the longest sequence.
 
     Raises:
         ValueError: If no layer has the signal, or the tree holds no gradients.
-        TypeError: If `gates` is no such object.
+        TypeError: If `gates` is not such an object.
 
     Example:
         >>> import xarray

@@ -20,17 +20,17 @@ def mean_interval(
     """Computes a mean and its Student-t confidence interval along a dimension.
 
     The interval is that of Student (1908), The probable error of a mean, Biometrika
-    6(1): mean -+ t s / sqrt(n). Nothing is skipped: one NaN or infinity makes all
-    three NaN. A seed whose loss ran away would otherwise drop out unseen, and leave a
-    mean that flatters.
+    6(1): mean -+ t s / sqrt(n). Nothing is skipped: a single NaN or infinity makes all
+    three values NaN. Otherwise, a seed that diverged would be dropped silently, and the
+    mean would look too good.
 
     Args:
         data: A DataArray or a Dataset with the dimension `dim`.
         dim: The dimension of the repetitions, such as "seed".
-        level: The share of such intervals that hold the true mean.
+        level: The fraction of such intervals that contain the true mean.
 
     Returns:
-        The mean and the low and high end of the interval, each without `dim`. The
+        The mean and the lower and upper ends of the interval, each without `dim`. The
         ends are NaN if there is only one value.
 
     Raises:

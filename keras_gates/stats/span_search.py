@@ -42,10 +42,10 @@ def find_similar_spans(
     signal: str = v.HIDDEN,
     n_spans: int = 10,
 ) -> pandas.DataFrame:
-    """Finds where else some units behave as they do in one span of one sample.
+    """Finds other places where some units behave as in one span of one sample.
 
-    The span is laid over every place of every sample. What is compared is the whole
-    course of the units through it, step by step.
+    The span is compared with every other span of this length in every sample, step by
+    step and over all of the given units.
 
     Args:
         gates: A tree of layers, their signals with dimensions `(sample, time, unit)`.
@@ -56,14 +56,14 @@ def find_similar_spans(
             and of the last step, as in `sel(time=slice(*span))`, which holds both.
         sample: The label of the sample, or its position. Default: the first one.
         signal: The signal to compare.
-        n_spans: How many places to return.
+        n_spans: The number of places to return.
 
     Returns:
         A table, best first, with the columns `sample`, `start` and `stop` of the
         places, which do not overlap, given as `sample` and `span` are: by labels where
         there are some; and `distance`: the root mean square difference
-        over steps and units, 0 for the same course. Places with masked steps are left
-        out, and the span itself.
+        over steps and units, 0 for the same course. Places with masked steps and the
+        span itself are omitted.
 
     Raises:
         ValueError: If there is no such layer or signal, the span has masked steps, or

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def summary(gates: xarray.DataTree) -> pandas.DataFrame:
-    """Sums up every signal of every layer in one table.
+    """Summarises every signal of every layer in one table.
 
     Args:
         gates: A tree of layers, as `capture` returns it.

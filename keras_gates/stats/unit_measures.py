@@ -32,7 +32,7 @@ SAMPLES = 2**20
 def dead_units(
     gates: Gates, *, min_std: float = dead.CONSTANT, lower: float = dead.CLOSED
 ) -> Gates:
-    """Finds the units that do nothing: a constant output, or a gate that never opens.
+    """Finds dead units, which have a constant output or a gate that never opens.
 
     Args:
         gates: A tree or the dataset of one layer, with `hidden`, and of an LSTM also
@@ -45,8 +45,8 @@ def dead_units(
         one, what is true of each unit: `constant` (its `hidden` hardly moves, over two
         unmasked steps at least), of an LSTM `never_shown` (its `output` gate is always
         closed) and `never_written` (its `input` gate is), and `dead`, at least one of
-        them. All are false where every step is masked. What needs a signal that is not
-        there is left out.
+        them. All are false where every step is masked. Results that need a missing
+        signal are omitted.
 
     Raises:
         ValueError: If no layer has one of these signals.
@@ -80,8 +80,9 @@ def dead_units(
 def gate_correlation(gates: Gates) -> Gates:
     """Computes whether two gates of a unit carry the same information.
 
-    Of an LSTM, Pearson's correlation of `input` and 1 - `forget`: at 1 the unit writes
-    exactly when it forgets, as a GRU must. Of a GRU, that of `reset` and `update`.
+    For an LSTM, it is Pearson's correlation of `input` and 1 - `forget`: at 1, the unit
+    writes exactly when it forgets, as a GRU always does. For a GRU, it is that of
+    `reset` and `update`.
 
     Args:
         gates: A tree or the dataset of one layer, with these two gates, of dimensions
@@ -132,27 +133,28 @@ def gate_correlation(gates: Gates) -> Gates:
 def memory_horizon(gates: Gates, *, fraction: float = 0.9) -> Gates:
     """Computes how far back the state of the cell goes, weighted by what is written.
 
-    On this path the state of a unit after the last step is a sum over all earlier ones:
-    what was written at a step, times how much of it every later step kept. Of an LSTM
-    the weight of a step is `input` there times the product of the `forget` that follow;
-    of a GRU 1 - `update` there times the product of the `update` that follow. The
-    horizon is the smallest lag up to which the weights reach a share of their sum.
+    On this path, the state of a unit after the last step is a sum over all steps: the
+    value that was written at a step, times the fraction of it that all later steps
+    kept. For an LSTM, the weight of a step is `input` at this step times the product of
+    all later `forget` values. For a GRU, it is 1 - `update` at this step times the
+    product of all later `update` values. The horizon is the smallest lag up to which
+    the weights reach a given fraction of their sum.
 
-    Unlike `timescale`, it shows a unit that writes now and then: such a unit keeps what
-    it wrote long ago because it has written little since. Like `timescale` it describes
-    this path alone: the recurrent weights may keep more, as `keras_gates.reach`
-    measures.
+    Unlike `timescale`, it reveals a unit that writes only occasionally: such a unit
+    keeps an old value because it has written little since. Like `timescale`, it
+    describes only this path. The recurrent weights may keep more, which
+    `keras_gates.reach` measures.
 
     Args:
         gates: A tree or the dataset of one layer, with `input` and `forget`, or
             `update`, of dimensions such as `(sample, time, unit)`.
-        fraction: The share of the weight, between 0 and 1.
+        fraction: The fraction of the sum of the weights, between 0 and 1.
 
     Returns:
         In the same kind of object, `memory_horizon` of dimensions `(unit)`, and `step`
-        where there was one, in steps: 0 where the last step alone decides. The shares
-        are averaged over the samples. It cannot exceed the length of the sequence. NaN
-        where nothing was written, or every step is masked.
+        where there was one, in steps: 0 if the last step alone has this fraction. The
+        fractions are averaged over the samples. It cannot exceed the length of the
+        sequence. NaN if nothing was written, or every step is masked.
 
     Raises:
         ValueError: If no layer has these gates, or `fraction` is not between 0 and 1.

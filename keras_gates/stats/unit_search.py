@@ -41,37 +41,37 @@ def find_units(
     """Finds the units and signals that track a label of the data.
 
     Labels of type bool, such as "inside quotation marks", "a holiday" or "an anomaly",
-    are compared with a unit by the area under the ROC curve (`auc`): the share of pairs
-    of a true and a false step of which the true one has the higher value, 0.5 by chance
-    and 0 for a unit that is always lower at true steps. Labels that are numbers are
-    compared by Pearson's correlation (`correlation`).
+    are compared with a unit by the area under the ROC curve (`auc`): the fraction of
+    pairs of a true and a false step in which the true step has the higher value. It is
+    0.5 by chance, and 0 for a unit that is always lower at true steps. Labels that are
+    numbers are compared by Pearson's correlation (`correlation`).
 
     The type of the labels decides, and not their values: integers that happen to be 0
-    and 1 are numbers. Where they mean false and true, pass `labels == 1`, or
+    and 1 are numbers. If they mean false and true, pass `labels == 1`, or
     `measure="auc"`.
 
     Many units are tried, and neighbouring steps resemble each other, so some unit
-    always seems to follow. The p-value takes both into account: the labels are given to
-    other samples at random, and `p_value` is the fraction of these permutations in
-    which the best of all units does as well as this one. Only samples with the same
-    masked steps can change places. Where fewer than 100 permutations are possible, as
-    of one long sequence, the labels are shifted along all steps instead, sample after
-    sample, the end coming back at the start. So are labels that are the same in every
-    sample, such as the hour of the day.
+    always seems to follow the labels. The p-value takes both into account: the labels
+    are assigned to other samples at random, and `p_value` is the fraction of these
+    permutations in which the best of all units scores at least as high as this one.
+    Only samples with the same masked steps can be exchanged. If fewer than 100
+    permutations are possible, as with one long sequence, the labels are shifted along
+    all steps instead, sample after sample, with the end moved to the start. This also
+    applies to labels that are the same in every sample, such as the hour of the day.
 
     Args:
         gates: A tree of layers, or the dataset of one, its signals with dimensions
             `(sample, time, unit)`, or `(sample, frame, time, unit)`. Only the signals
             that are in it are tried: `gates[["cell"]]` tries one.
-        labels: What is known of each step, of shape `(sample, time)`, or
-            `(sample, frame, time)`. Or a DataArray with some of these dimensions. NaN
-            where nothing is known.
+        labels: A label for each step, of shape `(sample, time)`, or `(sample, frame,
+            time)`. Or a DataArray with some of these dimensions. NaN if a step has no
+            label.
         measure: "auc", for labels that are true and false, or 1 and 0;
             or "correlation". Default: "auc" for labels of type bool, "correlation"
             for numbers.
-        n_permutations: How many permutations or shifts are tried; of shifts as many as
-            there are, at most.
-        seed: Of the choice of these.
+        n_permutations: The number of permutations or shifts to try; it is limited to
+            the number of possible shifts.
+        seed: The seed for the choice of these.
 
     Returns:
         A table, best first, with the columns `layer`, `signal`, `unit`, `auc` or

@@ -70,41 +70,42 @@ def compare(
     For each seed, each architecture in turn is built and trained with that seed, which
     governs its initial weights, its dropout and the order of the samples. The order is
     the same for all architectures of a seed. Their runs alternate, so that a machine
-    that slows down slows all of them. On a CPU an architecture compared with itself
-    gives the same numbers twice.
+    that slows down affects all of them. On a CPU, an architecture that is compared with
+    itself gives the same numbers twice.
 
     Each builder is called twice before anything is trained, so that a mistake in the
     last builder does not cost the runs before it. Every run sets the global random
     seed, as `keras.utils.set_random_seed` does.
 
     Runs go through joblib. `n_jobs=2` trains in two processes at a time; the losses are
-    the same, but two trainings side by side slow each other down, so measure seconds
-    with one. `with joblib.parallel_config("dask")` trains on the workers of a Dask
-    cluster. A function that is defined in a script reaches them as it is; what it
-    imports must be installed there.
+    the same, but two trainings at the same time slow each other down, so measure times
+    with one process. `with joblib.parallel_config("dask")` trains on the workers of a
+    Dask cluster. A function that is defined in a script is sent to them; the packages
+    that it imports must be installed there.
 
     Args:
         models: Maps the name of each architecture to a function without arguments
-            that returns a new, compiled model on every call. All must do one task,
-            with one loss. Or a list of names among "LSTM", "GRU" and "SimpleRNN",
-            built by `recipe`.
+            that returns a new, compiled model on every call. All must have the same
+            task and the same loss. Or a list of names among "LSTM", "GRU" and
+            "SimpleRNN", built by `recipe`.
         x: Inputs of shape `(sample, ...)`: an array, or a dict, list or tuple of them,
             as the models take it.
         y: Targets of shape `(sample, ...)`, likewise.
         validation_data: `(x_val, y_val)`, built like `x` and `y`. For a time series,
             take what comes later, as `keras_gates.tasks.chronological_split` does; for
             classes, `keras_gates.tasks.stratified_split` keeps their shares.
-        seeds: How many seeds, for the seeds 0, 1, ..., or the seeds themselves. An
+        seeds: The number of seeds, for the seeds 0, 1, ..., or the seeds themselves. An
             interval needs at least two.
         epochs: Passes over the data, the same number for every run.
         batch_size: Samples in an update. The last batch of an epoch may be smaller.
         recipe: What named architectures have in common; a `Recipe()` by default.
         learning_rates: Rates to try for each architecture, with a seed of its own,
-            2**32 - 1. The one with the lowest validation loss is taken for all
-            seeds of that architecture. By default each model keeps its own rate.
-        directory: Keeps every run as it ends. A study that was interrupted resumes
-            where it stopped, and takes more `seeds`; anything else must be the same.
-        n_jobs: How many runs at a time, as joblib takes it.
+            2**32 - 1. The rate with the lowest validation loss is used for all seeds of
+            that architecture. By default, each model keeps its own rate.
+        directory: A folder in which every finished run is saved. An interrupted study
+            resumes where it stopped, also with more `seeds`; all other arguments must
+            be the same.
+        n_jobs: The number of runs at the same time, as for joblib.
         make_recorder: Called as `make_recorder(name, seed)` for the `GateRecorder` of
             a run, whose records are then in `Study.gates`. It costs time: see its
             docstring.
@@ -126,7 +127,7 @@ def compare(
         ValueError: A builder returns a model that is not compiled, or one (or its
             weights) that was returned before; the models do different tasks; the data
             is empty, holds values that are not finite or does not fit together; an
-            option is out of its range; `directory` holds another study.
+            option is out of its range; `directory` contains another study.
         RuntimeError: A worker process died. What is in `directory` is kept.
 
     Example:

@@ -27,7 +27,7 @@ def higher_is_better(metric: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Difference(ShownAsText):
-    """How far one architecture is from another, taken within pairs of equal seed.
+    """The difference of two architectures, computed within pairs of equal seed.
 
     Attributes:
         a: The first architecture.
@@ -36,7 +36,7 @@ class Difference(ShownAsText):
         mean: Mean of `a - b` over the seeds, in the units of the metric.
         low: Lower end of the 95 % interval of that mean.
         high: Its upper end. All three are NaN if a run has no finite value.
-        seeds: How many pairs.
+        seeds: The number of pairs.
         p_value: The p-value of the paired t test (`scipy.stats.ttest_1samp` of the
             differences).
         prob_a_better: The probability that `a` is better than `b` with one more seed,
@@ -60,7 +60,7 @@ class Difference(ShownAsText):
 
     @property
     def significant(self) -> bool:
-        """Whether a difference was shown: the interval does not hold zero."""
+        """Whether a difference was shown: the interval does not contain zero."""
         return not (math.isnan(self.mean) or self.low <= 0 <= self.high)
 
     @property
@@ -85,11 +85,11 @@ class Difference(ShownAsText):
 
         From the non-central t distribution (`scipy.stats.nct`): the fewest pairs whose
         two-sided paired t test at 5 % finds a mean difference of `size`, with the
-        deviation that these pairs have, with the wanted probability.
+        standard deviation of these pairs, with the probability `power`.
 
         Args:
             size: A difference, in the units of the metric.
-            power: The probability to find it.
+            power: The probability of finding it.
 
         Returns:
             The number of seeds, at least 2.

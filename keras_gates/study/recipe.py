@@ -24,30 +24,31 @@ class Recipe:
 
     The layers are called "lstm", "lstm_1" and so on, as Keras would call them. The last
     one returns its whole sequence if the targets have a time axis of the same length as
-    the inputs. The model takes sequences of any length if those to validate with have
-    another length than those to train on.
+    the inputs. The model takes sequences of any length if the training and validation
+    sequences differ in length.
 
     Attributes:
         units: Units of each recurrent layer; with `match="parameters"`, of the first
             architecture.
-        layers: How many recurrent layers, one on the other.
-        stem: Returns a new layer, or a list of new layers, for before the first one,
-            such as `keras.layers.Masking`. By default an `Embedding` of `units` for
-            inputs of integers, of shape `(sample, time)`, and nothing for others.
-        head: Returns a new layer, or a list of new layers, for behind the last one. By
-            default a `Dense`: for targets of integers with a softmax over the classes,
-            for all others linear.
-        loss: For `model.compile`. By default "sparse_categorical_crossentropy" for
-            targets of integers, else "mse".
-        metrics: For `model.compile`. By default "accuracy" for targets of integers.
+        layers: The number of stacked recurrent layers.
+        stem: Returns a new layer, or a list of new layers, to put before the first
+            recurrent layer, such as `keras.layers.Masking`. By default, an `Embedding`
+            of `units` for integer inputs of shape `(sample, time)`, and nothing for
+            others.
+        head: Returns a new layer, or a list of new layers, to put after the last
+            recurrent layer. By default, a `Dense` layer: with a softmax over the
+            classes for integer targets, and linear for others.
+        loss: For `model.compile`. By default, "sparse_categorical_crossentropy" for
+            integer targets, and "mse" for others.
+        metrics: For `model.compile`. By default, "accuracy" for integer targets.
         optimizer: The name of an optimizer, or a function that returns a new one.
         match: "units" gives all architectures the same number of units. "parameters"
             finds the units that bring the parameters of each model closest to those of
             the first one.
 
     Raises:
-        ValueError: If a number is below 1, `match` is another word, or Keras knows no
-            such loss, metric or optimizer.
+        ValueError: If a number is below 1, `match` is neither of these, or Keras does
+            not know the loss, the metric or the optimizer.
         TypeError: If `stem`, `head`, `loss`, `metrics` or `optimizer` is something
             else.
 

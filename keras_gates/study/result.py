@@ -23,8 +23,8 @@ class Study(ShownAsText):
     """The result of `compare`. Printing it shows a table.
 
     The intervals are those of Student's t distribution, at 95 %, over the seeds. They
-    say what another seed might bring, on this data with this recipe, and not what other
-    data would. Each stands on its own: among many, some miss by chance.
+    describe the variation between seeds, on these data with this recipe, and not other
+    data. Each is computed separately: among many, some miss the true value by chance.
 
     Attributes:
         runs: A row for each architecture and seed, with the columns `architecture`,

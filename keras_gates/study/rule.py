@@ -22,7 +22,7 @@ class RuleOfThumb(ShownAsText):
 
     Attributes:
         architecture: "LSTM" or "GRU".
-        reasons: The way through the rule, a sentence for each question.
+        reasons: The decisions of the rule, a sentence for each.
     """
 
     architecture: str
@@ -44,18 +44,19 @@ def rule_of_thumb(
 ) -> RuleOfThumb:
     """Returns what is commonly taught: LSTM or GRU, and why.
 
-    Sequences over 500 steps: LSTM. Up to 500: GRU if data are limited or if speed
-    counts, LSTM if accuracy does.
+    For sequences of more than 500 steps, the rule recommends an LSTM. For up to
+    500 steps, it recommends a GRU if data are limited or speed matters, and an LSTM if
+    accuracy matters.
 
     This is folklore. The rule is stated here so that it can be compared with a
-    measurement: `print(study)` says whether `compare` agreed. What theory has to say is
-    something else, that an LSTM can count and a GRU cannot: Weiss, Goldberg and Yahav
+    measurement: `print(study)` shows whether `compare` agreed. Theory makes a different
+    statement, that an LSTM can count and a GRU cannot: Weiss, Goldberg and Yahav
     (2018), https://arxiv.org/abs/1805.04908.
 
     Args:
         timesteps: Length of a sequence.
-        samples: Sequences to train on. Below 1,000 the data count as limited; the rule
-            as it is taught gives no number.
+        samples: The number of sequences to train on. Fewer than 1,000 count as limited
+            data; the rule as it is taught gives no number.
         priority: "speed" of training and inference, or "accuracy".
 
     Returns:

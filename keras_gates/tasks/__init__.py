@@ -1,10 +1,10 @@
 """Sequence tasks that need no download: arrays `(x, y)` from a seed.
 
-`x` has the shape `(sample, time, feature)` that a recurrent Keras layer takes, but for
-`characters`, whose `x` is for an `Embedding`. The same seed gives the same arrays on
-every backend, for NumPy makes them.
+`x` has the shape `(sample, time, feature)` that a recurrent Keras layer takes, except
+for `characters`, whose `x` is for an `Embedding`. The same seed gives the same arrays
+on every backend, because NumPy generates them.
 
-What must be remembered:
+Each task requires a model to remember something:
 
 - `sine_waves` with `sliding_windows`: where in its period a series is.
 - `digits_by_row`: the rows of an image that were read.
@@ -13,7 +13,7 @@ What must be remembered:
 - `copy_memory`: ten symbols, in order.
 - `anbn`: a number, by counting.
 - `embedded_reber`, `continual_reber`: one symbol, past a random word.
-- `characters`: what was written so far.
+- `characters`: the text so far.
 
 Five are real recordings, which come with the packages that
 `pip install "keras-gates[examples]"` brings: `electricity_demand`, `stock_index`,

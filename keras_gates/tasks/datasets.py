@@ -14,9 +14,9 @@ def digits_by_row(*, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Returns real handwritten digits, each an image that is read row by row.
 
     The 1,797 images of 8 by 8 pixels come with scikit-learn; they are the test set of
-    the UCI "Optical Recognition of Handwritten Digits". Thirteen people wrote them and
-    the images do not say who: a test part drawn from them holds new images, not new
-    writers.
+    the UCI "Optical Recognition of Handwritten Digits". Thirteen people wrote them, and
+    the images do not state who wrote which: a test part drawn from them contains new
+    images, but not new writers.
 
     Args:
         seed: Seed of the order of the images.
@@ -67,8 +67,9 @@ def characters(
     """Returns windows over a text; the task is the next character at every step.
 
     Args:
-        samples: How many windows. They are drawn at random places, and may overlap:
-            for a validation part, cut the text first, and give both parts one alphabet.
+        samples: How many windows. They are drawn at random places, and may overlap: for
+            a validation part, split the text first, and use the same alphabet for both
+            parts.
         sequence_length: Characters in a window.
         text: The text; by default `python_documentation()`.
         alphabet: The characters in the order of their codes; by default
@@ -76,8 +77,8 @@ def characters(
         seed: Seed of the places.
 
     Returns:
-        `(x, y)`, both int32 of shape `(samples, length)`: the codes of the characters,
-        for an `Embedding`, and those of the characters that follow.
+        `(x, y)`, both int32, of shape `(samples, sequence_length)`: the codes of the
+        characters, for an `Embedding`, and those of the characters that follow.
 
     Raises:
         ValueError: The text is not longer than a window or has a character that is not

@@ -28,8 +28,8 @@ def anbn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns words a^n b^n; the task is the next symbol at every step.
 
-    After an `a` nobody can know whether another follows. From the first `b` on all is
-    determined: a model that counts knows when the word ends.
+    After an `a`, it cannot be known whether another one follows. From the first `b` on,
+    all symbols are determined: a model that counts knows when the word ends.
 
     Source: Gers and Schmidhuber (2001), LSTM recurrent networks learn simple context
     free and context sensitive languages, IEEE Transactions on Neural Networks 12(6).
@@ -46,7 +46,7 @@ def anbn(
     Returns:
         `(x, y)`, both float32 of shape `(samples, 2 * largest + 1, 3)`, one-hot over
         the boundary of a word, `a` and `b`. A word begins with the boundary and its
-        last target is the boundary. Behind the end both are zero, which
+        last target is the boundary. After the end, both are zero, which
         `keras.layers.Masking()` masks, and which adds nothing to a categorical
         cross-entropy.
 
@@ -81,9 +81,9 @@ def embedded_reber(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns words of the embedded Reber grammar, and what may follow each symbol.
 
-    A word begins with B and T or P, then holds a word of Reber's grammar, then the same
-    T or P again, and E. That one symbol is the task: it must be remembered past a
-    random word of any length.
+    A word begins with B and T or P, continues with a word of Reber's grammar, and ends
+    with the same T or P and E. The task is to remember this T or P throughout a random
+    word of any length.
 
     Source: Hochreiter and Schmidhuber (1997), Long short-term memory, Neural
     Computation 9(8), experiment 1; the grammar is that of Reber (1967).
@@ -95,8 +95,9 @@ def embedded_reber(
     Returns:
         `(x, y)`, both float32 of shape `(samples, time, 7)`, where `time` fits the
         longest word: `x` one-hot over B, T, P, S, X, V, E, `y` with a 1 for each symbol
-        that may come next, for a binary cross-entropy. Behind the end of a word both
-        are zero, which `keras.layers.Masking()` masks. No target stands at a word's E.
+        that may come next, for a binary cross-entropy. After the end of a word, both
+        are zero, which `keras.layers.Masking()` masks. There is no target at the E of a
+        word.
 
     Raises:
         ValueError: `samples` is below 1.
@@ -123,10 +124,10 @@ def embedded_reber(
 def continual_reber(
     samples: int = 1000, *, sequence_length: int = 100, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns streams of embedded Reber words, one behind the other without a break.
+    """Returns streams of embedded Reber words, one after the other without a break.
 
-    To continue for long, a model must forget at the end of a word what it had to
-    remember until then: the task for which the forget gate was invented.
+    At the end of each word, a model must forget what it had to remember until then. The
+    forget gate was invented for this task.
 
     Source: Gers, Schmidhuber and Cummins (2000), Learning to forget: continual
     prediction with LSTM, Neural Computation 12(10).
@@ -137,8 +138,8 @@ def continual_reber(
         seed: Seed of the words.
 
     Returns:
-        `(x, y)`, both float32 of shape `(samples, length, 7)`, as for `embedded_reber`;
-        after an E comes a B.
+        `(x, y)`, both float32, of shape `(samples, sequence_length, 7)`, as for
+        `embedded_reber`; after an E comes a B.
 
     Raises:
         ValueError: A number is below 1.

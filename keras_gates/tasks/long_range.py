@@ -15,8 +15,8 @@ def adding(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the adding problem: the sum of two marked numbers among many.
 
-    Always answering 1, the mean, has a squared error of 1/6, the variance of a sum of
-    two uniform numbers: a model below it has remembered something.
+    A model that always answers 1, the mean, has a squared error of 1/6, the variance of
+    a sum of two uniform numbers. A model with a smaller error has remembered something.
 
     Source: Hochreiter and Schmidhuber (1997), Long short-term memory, Neural
     Computation 9(8), experiment 4; with uniform numbers in 0 to 1 and a fixed length,
@@ -28,9 +28,9 @@ def adding(
         seed: Seed of the numbers and marks.
 
     Returns:
-        `(x, y)`, both float32: `x` of shape `(samples, length, 2)`, a number between 0
-        and 1 and its mark, which is 1 at one step of each half and 0 elsewhere; `y` of
-        shape `(samples, 1)`, the sum of the two marked numbers.
+        `(x, y)`, both float32: `x` of shape `(samples, sequence_length, 2)`, with a
+        number between 0 and 1 and its mark, which is 1 at one step of each half and 0
+        elsewhere; `y` of shape `(samples, 1)`, the sum of the two marked numbers.
 
     Raises:
         ValueError: `samples` is below 1 or `sequence_length` below 2.
@@ -57,11 +57,11 @@ def adding(
 def temporal_order(
     samples: int = 1000, *, sequence_length: int = 100, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the temporal order problem: which symbol came first, which second.
+    """Returns the temporal order problem: which symbol was first, and which was second.
 
-    Two steps, one in the second tenth of the sequence and one in the sixth, hold X or
-    Y. All others hold distractors, between a start and an end symbol. Guessing is right
-    in a quarter of the cases.
+    Two steps, one in the second tenth of the sequence and one in the sixth, contain X
+    or Y. All others contain distractors, between a start and an end symbol. A guess is
+    correct in a quarter of the cases.
 
     Source: Hochreiter and Schmidhuber (1997), Long short-term memory, Neural
     Computation 9(8), experiment 6a, where the length is 100 to 110.
@@ -72,9 +72,9 @@ def temporal_order(
         seed: Seed of the symbols and their places.
 
     Returns:
-        `(x, y)`: `x` float32 of shape `(samples, length, 8)`, one-hot over a, b, c, d,
-        X, Y, start and end; `y` int64 of shape `(samples,)`: 0 for X X, 1 for X Y, 2
-        for Y X, 3 for Y Y.
+        `(x, y)`: `x` float32, of shape `(samples, sequence_length, 8)`, one-hot over a,
+        b, c, d, X, Y, start and end; `y` int64, of shape `(samples,)`: 0 for X X, 1 for
+        X Y, 2 for Y X, 3 for Y Y.
 
     Raises:
         ValueError: `samples` is below 1 or `sequence_length` below 10.
@@ -103,8 +103,8 @@ def copy_memory(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the copy problem: ten symbols, to be repeated after a delay.
 
-    Guessing the symbols and nothing else has a cross-entropy of
-    `10 ln(8) / (delay + 20)` per step.
+    A model that guesses only the symbols has a cross-entropy of `10 ln(8) / (delay +
+    20)` per step.
 
     Source: Hochreiter and Schmidhuber (1997) in the form of Arjovsky, Shah and Bengio
     (2016), Unitary evolution recurrent neural networks.

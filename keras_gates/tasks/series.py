@@ -48,8 +48,8 @@ def sliding_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a series into overlapping windows, each with the value to forecast.
 
-    Window `i` holds the points `i` to `i + length - 1`; its target is the point
-    `horizon` steps after the last of them.
+    Window `i` contains the points `i` to `i + sequence_length - 1`. Its target is the
+    point `horizon` steps after the last of them.
 
     Split the windows *in time order*, with `chronological_split`, never at random:
     neighbouring windows share all but one of their points, so a random split puts the
@@ -59,12 +59,13 @@ def sliding_windows(
         series: Numbers in time order, of shape `(time,)`, or `(time, feature)` for
             several series measured together.
         sequence_length: Points in a window, at least 1.
-        horizon: How many steps after the window's end the target lies, at least 1.
+        horizon: The number of steps from the end of the window to the target, at least
+            1.
 
     Returns:
-        `(x, y)`, both float32: `x` of shape `(sample, length, feature)`, `y` of shape
-        `(sample, feature)`, with `time - length - horizon + 1` samples. A series of
-        shape `(time,)` gives one feature.
+        `(x, y)`, both float32: `x` of shape `(sample, sequence_length, feature)`, `y`
+        of shape `(sample, feature)`, with `time - sequence_length - horizon + 1`
+        samples. A series of shape `(time,)` gives one feature.
 
     Raises:
         ValueError: `series` has another rank, is too short for one window and its

@@ -17,8 +17,8 @@ def chronological_split(
     """Splits samples in their order: the first for training, the last for testing.
 
     Windows from `sliding_windows` overlap, so the last training windows and the first
-    test windows still have points in common. `gap=length + horizon - 1` is the smallest
-    gap without that: no point of a test window is then in a training window or is the
+    test windows share points. `gap=sequence_length + horizon - 1` is the smallest gap
+    that prevents this: no point of a test window is then in a training window or is the
     target of one.
 
     Args:
@@ -26,14 +26,15 @@ def chronological_split(
         y: Their targets, of shape `(sample, ...)`.
         train_size: Fraction of the samples for training, between 0 and 1, rounded to a
             whole sample.
-        gap: Samples to leave out after the training part. They come off the test part.
+        gap: The number of samples to omit after the training part. They are taken from
+            the test part.
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`, views of `x` and `y`.
 
     Raises:
         ValueError: `x` and `y` differ in length, `train_size` is not between 0 and 1,
-            `gap` is negative, or a part is left without a sample.
+            `gap` is negative, or a part has no sample.
 
     Example:
         >>> from keras_gates import tasks
@@ -65,7 +66,7 @@ def stratified_split(
     """Splits samples at random, with the same share of each class in both parts.
 
     For samples that do not follow each other; windows of a series need
-    `chronological_split`. By scikit-learn's `train_test_split`.
+    `chronological_split`. It calls scikit-learn's `train_test_split`.
 
     Args:
         x: Samples, of shape `(sample, ...)`.
