@@ -112,7 +112,7 @@ def _run(arguments, mask, factors, options, wanted):
             if reset_after:
                 d_product = tf.concat([d_gates, d_past], axis=-1)
                 d_before = kept + of_all.back(d_product)
-                of_recurrent = [of_all.add(*of_recurrent, before, d_product)]
+                of_recurrent = [of_all.add(of_recurrent[0], before, d_product)]
                 # Summed up over the batch at the end.
                 of_past_bias = [one + d_past for one in of_past_bias]
             else:
