@@ -65,7 +65,8 @@ def score(
         if np.isnan(values).any():
             return unknown
         # 2 AUC - 1, from the sum of the ranks of the ones (Mann and Whitney 1947).
-        values = stats.rankdata(values) - (count + 1) / 2
+        # In float64, as SciPy 1.18 ranks float32 in float32.
+        values = stats.rankdata(values.astype(np.float64)) - (count + 1) / 2
         scale = known.sum() * (count - known.sum()) / 2
     else:
         values = values.astype(np.float64)

@@ -25,7 +25,9 @@ def test_each_batch_is_written_where_it_lies(number, last):
     finally:
         tracemalloc.stop()
     assert list(layer) == list(NAMES)
-    assert peak < 1.15 * sum(array.nbytes for array in layer.values())
+    # Since NumPy 2.5, an array that is resized in place is reported twice meanwhile.
+    sizes = [array.nbytes for array in layer.values()]
+    assert peak < 1.15 * sum(sizes) + max(sizes)
     for array in layer.values():
         assert array.shape == (31 * 16 + last, 50, 32)
         np.testing.assert_array_equal(array[::16, -1, -1], np.arange(32))
