@@ -31,7 +31,7 @@ def test_stock_indices_have_the_crashes_of_their_years():
         days, closes = tasks.stock_index(name)
         assert days.shape == closes.shape == (5031,)
         assert days.dtype == "datetime64[D]" and closes.dtype == np.float64
-        assert (np.diff(days) > np.timedelta64(0)).all()
+        assert (np.diff(days) > np.timedelta64(0, "s")).all()
         returns = np.diff(np.log(closes))
         worst = days[1:][np.argsort(returns)[:20]]
         assert (worst.astype("datetime64[Y]") == np.datetime64("2008")).any()
@@ -54,7 +54,7 @@ def test_ventilation_units_rest_at_night():
         assert times.shape == vibration.shape == (readings,)
         assert times.dtype == "datetime64[m]" and vibration.dtype == np.float32
         apart = np.diff(times)
-        assert (apart > np.timedelta64(0)).all()
+        assert (apart > np.timedelta64(0, "s")).all()
         assert np.median(apart) == np.timedelta64(10, "m")
         hour = (times - times.astype("datetime64[D]")).astype(int) // 60
         night, day = vibration[hour < 3], vibration[(hour >= 9) & (hour < 15)]
