@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_gates.checks import Positions, real_numbers, type_of
+from keras_gates.old_names import renamed
 
 __all__ = ["Edit", "add", "clamp", "scale", "swap"]
 
@@ -37,6 +38,7 @@ class Edit:
     units: Any = None
 
 
+@renamed()
 def clamp(
     value: Any,
     *,
@@ -75,6 +77,7 @@ def clamp(
     return Edit("clamp", _finite("value", value), samples, time, units)
 
 
+@renamed()
 def scale(
     factor: Any,
     *,
@@ -105,6 +108,7 @@ def scale(
     return Edit("scale", _finite("factor", factor), samples, time, units)
 
 
+@renamed()
 def add(
     amount: Any,
     *,
@@ -135,6 +139,7 @@ def add(
     return Edit("add", _finite("amount", amount), samples, time, units)
 
 
+@renamed()
 def swap(
     array: Any,
     *,

@@ -30,11 +30,19 @@ def renamed(**names: str) -> Callable[[Function], Function]:
         >>> record(often=2)
         Traceback (most recent call last):
         TypeError: `record` has no argument `often`. Its arguments are `record_freq`.
+        >>> record(1, 2)
+        Traceback (most recent call last):
+        TypeError: `record` takes `record_freq` by position; got 2 arguments.
     """
 
     def decorate(function: Function) -> Function:
         name = function.__qualname__.removesuffix(".__init__")
-        known = [one for one in inspect.signature(function).parameters if one != "self"]
+        parameters = inspect.signature(function).parameters
+        known = [one for one in parameters if one != "self"]
+        kinds = {one: parameters[one].kind for one in known}
+        by_name = inspect.Parameter.KEYWORD_ONLY
+        placed = [one for one, kind in kinds.items() if kind is not by_name]
+        unlimited = inspect.Parameter.VAR_POSITIONAL in kinds.values()
 
         @functools.wraps(function)
         def checked(*args, **kwargs):
@@ -43,6 +51,12 @@ def renamed(**names: str) -> Callable[[Function], Function]:
                 if given in names:
                     answer = f"It is called `{names[given]}`."
                 raise TypeError(f"`{name}` has no argument `{given}`. {answer}")
+            number = len(args) - ("self" in parameters)
+            if number > len(placed) and not unlimited:
+                listed = ", ".join(f"`{one}`" for one in placed) or "nothing"
+                raise TypeError(
+                    f"`{name}` takes {listed} by position; got {number} arguments."
+                )
             return function(*args, **kwargs)
 
         return cast(Function, checked)

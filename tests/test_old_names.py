@@ -86,3 +86,12 @@ def test_an_old_function_is_answered_with_the_new_one(module, old, new):
 def test_an_unknown_argument_is_answered_with_those_that_there_are():
     with pytest.raises(TypeError, match="no argument `log_saturation`.*`log_metrics`"):
         keras_gates.GateRecorder(log_saturation=True)
+
+
+def test_too_many_arguments_by_position():
+    with pytest.raises(TypeError, match="`verify` takes `gates` by position; got 2 "):
+        keras_gates.verify(None, None)
+    with pytest.raises(TypeError, match="`clamp` takes `value` by position; got 3 "):
+        keras_gates.edits.clamp("lstm", "forget", 1.0)
+    with pytest.raises(TypeError, match="`importance` has no argument `signal`. Its "):
+        keras_gates.importance(None, None, None, signal="output")

@@ -27,6 +27,7 @@ from keras_gates.checks import (
 from keras_gates.models import input_batches
 from keras_gates.models.edit_plans import Plan, planned
 from keras_gates.models.find_layers import Layers, Node, require_call
+from keras_gates.old_names import renamed
 
 if TYPE_CHECKING:
     import pandas
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MEAN = "mean"
 
 
+@renamed()
 def importance(
     model: keras.Model,
     x: Any,

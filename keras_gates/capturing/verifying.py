@@ -12,6 +12,7 @@ from keras_gates.capturing.rederive import Arrays, Unverified, deviation_of
 from keras_gates.cells import registry
 from keras_gates.cells.kind import Kind
 from keras_gates.checks import real_number
+from keras_gates.old_names import renamed
 from keras_gates.trees.apply_measure import as_tree
 from keras_gates.trees.dimensions import as_read
 from keras_gates.trees.tree_walk import depth_first
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import xarray
 
 
+@renamed()
 def verify(gates: Any, *, atol: float | None = None) -> pandas.Series:
     """Derives the states again from the recorded gates, and compares.
 
@@ -85,7 +87,7 @@ def verify(gates: Any, *, atol: float | None = None) -> pandas.Series:
     checks = checks_of(gates)
     for check in checks.values():
         if check.reason and check.applies:
-            warnings.warn(check.reason, stacklevel=2)
+            warnings.warn(check.reason, stacklevel=3)
     deviations = {layer: check.deviation for layer, check in checks.items()}
     if atol is not None:
         above = [f"'{n}' by {one:.1e}" for n, one in deviations.items() if one > atol]
