@@ -186,6 +186,8 @@ def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(os.environ, "PYTHONPATH", str(ROOT))
     monkeypatch.setitem(os.environ, "KERAS_BACKEND", keras.backend.backend())
+    # Keras numbers layers without a name, as in a new session of Python.
+    keras.utils.clear_session()
     names = {"__name__": "page"} | before(page)
     blocks = blocks_of(page)
     printed = ""
