@@ -58,8 +58,8 @@ cut = int(0.9 * len(text))
 print(f"{len(text):,} characters, {len(alphabet)} different ones")
 
 # %%
-# The network reads windows at random places; in one epoch, it reads as many characters
-# as the training part has. The rest is read in one piece after the other, 250
+# The network reads windows at random places; in one epoch, it reads the same number of
+# characters as the training part has. The rest is read in one piece after the other, 250
 # characters each, and so every character has its place. ``y_test`` is what follows.
 
 x, y = tasks.characters(

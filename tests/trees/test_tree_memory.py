@@ -27,7 +27,8 @@ def test_each_batch_is_written_where_it_lies(number, last):
     assert list(layer) == list(NAMES)
     # Since NumPy 2.5, an array that is resized in place is reported twice meanwhile.
     sizes = [array.nbytes for array in layer.values()]
-    assert peak < 1.15 * sum(sizes) + max(sizes)
+    twice = max(sizes) if np.lib.NumpyVersion(np.__version__) >= "2.5.0" else 0
+    assert peak < 1.15 * sum(sizes) + twice
     for array in layer.values():
         assert array.shape == (31 * 16 + last, 50, 32)
         np.testing.assert_array_equal(array[::16, -1, -1], np.arange(32))
