@@ -59,8 +59,8 @@ print(f"{len(text):,} characters, {len(alphabet)} different ones")
 
 # %%
 # The network reads windows at random places; in one epoch, it reads the same number of
-# characters as the training part has. The rest is read in one piece after the other, 250
-# characters each, and so every character has its place. ``y_test`` is what follows.
+# characters as the training part has. The rest is read in one piece after the other,
+# 250 characters each, and so every character has its place. ``y_test`` is what follows.
 
 x, y = tasks.characters(
     options.epochs * (cut // LENGTH),
