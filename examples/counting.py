@@ -138,7 +138,7 @@ for name, layer in layers.items():
         units=[best[name]["unit"]],
         signal=state[name],
         sample=LONGEST - 1,
-        values=count[-1],
+        inputs=count[-1],
     )
 lstm_counts, gru_counts = figures.values()
 

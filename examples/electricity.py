@@ -211,7 +211,7 @@ follower = plots.trajectories(
     units=[best["unit"]],
     signal=best["signal"],
     sample=len(test) - 1,
-    values=x[-1],
+    inputs=x[-1],
 )
 for axes in follower.axes:
     axes.fill_between(

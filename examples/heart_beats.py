@@ -196,7 +196,7 @@ reaction = plots.trajectories(
     units=same["unit"].head(3).tolist(),
     signal=best["signal"],
     sample=piece,
-    values=x[cut + piece, :, 0],
+    inputs=x[cut + piece, :, 0],
 )
 for axes in reaction.axes:
     axes.fill_between(

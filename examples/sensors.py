@@ -257,7 +257,7 @@ warning = plots.trajectories(
     gates.isel(time=shown),
     units=[best["unit"]],
     signal=best["signal"],
-    values=x[shown],
+    inputs=x[shown],
 )
 for axes in warning.axes:
     axes.fill_between(

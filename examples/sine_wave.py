@@ -121,7 +121,7 @@ follower = plots.trajectories(
     layers["gru"],
     signal=signal,
     units=[close[int(swings.values.argmax())]],
-    values=stretch[0],
+    inputs=stretch[0],
 )
 
 # %%

@@ -188,7 +188,7 @@ carrier = plots.trajectories(
     gates,
     units=[best["unit"]],
     signal=best["signal"],
-    values=100 * returns[cut:],
+    inputs=100 * returns[cut:],
 )
 years = [
     place

@@ -688,7 +688,7 @@ CALLS: dict[str, Call] = {
             "units": POSITIONS,
             "signal": WORD,
             "sample": POSITION.and_takes("None"),
-            "values": takes("None", refuses=(X, X[0] * 1j, X[0].astype(str))),
+            "inputs": takes("None", refuses=(X, X[0] * 1j, X[0].astype(str))),
             "fig": FIGURE,
         },
     ),

@@ -33,7 +33,7 @@ def capture(
     n_jobs: int = 1,
     verbose: int = 0,
 ) -> xarray.DataTree:
-    """Runs a model and returns every gate, at every step, for every unit.
+    """Runs a model and returns every gate at every time step, for every unit.
 
     The model does not change, even if the call fails: its layers, weights, states and
     random seeds stay the same. It runs on copies of its variables, which are made at

@@ -49,7 +49,7 @@ def importance(
     batch_size: int = 32,
     verbose: int = 0,
 ) -> pandas.DataFrame:
-    """Measures how much the loss changes if a signal of a unit is clamped.
+    """Measures how much the loss changes if the signals of each unit are clamped.
 
     Each signal of each unit is set to one value at all time steps, as by
     `keras_gates.edits.clamp`, and the loss of each sample is compared with that of the

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @renamed()
 def verify(gates: Any, *, atol: float | None = None) -> pandas.Series:
-    """Derives the states again from the recorded gates, and compares.
+    """Recomputes the states from captured gates, and returns the largest errors.
 
     The recorded hidden state is the one that Keras's own kernel produced. `verify`
     computes it a second time, in float64, only from the recorded gates, the candidate

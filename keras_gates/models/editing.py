@@ -16,7 +16,7 @@ from keras_gates.models.instrumenting import instrument_layers, layers_to_conver
 
 
 def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited:
-    """Changes signals of a model while it runs, within a `with` block.
+    """Applies a dictionary of edits to signals of a model, within a `with` block.
 
     A signal is changed right after it is computed and before it is used, and all later
     steps follow from it. Within the block, `predict`, `evaluate`, `fit`, `capture`, a

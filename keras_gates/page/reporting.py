@@ -22,7 +22,7 @@ def report(
     *,
     inputs: Sequence[Any] | npt.ArrayLike | None = None,
 ) -> Path:
-    """Writes one HTML file to explore captured gates, which needs no network.
+    """Writes captured gates to one interactive HTML file that works offline.
 
     The page lists the findings (`stats.diagnose`), gives an overview of each layer, and
     shows every signal as a heat map in which you can hover, zoom and select the sample,

@@ -49,7 +49,7 @@ def text(
     sample: Any = None,
     fig: Figure | None = None,
 ) -> Figure:
-    """Draws a text, the value of a unit as the colour behind each character or word.
+    """Draws a text with the value of one unit as the colour behind each token.
 
     A notebook shows it as HTML, with the value of each token under the pointer.
 

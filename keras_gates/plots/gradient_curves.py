@@ -23,7 +23,7 @@ STEPS = 4
 
 
 def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
-    """Draws how large the gradient is, by steps before the end, on a log axis.
+    """Draws the size of gradients by time steps before the end, on a log axis.
 
     A falling straight line is a gradient that vanishes by the same factor at each step.
     Layers of the same kind have the same colour and differ in the style of the line.

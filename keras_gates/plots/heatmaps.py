@@ -90,7 +90,7 @@ def heatmap(
 def compare_layers(
     lstm: Layer, gru: Layer, *, sample: Any = None, fig: Figure | None = None
 ) -> Figure:
-    """Draws an LSTM and a GRU side by side, as they read the same input.
+    """Draws the heat maps of two layers side by side, such as an LSTM and a GRU.
 
     Each row shows signals with the same role, on one scale: `forget` and `update`, the
     fraction of the old state that is kept; `input` and 1 − `update`, the fraction of

@@ -20,7 +20,7 @@ BAR = 0.22
 
 @renamed(most="top")
 def importance(table: Any, *, top: int = 20, ax: Axes | None = None) -> Axes:
-    """Draws how much the loss changes if units are clamped.
+    """Draws the units whose clamping changes the loss most, from `importance`.
 
     A bar is one clamp, in the colour of its signal: one unit, a group of similar units,
     or all units of the signal. The line over it is the 95 % interval of the mean over

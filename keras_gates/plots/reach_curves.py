@@ -26,7 +26,7 @@ LEVEL = math.exp(-1)
 
 @renamed(figure="fig")
 def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure:
-    """Draws how much of a layer's state is left, and how far it reaches.
+    """Draws how much of a layer's state is left after each time step, from `reach`.
 
     The left side shows the retention by steps after the swap, with a line for each step
     at which it was measured, and the level 1/e. The right side shows the reach with its

@@ -29,7 +29,7 @@ def study(
     x: str = EPOCH,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draws learning curves: the mean over seeds and its 95 % interval.
+    """Draws the learning curves of a study: the mean over seeds with its interval.
 
     The interval is Student's, computed by `stats.mean_interval` for each epoch
     separately. A line ends when the first of its seeds ends or diverges to NaN.
@@ -156,7 +156,7 @@ def differences(
 
 @renamed(truth="y_true", predictions="y_pred")
 def predictions(y_true: Any, y_pred: Any, *, ax: Axes | None = None) -> Axes:
-    """Draws predictions over the true values, sample by sample.
+    """Draws predictions and true values, sample by sample.
 
     Args:
         y_true: The true values, of shape `(sample,)` or `(sample, 1)`.

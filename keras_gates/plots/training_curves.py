@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
-    """Draws how the values of a gate, or of any signal, change during training.
+    """Draws how the values of one signal change during training.
 
     The line is the median over samples (and frames), time and units at each recorded
     step; the bands reach from 25 to 75 % and from 5 to 95 % of the values. Masked steps
@@ -87,7 +87,7 @@ OVERLAP = 1.6
 
 
 def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
-    """Draws a gate's histogram at the steps of a training, one ridge behind another.
+    """Draws the histogram of a gate at each recorded step, one above another.
 
     The first step is at the top. A ridge is the distribution over all units and
     unmasked steps that the recorder counted. The area under each is the same. If there

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@renamed(figure="fig")
+@renamed(figure="fig", values="inputs")
 def trajectories(
     layer: Any,
     *,
     units: Any,
     signal: str = v.HIDDEN,
     sample: Any = None,
-    values: Any = None,
+    inputs: Any = None,
     fig: Figure | None = None,
 ) -> Figure:
-    """Draws the course of some units over one sample, below the input of the layer.
+    """Draws the values of some units over time for one sample, as curves.
 
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
@@ -40,15 +40,15 @@ def trajectories(
             where units have no labels.
         signal: The signal to draw.
         sample: The label of the sample, or its position. Default: the first one.
-        values: What the layer read in this sample, to be drawn above, of shape
-            `(time,)` or `(time, feature)`. Default: nothing.
+        inputs: The inputs of the layer in this sample, to be drawn above the curves,
+            of shape `(time,)` or `(time, feature)`. Default: nothing.
         fig: The figure to draw on. Default: a new one.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the signal is not there, or `values` have another length.
+        ValueError: If the signal is not there, or `inputs` have another length.
         IndexError: If there is no such unit or sample.
         TypeError: If `layer` is not a layer.
 
@@ -56,7 +56,7 @@ def trajectories(
         >>> import xarray
         >>> hidden = (("sample", "time", "unit"), [[[0.1, 0.5], [0.2, 0.4]]])
         >>> layer = xarray.Dataset({"hidden": hidden}, attrs={"cell_type": "GRU"})
-        >>> figure = trajectories(layer, units=1, values=[3.0, 4.0])
+        >>> figure = trajectories(layer, units=1, inputs=[3.0, 4.0])
         >>> figure.axes[1].lines[0].get_ydata()
         array([0.5, 0.4])
     """
@@ -67,18 +67,18 @@ def trajectories(
     course = one_sample(layer, sample, [signal])[signal]
     most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
     places = places_of("units", units, course, v.UNIT, most=most)
-    fig = fig or canvas.new_figure(height=2.8 if values is None else 4.2)
+    fig = fig or canvas.new_figure(height=2.8 if inputs is None else 4.2)
     panels = fig.subplots(
-        1 if values is None else 2,
+        1 if inputs is None else 2,
         squeeze=False,
         sharex=True,
-        height_ratios=[1] if values is None else [1, 1.6],
+        height_ratios=[1] if inputs is None else [1, 1.6],
     )[:, 0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         canvas.shade_masked(axes, course)
-    if values is not None:
-        _draw_input(panels[0], values, course)
+    if inputs is not None:
+        _draw_inputs(panels[0], inputs, course)
     axes = panels[-1]
     names = list(map(canvas.plain, words(labels_of(course, v.UNIT))))
     for place, style in canvas.line_styles(places).items():
@@ -98,11 +98,11 @@ def trajectories(
     return fig
 
 
-def _draw_input(axes: Axes, values: Any, course: xarray.DataArray) -> None:
-    values, steps = real_numbers("values", values), course.sizes[v.TIME]
+def _draw_inputs(axes: Axes, inputs: Any, course: xarray.DataArray) -> None:
+    values, steps = real_numbers("inputs", inputs), course.sizes[v.TIME]
     if values.ndim not in (1, 2) or len(values) != steps:
         raise ValueError(
-            f"`values` must have the shape (time,) or (time, feature) with {steps} "
+            f"`inputs` must have the shape (time,) or (time, feature) with {steps} "
             f"steps; got {values.shape}. Give the sample that is drawn, such as `x[0]`."
         )
     masked = course.isnull().all(v.UNIT).values

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
-    """Draws how often each unit's gates are closed, against how often they are open.
+    """Draws how often the gates of each unit are closed, against how often open.
 
     A dot is one gate of one unit. On the diagonal, the gate is closed or open at every
     step; at the origin, it blends at every step. The numbers are those of
@@ -96,7 +96,7 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
 
 
 def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
-    """Draws how long the path through the cell keeps a value, beside the sequence.
+    """Draws the time scale of each unit, compared with the length of the sequences.
 
     The numbers are those of `stats.timescale`, a dot for each unit, from the shortest
     to the longest. `plots.reach` draws the measured memory.
@@ -136,7 +136,7 @@ def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
 
 
 def memory_horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
-    """Draws how far back the path through the cell goes, beside the sequence length.
+    """Draws the memory horizon of each unit, compared with the sequence length.
 
     The numbers are those of `stats.memory_horizon`, a dot for each unit, from the
     shortest to the longest.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class GateRecorder(Lifecycle):
-    """Records gates while a model trains: statistics of training, traces of a probe.
+    """A callback that records gates during `fit`: statistics, and traces of a probe.
 
     It keeps two records:
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @renamed(low="lower", high="upper")
 def saturation(gates: Gates, *, lower: float = 0.1, upper: float = 0.9) -> Gates:
-    """Computes how often each unit's gates are closed, and how often they are open.
+    """Computes how often the gates of each unit are closed, and how often open.
 
     A gate is left-saturated at a step if it is below `lower`, and right-saturated if it
     is above `upper`. A unit whose forget gate is nearly always right-saturated keeps
@@ -92,7 +92,7 @@ def entropy(gates: Gates) -> Gates:
 
 
 def timescale(gates: Gates) -> Gates:
-    """Computes how many steps the path through the cell keeps each unit's value.
+    """Computes for how many time steps each unit keeps its value, from its gates.
 
     After n steps, the fraction of the old state that is left on this path is the
     product of n values of the gate f that keeps it. The geometric mean of f therefore
@@ -139,7 +139,7 @@ def timescale(gates: Gates) -> Gates:
 
 
 def half_life(gates: Gates) -> Gates:
-    """Computes the half-life of a value on the path through the cell, in steps.
+    """Computes the half-life of each unit's value in time steps, from its gates.
 
     Like `timescale`, it describes only this path, for each unit. `keras_gates.reach`
     measures how long the layer remembers.

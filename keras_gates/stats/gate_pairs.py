@@ -33,7 +33,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
-    """Compares what an LSTM and a GRU keep and write, and matches their units.
+    """Matches the units of an LSTM with those of a GRU that keep and write alike.
 
     `forget` is compared with `update`, the fraction of the old state that is kept, and
     `input` with 1 - `update`, the fraction of the candidate that is written. The

@@ -23,7 +23,7 @@ DIMS = (v.SAMPLE, v.TIME, v.UNIT)
 
 
 def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
-    """Computes how large the gradient is, by steps before the end of each sequence.
+    """Computes the size of gradients by time steps before the end of each sequence.
 
     It is the Euclidean norm over units of the derivative with respect to a signal,
     averaged over samples. Lag 0 is the last unmasked step that the layer reads, which

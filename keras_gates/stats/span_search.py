@@ -42,7 +42,7 @@ def find_similar_spans(
     signal: str = v.HIDDEN,
     n_spans: int = 10,
 ) -> pandas.DataFrame:
-    """Finds other places where some units behave as in one span of one sample.
+    """Finds the spans of time in which some units behave as in a given span.
 
     The span is compared with every other span of this length in every sample, step by
     step and over all of the given units.

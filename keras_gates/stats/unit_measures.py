@@ -78,7 +78,7 @@ def dead_units(
 
 
 def gate_correlation(gates: Gates) -> Gates:
-    """Computes whether two gates of a unit carry the same information.
+    """Computes the correlation of each pair of gates within a unit.
 
     For an LSTM, it is Pearson's correlation of `input` and 1 - `forget`: at 1, the unit
     writes exactly when it forgets, as a GRU always does. For a GRU, it is that of

@@ -65,7 +65,7 @@ def compare(
     verbose: int = 0,
     on_run_end: Callable[[str, int, keras.Model], None] | None = None,
 ) -> Study:
-    """Trains several architectures under equal conditions and returns every run.
+    """Trains several architectures with several seeds under equal conditions.
 
     For each seed, each architecture in turn is built and trained with that seed, which
     governs its initial weights, its dropout and the order of the samples. The order is

@@ -42,7 +42,7 @@ class RuleOfThumb(ShownAsText):
 def rule_of_thumb(
     *, timesteps: int, samples: int, priority: str = "accuracy"
 ) -> RuleOfThumb:
-    """Returns what is commonly taught: LSTM or GRU, and why.
+    """Returns the advice that is commonly taught: LSTM or GRU, and why.
 
     For sequences of more than 500 steps, the rule recommends an LSTM. For up to
     500 steps, it recommends a GRU if data are limited or speed matters, and an LSTM if

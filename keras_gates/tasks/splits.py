@@ -14,7 +14,7 @@ Pairs = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def chronological_split(
     x: ArrayLike, y: ArrayLike, *, train_size: float = 0.8, gap: int = 0
 ) -> Pairs:
-    """Splits samples in their order: the first for training, the last for testing.
+    """Splits samples in time order: the first for training, the last for testing.
 
     Windows from `sliding_windows` overlap, so the last training windows and the first
     test windows share points. `gap=sequence_length + horizon - 1` is the smallest gap
@@ -63,7 +63,7 @@ def chronological_split(
 def stratified_split(
     x: ArrayLike, y: ArrayLike, *, train_size: float = 0.8, seed: int = 0
 ) -> Pairs:
-    """Splits samples at random, with the same share of each class in both parts.
+    """Splits samples at random, with the same fraction of each class in both parts.
 
     For samples that do not follow each other; windows of a series need
     `chronological_split`. It calls scikit-learn's `train_test_split`.

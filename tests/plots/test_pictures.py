@@ -167,7 +167,7 @@ def test_trajectories_are_those_of_the_units_over_what_was_read():
     node = layer(LSTM, steps=12, masked=2)
     read = np.arange(12.0)
     figure = plots.trajectories(
-        node, units=[3, 1], signal="cell", sample=2, values=read
+        node, units=[3, 1], signal="cell", sample=2, inputs=read
     )
     above, below = figure.axes
     drawn = above.lines[0].get_ydata()
@@ -202,7 +202,7 @@ def test_trajectories_say_what_does_not_fit():
         with pytest.raises(TypeError, match="`units` must be a whole number; got"):
             plots.trajectories(node, units=units)
     with pytest.raises(ValueError, match=r"with 6 steps; got \(5,\)"):
-        plots.trajectories(node, units=0, values=np.ones(5))
+        plots.trajectories(node, units=0, inputs=np.ones(5))
     with pytest.raises(ValueError, match="is an LSTM, which has no 'update'"):
         plots.trajectories(node, units=0, signal="update")
     with pytest.raises(IndexError, match="from 0 to 2"):
@@ -323,7 +323,7 @@ FIGURES = {
     "horizon": lambda: plots.memory_horizon(layer(LSTM)).figure,
     "ridges": lambda: plots.ridges(statistics(40), gate="update").figure,
     "trajectories": lambda: plots.trajectories(
-        layer(GRU, masked=1), units=range(4), signal="update", values=np.ones(6)
+        layer(GRU, masked=1), units=range(4), signal="update", inputs=np.ones(6)
     ),
     "text": lambda: plots.text(layer(LSTM, steps=200), "text " * 40, unit=0),
     "strip": lambda: strip(layer(LSTM)),
@@ -342,7 +342,7 @@ def draw_every_picture(node):
         plots.saturation(node).figure,
         plots.timescale(node).figure,
         plots.memory_horizon(node).figure,
-        plots.trajectories(node, units=[0, 1], values=[1.0] * node.sizes["time"]),
+        plots.trajectories(node, units=[0, 1], inputs=[1.0] * node.sizes["time"]),
         plots.text(node, "x" * node.sizes["time"], unit=1),
     ):
         figure.draw_without_rendering()
