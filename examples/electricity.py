@@ -55,9 +55,9 @@ if options.data:
     series = np.genfromtxt(options.data)
     if series.ndim != 1 or len(series) < 12 * WEEK or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least {12 * WEEK:,} of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            f"header, at least {12 * WEEK:,} of them; got shape "
+            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
         )
     series = series[: len(series) // WEEK * WEEK]
 else:
@@ -166,14 +166,14 @@ for seed in range(options.seeds):
 
 
 def interval(values, form="{:.2f}", most=np.inf):
-    """Returns the mean and Student's interval, of 95 %, over the seeds, as text.
+    """Returns the mean over the seeds and its 95 % Student's t interval, as text.
 
-    A share has values from 0 to 1, `most`, and so has its interval.
+    A share is between 0 and 1, so `most` is 1 for it, and limits its interval.
     """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf
     ends = np.clip(
-        [float(one) for one in stats.mean_interval(seeds, "seed")], least, most
+        [float(value) for value in stats.mean_interval(seeds, "seed")], least, most
     )
     return "{} ({} to {})".format(*map(form.format, ends))
 

@@ -43,9 +43,9 @@ if options.data:
     series = np.genfromtxt(options.data, dtype="float32")
     if series.ndim != 1 or len(series) < 500 or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least 500 of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            "header, at least 500 of them; got shape "
+            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
         )
     training = series[: int(0.8 * len(series))]
     series = (series - training.mean()) / training.std()

@@ -39,7 +39,7 @@ parser.add_argument(
 parser.add_argument(
     "--out", type=Path, metavar="FOLDER", help="save figures and model there"
 )
-parser.add_argument("--epochs", type=int, default=30, help="at most; %(default)s")
+parser.add_argument("--epochs", type=int, default=30, help="maximum; default: %(default)s")
 options = parser.parse_args()
 WINDOW = 50
 
@@ -56,9 +56,9 @@ if options.data:
     series = np.genfromtxt(options.data, dtype="float32")
     if series.ndim != 1 or len(series) < 1000 or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least 1,000 of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            "header, at least 1,000 of them; got shape "
+            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
         )
 parts = np.split(series[:, None], [3 * len(series) // 5, 4 * len(series) // 5])
 scaler = StandardScaler().fit(parts[0])

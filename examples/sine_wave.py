@@ -45,9 +45,9 @@ if options.data:
     series = np.genfromtxt(options.data, dtype="float32")
     if series.ndim != 1 or len(series) < 5000 or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least 5,000 of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            "header, at least 5,000 of them; got shape "
+            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
         )
     series = (series - series[:4000].mean()) / series[:4000].std()
 x, y = tasks.sliding_windows(series, sequence_length=50)

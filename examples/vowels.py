@@ -152,13 +152,13 @@ networks = {
 
 
 def interval(values, form="{:.3f}", most=np.inf):
-    """Returns the mean and Student's interval, of 95 %, over the seeds, as text.
+    """Returns the mean over the seeds and its 95 % Student's t interval, as text.
 
-    A share has values from 0 to 1, `most`, and so has its interval.
+    A share is between 0 and 1, so `most` is 1 for it, and limits its interval.
     """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf
-    shown = [float(one) for one in stats.mean_interval(seeds, "seed")]
+    shown = [float(value) for value in stats.mean_interval(seeds, "seed")]
     return "{} ({} to {})".format(*map(form.format, np.clip(shown, least, most)))
 
 

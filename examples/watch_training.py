@@ -30,7 +30,7 @@ parser.add_argument(
     "(sample,), their classes from 0 on",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
-parser.add_argument("--epochs", type=int, default=100, help="at most; %(default)s")
+parser.add_argument("--epochs", type=int, default=100, help="maximum; default: %(default)s")
 options = parser.parse_args()
 
 # %%
