@@ -132,7 +132,7 @@ forecasts = plots.predictions(
 # %%
 # The gates, and the memory
 # -------------------------
-# The first figure shows for how long the path through the state keeps a value, for each
+# The first figure below shows for how long the path through the state keeps a value, by
 # unit, compared with the length of a window. The second figure shows the update gate
 # during training; an ``update`` of 1 keeps the old state. The memory of the network is
 # measured separately, by swapping states between windows.
