@@ -166,9 +166,9 @@ for name in models:
     verdict = "follows" if correlation > 0.99 else "does not quite follow"
     print(
         f"{name}: its best unit {verdict} the count (|correlation| {correlation:.3f}). "
-        f"The model continues words correctly up to n = {reached[name]}, after training "
-        "on words up to n = 12. With that unit clamped to its mean, it does so up to "
-        f"n = {clamped[name]}."
+        "After training on words up to n = 12, the model continues words correctly up "
+        f"to n = {reached[name]}; with that unit clamped to its mean, up to n = "
+        f"{clamped[name]}."
     )
 
 # %%

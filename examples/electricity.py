@@ -57,7 +57,7 @@ if options.data:
         parser.error(
             f"--data: '{options.data}' must have one finite number per line, without a "
             f"header, at least {12 * WEEK:,} of them; got shape "
-            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
     series = series[: len(series) // WEEK * WEEK]
 else:

@@ -46,7 +46,7 @@ if options.data:
         parser.error(
             f"--data: '{options.data}' must have one finite number per line, without a "
             "header, at least 500 of them; got shape "
-            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
     training = series[: int(0.8 * len(series))]
     series = (series - training.mean()) / training.std()

@@ -246,7 +246,7 @@ axes.spines[["top", "right"]].set_visible(False)
 
 
 def grown(model, gates, signal, error):
-    """Returns the factors by which clamping each unit of a signal changes the errors."""
+    """Returns the factors by which the errors grow if each unit is clamped."""
     mean = gates["lstm"][signal].mean(("sample", "time"))
     factors = {}
     for unit in range(mean.size):

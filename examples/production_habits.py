@@ -39,7 +39,9 @@ parser.add_argument(
 parser.add_argument(
     "--out", type=Path, metavar="FOLDER", help="save the figures and the model there"
 )
-parser.add_argument("--epochs", type=int, default=30, help="maximum; default: %(default)s")
+parser.add_argument(
+    "--epochs", type=int, default=30, help="maximum; default: %(default)s"
+)
 options = parser.parse_args()
 WINDOW = 50
 
@@ -59,7 +61,7 @@ if options.data:
         parser.error(
             f"--data: '{options.data}' must have one finite number per line, without a "
             "header, at least 1,000 of them; got shape "
-            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
 parts = np.split(series[:, None], [3 * len(series) // 5, 4 * len(series) // 5])
 scaler = StandardScaler().fit(parts[0])

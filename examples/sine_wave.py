@@ -47,7 +47,7 @@ if options.data:
         parser.error(
             f"--data: '{options.data}' must have one finite number per line, without a "
             "header, at least 5,000 of them; got shape "
-            f"{series.shape}, with {np.isnan(series).sum()} values that are not numbers."
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
     series = (series - series[:4000].mean()) / series[:4000].std()
 x, y = tasks.sliding_windows(series, sequence_length=50)

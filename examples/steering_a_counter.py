@@ -184,7 +184,9 @@ axes.spines[["top", "right"]].set_visible(False)
 steered = shift != 0
 for name, runs in moved.items():
     right = np.mean([(run == shift)[steered].mean() for run in runs])
-    print(f"{name}: the expected end moves by exactly k b's in {right:.0%} of the cases")
+    print(
+        f"{name}: the expected end moves by exactly k b's in {right:.0%} of the cases"
+    )
 whole, alone, random = (
     np.mean([(run == shift)[steered].mean() for run in runs]) for runs in moved.values()
 )

@@ -30,7 +30,8 @@ parser.add_argument(
     metavar="FILE",
     help="your own sessions: a CSV file with the columns session, genre and taste, one "
     "row for each item watched, in order; taste is the known taste of the person at "
-    "that time, and a change of it is a shift; at least 200 sessions of the same length",
+    "that time, and a change of it is a shift; at least 200 sessions, all of the same "
+    "length",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
@@ -146,8 +147,8 @@ fits = (first > BEFORE) & (first <= x_test.shape[1] - AFTER)
 chosen = np.flatnonzero(shifts.any(axis=1) & fits)
 if not len(chosen):
     parser.error(
-        "--data: must have a shift of taste in the last 30 % of the sessions, more than "
-        "8 steps from both ends of the session; found none."
+        "--data: must have a shift of taste in the last 30 % of the sessions, more "
+        "than 8 steps from both ends of the session; found none."
     )
 lag = np.arange(-BEFORE, AFTER)
 around = change.isel(
