@@ -55,7 +55,7 @@ if options.data:
         wanted = ("x_train", "y_train", "x_test", "y_test")
         if missing := set(wanted) - set(arrays):
             parser.error(
-                f"--data: '{options.data}' must hold the arrays {', '.join(wanted)}; "
+                f"--data: '{options.data}' must have the arrays {', '.join(wanted)}; "
                 f"{' and '.join(sorted(missing))} not found."
             )
         x_train, y_train, x_test, y_test = (arrays[name] for name in wanted)

@@ -47,7 +47,7 @@ if options.data:
     with np.load(options.data) as arrays:
         if missing := {"x", "y"} - set(arrays):
             parser.error(
-                f"--data: '{options.data}' must hold the arrays x and y; "
+                f"--data: '{options.data}' must have the arrays x and y; "
                 f"{' and '.join(sorted(missing))} not found. Write it with "
                 "numpy.savez('data.npz', x=x, y=y)."
             )

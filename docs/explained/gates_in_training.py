@@ -8,8 +8,8 @@ by one that reads handwritten digits.
 """
 
 # %%
-# On a real series
-# ----------------
+# Two networks that forecast a series
+# -----------------------------------
 #
 # The series is a noisy sum of two sine waves, and two networks are to forecast its next
 # point. Before any training, both read a stretch of it.
