@@ -150,7 +150,7 @@ def alarms(score, threshold):
     """Returns the delay of each anomaly's alarm in steps, and the false alarms.
 
     The delay is counted from the onset of the anomaly. It is `AFTER` without an alarm.
-    The false alarms are true for each normal stretch with an alarm.
+    The false alarms are a mask of the normal stretches with an alarm.
     """
     raised = score[onsets[:, None] + around] > threshold
     delay = np.where(raised.any(axis=1), around[raised.argmax(axis=1)], AFTER)
@@ -163,9 +163,9 @@ def threshold_of(score, chosen):
 
 
 def best_of(scores):
-    """Returns the index of the score with the earliest alarms, and its best mean.
+    """Returns the index of the score with the earliest alarms, and its smoothed values.
 
-    The delays are those in the minute for setting the alarms.
+    The alarms are those in the minute for setting the alarms.
     """
 
     def mean_delay(score):
@@ -331,7 +331,7 @@ print(f"the best unit of each network: {', '.join(names)}")
 def interval(values, form="{:.2f}", most=np.inf):
     """Returns the mean over the seeds and its 95 % Student's t interval, as text.
 
-    A share is between 0 and 1, so `most` is 1 for it, and limits its interval.
+    For a share, `most` is 1, and the interval is limited to values from 0 to 1.
     """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf

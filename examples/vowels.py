@@ -155,7 +155,7 @@ networks = {
 def interval(values, form="{:.3f}", most=np.inf):
     """Returns the mean over the seeds and its 95 % Student's t interval, as text.
 
-    A share is between 0 and 1, so `most` is 1 for it, and limits its interval.
+    For a share, `most` is 1, and the interval is limited to values from 0 to 1.
     """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf
