@@ -4,11 +4,11 @@ Counting: a^n b^n
 
 **Question:** does a cell count, and does the network use the count?
 
-A word is a number of a's, then as many b's. From the first b on, who has counted knows
-when the word ends. An LSTM can count, in a cell that goes one way with every a and back
-with every b. A GRU's state is a weighted mean of candidates between -1 and 1, and
-cannot go on for ever (`Weiss, Goldberg and Yahav, 2018
-<https://arxiv.org/abs/1805.04908>`_).
+A word is a number of a's, followed by the same number of b's. From the first b on, a
+network that has counted the a's can predict when the word ends. An LSTM can count, with
+a cell state that moves in one direction with every a and back with every b. A GRU's
+state is a weighted mean of candidates between -1 and 1, so it cannot count without
+limit (`Weiss, Goldberg and Yahav, 2018 <https://arxiv.org/abs/1805.04908>`_).
 """
 
 import argparse
@@ -27,8 +27,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="words of yours to train on: a text file with one a line, of the letters a "
-    "and b, 10 words or more",
+    help="your own words to train on: a text file with one word per line, of the "
+    "letters a and b, at least 10 words",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=60, help="default: %(default)s")
@@ -37,15 +37,15 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# Words with n from 1 to 12. Symbols are one-hot: the boundary of a word, a, and b. The
-# task is the next symbol at every step. Behind the end a word is padded with zeros,
-# which are masked.
+# The words have n from 1 to 12. The symbols are one-hot: the boundary of a word, a, and
+# b. The task is to predict the next symbol at every step. After its end, a word is
+# padded with zeros, which are masked.
 
 BOUNDARY, A, B = range(3)
 
 
 def encode(words):
-    """Returns words of a's and b's as `tasks.anbn` gives them, `(x, y)`."""
+    """Returns words of a's and b's in the form of `tasks.anbn`, `(x, y)`."""
     x = np.zeros((len(words), 1 + max(map(len, words)), 3), "float32")
     y = np.zeros_like(x)
     for row, word in enumerate(words):
@@ -61,15 +61,15 @@ if options.data:
     wrong = [word for word in words if set(word) - set("ab")]
     if wrong or len(words) < 10:
         parser.error(
-            f"--data: '{options.data}' must hold 10 words or more, of the letters a "
-            f"and b alone; got {len(words)}, of which {len(wrong)} have other letters."
+            f"--data: '{options.data}' must have at least 10 words, of the letters a "
+            f"and b only; got {len(words)}, {len(wrong)} of them with other letters."
         )
     x, y = encode(words)
 
 # %%
 # Train
 # -----
-# Six units each, from the same seed.
+# Both networks have six units and the same seed.
 
 models = {}
 for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
@@ -86,11 +86,11 @@ for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
     models[name].fit(x, y, epochs=options.epochs, batch_size=16, verbose=0)
 
 # %%
-# How far do they go on?
+# How far do they count?
 # ----------------------
-# Words of each n up to 30, most of them longer than any that was trained on. A word
-# counts as continued if, from the first b on, every symbol is foreseen: the other b's,
-# and then the boundary.
+# The words have every n up to 30, so most of them are longer than the training words. A
+# word counts as continued correctly if, from the first b on, every symbol is predicted:
+# the other b's, and then the boundary.
 
 LONGEST = 30
 x_test, y_test = encode(["a" * n + "b" * n for n in range(1, LONGEST + 1)])
@@ -98,22 +98,22 @@ determined = x_test[..., B] == 1
 
 
 def longest(model):
-    """Returns up to which n every word is continued."""
-    said = model.predict(x_test, verbose=0).argmax(-1)
-    right = ((said == y_test.argmax(-1)) | ~determined).all(axis=1)
+    """Returns the largest n up to which every word is continued correctly."""
+    predicted = model.predict(x_test, verbose=0).argmax(-1)
+    right = ((predicted == y_test.argmax(-1)) | ~determined).all(axis=1)
     return int(np.argmin(right)) if not right.all() else LONGEST
 
 
 reached = {}
 for name, model in models.items():
     reached[name] = longest(model)
-    print(f"{name}: every word is continued up to n = {reached[name]}")
+    print(f"{name}: every word is continued correctly up to n = {reached[name]}")
 
 # %%
 # Does a cell count?
 # ------------------
-# The true count at each step, a's less b's, is held against every unit of every signal,
-# over all the words. Masked steps are left out.
+# The true count at each step, the number of a's minus the number of b's, is compared
+# with every unit of every signal, over all the words. Masked steps are left out.
 
 count = np.cumsum(x_test[..., A] - x_test[..., B], axis=1)
 state = {"lstm": "cell", "gru": "hidden"}
@@ -128,8 +128,8 @@ for name, model in models.items():
     )
 
 # %%
-# Below, the unit of each that counts best reads the longest word, n = 30, with the true
-# count above it. The words of the training turned round at 12 at the latest.
+# The figures show the best counter of each network on the longest word, n = 30, below
+# the true count. In the training words, the count is at most 12.
 
 figures = {}
 for name, layer in layers.items():
@@ -145,9 +145,9 @@ lstm_counts, gru_counts = figures.values()
 # %%
 # Does the network use it?
 # ------------------------
-# A unit that goes up and down with the count may still be idle. It is clamped to its
-# mean over the words, and the words are read again. :doc:`steering_a_counter` adds a's
-# to the cell instead.
+# The network need not use a unit that rises and falls with the count. So this unit is
+# clamped to its mean over the words, and the network reads the words again.
+# :doc:`steering_a_counter` adds a's to the cell instead.
 
 clamped = {}
 for name, model in models.items():
@@ -165,9 +165,10 @@ for name in models:
     correlation = abs(best[name]["correlation"])
     verdict = "follows" if correlation > 0.99 else "does not quite follow"
     print(
-        f"{name}: its best unit {verdict} the count (|correlation| {correlation:.3f}), "
-        f"and the model goes on to n = {reached[name]} after words up to n = 12; with "
-        f"that unit clamped to its mean, to n = {clamped[name]}."
+        f"{name}: its best unit {verdict} the count (|correlation| {correlation:.3f}). "
+        "After training on words up to n = 12, the model continues words correctly up "
+        f"to n = {reached[name]}; with that unit clamped to its mean, up to n = "
+        f"{clamped[name]}."
     )
 
 # %%

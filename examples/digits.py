@@ -4,9 +4,9 @@ Handwritten digits, row by row
 
 **Question:** which rows of the image are left in the cell state, and which matter?
 
-An LSTM reads an image of a digit from the top to the bottom, a row a step, and says at
-the end which digit it was. What is left of each row by then, the gates say exactly;
-whether it mattered, an experiment says.
+An LSTM reads an image of a digit from top to bottom, one row per step, and classifies
+the digit at the end. The gates show exactly what is left of each row by then. An
+experiment shows whether the row matters.
 """
 
 import argparse
@@ -26,8 +26,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="images of yours: an .npz file with x (sample, row, column), numbers from 0 "
-    "for paper to 1 for ink, and y (sample,), their classes from 0 on",
+    help="your own images: an .npz file with x (sample, row, column), from 0 for paper "
+    "to 1 for ink, and y (sample,), their classes as integers from 0",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=30, help="default: %(default)s")
@@ -43,7 +43,7 @@ if options.data:
     with np.load(options.data) as arrays:
         if missing := {"x", "y"} - set(arrays):
             parser.error(
-                f"--data: '{options.data}' must hold the arrays x and y; "
+                f"--data: '{options.data}' must have the arrays x and y; "
                 f"{' and '.join(sorted(missing))} not found. Write it with "
                 "numpy.savez('data.npz', x=x, y=y)."
             )
@@ -75,11 +75,12 @@ model.compile(
 )
 model.fit(x, y, epochs=options.epochs, batch_size=32, verbose=0)
 accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
-print(f"right: {accuracy:.3f}; guessing: {np.bincount(y_test).max() / len(y_test):.3f}")
+most_frequent = np.bincount(y_test).max() / len(y_test)
+print(f"accuracy: {accuracy:.3f}; always the most frequent class: {most_frequent:.3f}")
 
 # %%
-# One image, and what the gates do with it
-# ----------------------------------------
+# The gates on one image
+# ----------------------
 
 gates = keras_gates.capture(model, x_test)
 heat = plots.heatmap(gates["lstm"])
@@ -87,9 +88,9 @@ heat = plots.heatmap(gates["lstm"])
 # %%
 # What is left of a row
 # ---------------------
-# The cell state at the end is a sum over the rows: what row ``j`` wrote, ``i[j] g[j]``,
-# times all the forget gates after it. The share of a row is the size of its term, over
-# the sizes of all terms.
+# The final cell state is a sum over the rows. The term of row ``j`` is what it wrote,
+# ``i[j] g[j]``, times all the later forget gates. The share of a row is the absolute
+# value of its term, as a fraction of the sum over all rows.
 
 lstm = gates["lstm"].to_dataset()
 written = lstm["input"] * lstm["candidate"]
@@ -98,7 +99,7 @@ kept = lstm["forget"].isel(time=slice(None, None, -1)).cumprod("time")
 kept = kept.isel(time=slice(None, None, -1)).shift(time=-1, fill_value=1)
 left = written * kept
 print(
-    "the terms add up to the last cell state, to within "
+    "the terms add up to the final cell state, to within "
     f"{float(abs(left.sum('time') - lstm['cell'].isel(time=-1)).max()):.0e}"
 )
 share = abs(left).sum("unit") / abs(left).sum(("unit", "time"))
@@ -107,9 +108,9 @@ share = share.mean("sample").values
 # %%
 # Does it matter?
 # ---------------
-# The experiment: one row of every test image is replaced by the mean row of the
-# training images, and the network reads them again. A row may matter for more than what
-# is left of it: it also sets the gates of the rows that come after.
+# In the experiment, one row of every test image is replaced by the mean of this row
+# over the training images, and the network reads the images again. A row may matter
+# for more than what is left of it, because it also affects the gates at later rows.
 
 lost = np.empty(rows)
 for row in range(rows):
@@ -118,8 +119,8 @@ for row in range(rows):
     lost[row] = accuracy - model.evaluate(blank, y_test, verbose=0)[1]
 
 # %%
-# The mean image, beside what the gates keep of each of its rows and what the accuracy
-# loses without it:
+# The mean image, the share of each row that is left in the cell state, and the accuracy
+# that is lost without the row:
 
 figure = Figure(figsize=(7, 3), layout="constrained")
 image, bars, drop = figure.subplots(1, 3, sharey=True)
@@ -132,7 +133,7 @@ bars.set_title("left in the cell state", fontsize="medium")
 bars.set_xlabel("share (%)")
 drop.barh(range(rows), 100 * lost, color="#D55E00")
 drop.set_title("accuracy lost without it", fontsize="medium")
-drop.set_xlabel("points")
+drop.set_xlabel("percentage points")
 for axes in (bars, drop):
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -142,14 +143,14 @@ for axes in (bars, drop):
 
 half = int(np.searchsorted(np.cumsum(share[::-1]), 0.5)) + 1
 print(
-    f"Half of what the cell state holds at the end comes from the last {half} of "
-    f"{rows} rows; most comes from row {share.argmax()} ({share.max():.0%}), least "
-    f"from row {share.argmin()} ({share.min():.0%})."
+    f"Half of the final cell state comes from the last {half} of {rows} rows. Row "
+    f"{share.argmax()} has the largest share ({share.max():.0%}), row {share.argmin()} "
+    f"the smallest ({share.min():.0%})."
 )
 print(
-    f"Row {lost.argmax()} is the hardest to do without: {100 * lost.max():.0f} points "
-    f"of accuracy. What is left and what matters: correlation "
-    f"{np.corrcoef(share, lost)[0, 1]:+.2f} over the rows."
+    f"The accuracy falls most without row {lost.argmax()}, by {100 * lost.max():.0f} "
+    "percentage points. Over the rows, the correlation of the share that is left with "
+    f"the accuracy that is lost is {np.corrcoef(share, lost)[0, 1]:+.2f}."
 )
 
 # %%

@@ -2,13 +2,13 @@
 Electricity: the day and the week
 =================================
 
-**Question:** which unit follows the weekend, and which gate carries the day and the
-week in the forecast?
+**Question:** which unit follows the weekend, and which gate carries the daily and the
+weekly cycle in the forecast?
 
 An LSTM reads the hourly electricity demand of England and Wales, and nothing else: no
-clock and no calendar. At every hour it forecasts the demand of the same hour tomorrow,
-and so it must know whether tomorrow is a Saturday. What its units and gates follow is
-measured first; what they are used for, by clamping them.
+clock and no calendar. At every hour it forecasts the demand at the same hour tomorrow,
+so it must know whether tomorrow is a Saturday. The page first measures which units and
+gates follow the calendar, and then clamps them to show which of them the forecast uses.
 """
 
 import argparse
@@ -33,8 +33,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="hourly numbers of yours: a text file with one a line, without a header, the "
-    "first one at midnight of a Monday, at least 12 weeks (2,016 lines)",
+    help="your own hourly series: a text file with one number per line, without a "
+    "header, from midnight of a Monday on, at least 12 weeks (2,016 lines)",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=40, help="default: %(default)s")
@@ -45,9 +45,9 @@ options = parser.parse_args()
 # The data
 # --------
 # Twelve weeks of the summer of 2000, from Monday, 5 June to Sunday, 27 August, in
-# megawatts. The 4,032 half hours of ``tasks.electricity_demand`` become 2,016 hours.
-# They come with the package pmdarima, after Taylor (2003, *Journal of the Operational
-# Research Society* 54).
+# megawatts. The 4,032 half-hourly values of ``tasks.electricity_demand`` are averaged
+# to 2,016 hourly ones. They come with the package pmdarima, after Taylor (2003,
+# *Journal of the Operational Research Society* 54).
 
 DAY, WEEK = 24, 7 * 24
 
@@ -55,9 +55,9 @@ if options.data:
     series = np.genfromtxt(options.data)
     if series.ndim != 1 or len(series) < 12 * WEEK or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least {12 * WEEK:,} of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            f"header, at least {12 * WEEK:,} of them; got shape "
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
     series = series[: len(series) // WEEK * WEEK]
 else:
@@ -65,9 +65,9 @@ else:
 print(f"{len(series):,} hours, {len(series) // WEEK} weeks, mean {series.mean():,.0f}")
 
 # %%
-# The last four weeks are the test part: each one, from Monday to Sunday, is forecast
-# from the stretch of two weeks that ends a day before its end. The stretches to train
-# on begin twelve hours apart, and end before the test part begins.
+# The last four weeks are the test part. Each of these weeks, from Monday to Sunday, is
+# forecast from a stretch of two weeks that ends one day before the end of the week. The
+# stretches for training begin twelve hours apart, and end before the test part begins.
 
 LENGTH = 2 * WEEK
 cut = len(series) - 4 * WEEK
@@ -76,7 +76,7 @@ scaled = ((series - mean) / spread).astype("float32")[:, None]
 
 
 def stretches(starts, delay=0):
-    """Returns two weeks from each start on, so many hours later."""
+    """Returns the two weeks from each start on, shifted by `delay` hours."""
     return np.stack([scaled[s + delay : s + delay + LENGTH] for s in starts])
 
 
@@ -86,8 +86,9 @@ x, y = stretches(test), stretches(test, DAY)
 truth = y[:, WEEK:, 0]
 
 # %%
-# Three forecasts that a practitioner makes first: the same as today, the same as a week
-# before, and a linear model of the last week's hours.
+# Three forecasts that a practitioner would try first: the demand of today, the demand
+# one week before the hour to forecast, and a linear model of the hours of the last
+# week.
 
 windows = np.lib.stride_tricks.sliding_window_view(scaled[:, 0], WEEK)
 past = np.arange(cut - WEEK - DAY + 1)
@@ -101,8 +102,8 @@ def error(forecast):
 
 
 rules = {
-    "today": error(x[:, WEEK:, 0]),
-    "a week before": error(stretches(test, DAY - WEEK)[:, WEEK:, 0]),
+    "repeating today": error(x[:, WEEK:, 0]),
+    "repeating the last week": error(stretches(test, DAY - WEEK)[:, WEEK:, 0]),
     "a linear model": error(linear.predict(windows[ends.ravel()]).reshape(truth.shape)),
 }
 for name, value in rules.items():
@@ -111,16 +112,17 @@ for name, value in rules.items():
 # %%
 # Train
 # -----
-# For the path through the cell to keep something for days, a forget gate must begin
-# nearly open. So the bias of each unit is drawn such that its time scale lies between
-# one hour and a week (`Tallec and Ollivier, 2018 <https://arxiv.org/abs/1804.11188>`_);
-# with Keras's own, all units begin with three hours. What they make of it is up to
-# them. The network says how tomorrow differs from today.
+# If the path through the cell is to keep a value for days, a forget gate must begin
+# nearly open. So the biases are set such that the time scales of the units range from
+# about one hour to a week (`Tallec and Ollivier, 2018
+# <https://arxiv.org/abs/1804.11188>`_). With Keras's own bias, all units begin with
+# about three hours. Training is free to change the time scales. The network predicts
+# the difference between tomorrow and today.
 #
-# The forecasts of the first week of a stretch do not count, neither in the loss nor in
-# the errors: until the network has seen a weekend, it cannot know when the next one
-# comes. The first weights and the order of the stretches are chance, so several
-# networks are trained.
+# The forecasts of the first week of a stretch count neither in the loss nor in the
+# errors: before the network has seen a weekend, it cannot know when the next one comes.
+# The initial weights and the order of the stretches are random, so several networks are
+# trained.
 
 
 def hours_to_a_week(shape, dtype=None):
@@ -131,7 +133,7 @@ def hours_to_a_week(shape, dtype=None):
 
 
 def network(seed):
-    """Returns a network, not trained yet."""
+    """Returns an untrained network."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((None, 1))
     hidden = keras.layers.LSTM(
@@ -166,14 +168,14 @@ for seed in range(options.seeds):
 
 
 def interval(values, form="{:.2f}", most=np.inf):
-    """Returns the mean and Student's interval, of 95 %, over the seeds, as text.
+    """Returns the mean over the seeds and its 95 % Student's t interval, as text.
 
-    A share has values from 0 to 1, `most`, and so has its interval.
+    For a share, `most` is 1, and the interval is limited to values from 0 to 1.
     """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf
     ends = np.clip(
-        [float(one) for one in stats.mean_interval(seeds, "seed")], least, most
+        [float(value) for value in stats.mean_interval(seeds, "seed")], least, most
     )
     return "{} ({} to {})".format(*map(form.format, ends))
 
@@ -188,11 +190,11 @@ print(f"error of the mean of their forecasts: {together:,.1f}")
 # %%
 # Which unit follows the weekend?
 # -------------------------------
-# The calendar was not shown to the network, but it can be compared with its units. The
+# The network does not read the calendar, but its units can be compared with it. The
 # label is whether *tomorrow* is a Saturday or a Sunday: on a Friday the demand does not
-# say so yet, and on a Sunday it says the wrong thing. An AUC of 1 would be a unit that
-# is always higher at such hours than at others, 0 one that is always lower, 0.5 one
-# that does not follow. The first network is shown here, and the best unit of each.
+# show this yet, and on a Sunday it is misleading. An AUC of 1 means that a unit is
+# always higher at such hours than at others, 0 that it is always lower, and 0.5 that it
+# does not follow the label. The table is of the first network.
 
 hour = test[:, None] + np.arange(LENGTH)
 tomorrow = (hour + DAY) % WEEK >= 5 * DAY
@@ -203,7 +205,7 @@ bests = [table.iloc[0] for table in tables]
 gates, best = captured[0], bests[0]
 
 # %%
-# The best one over the last stretch. The hours before a Saturday or a Sunday are
+# The best unit over the last stretch. The days before a Saturday or a Sunday are
 # shaded.
 
 follower = plots.trajectories(
@@ -225,37 +227,37 @@ for axes in follower.axes:
         linewidth=0,
     )
     axes.set_xticks(range(0, LENGTH, 2 * DAY))
-follower.axes[-1].set_xlabel("hour of the stretch, which begins at midnight")
+follower.axes[-1].set_xlabel("hour of the stretch (0 is midnight)")
 
 # %%
 # Does the forecast need that unit?
 # ---------------------------------
-# A unit that goes with the weekend may still not be the one by which the network knows.
-# So each unit of that signal is clamped to its mean, one at a time. How much of the
-# week is left in the forecast is the difference between its working days and its
-# weekend, over the true difference; of the day, the slope of its mean working day on
-# the true one. Both are 1 for the perfect forecast.
+# The network need not use a unit that follows the weekend. So each unit of that signal
+# is clamped to its mean, one at a time. The share of the weekly cycle in the forecast
+# is the difference between its working days and its weekend, divided by the true
+# difference. The share of the daily cycle is the slope of the regression of its mean
+# working day on the true one. Both are 1 for a perfect forecast.
 
-said_weekend = tomorrow[:, WEEK:]
+weekend = tomorrow[:, WEEK:]
 clock = (hour[:, WEEK:] + DAY) % DAY
 
 
 def seasons(model, change=None):
-    """Returns the error, and the shares of the day and the week, of a forecast."""
+    """Returns the error of a forecast, and its shares of the daily and weekly cycle."""
     with keras_gates.edit(model, change) if change else contextlib.nullcontext():
-        said = model.predict(x, verbose=0)[:, WEEK:, 0]
+        forecast = model.predict(x, verbose=0)[:, WEEK:, 0]
     days, weeks = [], []
-    for which in (said, truth):
-        working = which[~said_weekend], clock[~said_weekend]
+    for demand in (forecast, truth):
+        working = demand[~weekend], clock[~weekend]
         day = np.array([working[0][working[1] == now].mean() for now in range(DAY)])
         days.append(day - day.mean())
-        weeks.append(which[~said_weekend].mean() - which[said_weekend].mean())
+        weeks.append(demand[~weekend].mean() - demand[weekend].mean())
     slope = days[0] @ days[1] / (days[1] @ days[1])
-    return {"error": error(said), "day": slope, "week": weeks[0] / weeks[1]}
+    return {"error": error(forecast), "day": slope, "week": weeks[0] / weeks[1]}
 
 
 def clamped(model, gates, signal, units=None):
-    """Returns the seasons with a signal clamped to the mean of each unit."""
+    """Returns the same as `seasons`, with a signal clamped to the mean of each unit."""
     level = gates["lstm"][signal].mean(("sample", "time"))
     if units is not None:
         level = level[units]
@@ -270,16 +272,16 @@ left = {
 off = pandas.Series({unit: abs(value - 1) for unit, value in left.items()})
 off = off.sort_values(ascending=False)
 place = off.index.get_loc(best["unit"]) + 1
-print(f"share of the week in the forecast, without a unit of {best['signal']}:")
+print(f"share of the weekly cycle, with one unit of {best['signal']} clamped:")
 print(pandas.Series(left).loc[off.index].head().round(2).to_string())
 
 # %%
-# Which gate carries the season?
+# Which gate carries the cycles?
 # ------------------------------
-# Now all units of a gate are clamped to their means, so that the gate lets through as
-# much as before, on average, but at all hours alike. The intervals are Student's, of 95
-# %, over the networks: they say how far chance in the training moves the numbers, not
-# how another summer would.
+# Now all units of a gate are clamped to their means. On average, the gate then lets
+# through the same amount as before, but it no longer changes from hour to hour. The
+# intervals are 95 % Student's t intervals over the networks. They show how much the
+# numbers vary by chance in training, not how much another summer would change them.
 
 effects = {"as trained": [seasons(model) for model in models]}
 for signal in ("input", "forget", "output"):
@@ -301,8 +303,8 @@ print(pandas.DataFrame(table).T.to_string())
 figure = Figure(figsize=(7, 2.6), layout="constrained")
 titles = {
     "error": "error",
-    "day": "share of the day",
-    "week": "share of the week",
+    "day": "share of the daily cycle",
+    "week": "share of the weekly cycle",
 }
 for axes, (of, title) in zip(
     figure.subplots(1, 3, sharey=True), titles.items(), strict=True
@@ -316,8 +318,8 @@ for axes, (of, title) in zip(
     axes.set_ylim(len(effects) - 0.5, -0.5)
     axes.set_xlim(left=min(0, axes.get_xlim()[0]))
     if of == "error":
-        axes.axvline(rules["a week before"], color="0.6", linestyle=":")
-        title = "error (dotted: a week before)"
+        axes.axvline(rules["repeating the last week"], color="0.6", linestyle=":")
+        title = "error (dotted: last week)"
     else:
         axes.axvline(1, color="0.6", linestyle=":")
         axes.set_xlim(right=max(1.1, axes.get_xlim()[1]))
@@ -327,9 +329,9 @@ for axes, (of, title) in zip(
 # %%
 # Are there slow units?
 # ---------------------
-# The time scale of a unit, by the mean of its forget gate, is for how long the path
-# through the cell keeps a value. It is no measure of what the network remembers, which
-# may go through the recurrent weights as well.
+# The time scale of a unit is computed from its forget gate. It shows for how long the
+# path through the cell keeps a value. It does not measure the memory of the network,
+# which may use the recurrent weights as well.
 
 after = stats.timescale(gates)["lstm/forget"]
 bands = {
@@ -356,53 +358,55 @@ name, rule = min(rules.items(), key=lambda item: item[1])
 gain = np.asarray(errors) - rule
 low = stats.mean_interval(xarray.DataArray(gain, dims="seed"), "seed")
 print(
-    f"The best of the rules is {name}, {rule:,.0f}. The network's error differs from "
-    f"it by {interval(gain, '{:+,.0f}')}: "
+    f"The best rule is {name}, with an error of {rule:,.0f}. The network's error "
+    f"differs from it by {interval(gain, '{:+,.0f}')}: "
     + (
         "the network is better."
         if float(low[2]) < 0
         else "the network is worse."
         if float(low[1]) > 0
-        else f"better in {(gain < 0).sum()} of {len(gain)} networks, so not surely."
+        else f"better in {(gain < 0).sum()} of {len(gain)} networks, which is no clear "
+        "difference."
     )
-    + f" The mean of the forecasts of all networks has {together:,.0f}."
+    + f" The mean of the forecasts of all networks has an error of {together:,.0f}."
 )
 load = roc_auc_score(tomorrow.ravel(), x.ravel())
-follows = [max(one["auc"], 1 - one["auc"]) for one in bests]
+follows = [max(row["auc"], 1 - row["auc"]) for row in bests]
 print(
-    f"{best['signal']} of unit {best['unit']} of the first network follows that "
-    f"tomorrow is a weekend with an AUC of {best['auc']:.2f} (p = "
-    f"{best['p_value']:.3f}, corrected for all the units); the demand itself has "
-    f"{load:.2f}. The best unit of each network has "
-    f"{interval(follows, most=1)}, its direction aside."
+    f"In the first network, {best['signal']} of unit {best['unit']} shows whether "
+    f"tomorrow is at the weekend with an AUC of {best['auc']:.2f} (p = "
+    f"{best['p_value']:.3f}, corrected for all the units). The demand itself has an "
+    f"AUC of {load:.2f}. Over the networks, the best unit has an AUC of "
+    f"{interval(follows, most=1)}, regardless of direction."
 )
 print(
-    f"With that unit clamped to its mean, {left[best['unit']]:.2f} of the week is in "
-    f"the forecast, where it was {usual['week']:.2f}: number {place} of {len(off)} "
-    f"units of {best['signal']} by how far this is from 1."
+    f"With that unit clamped to its mean, the share of the weekly cycle in the "
+    f"forecast is {left[best['unit']]:.2f} instead of {usual['week']:.2f}. By the "
+    f"distance of this share from 1, the unit ranks {place} of {len(off)} units of "
+    f"{best['signal']}."
 )
 if place > 1:
     print(
-        f"Without unit {off.index[0]} it is {left[off.index[0]]:.2f}: what follows the "
-        "weekend best is not what the forecast uses most."
+        f"With unit {off.index[0]} clamped, it is {left[off.index[0]]:.2f}: the unit "
+        "that follows the weekend best is not the unit that the forecast uses most."
     )
-for of in ("day", "week"):
+for of, cycle in (("day", "daily"), ("week", "weekly")):
     shares = {name: rows[of].to_numpy() for name, rows in effects.items()}
     whole = shares.pop("as trained")
     gone = {name: np.abs(values - whole) for name, values in shares.items()}
     order = sorted(gone, key=lambda name: gone[name].mean(), reverse=True)
     same = (gone[order[0]] > gone[order[1]]).sum()
     print(
-        f"The {of}: {interval(whole)} of it is in the forecast, and with "
+        f"The share of the {cycle} cycle in the forecast is {interval(whole)}; with "
         + ", ".join(f"{name} {interval(values)}" for name, values in shares.items())
-        + f". Clamping the {order[0].split()[0]} gate moves it most, in {same} of "
+        + f". Clamping the {order[0].split()[0]} gate changes it most, in {same} of "
         f"{len(whole)} networks more than clamping the {order[1].split()[0]} gate."
     )
 near_day, near_week = units["after"].iloc[[1, 3]]
 print(
-    f"Of {after.size} units of the first network, {near_day} have a time scale of the "
-    f"path through the cell near a day and {near_week} near a week; the slowest has "
-    f"{float(after.max()):.0f} hours."
+    f"By their time scales of the path through the cell, {near_day} of {after.size} "
+    f"units of the first network are near a day and {near_week} near a week; the "
+    f"longest time scale is {float(after.max()):.0f} hours."
 )
 
 # %%

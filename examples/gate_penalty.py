@@ -2,10 +2,10 @@
 A penalty on a gate
 ===================
 
-**Question:** can a network be asked to forget less, and what does it cost?
+**Question:** can a penalty make a network forget less, and at what cost?
 
-``return_gates=True`` hands out the gates as tensors, and so they can stand in a loss.
-Here the loss adds the mean of 1 - forget: the network pays for what it erases.
+``return_gates=True`` returns the gates as tensors, so they can be part of a loss. Here,
+the mean of 1 - forget is added to the loss: it is a penalty on erasing.
 """
 
 import argparse
@@ -26,8 +26,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="a series of yours: a text file with one number a line, without a header, 500 "
-    "lines or more",
+    help="your own series: a text file with one number per line, without a header, at "
+    "least 500 lines",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
@@ -36,16 +36,17 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# The next point of two sine waves and noise, from the 30 points before it.
+# The task is to forecast the next point of two sine waves with noise, from the 30
+# points before it.
 
 series = tasks.sine_waves(2000)
 if options.data:
     series = np.genfromtxt(options.data, dtype="float32")
     if series.ndim != 1 or len(series) < 500 or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least 500 of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            "header, at least 500 of them; got shape "
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
     training = series[: int(0.8 * len(series))]
     series = (series - training.mean()) / training.std()
@@ -55,12 +56,12 @@ x, y = tasks.sliding_windows(series, sequence_length=30)
 # %%
 # The model
 # ---------
-# The gate layer is the stock LSTM, with the same weights and the same output; it
+# The gate layer is Keras's LSTM, with the same weights and the same output, but it
 # returns its gates as well.
 
 
 class Patient(keras.Model):
-    """Forecasts the next point, and pays for every bit of the cell state it erases."""
+    """Forecasts the next point, with a penalty on what its forget gate erases."""
 
     def __init__(self, price):
         super().__init__()
@@ -75,8 +76,8 @@ class Patient(keras.Model):
 
 
 # %%
-# Train, without the penalty and with it
-# --------------------------------------
+# Train without and with the penalty
+# ----------------------------------
 
 forget, scales, errors = {}, {}, {}
 for price in (0.0, 1.0):
@@ -95,7 +96,7 @@ for price in (0.0, 1.0):
 print(f"repeating the last point: {np.mean((x_test[:, -1] - y_test) ** 2):.4f}")
 
 # %%
-# Where the forget gate stands, over all test windows, steps and units:
+# The values of the forget gate over all test windows, steps and units:
 
 figure = Figure(figsize=(7, 3), layout="constrained")
 axes = figure.subplots()
@@ -120,10 +121,10 @@ axes.spines[["top", "right"]].set_visible(False)
 # ----------
 
 print(
-    f"With the penalty the mean of forget goes from {forget[0.0].mean():.2f} to "
-    f"{forget[1.0].mean():.2f} and the median time scale of the path through the cell "
-    f"from {scales[0.0]:.1f} to {scales[1.0]:.1f} steps; the test error is "
-    f"{errors[1.0] / errors[0.0]:.2f} times what it was."
+    "With the penalty, the mean of the forget gate changes from "
+    f"{forget[0.0].mean():.2f} to {forget[1.0].mean():.2f}, and the median time scale "
+    f"of the path through the cell from {scales[0.0]:.1f} to {scales[1.0]:.1f} steps. "
+    f"The test error is multiplied by {errors[1.0] / errors[0.0]:.2f}."
 )
 
 # %%

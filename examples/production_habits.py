@@ -1,18 +1,18 @@
 """
-A forecast with the habits that keep a model honest
-===================================================
+A forecast with good habits for production
+==========================================
 
-**Question:** how long does the network remember, and is it worth having?
+**Question:** how long does the network remember, and is it better than no model?
 
-From the data to the file:
+The steps from the data to the saved file:
 
 - Split in time order, before anything is fitted.
-- Standardise with the mean and the spread of the training part alone.
-- Stop early, and take the best weights back; lower the learning rate on a plateau.
-- Judge by a test part that decided nothing, against a forecast that needs no model.
+- Standardise with the mean and the standard deviation of the training part only.
+- Stop early and restore the best weights; lower the learning rate on a plateau.
+- Evaluate on a test part that decided nothing, against a forecast without a model.
 - Save in the .keras format, load the file, and check that it is the same model.
 
-The gates are recorded on the way, and at the end the memory is measured.
+The gates are recorded during training, and the memory is measured at the end.
 """
 
 import argparse
@@ -33,22 +33,25 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="a series of yours: a text file with one number a line, without a header, "
-    "1,000 lines or more",
+    help="your own series: a text file with one number per line, without a header, at "
+    "least 1,000 lines",
 )
 parser.add_argument(
-    "--out", type=Path, metavar="FOLDER", help="save figures and model there"
+    "--out", type=Path, metavar="FOLDER", help="save the figures and the model there"
 )
-parser.add_argument("--epochs", type=int, default=30, help="at most; %(default)s")
+parser.add_argument(
+    "--epochs", type=int, default=30, help="maximum; default: %(default)s"
+)
 options = parser.parse_args()
 WINDOW = 50
 
 # %%
 # The data
 # --------
-# Say, degrees: noise of half a degree on two waves around 20. Three fifths train, a
-# fifth decides when to stop, and a fifth judges. The series is split before it is cut
-# into windows, so that no window lies in two parts.
+# The series is read as a temperature in degrees: two waves around 20, with noise of
+# half a degree. Three fifths are for training, one fifth decides when to stop, and one
+# fifth is the test part. The series is split before it is cut into windows, so that no
+# window is in two parts.
 
 keras.utils.set_random_seed(0)
 series = 20 + 5 * tasks.sine_waves(5000)
@@ -56,9 +59,9 @@ if options.data:
     series = np.genfromtxt(options.data, dtype="float32")
     if series.ndim != 1 or len(series) < 1000 or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least 1,000 of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            "header, at least 1,000 of them; got shape "
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
 parts = np.split(series[:, None], [3 * len(series) // 5, 4 * len(series) // 5])
 scaler = StandardScaler().fit(parts[0])
@@ -92,13 +95,13 @@ history = model.fit(
     verbose=0,
 ).history
 losses = history["val_loss"]
-print(f"epochs: {len(losses)}, the best one {1 + int(np.argmin(losses))}")
-print(f"learning rate: {history['learning_rate'][-1]:.2g} in the end")
+print(f"epochs: {len(losses)}, best epoch: {1 + int(np.argmin(losses))}")
+print(f"learning rate at the end: {history['learning_rate'][-1]:.2g}")
 
 # %%
 # Save, load, and check
 # ---------------------
-# A recorded model is saved as what it was: to load it takes Keras alone.
+# A recorded model is saved as the original model, so Keras alone can load it.
 
 with tempfile.TemporaryDirectory() as folder:
     path = (options.out or Path(folder)) / "forecast.keras"
@@ -110,13 +113,13 @@ same = np.array_equal(predicted, model.predict(test[0], verbose=0))
 print(f"the loaded file predicts the same: {same}")
 
 # %%
-# Judge
-# -----
-# In the units of the series, on the last fifth.
+# Evaluate
+# --------
+# The errors are in the unit of the series, on the last fifth.
 
 
 def error(forecast):
-    """Root mean squared error, in degrees."""
+    """Returns the root mean squared error in degrees."""
     return np.sqrt(np.mean((forecast - test[1]) ** 2)) * scaler.scale_[0]
 
 
@@ -131,17 +134,17 @@ forecasts = plots.predictions(
 # %%
 # The gates, and the memory
 # -------------------------
-# How long the path through the state keeps a value, by unit, beside the length of a
-# window, and what the update gate did while the network learned. An ``update`` of 1
-# keeps the old state. How long the network remembers is measured on its own, by
-# swapping states between windows.
+# The first figure below shows for how long the path through the state keeps a value, by
+# unit, compared with the length of a window. The second figure shows the update gate
+# during training; an ``update`` of 1 keeps the old state. The memory of the network is
+# measured separately, by swapping states between windows.
 
 gates = keras_gates.capture(loaded, test[0][::100])
 scales = plots.timescale(gates["gru"])
 
 # %%
-# A state is replaced by that of a window that has read a similar point at that step,
-# since another state would not fit to what comes next.
+# A state is replaced by that of a window with a similar point at that step, because
+# another state would not fit the points that follow.
 
 swapped = WINDOW // 4
 windows = test[0][:: -(-len(test[0]) // 200)]
@@ -160,15 +163,15 @@ bands = plots.evolution(recorder.traces["gru/update"])
 path = stats.timescale(recorder.traces["gru"])["update"].median("unit").values
 longest = float(stats.timescale(gates)["gru/update"].max())
 print(
-    "The median time scale of the path through the state went from "
-    f"{path[0]:.1f} to {path[-1]:.1f} steps, and that of the slowest unit of the model "
-    f"that was kept is {longest:.0f}."
+    "In training, the median time scale of the path through the state changed from "
+    f"{path[0]:.1f} to {path[-1]:.1f} steps. The longest time scale of a unit of the "
+    f"saved model is {longest:.0f} steps."
 )
 remembered = float(memory["gru/reach"][0])
 at_least = "at least " if np.isinf(remembered) else ""
 print(
-    f"The network remembers its state after step {swapped} for {at_least}"
-    f"{min(remembered, WINDOW - 1 - swapped):.1f} steps, as measured."
+    f"By measurement, the network remembers its state after step {swapped} for "
+    f"{at_least}{min(remembered, WINDOW - 1 - swapped):.1f} steps."
 )
 print(
     f"Its error is {error(predicted) / error(test[0][:, -1]):.2f} times that of "
@@ -176,7 +179,7 @@ print(
 )
 
 # %%
-# With ``--out`` the figures are saved, beside the model.
+# With ``--out`` the figures are saved in the folder of the model.
 
 if options.out:
     for name, axes in {

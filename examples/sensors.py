@@ -3,11 +3,11 @@ A machine before it switches
 ============================
 
 **Question:** which unit warns that the machine is about to switch, how many steps
-before, and does the alarm need it?
+ahead, and does the alarm need it?
 
-A ventilation unit runs fast, runs slowly and rests, on a schedule. A GRU reads the
-vibration that a sensor measures on it, without a clock, and says at every step whether
-the machine will switch within the next hour. To be right it must count.
+A ventilation unit runs fast, runs slowly or rests, on a schedule. A GRU reads the
+vibration that a sensor measures on it, without a clock, and predicts at every step
+whether the machine will switch within the next hour. To be right, it must count steps.
 """
 
 import argparse
@@ -32,9 +32,9 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="a record of yours: a CSV file with the column event (1 at a step at which "
-    "the event to warn of happens, else 0) and one for each sensor, a row a step, in "
-    "order, without gaps; at least 2,000 rows and 20 events in the first 60 %",
+    help="your own record: a CSV file with the column event (1 at the steps of the "
+    "event to predict, else 0) and one column for each sensor, one row per step, in "
+    "order, without gaps; at least 2,000 rows, with 20 events in the first 60 %%",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=25, help="default: %(default)s")
@@ -46,24 +46,24 @@ WARNING = 6
 # The data
 # --------
 # The magnitude of the vibration of a heating, ventilation and air-conditioning unit in
-# a building, every ten minutes for thirty days in March and April 2023: 4,310 readings
-# of ``tasks.ventilation``. The company Soundsensing gave them, and they come with the
-# package skchange. Ten readings are missing; the reading before takes their place. The
-# network reads the logarithm, since the vibration at rest is a hundredth of that at
-# full speed. A switch is a change between rest, low and high speed.
+# a building, every ten minutes for thirty days in March and April 2023: 4,310 values of
+# ``tasks.ventilation``. They were provided by the company Soundsensing, and come with
+# the package skchange. Ten values are missing; each is replaced by the value before it.
+# The network reads the logarithm, because the vibration at rest is a hundredth of that
+# at full speed. A switch is a change between rest, low speed and high speed.
 
 if options.data:
     table = pandas.read_csv(options.data)
     names = [name for name in table if name != "event"]
     if "event" not in table or not names:
         parser.error(
-            f"--data: '{options.data}' must have the column event and one for each "
-            f"sensor; got {', '.join(map(str, table))}."
+            f"--data: '{options.data}' must have the column event and one column for "
+            f"each sensor; got the columns {', '.join(map(str, table))}."
         )
     early = int((table["event"][: int(0.6 * len(table))] == 1).sum())
     if len(table) < 2000 or early < 20 or table.isna().any(axis=None):
         parser.error(
-            "--data: must hold at least 2,000 steps without gaps, and 20 events in the "
+            "--data: must have at least 2,000 steps without gaps, and 20 events in the "
             f"first 60 %; got {len(table):,} steps, {early} such events and "
             f"{int(table.isna().sum().sum())} empty cells."
         )
@@ -79,14 +79,14 @@ else:
 
 # %%
 # The label is whether a switch comes within the next six steps, which are an hour. The
-# first 60 % of the time train.
+# first 60 % of the steps are for training.
 
 steps = len(sensors)
 cut = int(0.6 * steps)
 coming = np.convolve(switch, np.ones(WARNING))[WARNING:] > 0
 due = np.zeros(steps, bool)
 due[: len(coming)] = coming[:steps]
-usable = steps - WARNING  # Of the last steps nobody knows what comes.
+usable = steps - WARNING  # The labels of the last steps are not known.
 mean, spread = sensors[:cut].mean(axis=0), sensors[:cut].std(axis=0)
 x = ((sensors - mean) / spread).astype("float32")
 print(
@@ -95,11 +95,11 @@ print(
 )
 
 # %%
-# Three forecasts that a practitioner makes first: a linear model of the last reading;
-# the clock, by how often a switch followed at the same time of the day (only for this
-# machine, whose schedule moved by an hour in universal time when summer time began on
-# 26 March); and boosted trees, which get the last reading and, as a feature made for
-# this purpose, the time since the last switch.
+# Three forecasts that a practitioner would try first: a linear model of the last value;
+# the clock, which is how often a switch followed at the same time of day; and boosted
+# trees, which read the last value and, as a feature made for this purpose, the time
+# since the last switch. The clock is for this machine only. Its schedule moved by an
+# hour in universal time when summer time began on 26 March.
 
 here = np.arange(steps)
 since = here - np.maximum.accumulate(np.where(switch, here, 0))
@@ -109,7 +109,7 @@ trees = HistGradientBoostingClassifier(random_state=0)
 trees.fit(features[: cut - WARNING], due[: cut - WARNING])
 linear = LogisticRegression().fit(x[: cut - WARNING], due[: cut - WARNING])
 rules = {
-    "a linear model of the last reading": linear.predict_proba(x)[:, 1],
+    "a linear model of the last value": linear.predict_proba(x)[:, 1],
     "trees with the time since the switch": trees.predict_proba(features)[:, 1],
 }
 if not options.data:
@@ -120,10 +120,10 @@ if not options.data:
 # %%
 # Train
 # -----
-# On stretches of two days, each three hours after the one before. What a network says
-# in the first day of a stretch does not count, since it has not seen a switch of each
-# kind yet. The first weights and the order of the stretches are chance, so several
-# networks are trained.
+# The networks train on stretches of two days, which begin three hours apart. The
+# predictions on the first day of a stretch do not count, because the network has not
+# seen a switch of each kind yet. The initial weights and the order of the stretches are
+# random, so several networks are trained.
 
 LENGTH, BEFORE = 288, 144
 starts = np.arange(0, cut - WARNING - LENGTH + 1, 18)
@@ -156,29 +156,29 @@ for seed in range(options.seeds):
 
 
 def interval(values, form="{:.2f}", most=np.inf):
-    """Returns the mean and Student's interval, of 95 %, over the seeds, as text.
+    """Returns the mean over the seeds and its 95 % Student's t interval, as text.
 
-    A share has values from 0 to 1, `most`, and so has its interval.
+    For a share, `most` is 1, and the interval is limited to values from 0 to 1.
     """
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf
     ends = np.clip(
-        [float(one) for one in stats.mean_interval(seeds, "seed")], least, most
+        [float(value) for value in stats.mean_interval(seeds, "seed")], least, most
     )
     return "{} ({} to {})".format(*map(form.format, ends))
 
 
 def alarms(model, start=0):
-    """Returns what a network says from a step on, all in one sequence."""
+    """Returns the output of a network from a step on, for one sequence."""
     return model.predict(x[None, start:], verbose=0)[0, :, 0]
 
 
 # %%
 # Which unit warns?
 # -----------------
-# AUC: 1 for a unit that is always higher before a switch, 0 for one that is always
-# lower. The units are chosen on the training part, and judged on the test part. The
-# table is of the first network.
+# An AUC of 1 means that a unit is always higher before a switch, and 0 that it is
+# always lower. The units are chosen on the training part and evaluated on the test
+# part. The table is of the first network.
 
 captured = [keras_gates.capture(model, x[None])["gru"] for model in models]
 learned = slice(BEFORE, cut - WARNING)
@@ -188,22 +188,22 @@ tables = [
 print(tables[0].head())
 bests = [table.iloc[0] for table in tables]
 gates, best = captured[0], bests[0]
-print(f"The first network warns by {best['signal']} of unit {best['unit']}.")
+print(f"In the first network, {best['signal']} of unit {best['unit']} warns best.")
 
 # %%
-# How long before?
-# ----------------
+# How many steps ahead?
+# ---------------------
 # An alarm is a value beyond a threshold that 1 % of the other steps of the training
-# part exceed. All are judged by the same rule, on the test part: the share of switches
-# that had an alarm in the six steps before, the median number of steps from the first
-# of these to the switch, and the share of other steps with a false alarm.
+# part exceed. All alarms are evaluated in the same way, on the test part: by the share
+# of switches with an alarm in the six steps before, the median number of steps from the
+# first of these alarms to the switch, and the share of other steps with a false alarm.
 
 happens = np.flatnonzero(switch)
 happens = happens[(happens >= cut + WARNING) & (happens < usable)]
 
 
 def warns(values, rising=True):
-    """Returns how an alarm fares on the test part."""
+    """Returns the results of an alarm on the test part."""
     values = values if rising else -values
     alarm = values > np.quantile(values[learned][~due[learned]], 0.99)
     ahead = alarm[happens[:, None] - np.arange(WARNING, 0, -1)]
@@ -211,26 +211,25 @@ def warns(values, rising=True):
     first = WARNING - ahead.argmax(axis=1)
     return {
         "AUC": roc_auc_score(due[test], values[test]),
-        "switches foreseen": seen.mean(),
-        "steps before": np.median(first[seen]) if seen.any() else np.nan,
+        "switches predicted": seen.mean(),
+        "steps ahead": np.median(first[seen]) if seen.any() else np.nan,
         "false alarms": alarm[test][~due[test]].mean(),
     }
 
 
 def values_of(gates, row):
-    """Returns a unit of a signal, at every step."""
+    """Returns the values of a unit of a signal, at every step."""
     return gates[row["signal"]].sel(unit=row["unit"]).values[0]
 
 
 def over_seeds(column):
-    """Returns the interval of a column, unless a network foresees no switch."""
+    """Returns the interval of a column, unless a network predicts no switch."""
     if column.isna().any():
         return "not in all networks"
-    return interval(column, most=np.inf if column.name == "steps before" else 1)
+    return interval(column, most=np.inf if column.name == "steps ahead" else 1)
 
 
-said = [alarms(model) for model in models]
-network = pandas.DataFrame([warns(one) for one in said])
+network = pandas.DataFrame([warns(alarms(model)) for model in models])
 unit = pandas.DataFrame(
     [
         warns(values_of(gates, row), row["auc"] > 0.5)
@@ -249,8 +248,7 @@ for name, row in judged.items():
 print(pandas.DataFrame(table).T.to_string())
 
 # %%
-# The unit that warns, over two days of the test part, with the hour before each switch
-# shaded:
+# The best unit over two days of the test part, with the hour before each switch shaded:
 
 shown = slice(cut + 144, cut + 144 + LENGTH)
 warning = plots.trajectories(
@@ -274,21 +272,22 @@ for axes in warning.axes:
 warning.axes[-1].set_xlabel("hours")
 
 # %%
-# The same unit before all the switches of the test part: the median and the middle 0.5
-# of them. The dotted lines hold the middle 0.9 of its values at all other steps.
+# The same unit before all the switches of the test part: the median and the middle half
+# of them. The middle 90 % of its values at all other steps are between the dotted
+# lines.
 
 values = values_of(gates, best)
 back = np.arange(-24, 1)
-held = np.stack([values[now + back] for now in happens])
+aligned = np.stack([values[now + back] for now in happens])
 figure = Figure(figsize=(7, 3.2), layout="constrained")
 axes = figure.subplots()
-low, middle, high = np.quantile(held, [0.25, 0.5, 0.75], axis=0)
+low, middle, high = np.quantile(aligned, [0.25, 0.5, 0.75], axis=0)
 axes.plot(back, middle, color="#D55E00", label="before a switch")
 axes.fill_between(back, low, high, color="#D55E00", alpha=0.25, linewidth=0)
 for edge in np.quantile(values[test][~due[test]], [0.05, 0.95]):
     axes.axhline(edge, color="0.4", linestyle=":", linewidth=1)
 axes.axvline(-WARNING, color="0.6", linewidth=0.8, zorder=0)
-axes.set_xlabel("steps before the switch")
+axes.set_xlabel("steps from the switch")
 axes.set_ylabel(f"{best['signal']} of unit {best['unit']}")
 axes.legend(fontsize="small")
 axes.spines[["top", "right"]].set_visible(False)
@@ -296,9 +295,9 @@ axes.spines[["top", "right"]].set_visible(False)
 # %%
 # Does the alarm need it?
 # -----------------------
-# What a unit says early, the network need not use. So the hidden state of each unit is
+# The network need not use a unit that warns early. So the hidden state of each unit is
 # clamped to its mean, one at a time, and the AUC of the network's own output is
-# measured again, on the test part and the day before it.
+# measured again on the test part. The network also reads the day before it.
 
 
 def without_units(model, gates):
@@ -307,18 +306,19 @@ def without_units(model, gates):
     left = {}
     for unit, value in enumerate(mean):
         with keras_gates.edit(model, {"gru/hidden": edits.clamp(value, units=[unit])}):
-            said = alarms(model, cut - BEFORE)[BEFORE:-WARNING]
-        left[unit] = roc_auc_score(due[test], said)
+            output = alarms(model, cut - BEFORE)[BEFORE:-WARNING]
+        left[unit] = roc_auc_score(due[test], output)
     return pandas.Series(left).sort_values()
 
 
 clamped = [
     without_units(model, gates) for model, gates in zip(models, captured, strict=True)
 ]
-print("AUC of the first network without a unit:")
+print("AUC of the first network with one unit clamped:")
 print(clamped[0].head().round(2).to_string())
 places = [
-    one.index.get_loc(row["unit"]) + 1 for one, row in zip(clamped, bests, strict=True)
+    aucs.index.get_loc(row["unit"]) + 1
+    for aucs, row in zip(clamped, bests, strict=True)
 ]
 
 # %%
@@ -330,32 +330,32 @@ _, low, high = stats.mean_interval(
     xarray.DataArray(network["AUC"] - judged[name]["AUC"], dims="seed"), "seed"
 )
 print(
-    f"The best of the rules is {name}, AUC {judged[name]['AUC']:.3f}; the network has "
-    f"{interval(network['AUC'], '{:.3f}', 1)}: "
+    f"The best rule is {name}, AUC {judged[name]['AUC']:.3f}; the AUC of the network "
+    f"is {interval(network['AUC'], '{:.3f}', 1)}: "
     + (
         "the network is better."
         if float(low) > 0
-        else "the network is worse, and nobody needs it to know when this machine "
+        else "the network is worse, and is not needed to predict when this machine "
         "switches."
         if float(high) < 0
-        else "these networks do not differ surely from it."
+        else "no clear difference."
     )
 )
-for who, row in (
+for alarm, row in (
     (f"{best['signal']} of unit {best['unit']} of the first network", unit.iloc[0]),
     ("The output of that network", network.iloc[0]),
 ):
-    ahead = f", {row['steps before']:.0f} steps before (median)"
+    ahead = f", {row['steps ahead']:.0f} steps ahead (median)"
     print(
-        f"{who} foresees {row['switches foreseen']:.0%} of {len(happens)} switches"
-        + (ahead if row["switches foreseen"] > 0 else "")
+        f"{alarm} predicts {row['switches predicted']:.0%} of {len(happens)} switches"
+        + (ahead if row["switches predicted"] > 0 else "")
         + f", with false alarms at {row['false alarms']:.1%} of the other steps."
     )
-left = [one[row["unit"]] for one, row in zip(clamped, bests, strict=True)]
+left = [aucs[row["unit"]] for aucs, row in zip(clamped, bests, strict=True)]
 print(
-    f"With the unit that warns clamped, the AUC of the networks is "
-    f"{interval(left, most=1)} instead of {interval(network['AUC'], most=1)}: "
-    f"it is number {', '.join(map(str, places))} of {len(clamped[0])} units by that. "
+    f"With the best unit clamped, the AUC of the networks is {interval(left, most=1)} "
+    f"instead of {interval(network['AUC'], most=1)}. By this AUC, the rank of the unit "
+    f"in each network is {', '.join(map(str, places))} of {len(clamped[0])}. "
     + (
         "The unit that warns best is the one that the alarm needs most."
         if max(places) == 1

@@ -4,9 +4,9 @@ An LSTM and a GRU on a sine wave
 
 **Question:** which gate follows the wave, and does the forecast need it?
 
-An LSTM and a GRU learn to forecast the next point of a noisy series from the 50 before
-it. Then each reads a long stretch of the series in one go, and its gates are drawn, one
-beside the other.
+An LSTM and a GRU learn to forecast the next point of a noisy series from the 50 points
+before it. Then each reads a long stretch of the series as one sequence, and the gates
+of both are drawn side by side.
 """
 
 import argparse
@@ -25,8 +25,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="a series of yours: a text file with one number a line, without a header, "
-    "5,000 lines or more",
+    help="your own series: a text file with one number per line, without a header, at "
+    "least 5,000 lines",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=12, help="default: %(default)s")
@@ -35,9 +35,9 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# Two sine waves, one slow and one slower, are added: ``sin(0.02 t) + sin(0.005 t)``.
-# Gaussian noise with a standard deviation of 0.1 lies on top. The windows are split in
-# time order, with a gap, so that no point of the test part is in the training part.
+# The series is the sum of two slow sine waves, ``sin(0.02 t) + sin(0.005 t)``, and
+# Gaussian noise with a standard deviation of 0.1. The windows are split in time order,
+# with a gap, so that no point of the test part is in the training part.
 
 keras.utils.set_random_seed(0)
 series = tasks.sine_waves(5000)
@@ -45,20 +45,19 @@ if options.data:
     series = np.genfromtxt(options.data, dtype="float32")
     if series.ndim != 1 or len(series) < 5000 or not np.isfinite(series).all():
         parser.error(
-            f"--data: '{options.data}' must hold one finite number a line, without a "
-            f"header, at least 5,000 of them; it was read as {series.shape}, "
-            f"{np.isnan(series).sum()} of them not numbers."
+            f"--data: '{options.data}' must have one finite number per line, without a "
+            "header, at least 5,000 of them; got shape "
+            f"{series.shape}, where {np.isnan(series).sum()} values are not numbers."
         )
     series = (series - series[:4000].mean()) / series[:4000].std()
 x, y = tasks.sliding_windows(series, sequence_length=50)
 (x, y), (x_test, y_test) = tasks.chronological_split(x, y, gap=51)
 
 # %%
-# Train, and capture
-# ------------------
-# Both models are trained on windows. The stretch that they read afterwards is 600
-# points long and none of it was trained on: a recurrent layer reads sequences of any
-# length.
+# Train and capture
+# -----------------
+# Both models are trained on windows. Afterwards they read a stretch of 600 points, none
+# of them from the training part: a recurrent layer reads sequences of any length.
 
 stretch = series[None, 4100:4700, None]
 layers, models, errors = {}, {}, {}
@@ -73,27 +72,26 @@ for name, layer in (("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)):
     gates = keras_gates.capture(model, stretch)
     layers[name] = gates[name]
     print(
-        f"{name}: test error {error:.4f}; the states follow from the gates, to within "
-        f"{keras_gates.verify(gates)[name]:.0e}"
+        f"{name}: test error {error:.4f}; the states, computed from the gates, deviate "
+        f"by at most {keras_gates.verify(gates)[name]:.0e}"
     )
 print(f"repeating the last point: {np.mean((x_test[:, -1] - y_test) ** 2):.4f}")
 
 # %%
-# The pair
-# --------
-# What does the same work stands in one row: ``forget`` beside ``update``, which in
-# Keras both *keep* the old state at 1. What goes with the wave shows as bands from left
-# to right that change their colour; a unit that does not care keeps its colour all the
-# way.
+# The gates side by side
+# ----------------------
+# Signals with the same role are in one row: ``forget`` is next to ``update``. In Keras,
+# both *keep* the old state at 1. A unit that follows the wave changes its colour from
+# left to right; a unit that does not follow it keeps its colour.
 
 pair = plots.compare_layers(layers["lstm"], layers["gru"])
 
 # %%
 # Which gate follows the wave?
 # ----------------------------
-# Where a wave is, two numbers tell: its value and its slope. The mean of the 25 points
-# around each step stands for the wave without its noise. Every unit of every gate is
-# held against both.
+# Two numbers describe the position on a wave: its value and its slope. The mean of the
+# 25 points around each step approximates the wave without its noise. Every unit of
+# every gate is compared with both.
 
 smooth = np.convolve(series, np.ones(25) / 25, mode="same")
 wave = {"value": smooth[None, 4100:4700], "slope": np.gradient(smooth)[None, 4100:4700]}
@@ -109,9 +107,10 @@ for name, layer in layers.items():
         )
 
 # %%
-# To follow is not to swing widely: a correlation near 1 may be one of small movements.
-# Of the units of the GRU whose gate follows the value closely (r² over 0.9, or else the
-# best one), this is the one that swings most, over what the network read:
+# A gate that follows the wave need not move far: a correlation near 1 may be due to
+# small movements. Among the units of the GRU whose gate follows the value closely (r²
+# over 0.9, or else the best unit), the figure shows the unit that moves most, below the
+# input of the network:
 
 signal = best["gru", "value"]["signal"]
 found = stats.find_units(layers["gru"].to_dataset()[[signal]], wave["value"])
@@ -127,8 +126,8 @@ follower = plots.trajectories(
 # %%
 # Does the forecast need it?
 # --------------------------
-# A gate that follows the wave does something only if it matters that it moves. The
-# whole gate is clamped to the mean of each of its units.
+# A gate that follows the wave is used only if its movements matter. So the whole gate
+# is clamped to the mean of each of its units.
 
 without = {}
 for name, model in models.items():
@@ -147,7 +146,7 @@ for name in layers:
         f"{name}: the value is followed by {value['signal']} "
         f"(r² = {value['correlation'] ** 2:.2f}), the slope by {slope['signal']} "
         f"(r² = {slope['correlation'] ** 2:.2f}). With {value['signal']} clamped to "
-        f"its mean the error is {without[name]:.4f} in place of {errors[name]:.4f}."
+        f"its mean, the error is {without[name]:.4f} instead of {errors[name]:.4f}."
     )
 
 # %%

@@ -4,10 +4,10 @@ Steering a counter
 
 **Question:** does the number in the cell decide when the word ends?
 
-An LSTM learns words of a's and then the same number of b's. Units of its cell go one
-way with every a and back with every b, but that is a correlation: something else might
-decide. So the cell is changed at the turn by what k a's would have added. If it is the
-counter, the network must expect k more b's.
+An LSTM learns words of a's followed by the same number of b's. Units of its cell move
+in one direction with every a and back with every b. This is only a correlation, and
+something else might decide. So, at the last a, the cell is changed by the increment of
+k a's. If the cell is the counter, the network must expect k more b's.
 """
 
 import argparse
@@ -27,8 +27,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="words of yours to train on: a text file with one a line, of the letters a "
-    "and b, 10 words or more, some of them with n over 16",
+    help="your own words to train on: a text file with one word per line, of the "
+    "letters a and b, at least 10 words, some of them with n over 16",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=60, help="default: %(default)s")
@@ -37,15 +37,15 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# Words with n from 1 to 20. Symbols are one-hot: the boundary of a word, a, and b. The
-# task is the next symbol at every step. Behind the end a word is padded with zeros,
-# which are masked.
+# The words have n from 1 to 20. The symbols are one-hot: the boundary of a word, a, and
+# b. The task is to predict the next symbol at every step. After its end, a word is
+# padded with zeros, which are masked.
 
 BOUNDARY, A, B = range(3)
 
 
 def encode(words):
-    """Returns words, and what follows each of their letters, `(x, y)`."""
+    """Returns words, and the next symbol at each of their steps, `(x, y)`."""
     x = np.zeros((len(words), 1 + max(map(len, words)), 3), "float32")
     y = np.zeros_like(x)
     for row, word in enumerate(words):
@@ -61,8 +61,8 @@ if options.data:
     wrong = [word for word in words if set(word) - set("ab")]
     if wrong or len(words) < 10:
         parser.error(
-            f"--data: '{options.data}' must hold 10 words or more, of the letters a "
-            f"and b alone; got {len(words)}, of which {len(wrong)} have other letters."
+            f"--data: '{options.data}' must have at least 10 words, of the letters a "
+            f"and b only; got {len(words)}, {len(wrong)} of them with other letters."
         )
     x, y = encode(words)
 
@@ -85,11 +85,11 @@ model.optimizer.learning_rate.assign(0.006)
 model.fit(x, y, epochs=2 * options.epochs // 3, batch_size=16, verbose=0)
 
 # %%
-# What one a adds
-# ---------------
-# For each n from 8 to 14, the words begin with n a's, and then there are more b's than
-# the network should ever expect. What one a adds to the cell is the mean over the later
-# a's. The unit that counts best by its correlation is found as well.
+# The increment of one a
+# ----------------------
+# For each n from 8 to 14, the words have n a's, followed by more b's than the network
+# should ever expect. The increment of one a in the cell is the mean over the later a's.
+# The unit of the cell that has the highest correlation with the count is found as well.
 
 COUNTS, SHIFTS, MORE = range(8, 15), (-8, -4, -2, -1, 0, 1, 2, 4, 8), 40
 cases = [(n, k) for n in COUNTS for k in SHIFTS if n + k > 0]
@@ -106,41 +106,43 @@ best = int(found.iloc[0]["unit"])
 
 
 def steering(direction=None, units=slice(None)):
-    """Returns what is added to the cell in each case, `(sample, time, unit)`.
+    """Returns the values to add to the cell in each case, `(sample, time, unit)`.
 
-    The direction is that of one a by default; another one is given its length.
+    The default direction is the increment of one a. Any other is scaled to its length.
     """
     added = np.zeros_like(cell)
     for row, (n, k) in enumerate(cases):
-        one = (cell[row, n] - cell[row, 2]) / (n - 2)
+        increment = (cell[row, n] - cell[row, 2]) / (n - 2)
         if direction is not None:
-            one = direction / np.linalg.norm(direction) * np.linalg.norm(one)
-        added[row, n, units] = k * one[units]
+            length = np.linalg.norm(increment)
+            increment = direction / np.linalg.norm(direction) * length
+        added[row, n, units] = k * increment[units]
     return added
 
 
 # %%
 # Steer
 # -----
-# The number of b's after which the network expects the end is read from the symbol that
-# it takes for the most likely one.
+# The network expects the end after the first b at which the boundary is its most likely
+# next symbol.
 
 
 def expected(added):
-    """Returns after how many b's the end is expected in each case; NaN: never."""
+    """Returns the number of b's after which the end is expected; NaN means never."""
     with keras_gates.edit(model, {"lstm/cell": edits.add(added)}):
-        said = model.predict(test, verbose=0).argmax(-1)
+        predicted = model.predict(test, verbose=0).argmax(-1)
     after = np.full(len(cases), np.nan)
     for row, (n, _) in enumerate(cases):
-        ends = np.flatnonzero(said[row, n + 1 : n + 1 + MORE] == BOUNDARY)
+        ends = np.flatnonzero(predicted[row, n + 1 : n + 1 + MORE] == BOUNDARY)
         if len(ends):
             after[row] = ends[0] + 1
     return after
 
 
 # %%
-# The whole cell is changed; only the unit that counts best by its correlation; and, to
-# compare with, the whole cell by a step of the same length in twenty random directions.
+# There are three changes: of the whole cell; of the unit with the highest correlation
+# only; and, for comparison, of the whole cell by a step of the same length in twenty
+# random directions.
 
 letters, shift = np.array(cases).T
 generator = np.random.default_rng(0)
@@ -154,9 +156,9 @@ moved = {
 }
 
 # %%
-# How many b's more or less the network expects, for each number of a's that was added.
-# The line is the mean over words and directions, and the band holds nine tenths of
-# them. On the dashed line the cell would be a perfect counter.
+# How many more or fewer b's the network expects, for each number of added a's. The line
+# is the mean over words and directions, and the band contains 90 % of them. The dashed
+# line is a perfect counter.
 
 figure = Figure(figsize=(7, 3.6), layout="constrained")
 axes = figure.subplots()
@@ -165,12 +167,12 @@ colours = ("#0072B2", "#D55E00", "#999999")
 for (name, runs), colour in zip(moved.items(), colours, strict=True):
     at = [np.concatenate([run[shift == k] for run in runs]) for k in SHIFTS]
     low, middle, high = np.transpose(
-        [[*np.nanquantile(one, [0.05, 0.95]), np.nanmean(one)] for one in at]
+        [[*np.nanquantile(move, [0.05, 0.95]), np.nanmean(move)] for move in at]
     )[[0, 2, 1]]
     axes.plot(SHIFTS, middle, "o-", markersize=4, color=colour, label=name)
     axes.fill_between(SHIFTS, low, high, color=colour, alpha=0.2, linewidth=0)
-axes.set_xlabel("a's added to the cell at the turn")
-axes.set_ylabel("b's expected, more or less")
+axes.set_xlabel("a's added to the cell at the last a")
+axes.set_ylabel("change of the number of b's expected")
 axes.set_xticks(SHIFTS)
 axes.legend(fontsize="small")
 axes.spines[["top", "right"]].set_visible(False)
@@ -182,7 +184,9 @@ axes.spines[["top", "right"]].set_visible(False)
 steered = shift != 0
 for name, runs in moved.items():
     right = np.mean([(run == shift)[steered].mean() for run in runs])
-    print(f"{name}: the word ends k b's later or earlier in {right:.0%} of the cases")
+    print(
+        f"{name}: the expected end moves by exactly k b's in {right:.0%} of the cases"
+    )
 whole, alone, random = (
     np.mean([(run == shift)[steered].mean() for run in runs]) for runs in moved.values()
 )

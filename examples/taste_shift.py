@@ -4,9 +4,9 @@ What to watch next, when taste shifts
 
 **Question:** which gate makes room when a person's taste shifts?
 
-A network reads what somebody watched, and says what comes next. Half of the people
-change their taste on the way: a child grows up, or somebody else takes the remote
-control. What was watched before then misleads, and should be erased.
+A network reads the items that a person has watched, and predicts the next one. Half of
+the people change their taste on the way: a child grows up, or somebody else takes the
+remote control. The earlier items are then misleading, and should be erased.
 """
 
 import argparse
@@ -28,9 +28,10 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="sessions of yours: a CSV file with the columns session, genre and taste, a "
-    "row for each thing watched, in order; taste is what you know of the person at "
-    "that time, and a change of it is a shift; 200 sessions or more of the same length",
+    help="your own sessions: a CSV file with the columns session, genre and taste, one "
+    "row for each item watched, in order; taste is the known taste of the person at "
+    "that time, and a change of it is a shift; at least 200 sessions, all of the same "
+    "length",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
@@ -39,11 +40,12 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# They are from a generator: no package was found that ships a real recording in which
-# the shifts are known. So the page shows what the gates of such a network do, and not
-# what people do. Each of 1,500 people watches 40 things, of eight genres. Seven times
-# out of ten it is the favourite genre, else any of the eight by chance. In half of the
-# sessions the favourite changes, once, at a random step between the 10th and the 30th.
+# The data are from a generator: no package was found with a real recording in which the
+# shifts are known. So the page shows the behaviour of the gates of such a network, and
+# not the behaviour of people. Each of 1,500 people watches 40 items of eight genres.
+# Seven times out of ten, the item is of the favourite genre, otherwise of a random one
+# of the eight. In half of the sessions, the favourite changes once, at a random step
+# from 10 to 30.
 
 
 def sessions(people=1500, steps=40, genres=8, seed=0):
@@ -52,7 +54,7 @@ def sessions(people=1500, steps=40, genres=8, seed=0):
     first = generator.integers(genres, size=people)
     second = (first + generator.integers(1, genres, size=people)) % genres
     shift = generator.integers(10, 31, size=people)
-    shift[generator.random(people) < 0.5] = steps  # Never.
+    shift[generator.random(people) < 0.5] = steps  # No shift.
     favourite = np.where(
         np.arange(steps) < shift[:, None], first[:, None], second[:, None]
     )
@@ -72,8 +74,8 @@ if options.data:
     lengths = table.groupby("session").size()
     if len(lengths) < 200 or lengths.nunique() > 1:
         parser.error(
-            "--data: must hold at least 200 sessions, all of the same length; got "
-            f"{len(lengths)}, of {lengths.min()} to {lengths.max()} rows."
+            "--data: must have at least 200 sessions, all of the same length; got "
+            f"{len(lengths)} sessions of {lengths.min()} to {lengths.max()} rows."
         )
     table = table.sort_values("session", kind="stable")
     genre, taste = (
@@ -103,23 +105,24 @@ model.compile(
 model.fit(x[:cut], y[:cut], epochs=options.epochs, batch_size=32, verbose=0)
 
 # %%
-# Two rules that need no network: the genre of last time, and the genre that was watched
-# most so far, which is the better one as long as taste does not shift.
+# Two rules need no network: the last genre, and the most frequent genre so far, which
+# is the better rule as long as taste does not shift.
 
 x_test, y_test, taste_test = x[cut:], y[cut:], taste[cut:, :-1]
 counts = np.cumsum(np.eye(genres)[x_test], axis=1)
 accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
-print(f"right, the network: {accuracy:.3f}")
-print(f"right, the genre of last time: {np.mean(x_test == y_test):.3f}")
-print(f"right, the most frequent: {np.mean(counts.argmax(-1) == y_test):.3f}")
+most_frequent = np.mean(counts.argmax(-1) == y_test)
+print(f"accuracy of the network: {accuracy:.3f}")
+print(f"accuracy of the last genre: {np.mean(x_test == y_test):.3f}")
+print(f"accuracy of the most frequent genre: {most_frequent:.3f}")
 
 # %%
 # What a gate does to the cell state
 # ----------------------------------
-# A cell state ``c`` becomes ``f c + i g``. So what is held goes down by ``(1 - f)
-# |c|``, which the forget gate erases, and up or down by ``i g sign(c)``, which the
-# input gate lets in: up where the candidate has the sign of what is held, down where it
-# has the other one, which is to overwrite it.
+# A cell state ``c`` becomes ``f c + i g``. So the amount held, ``|c|``, decreases by
+# ``(1 - f) |c|``, which the forget gate erases, and changes by ``i g sign(c)``, which
+# the input gate lets in. This is positive if the candidate has the same sign as the
+# cell state, and negative if it has the opposite sign and so overwrites the cell state.
 
 lstm = keras_gates.capture(model, x_test)["lstm"].to_dataset()
 held = lstm["cell"].shift(time=1)
@@ -134,8 +137,8 @@ change = xarray.Dataset(
 # %%
 # Around a shift
 # --------------
-# Sessions with a shift are laid over each other, step 0 being the first with the new
-# taste.
+# The sessions with a shift are aligned and averaged. Step 0 is the first step with the
+# new taste.
 
 BEFORE, AFTER = 8, 9
 shifts = np.diff(taste_test, axis=1) != 0
@@ -144,8 +147,8 @@ fits = (first > BEFORE) & (first <= x_test.shape[1] - AFTER)
 chosen = np.flatnonzero(shifts.any(axis=1) & fits)
 if not len(chosen):
     parser.error(
-        "--data: no taste shifts in the last 30 % of the sessions, more than 8 steps "
-        "from their ends."
+        "--data: must have a shift of taste in the last 30 % of the sessions, more "
+        "than 8 steps from both ends of the session; found none."
     )
 lag = np.arange(-BEFORE, AFTER)
 around = change.isel(
@@ -154,7 +157,7 @@ around = change.isel(
 ).mean("session")
 usual = around.isel(lag=slice(BEFORE)).mean("lag")
 
-# The colours of the forget and the input gate in every figure of keras_gates.
+# The colours of the forget and the input gate are those of all figures of keras_gates.
 colours = {"held": "black", "erased": "#0072B2", "let in": "#E69F00"}
 legend = {
     "held": "held in the cell state",
@@ -174,22 +177,24 @@ axes.legend(fontsize="small")
 axes.spines[["top", "right"]].set_visible(False)
 
 # %%
-# Does it need the gate to do so?
+# Does the network need the gate?
 # -------------------------------
-# What is erased and let in describes the cell. What each gate does for the *answer* is
-# seen by clamping it to the mean of each unit, so that it no longer reacts. Right
-# answers, in the five steps after the step of the shift, and in the eight before it:
+# The amounts that are erased and let in describe the cell. To show the effect of each
+# gate on the *answer*, the gate is clamped to the mean of each unit, so that it no
+# longer reacts. The table has the share of right answers in the eight steps before the
+# shift, and in the five steps after the step of the shift:
 
 signals = keras_gates.capture(model, x_test)["lstm"]
 right = {}
 for gate in (None, "forget", "input"):
     if gate is None:
-        said = model.predict(x_test, verbose=0)
+        answers = model.predict(x_test, verbose=0)
     else:
         mean = signals[gate].mean(("sample", "time"))
         with keras_gates.edit(model, {f"lstm/{gate}": edits.clamp(mean)}):
-            said = model.predict(x_test, verbose=0)
-    correct = (said.argmax(-1) == y_test)[chosen[:, None], first[chosen, None] + lag]
+            answers = model.predict(x_test, verbose=0)
+    hits = answers.argmax(-1) == y_test
+    correct = hits[chosen[:, None], first[chosen, None] + lag]
     right[gate or "as trained"] = {
         "before": correct[:, :BEFORE].mean(),
         "after": correct[:, BEFORE + 1 : BEFORE + 6].mean(),
@@ -205,21 +210,21 @@ print(f"sample {chosen[0]}: taste shifts at step {first[chosen[0]]}")
 # %%
 # The answer
 # ----------
-# The three steps from the shift on are held against the eight before it.
+# The three steps from the shift on are compared with the eight steps before it.
 
 three = around.isel(lag=slice(BEFORE, BEFORE + 3)).mean("lag")
 more = {name: float(three[name] - usual[name]) for name in ("erased", "let in")}
 verdict = (
     "more is erased"
     if more["erased"] < more["let in"]
-    else "what is let in overwrites it, rather than that more is erased"
+    else "it is overwritten, rather than erased more"
 )
 print(
-    f"What is held goes from {float(usual['held']):.2f} to "
+    f"The amount held goes from {float(usual['held']):.2f} to a minimum of "
     f"{float(around['held'].isel(lag=slice(BEFORE, None)).min()):.2f}: {verdict}."
 )
 print(
-    f"A step before the shift: {float(usual['erased']):+.2f} erased and "
+    f"Change per step before the shift: {float(usual['erased']):+.2f} erased and "
     f"{float(usual['let in']):+.2f} let in. In the three steps from the shift on: "
     f"{float(three['erased']):+.2f} and {float(three['let in']):+.2f}."
 )
@@ -227,16 +232,16 @@ print(
 for gate in ("forget", "input"):
     print(
         f"With {gate} clamped to its mean, {right[gate]['after']:.1%} of the answers "
-        f"are right after the shift, in place of {right['as trained']['after']:.1%}."
+        f"are right after the shift, instead of {right['as trained']['after']:.1%}."
     )
 costs = {
     gate: right["as trained"]["after"] - right[gate]["after"]
     for gate in ("forget", "input")
 }
 print(
-    f"So the {max(costs, key=costs.get)} gate has to react to the shift."
+    f"So the {max(costs, key=costs.get)} gate needs to react to the shift."
     if max(costs.values()) > 0.03
-    else "So neither gate has to react to the shift: the candidate does it."
+    else "So neither gate needs to react to the shift: the candidate does it."
 )
 
 # %%

@@ -2,13 +2,13 @@
 Text: quotation marks, indentation, position in the line
 ========================================================
 
-**Question:** which units track where in the text the network is, and does it use them?
+**Question:** which units track the place in the text, and does the network use them?
 
-An LSTM reads Python's own help texts, character by character, and learns to foresee the
-next one. To do that well it helps to know whether a quotation is open, whether the line
-has begun yet, and how long the line is. Karpathy, Johnson and Li (`2015
-<https://arxiv.org/abs/1506.02078>`_) found cells for such things by eye; here they are
-found by measure.
+An LSTM reads Python's own help texts, character by character, and learns to predict the
+next one. For this it helps to know whether a quotation is open, whether the line is
+still in its indentation, and how long the line is. Karpathy, Johnson and Li (`2015
+<https://arxiv.org/abs/1506.02078>`_) found cells for such features by visual
+inspection. Here, a measure finds them.
 """
 
 import argparse
@@ -29,8 +29,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="a text of yours in UTF-8, at least 50,000 characters, with lines, some of "
-    "them indented, and with quotations in straight double quotation marks",
+    help="your own text in UTF-8, at least 50,000 characters in lines, some of them "
+    "indented, with quotations in straight double quotation marks",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
@@ -39,8 +39,8 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# The texts that Python's ``help`` shows of keywords and statements, which come with
-# Python. The first nine tenths train.
+# The texts that Python's ``help`` shows for keywords and statements, which come with
+# Python. The first nine tenths are for training.
 
 LENGTH = 50
 if options.data:
@@ -58,9 +58,10 @@ cut = int(0.9 * len(text))
 print(f"{len(text):,} characters, {len(alphabet)} different ones")
 
 # %%
-# The network reads windows at random places; in one epoch, it reads the same number of
-# characters as the training part has. The rest is read in one piece after the other,
-# 250 characters each, and so every character has its place. ``y_test`` is what follows.
+# In training, the network reads windows at random places; in one epoch, it reads the
+# same number of characters as the training part has. The rest is cut into consecutive
+# pieces of 250 characters, so every character keeps its place in the text. ``y_test``
+# has the next characters.
 
 x, y = tasks.characters(
     options.epochs * (cut // LENGTH),
@@ -78,15 +79,16 @@ y_test = codes[1 : PIECE * windows + 1].reshape(windows, PIECE)
 # %%
 # A table of the text
 # -------------------
-# What one would try first is a table of which character followed the last few ones. A
-# longer context says more, if it was seen. So the table backs off: each context is
-# mixed with the one that is a character shorter, the more so, the more different
-# characters followed it (Witten and Bell, 1991, *IEEE Transactions on Information
+# A practitioner would first try a table that counts which character followed the last
+# few characters. A longer context is more informative, if it was seen before. So the
+# table backs off: each context is mixed with the context that is one character shorter.
+# The weight of the shorter context grows with the number of different characters that
+# followed the longer one (Witten and Bell, 1991, *IEEE Transactions on Information
 # Theory* 37).
 
 
 def bits_of_tables(longest):
-    """Returns the bits a character of tables with up to some characters of context."""
+    """Returns the bits per character of the tables, by characters of context."""
     counts = [defaultdict(Counter) for _ in range(longest + 1)]
     for place in range(cut):
         for length in range(min(place, longest) + 1):
@@ -106,12 +108,12 @@ def bits_of_tables(longest):
 
 tables = bits_of_tables(6)
 for length, bits in enumerate(tables):
-    print(f"a table with {length} characters of context: {bits:.2f} bits a character")
+    print(f"a table with {length} characters of context: {bits:.2f} bits per character")
 
 # %%
 # Train
 # -----
-# In a fast kernel, where there is one that is faster than Keras's.
+# The network trains in a fast kernel, if there is one that is faster than Keras's.
 
 keras.utils.set_random_seed(0)
 model = keras.Sequential(
@@ -139,7 +141,7 @@ model.fit(x, y, batch_size=32, verbose=0)
 bits = model.evaluate(x_test, y_test, verbose=0) / np.log(2)
 best_table = int(tables.argmin())
 gap = bits - tables[best_table]
-print(f"the network: {bits:.2f} bits a character")
+print(f"the network: {bits:.2f} bits per character")
 print(
     f"the best table, with {best_table} characters of context, needs "
     f"{tables[best_table]:.2f}: "
@@ -148,20 +150,21 @@ print(
         if abs(gap) < 0.03
         else "the network is better."
         if gap < 0
-        else "the network is worse, and a table would do."
+        else "the network is worse, and a table is sufficient."
     )
 )
 
 # %%
-# Where are we?
-# -------------
-# What is known of every character: whether it stands between double quotation marks (or
-# backticks, which some versions of Python have in their place) on one line; whether it
-# belongs to the indentation of its line; and how far from the start of the line it is.
+# The place in the text
+# ---------------------
+# There are three labels for every character: whether it is between double quotation
+# marks (or backticks, which some versions of Python use instead) on one line; whether
+# it belongs to the indentation of its line; and its distance from the start of the
+# line.
 
 
 def marked(pattern):
-    """Returns for each character whether a match of the pattern holds it."""
+    """Returns, for each character, whether it is in a match of the pattern."""
     inside = np.zeros(len(rest), bool)
     for match in re.finditer(pattern, rest, flags=re.MULTILINE):
         inside[match.start() : match.end()] = True
@@ -180,10 +183,11 @@ labels = {
 # %%
 # Which units track it?
 # ---------------------
-# For what is true or false the measure is the AUC: 1 for a unit that is always higher
-# where it is true, 0 for one that is always lower, 0.5 for one that does not care. For
-# the position it is the correlation. The character itself is no answer, and so the
-# cell state is asked.
+# For a label that is true or false, the measure is the AUC: 1 for a unit that is always
+# higher where the label is true, 0 for a unit that is always lower, and 0.5 for a unit
+# that does not react. For the position, it is the correlation. The current character
+# does not determine the labels, so the search is in the cell state, which can remember
+# them.
 
 gates = keras_gates.capture(model, x_test)
 best = {}
@@ -194,8 +198,8 @@ for name, label in labels.items():
     print(f"\n{name}\n{found.head(3)}")
 
 # %%
-# The unit that tracks quotations best, on the piece with the most changes from inside
-# to outside:
+# The unit that tracks quotations best, on the piece where quotations begin and end most
+# often:
 
 quotation = labels["quotation"][: x_test.size].reshape(x_test.shape)
 piece = int(np.abs(np.diff(quotation.astype(int))).sum(axis=1).argmax())
@@ -205,7 +209,7 @@ quoting = plots.text(
 )
 
 # %%
-# And the one that tracks the indentation, on the same piece:
+# The unit that tracks the indentation best, on the same piece:
 
 indenting = plots.text(
     gates["lstm"], tokens, unit=best["indentation"]["unit"], signal="cell", sample=piece
@@ -214,10 +218,11 @@ indenting = plots.text(
 # %%
 # Does the network use them?
 # --------------------------
-# A unit that tracks quotations need not be how the network knows of them. The unit that
-# tracks each label best is clamped to its mean, and so is every tenth other unit, to
-# compare with. What does it cost, in bits a character, where the label is true and
-# where it is not? For the position, it is the second and the first half of the lines.
+# The network need not use a unit that tracks quotations. So the best unit for each
+# label is clamped to its mean. For comparison, so is every tenth unit, one at a time.
+# The cost is the increase in bits per character, where the label is true and where it
+# is false. For the position, these are the characters whose distance from the start of
+# the line is above the median, and the others.
 
 known = {
     name: label[: x_test.size].reshape(x_test.shape) for name, label in labels.items()
@@ -227,8 +232,8 @@ known["position"] = known["position"] > np.median(known["position"])
 
 def bits_by_character(model):
     """Returns the bits that each character of the test part costs."""
-    said = model.predict(x_test, verbose=0)
-    return -np.log2(np.take_along_axis(said, y_test[..., None], -1)[..., 0])
+    chances = model.predict(x_test, verbose=0)
+    return -np.log2(np.take_along_axis(chances, y_test[..., None], -1)[..., 0])
 
 
 usual = bits_by_character(model)
@@ -242,9 +247,9 @@ for unit in {int(unit["unit"]) for unit in best.values()} | {*range(0, mean.size
 # %%
 # The answer
 # ----------
-# Quotations and indentation have their places in a line, and so a unit that only
-# counted the position would seem to follow them, too. Its correlation with the position
-# tells.
+# Quotations and indentation have typical places in a line. So a unit that only counts
+# the position would seem to follow them as well. Its correlation with the position
+# shows whether it does so.
 
 position = labels["position"][: x_test.size]
 for name, unit in best.items():
@@ -263,16 +268,16 @@ for name, unit in best.items():
     inside, outside = (
         costs[chosen][which].mean() for which in (known[name], ~known[name])
     )
-    other = [cost[known[name]].mean() for one, cost in costs.items() if one != chosen]
+    other = [cost[known[name]].mean() for key, cost in costs.items() if key != chosen]
     print(
-        f"{name}: with unit {chosen} clamped, a character costs {inside:+.2f} bits "
-        f"there and {outside:+.2f} elsewhere; with other units, {np.mean(other):+.2f} "
-        "there."
+        f"{name}: with unit {chosen} clamped, the cost of a character changes by "
+        f"{inside:+.2f} bits there and {outside:+.2f} elsewhere; with other units "
+        f"clamped, by {np.mean(other):+.2f} there."
     )
     print(
-        "    The network uses it there."
+        "    The network uses the unit there."
         if inside > 2 * max(outside, np.mean(other), 0.005)
-        else "    It tracks it, but is not used more there than elsewhere."
+        else "    The unit tracks the label, but is not clearly used more there."
     )
 
 # %%

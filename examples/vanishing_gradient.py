@@ -4,10 +4,10 @@ The vanishing gradient
 
 **Question:** does learning reach back to the first step, and does a gate carry it?
 
-A network learns from a step only if the gradient gets there. A basic recurrent layer,
-an LSTM and a GRU learn to add two marked numbers that lie far apart, and the size of
-the gradient is drawn by steps before the end, before and after training. Then gates are
-clamped, to see whether the gradient depends on them.
+A network learns from a step only if the gradient reaches it. A basic recurrent layer,
+an LSTM and a GRU learn to add two marked numbers that are far apart. The size of the
+gradient is drawn by the number of steps before the end, before and after training. Then
+gates are clamped, to test whether the gradient depends on them.
 """
 
 import argparse
@@ -27,8 +27,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="sequences of yours: an .npz file with x (sample, time, feature) and y "
-    "(sample,) or (sample, output), numbers to predict, of 200 samples or more",
+    help="your own sequences: an .npz file with x (sample, time, feature) and y "
+    "(sample,) or (sample, output), numbers to predict, of at least 200 samples",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
@@ -37,15 +37,16 @@ options = parser.parse_args()
 # %%
 # The data
 # --------
-# A sample has forty random numbers between 0 and 1, one of each half with a mark. The
-# target is the sum of the two. Always answering the mean has a squared error of 1/6.
+# A sample has forty random numbers between 0 and 1, one of them marked in each half.
+# The target is the sum of these two. Always answering the mean has a mean squared error
+# of 1/6.
 
 x, y = tasks.adding(1500, sequence_length=40)
 if options.data:
     with np.load(options.data) as arrays:
         if missing := {"x", "y"} - set(arrays):
             parser.error(
-                f"--data: '{options.data}' must hold the arrays x and y; "
+                f"--data: '{options.data}' must have the arrays x and y; "
                 f"{' and '.join(sorted(missing))} not found. Write it with "
                 "numpy.savez('data.npz', x=x, y=y)."
             )
@@ -61,9 +62,9 @@ probe, steps = x[:100], x.shape[1]
 # %%
 # Train
 # -----
-# The gradient is that of the output, not of the loss, so that a network which has
-# learned the task can be compared with one which has not: near the lowest loss every
-# gradient of the loss is small.
+# The gradient is that of the output, not of the loss. Near the lowest loss, every
+# gradient of the loss is small, so a network that has learned the task could not be
+# compared with one that has not.
 
 
 def flow(model):
@@ -95,13 +96,13 @@ for name, layer in layers.items():
 print(f"always answering the mean: {float(np.var(y)):.4f}")
 
 # %%
-# The picture
-# -----------
-# On a log axis a straight line is a gradient that shrinks by the same factor at each
+# Before and after training
+# -------------------------
+# On a log axis, a straight line is a gradient that shrinks by the same factor at each
 # step. Keras starts an LSTM's forget gate at sigmoid(1) = 0.73 and a GRU's update gate
 # at 0.5; the recurrent weights of a SimpleRNN start as a rotation, which shrinks
-# nothing by itself. So it is the two networks with gates whose gradient vanishes
-# fastest at the beginning.
+# nothing by itself. So before training, the gradient vanishes fastest in the two
+# networks with gates.
 
 figure = Figure(figsize=(7, 3.2), layout="constrained")
 untrained, trained = figure.subplots(1, 2, sharey=True)
@@ -118,10 +119,10 @@ for axes in (untrained, trained):
 # %%
 # Is it the gate?
 # ---------------
-# After training, is it the gate that keeps the old state which carries the gradient?
-# Put it back to where it started, 0.73 and 0.5, in the trained network; and, beside it,
-# hold it at its own mean, unit by unit. An edit lets the gradient through all that it
-# leaves alone.
+# After training, does the gate that keeps the old state carry the gradient? In the
+# trained network, this gate is clamped to its initial value, 0.73 or 0.5. For
+# comparison, it is clamped to its own mean, unit by unit. The gradient still passes
+# through everything that an edit does not change.
 
 KEEP = {"LSTM": ("forget", 1 / (1 + np.exp(-1))), "GRU": ("update", 0.5)}
 flows, errors = {}, {}
@@ -156,21 +157,21 @@ def left(flow):
 
 for name in layers:
     print(
-        f"{name}: the gradient at the first of {steps} steps is, of that at the last "
-        f"one, {left(before[name]):.0e} before training and {left(after[name]):.0e} "
-        "after it."
+        f"{name}: the ratio of the gradient at the first of {steps} steps to that at "
+        f"the last is {left(before[name]):.0e} before training and "
+        f"{left(after[name]):.0e} after it."
     )
 for name, (gate, start) in KEEP.items():
     back = left(flows[name][f"{gate} at {start:.2f}"])
-    held = left(flows[name][f"{gate} at its mean"])
-    verdict = "carries it" if back < 0.1 * left(after[name]) else "does not decide it"
+    at_mean = left(flows[name][f"{gate} at its mean"])
+    verdict = "carries" if back < 0.1 * left(after[name]) else "does not determine"
     print(
-        f"{name}: with {gate} back at {start:.2f} it is {back:.0e}, with {gate} at its "
-        f"mean {held:.0e}: that gate {verdict}."
+        f"{name}: with {gate} back at {start:.2f}, the ratio is {back:.0e}, with "
+        f"{gate} at its mean {at_mean:.0e}: this gate {verdict} the gradient."
     )
 
 # %%
-# This says whether *learning* reaches back, and not how long a network remembers: a
+# This shows whether *learning* reaches back, and not how long a network remembers: a
 # state that is held by saturation has a gradient that vanishes
 # (:doc:`/understand/what_gates_do`).
 #

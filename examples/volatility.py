@@ -4,9 +4,10 @@ Prices under changing volatility
 
 **Question:** which unit follows the turbulent times, and does the forecast use it?
 
-Where a price goes next is hard to forecast; how far it will go is less so, since calm
-and turbulent times last. A GRU reads the daily returns of the S&P 500 and forecasts the
-variance of the next one. It never sees a label of calm or turbulent times.
+The direction of the next price change is hard to forecast. Its size is less hard,
+because calm and turbulent times last. A GRU reads the daily returns of the S&P 500 and
+forecasts the variance of the next return. It never reads a label of calm or turbulent
+times.
 """
 
 import argparse
@@ -31,8 +32,8 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="prices of yours: a text file with one a line, oldest first, without a "
-    "header, at least 2,000 lines",
+    help="your own prices: a text file with one price per line, oldest first, without "
+    "a header, at least 2,000 lines",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
 parser.add_argument("--epochs", type=int, default=30, help="default: %(default)s")
@@ -43,16 +44,17 @@ options = parser.parse_args()
 # The data
 # --------
 # The Standard & Poor's 500 at the close of 5,031 trading days, from 4 January 1999 to
-# 31 December 2018, by ``tasks.stock_index``; they come with the package arch. The first
-# 70 % of the returns train, to the end of 2012, and the rest tests.
+# 31 December 2018. The prices come with the package arch, and ``tasks.stock_index``
+# loads them. The first 70 % of the returns, to the end of 2012, are for training, and
+# the rest is the test part.
 
 if options.data:
     prices = np.genfromtxt(options.data)
     if prices.ndim != 1 or len(prices) < 2000 or not (prices > 0).all():
         parser.error(
-            f"--data: '{options.data}' must hold one price above 0 a line, without a "
-            f"header, at least 2,000 of them; it was read as {prices.shape}, "
-            f"{(~(prices > 0)).sum()} of them not positive numbers."
+            f"--data: '{options.data}' must have one price above 0 per line, without a "
+            f"header, at least 2,000 of them; got shape {prices.shape}, with "
+            f"{(~(prices > 0)).sum()} values that are not positive numbers."
         )
     days = np.arange(len(prices))
 else:
@@ -64,27 +66,27 @@ scaled = (returns / returns[:cut].std()).astype("float32")
 print(f"{len(returns):,} returns, {len(returns) - cut:,} of them from {days[cut]} on")
 
 # %%
-# What is a turbulent day? Nobody labels them. Here it is one of the wildest quarter of
-# the test part, by the mean squared return of the 21 days around it. Ten of these days
-# are still to come, so the label knows more than any forecast can.
+# There are no labels of turbulent days. Here, a day is turbulent if the mean squared
+# return of the 21 days around it is in the highest quarter of the test part. Ten of
+# these days are in the future, so the label contains more than any forecast can know.
 
 around = np.convolve(returns**2, np.ones(21) / 21, mode="same")[cut:]
 turbulent = around > np.quantile(around, 0.75)
 
 # %%
-# Forecasts that a practitioner makes first
-# -----------------------------------------
+# Forecasts that a practitioner would try first
+# ---------------------------------------------
 # The variance of all the training part; the moving average with exponential weights, in
-# which each day counts 0.94 of the next; and two models whose parameters are fitted to
-# the training part: GARCH, and that of Glosten, Jagannathan and Runkle (1993), in which
-# a loss raises the variance more than a gain does. Every forecast of a day knows the
-# days before it.
+# which each day has 0.94 of the weight of the next; and two models whose parameters are
+# fitted to the training part: GARCH, and the model of Glosten, Jagannathan and Runkle
+# (1993), in which a loss raises the variance more than a gain does. Every forecast of a
+# day uses the days before it.
 
 
 def loss(variance):
-    """Returns the negative log density of each test day's return, but for a constant.
+    """Returns the negative log density of each test day's return, up to a constant.
 
-    The return is normal, with the forecast of the variance.
+    The density is normal, with the forecast of the variance.
     """
     return 0.5 * (np.log(variance) + scaled[cut:] ** 2 / variance)
 
@@ -109,11 +111,11 @@ for name, variance in rules.items():
 # %%
 # Train
 # -----
-# The network reads a return and its size, and gives the logarithm of the variance of
-# the next; the loss is the one above. It trains on stretches of 100 days, each 25 days
-# after the one before. The test part is one sequence, with the 100 days before it. The
-# first weights and the order of the stretches are chance, so several networks are
-# trained.
+# The network reads a return and its absolute value, and predicts the logarithm of the
+# variance of the next return. The loss is the same as above. The network trains on
+# stretches of 100 days, which begin 25 days apart. The test part is one sequence, with
+# the 100 days before it. The initial weights and the order of the stretches are random,
+# so several networks are trained.
 
 LENGTH = 100
 x = np.stack([scaled, np.abs(scaled)], axis=-1)
@@ -124,7 +126,7 @@ x_test = x[None, cut - LENGTH : -1]
 
 
 def surprise(truth, log_variance):
-    """Returns the negative log density, but for a constant, of a normal return."""
+    """Returns the negative log density of a normal return, up to a constant."""
     return 0.5 * (log_variance + truth**2 * ops.exp(-log_variance))
 
 
@@ -151,14 +153,14 @@ for seed in range(options.seeds):
 
 
 def interval(values, form="{:.2f}", most=np.inf):
-    """Returns the mean and Student's interval, of 95 %, over the values, as text.
+    """Returns the mean of the values and its 95 % Student's t interval, as text.
 
-    A share has values from 0 to 1, `most`, and so has its interval.
+    For a share, `most` is 1, and the interval is limited to values from 0 to 1.
     """
     values = xarray.DataArray(np.asarray(values, float), dims="seed")
     least = 0 if np.isfinite(most) else -np.inf
-    shown = [float(one) for one in stats.mean_interval(values, "seed")]
-    return "{} ({} to {})".format(*map(form.format, np.clip(shown, least, most)))
+    ends = [float(value) for value in stats.mean_interval(values, "seed")]
+    return "{} ({} to {})".format(*map(form.format, np.clip(ends, least, most)))
 
 
 forecasts = [forecast(model) for model in models]
@@ -168,9 +170,9 @@ print(f"loss of the network: {interval(losses.mean(axis=1), '{:.4f}')}")
 # %%
 # Which unit follows the turbulent times?
 # ---------------------------------------
-# AUC: 1 for a unit that is always higher in turbulent times, 0 for one that is always
-# lower. The state that counts is the one behind the forecast of the day. The table is
-# of the first network.
+# An AUC of 1 means that a unit is always higher in turbulent times, and 0 that it is
+# always lower. Each day is compared with the state from which it is forecast. The table
+# is of the first network.
 
 captured = [
     keras_gates.capture(model, x_test)["gru"].isel(time=slice(LENGTH - 1, None))
@@ -182,7 +184,7 @@ bests = [table.iloc[0] for table in tables]
 gates, best = captured[0], bests[0]
 
 # %%
-# The best unit over the returns of the whole test part. Turbulent times are shaded:
+# The best unit over the whole test part, below the returns. Turbulent times are shaded:
 
 carrier = plots.trajectories(
     gates,
@@ -237,20 +239,22 @@ clamped = [
     for model, gates, best in zip(models, captured, bests, strict=True)
 ]
 print(clamped[0].sort_values("loss", ascending=False).round(4).to_string())
-grown = [one["loss"] - own.mean() for one, own in zip(clamped, losses, strict=True)]
+grown = [
+    table["loss"] - usual.mean() for table, usual in zip(clamped, losses, strict=True)
+]
 places = [
-    int((one > one[best["unit"]]).sum()) + 1
-    for one, best in zip(grown, bests, strict=True)
+    int((growth > growth[best["unit"]]).sum()) + 1
+    for growth, best in zip(grown, bests, strict=True)
 ]
 
 # %%
-# How much the loss grows with each unit clamped, in each network; the one that follows
+# The growth of the loss with each unit clamped, in each network. The unit that follows
 # the turbulent times best is marked.
 
 figure = Figure(figsize=(7, 2.8), layout="constrained")
 axes = figure.subplots()
-for seed, (one, chosen) in enumerate(zip(grown, bests, strict=True)):
-    order = one.sort_values(ascending=False)
+for seed, (growth, chosen) in enumerate(zip(grown, bests, strict=True)):
+    order = growth.sort_values(ascending=False)
     here = np.arange(len(order)) + seed * (len(order) + 2)
     axes.bar(here, order, color="0.75")
     mark = order.index.get_loc(chosen["unit"])
@@ -279,37 +283,38 @@ seeds = interval(gain.mean(axis=1), "{:+.4f}")
 months = gain.mean(axis=0)[: gain.shape[1] // 21 * 21].reshape(-1, 21).mean(axis=1)
 _, low, high = stats.mean_interval(xarray.DataArray(months, dims="month"), "month")
 print(
-    f"The best of the rules is {name}. The network's loss differs from its by {seeds} "
-    f"over the networks, and by {interval(months, '{:+.4f}')} over the months of 21 "
-    "days, which is what another time could change: "
+    f"The best rule is {name}. The network's loss minus that of the rule is {seeds} "
+    f"over the networks, and {interval(months, '{:+.4f}')} over months of 21 days, "
+    "which show how far another time could change it: "
     + (
         "the network is better."
         if float(high) < 0
         else "the network is worse."
         if float(low) > 0
-        else "the two cannot be told apart."
+        else "no clear difference."
     )
 )
 aucs = [roc_auc_score(turbulent, variance) for variance in forecasts]
-follows = [max(one["auc"], 1 - one["auc"]) for one in bests]
+follows = [max(row["auc"], 1 - row["auc"]) for row in bests]
 print(
     f"{best['signal']} of unit {best['unit']} of the first network follows the "
     f"turbulent times, AUC {best['auc']:.2f} (p = {best['p_value']:.3f}, corrected "
     "for all the units)."
 )
 print(
-    "AUC of the best unit of each network, its direction aside: "
+    "AUC of the best unit of each network, regardless of direction: "
     f"{interval(follows, most=1)}"
 )
 print(f"AUC of the network's forecast: {interval(aucs, most=1)}")
 for rule in ("the moving average", name):
     print(f"AUC of {rule}: {roc_auc_score(turbulent, rules[rule]):.2f}")
-cost = [one[best["unit"]] for one, best in zip(grown, bests, strict=True)]
-known = [one["AUC"][best["unit"]] for one, best in zip(clamped, bests, strict=True)]
+cost = [growth[best["unit"]] for growth, best in zip(grown, bests, strict=True)]
+left = [table["AUC"][best["unit"]] for table, best in zip(clamped, bests, strict=True)]
 print(
-    f"With that unit clamped to its mean, the loss grows by {interval(cost, '{:.3f}')} "
-    f"and the forecast's AUC becomes {interval(known, most=1)}. By the loss it "
-    f"is number {', '.join(map(str, places))} of {len(grown[0])} units: "
+    "With the best unit of each network clamped to its mean, the loss grows by "
+    f"{interval(cost, '{:.3f}')} and the forecast's AUC becomes "
+    f"{interval(left, most=1)}. By the loss, the rank of the unit in each network is "
+    f"{', '.join(map(str, places))} of {len(grown[0])}: "
     + (
         "the unit that follows the turbulent times is the one that the forecast needs "
         "most."

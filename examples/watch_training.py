@@ -2,12 +2,12 @@
 Watch a gate while a model trains
 =================================
 
-**Question:** when has a gate stopped moving?
+**Question:** when does a gate stop changing?
 
-A recorder adds figures of every gate, as they were in training, to the logs, where any
-callback that comes after it can see them. Here training stops when the update gate of a
-GRU is as decided as it will be. The model is a stock one: nothing in it knows of
-keras_gates.
+A recorder adds statistics of every gate in training to the logs, where any callback
+after it in the list can read them. Here, training stops when the gates of a GRU no
+longer become more saturated. The model is an ordinary Keras model, which contains
+nothing of keras_gates.
 """
 
 import argparse
@@ -26,18 +26,20 @@ parser.add_argument(
     "--data",
     type=Path,
     metavar="FILE",
-    help="sequences of yours: an .npz file with x (sample, time, feature) and y "
-    "(sample,), their classes from 0 on",
+    help="your own sequences: an .npz file with x (sample, time, feature) and y "
+    "(sample,), their classes as integers from 0",
 )
 parser.add_argument("--out", type=Path, metavar="FOLDER", help="save the figures there")
-parser.add_argument("--epochs", type=int, default=100, help="at most; %(default)s")
+parser.add_argument(
+    "--epochs", type=int, default=100, help="maximum; default: %(default)s"
+)
 options = parser.parse_args()
 
 # %%
 # The data
 # --------
-# Handwritten digits, read row by row. The probe is what the recorder looks at after
-# each epoch: 64 images that are not trained on.
+# Handwritten digits, read row by row. The probe is the input on which the recorder
+# captures the gates after each epoch: 64 images that are not used for training.
 
 keras.utils.set_random_seed(0)
 x, y = tasks.digits_by_row()
@@ -45,7 +47,7 @@ if options.data:
     with np.load(options.data) as arrays:
         if missing := {"x", "y"} - set(arrays):
             parser.error(
-                f"--data: '{options.data}' must hold the arrays x and y; "
+                f"--data: '{options.data}' must have the arrays x and y; "
                 f"{' and '.join(sorted(missing))} not found. Write it with "
                 "numpy.savez('data.npz', x=x, y=y)."
             )
@@ -62,7 +64,7 @@ probe = x_test[:64]
 # Train
 # -----
 # ``gru/saturation`` is the share of the gates' values that are nearly 0 or nearly 1.
-# When it has not risen by half a point for three epochs, training stops.
+# When it has not risen by half a percentage point for three epochs, training stops.
 
 model = keras.Sequential(
     [
@@ -90,16 +92,16 @@ for name in ("accuracy", "gru/update/mean", "gru/saturation"):
     )
 
 # %%
-# The same probe, again and again
-# -------------------------------
+# The gate on the probe, epoch by epoch
+# -------------------------------------
 # The update gate of the probe, before training and after each epoch: the median and
 # bands of all its values. An ``update`` of 1 keeps the old state.
 
 bands = plots.evolution(recorder.traces["gru/update"])
 
 # %%
-# What happened in training
-# -------------------------
+# The gate in the training batches
+# --------------------------------
 # The histogram of the update gate in the training batches themselves, epoch by epoch:
 
 ridges = plots.ridges(recorder.statistics["gru"], gate="update")
@@ -112,11 +114,11 @@ update = recorder.traces["gru/update"]
 moved = abs(update.diff("step")).mean(("sample", "time", "unit")).values
 accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
 print(
-    f"Stopped after {len(history['loss'])} epochs. In the first one a value of the "
-    f"update gate moved by {moved[0]:.3f} on average, in the last one by "
+    f"Stopped after {len(history['loss'])} epochs. In the first epoch, a value of the "
+    f"update gate moved by {moved[0]:.3f} on average; in the last epoch, by "
     f"{moved[-1]:.3f}."
 )
-print(f"Right on images that were not trained on: {accuracy:.1%}.")
+print(f"Accuracy on images that were not used for training: {accuracy:.1%}.")
 
 # %%
 # With ``--out`` the figures are saved.

@@ -158,7 +158,7 @@ def test_an_example_of_a_real_recording_says_what_is_in_it(name):
     words = " ".join(re.findall(r"^# (.*)$", text, re.M) + text.split('"""')[1:2])
     assert f"``tasks.{RECORDINGS[name]}``" in words
     assert re.search("come with the package|package skchange", words)
-    assert re.search("that a practitioner makes first|need no network", words)
+    assert re.search("that a practitioner would try first|need no network", words)
     assert "mean_interval" in text and '"--seeds"' in text
 
 
@@ -198,9 +198,9 @@ def test_alarm_example_watches_a_stream(tmp_path, monkeypatch, capsys):
     )
     printed = capsys.readouterr().out
     assert "5,000 steps; 11 anomalies" in printed
-    assert float(re.search(r"returns by at most (\S+)", printed)[1]) < 1e-5
+    assert float(re.search(r"differ by at most (\S+)", printed)[1]) < 1e-5
     # What is three times as wide as usual is found by all that know what is usual.
-    assert (names["delays"]["rolling z-score"] < names["AFTER"]).mean() > 0.9
+    assert (names["delays"]["the rolling z-score"] < names["AFTER"]).mean() > 0.9
     assert (names["delays"]["the network's error"] < names["AFTER"]).mean() > 0.9
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
     assert figures == {"delays.png", "stream.png"}
@@ -222,7 +222,7 @@ def test_example_says_what_is_wrong_with_the_data(tmp_path, monkeypatch, capsys)
     with pytest.raises(SystemExit):
         run_example("gate_penalty", monkeypatch, "--data", data)
     message = " ".join(capsys.readouterr().err.split())
-    assert "must hold one finite number a line, without a header" in message
+    assert "must have one finite number per line, without a header" in message
 
 
 @pytest.mark.once

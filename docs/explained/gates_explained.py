@@ -46,7 +46,7 @@ noise = np.random.default_rng(0).normal(size=(STEPS, 1)).astype("float32")
 
 
 def influence(layer, x):
-    """Returns how far the last output moves for a push at each time step."""
+    """Returns how far a push at each time step moves the last output."""
     model = keras.Sequential([keras.Input(x.shape), layer])
     pushed = x + PUSH * np.eye(len(x))[:, :, None]  # sample t is pushed at time step t
     outputs = model(np.concatenate([pushed, x[None]]).astype("float32"))
@@ -81,7 +81,7 @@ for (name, values), (colour, line) in zip(influences.items(), styles, strict=Tru
     axes.semilogy(back, np.maximum(values, 1e-6), line, color=colour, label=name)
 axes.set(
     xlabel="time steps from the changed input to the end",
-    ylabel="move of the last output",
+    ylabel="change of the last output",
     ylim=(1e-6, 3),
 )
 axes.spines[["top", "right"]].set_visible(False)
@@ -138,9 +138,9 @@ INPUT, FORGET, CANDIDATE, OUTPUT = range(4)  # The order of the columns in Keras
 lstm = keras.layers.LSTM(1, name="lstm")
 model = keras.Sequential([keras.Input((None, 4)), lstm])
 W, U, b = np.zeros((4, 4)), np.zeros((1, 4)), np.zeros(4)
-W[WRITE, INPUT], b[INPUT] = 20, -10  # Closed, until there is a mark.
-W[ERASE, FORGET], b[FORGET] = -20, 10  # Open, until there is a mark.
-W[SHOW, OUTPUT], b[OUTPUT] = 20, -10  # Closed, until there is a mark.
+W[WRITE, INPUT], b[INPUT] = 20, -10  # Closed unless there is a mark.
+W[ERASE, FORGET], b[FORGET] = -20, 10  # Open unless there is a mark.
+W[SHOW, OUTPUT], b[OUTPUT] = 20, -10  # Closed unless there is a mark.
 W[VALUE, CANDIDATE] = 1
 lstm.set_weights([W, U, b])
 
@@ -170,7 +170,7 @@ COLOURS = {
 
 
 def lines(value, layer, caption):
-    """Draws the value that is read, and below it each signal of a layer of one unit."""
+    """Draws the input value, and below it each signal of a layer with one unit."""
     signals = {name: values[0, :, 0] for name, values in layer.data_vars.items()}
     rows = {"value": value} | {name: line.values for name, line in signals.items()}
     figure, panels = plt.subplots(
@@ -191,7 +191,7 @@ def lines(value, layer, caption):
 written = lines(
     x[0, :, VALUE],
     gates["lstm"],
-    "The value that the LSTM reads, and its six signals, captured from Keras's layer.",
+    "The input value of the LSTM, and its six signals, captured from Keras's layer.",
 )
 # sphinx_gallery_end_ignore
 
@@ -305,8 +305,9 @@ kept.figure.set_label(
 #     h[t] = z[t] h[t-1] + (1 - z[t]) g[t]
 #
 # .. figure:: /images/gru-cell.png
-#    :alt: Drawing of a GRU cell. An update gate z multiplies the hidden state, 1 - z
-#       multiplies the candidate, and a reset gate acts on what the candidate reads
+#    :alt: A GRU cell. An update gate z multiplies the hidden state, 1 - z multiplies
+#       the candidate, and a reset gate acts on the input of the candidate from the
+#       hidden state.
 #
 #    The cell of a GRU at one time step.
 #
@@ -331,7 +332,7 @@ gates = keras_gates.capture(model, x)
 overwritten = lines(
     x[0, :, VALUE],
     gates["gru"],
-    "The value that the GRU reads, and its four signals.",
+    "The input value of the GRU, and its four signals.",
 )
 # sphinx_gallery_end_ignore
 
@@ -347,9 +348,9 @@ U[0, CANDIDATE] = 1
 for reset_bias in (-10, 10):
     b[0, RESET] = reset_bias
     gru.set_weights([W, U, b])
-    now = keras_gates.capture(model, x)["gru"].to_dataset().isel(time=20).squeeze()
+    step = keras_gates.capture(model, x)["gru"].to_dataset().isel(time=20).squeeze()
     names = ("reset", "candidate", "hidden")
-    print(", ".join(f"{name} {float(now[name]):.2f}" for name in names))
+    print(", ".join(f"{name} {float(step[name]):.2f}" for name in names))
 
 # %%
 # An LSTM can count, a GRU cannot

@@ -8,8 +8,8 @@ by one that reads handwritten digits.
 """
 
 # %%
-# On a real series
-# ----------------
+# Two networks that forecast a series
+# -----------------------------------
 #
 # The series is a noisy sum of two sine waves, and two networks are to forecast its next
 # point. Before any training, both read a stretch of it.
@@ -197,9 +197,7 @@ print(shares.to_dataframe().round(2).to_string())
 
 keras_gates.report(gates, "report.html", inputs=images[1500:])
 # sphinx_gallery_start_ignore
-static = pathlib.Path(
-    "../static"
-)  # Of the documentation, if this is where it is built.
+static = pathlib.Path("../static")  # It is there if the documentation is built.
 if static.is_dir():
     pathlib.Path("report.html").replace(static / "report.html")
 # sphinx_gallery_end_ignore
@@ -207,7 +205,7 @@ if static.is_dir():
 # %%
 # .. raw:: html
 #
-#    <iframe src="../_static/report.html" title="The page to explore the gates"
+#    <iframe src="../_static/report.html" title="A page to explore the gates"
 #      loading="lazy" style="width: 100%; height: 800px; border: 1px solid #ccc">
 #    </iframe>
 #

@@ -93,8 +93,8 @@ retention = memory["lstm/retention"].isel(time=0)
 def new_axes(**options):
     """Returns Axes on a new figure as wide as the text."""
     axes = Figure(figsize=(7, 3.2), layout="constrained").subplots(**options)
-    for one in np.ravel(axes):
-        one.spines[["top", "right"]].set_visible(False)
+    for panel in np.ravel(axes):
+        panel.spines[["top", "right"]].set_visible(False)
     return axes
 
 
@@ -115,9 +115,9 @@ left.figure.set_label("Three measures of how long the latch keeps its first inpu
 # The gradient and the product of the forget gates fall by a factor of 0.5 at each time
 # step; the memory does not fall. A unit that holds a value by saturation is
 # *insensitive* to small changes, and so its gradient vanishes (Bengio, Simard and
-# Frasconi, 1994). A gradient shows whether learning reaches back. To measure memory
+# Frasconi, 1994). A gradient shows whether learning reaches back. Measuring memory
 # takes an experiment: ``reach`` replaces the whole state of a sample by that of another
-# one, and measures for how long the difference lasts.
+# sample, and measures for how long the difference lasts.
 #
 # Clamp a gate
 # ------------
@@ -145,12 +145,12 @@ for name, values in hidden.items():
     print(f"{name:30} {right.mean():4.0%} of the signs are right at the end")
 
 # sphinx_gallery_start_ignore
-one = int(np.argmax(signs))  # A sample that begins with 1.
+sample = int(np.argmax(signs))  # A sample that begins with 1.
 held = new_axes()
 styles = ["black", "#56B4E9", "#0072B2", "#E69F00", "#D55E00"]
 for (name, values), colour in zip(hidden.items(), styles, strict=True):
-    held.plot(values[one], color=colour, label=name)
-held.set(xlabel="time (step)", ylabel="hidden state", ylim=(-0.05, 1.05))
+    held.plot(values[sample], color=colour, label=name)
+held.set(xlabel="time step", ylabel="hidden state", ylim=(-0.05, 1.05))
 held.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 held.figure.set_label(
     "The hidden state of the latch, for one sample that begins with 1."
@@ -160,15 +160,15 @@ held.figure.set_label(
 # %%
 # With the forget gate at 0 throughout, nothing passes through the cell from one time
 # step to the next, and every sign is still right. So the memory of this layer is not in
-# its forget gate. Without candidates the hidden state falls at the rate of the forget
-# gate, but a rest of it is left, from which the latch recovers. Only setting the states
+# its forget gate. Without candidates, the hidden state falls at the rate of the forget
+# gate, but a remainder is left, from which the latch recovers. Only setting the states
 # to 0 erases it.
 #
 # The vanishing gradient of three networks
 # ----------------------------------------
 #
-# The task of the adding problem is the sum of two marked numbers among forty, so a
-# network must learn from time steps that are far back. How large is the gradient there?
+# The adding problem asks for the sum of two marked numbers among forty, so a network
+# must learn from time steps that are far back. How large is the gradient there?
 # ``gradient_flow`` is the norm, over units, of the derivative of the output with
 # respect to the hidden state, by time steps before the end.
 
@@ -285,8 +285,8 @@ clamped.figure.set_label("Forecasts with the forget gate as trained, and clamped
 
 # %%
 # A forget gate of 0 or 1 throughout spoils the forecast. The mean of each unit does
-# little harm in comparison: in this network, how *much* the gate keeps matters most,
-# and that it changes matters less.
+# little harm in comparison: in this network, the *mean* of the gate matters most, and
+# its changes matter less.
 #
 # A counter, steered
 # ------------------
@@ -328,7 +328,7 @@ for k in (-4, -2, 0, 2, 4):
         read = counter.predict(word, verbose=0)[0, LETTERS + 1 :]
     expected[k] = read[:, BOUNDARY]
     end = int(np.argmax(read.argmax(-1) == BOUNDARY)) + 1
-    print(f"k = {k:+d}: the end is expected after {end} b, wanted {LETTERS + k}")
+    print(f"k = {k:+d}: the end is expected after {end} b, correct: {LETTERS + k}")
 
 # sphinx_gallery_start_ignore
 steered = new_axes()
