@@ -33,7 +33,7 @@ def test_a_latch_is_not_said_to_forget(latch):
     model, x = latch
     gates = keras_gates.capture(model, x)
     alone = str(stats.diagnose(gates))
-    assert "end at 1.44 steps, and the sequences have 30: the gates alone keep" in alone
+    assert "is 1.44 steps, and the sequences have 30: the gates alone keep" in alone
     assert "`keras_gates.reach` measures whether the recurrent weights do" in alone
     measured = keras_gates.reach(model, x, time=[4, 12])
     first, *others = stats.diagnose(gates, measured).findings

@@ -76,7 +76,7 @@ def test_short_time_scales_are_told_beside_the_length():
     gates = healthy()
     gates["forget"][:] = np.exp(-1 / 0.8)
     (told,) = sentences(gates)
-    assert "end at 0.8 steps, and the sequences have 20" in told
+    assert "is 0.8 steps, and the sequences have 20" in told
     assert sentences(gates, min_memory_fraction=0.03) == []
 
 
@@ -106,7 +106,7 @@ def test_a_gate_near_a_half_is_told_if_it_hardly_moves():
     gates = healthy()
     gates["output"] = 0.5 + 0.01 * (gates["output"] - 0.5)
     (told,) = sentences(gates)
-    assert told.startswith("'output' in 'lstm' stays near 0.5 (1.00 of 1 bit")
+    assert told.startswith("'output' in 'lstm' stays near 0.5 (entropy 1.00 bits")
 
 
 def test_the_most_serious_comes_first_and_layers_keep_their_names():

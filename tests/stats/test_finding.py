@@ -217,7 +217,7 @@ def test_the_type_of_the_labels_or_the_caller_chooses_the_measure():
         assert list(found) == ["layer", "signal", "unit", "correlation", "p_value"]
     by_hand = stats.find_units(gates, inside.astype(int))
     assert stats.find_units(gates, inside, measure="correlation").equals(by_hand)
-    with pytest.raises(ValueError, match="for `measure='auc'`; they go from 0 to 2"):
+    with pytest.raises(ValueError, match="for `measure='auc'`; they range from 0 to 2"):
         stats.find_units(gates, depth, measure="auc")
     with pytest.raises(ValueError, match="`measure` must be one of 'auc', 'corr"):
         stats.find_units(gates, depth, measure="AUC")
