@@ -50,13 +50,13 @@ def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
     Returns:
         A Dataset. With the dimension `pair`, "kept" and "written": `distance` between
         the values of all units together, and `quantiles`, of dimensions
-        `(pair, cell_type, quantile)`. With the dimension `unit` of the LSTM: `matched`, the
-        unit of the GRU, or -1 if there are too few (if the units of the GRU have
+        `(pair, cell_type, quantile)`. With the dimension `unit` of the LSTM: `matched`,
+        the unit of the GRU, or -1 if there are too few (if the units of the GRU have
         labels, the label, or NaN if there are too few); `matched_distance`, the sum of
         both distances, NaN without a match; and `correlation` in time of `forget` and
-        `update` of matched units, which means something only if both layers read the
-        same input: NaN if they differ in the number of samples or steps, or in the
-        labels of their samples. Distances are computed from histograms of 1,000 bins,
+        `update` of matched units, which is meaningful only if both layers read the same
+        input: NaN if they differ in the number of samples or steps, or in the labels
+        of their samples. Distances are computed from histograms of 1,000 bins,
         and are exact to 0.002.
 
     Raises:

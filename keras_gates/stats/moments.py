@@ -38,7 +38,7 @@ def correlation(found: xarray.DataArray) -> xarray.DataArray:
 
 
 def extremes(signal: xarray.DataArray) -> xarray.DataArray:
-    """Returns the smallest and the largest value of each unit; NaN if all are masked."""
+    """Returns the smallest and largest value of each unit; NaN if all are masked."""
 
     def of_block(values: np.ndarray) -> np.ndarray:
         return np.stack([np.fmin.reduce(values), np.fmax.reduce(values)])

@@ -226,7 +226,7 @@ def _known(
 
 
 def _columns(signal: xarray.DataArray, real: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields the values of each unit at unmasked steps, and reads a few units at once."""
+    """Yields the values of each unit at unmasked steps, reading a few units at once."""
     number = max(BLOCK_BYTES // (real.size * signal.dtype.itemsize), 1)
     for start in range(0, signal.sizes[v.UNIT], number):
         some = in_order(signal).isel({v.UNIT: slice(start, start + number)})
