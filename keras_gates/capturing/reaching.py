@@ -247,8 +247,8 @@ def _groups(groups: Any, samples: int, steps: int) -> np.ndarray:
         array = np.broadcast_to(array[:, None], (samples, steps))
     if array.shape != (samples, steps):
         raise ValueError(
-            f"`groups` must have the shape (samples,) or (samples, time steps), here "
-            f"({samples},) or ({samples}, {steps}); got {array.shape}."
+            f"`groups` must have the shape ({samples},) or ({samples}, {steps}), for "
+            f"samples, or samples and time steps; got {array.shape}."
         )
     return array
 

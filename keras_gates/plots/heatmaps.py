@@ -68,21 +68,21 @@ def heatmap(
         'update gate (1 keeps the old state)'
     """
     fig = canvas.figure_of(fig)
-    picture = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
-    left = [name for name in picture.data_vars if name in registry.gates()]
-    right = [name for name in picture.data_vars if name not in registry.gates()]
+    dataset = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
+    left = [name for name in dataset.data_vars if name in registry.gates()]
+    right = [name for name in dataset.data_vars if name not in registry.gates()]
     columns = [names for names in (left, right) if names]
     rows = max(map(len, columns))
     fig = fig or canvas.new_figure(height=1.35 * rows + 0.9)
     grid = fig.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
-        _draw_column(panels, [picture[name] for name in names])
-    kind = picture.attrs["cell_type"]
-    title = f"{quoted(picture)} ({kind}), sample {sample_of(picture)}"
-    if picture.attrs.get("direction") == "backward":
+        _draw_column(panels, [dataset[name] for name in names])
+    kind = dataset.attrs["cell_type"]
+    title = f"{quoted(dataset)} ({kind}), sample {sample_of(dataset)}"
+    if dataset.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
-    title += canvas.convention(picture.attrs)
-    _finish(fig, grid, title, picture)
+    title += canvas.convention(dataset.attrs)
+    _finish(fig, grid, title, dataset)
     return fig
 
 
@@ -250,14 +250,14 @@ def _colour_bar(panels: np.ndarray, label: str) -> None:
 
 
 def _finish(
-    figure: Figure, grid: np.ndarray, title: str, picture: xarray.Dataset
+    figure: Figure, grid: np.ndarray, title: str, dataset: xarray.Dataset
 ) -> None:
     """Adds the title, the labels of the time axes, and the legend of the hatching."""
     from matplotlib.patches import Patch
 
     for panels in grid.T:
         lowest = [axes for axes in panels if axes.images][-1]
-        lowest.set_xlabel(canvas.time_label(picture), fontsize="small")
+        lowest.set_xlabel(canvas.time_label(dataset), fontsize="small")
         lowest.tick_params(labelbottom=True)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     images = [image for axes in grid.flat for image in axes.images]

@@ -1,4 +1,4 @@
-"""Findings in captured gates, in sentences with the values behind them."""
+"""Findings in captured gates, as sentences with the measured values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a unit follows labels, and how well it would by chance."""
+"""Scores of how well a unit follows labels, and of permuted labels."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ def test_what_a_counting_cell_measures():
     assert stats.entropy(node)["forget"].item() == pytest.approx(0, abs=1e-6)
     told = str(stats.diagnose(gates))
     assert "100 % of 'forget'" in told and "hardly ever erases" in told
-    assert "Time scales" not in told
+    assert "longest time scale" not in told
 
 
 # Places that resemble each other
@@ -423,7 +423,7 @@ def test_match_says_what_it_cannot_look_for():
     with pytest.raises(ValueError, match="from 1 to 4 of them; got 0"):
         search(units=[])
     tree = xarray.DataTree(children={"outer": gates.copy()})
-    with pytest.raises(ValueError, match="'outer' holds 'outer/a'"):
+    with pytest.raises(ValueError, match="'outer' contains 'outer/a'"):
         stats.find_similar_spans(tree, layer="outer", units=0, span=(3, 5))
     with pytest.raises(TypeError, match="`gates` must be an xarray DataTree"):
         stats.find_similar_spans(dataset(), layer="a", units=0, span=(0, 2))
