@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Alarm(Finding):
-    """A finding in training. It has two more attributes than `stats.Finding`.
+    """A finding in training, with the attributes of `stats.Finding` and two more.
 
     The codes are `stuck-closed` and `stuck-open` (a gate of a unit; `value` is the
     gate's value closest to the threshold), `dead-units` (as `stats.dead_units` defines

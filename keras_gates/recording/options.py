@@ -22,7 +22,7 @@ from keras_gates.checks import (
 from keras_gates.models.find_layers import layers_of
 
 FEW_ROWS, FEW_BATCHES = 8, 16
-"""The defaults: the number of rows per sampled batch; one batch in 16 is sampled."""
+"""By default, this many rows are sampled, from one batch in this many."""
 
 
 @dataclass(frozen=True)

@@ -55,14 +55,14 @@ class Records:
         begun = self._own or bool(self._steps())
         if begun and not self._path.exists():
             raise FileNotFoundError(
-                f"The store '{self._path}', which this recorder created, no longer "
+                f"The store '{self._path}', which this recorder opened, no longer "
                 "exists: it was moved or removed. Move it back, or make a new "
                 "`GateRecorder`."
             )
         self._store = Store(self._path, describe(), "a" if begun else self._mode, room)
         for record in self._all():
             record.write_to(self._store)
-        # A store that this recorder created is only extended.
+        # A store of another recorder is resumed; the recorder's own is only extended.
         self._resumes = not begun and bool(self._steps())
         self._own = True
 
@@ -180,7 +180,7 @@ class Records:
         if last > epoch + 1:
             raise ValueError(
                 f"The store '{self._path}' holds {last} epochs, and training starts "
-                f"again after {epoch}. Restore the model first "
+                f"again after epoch {epoch}. Restore the model first "
                 f"(`keras.callbacks.BackupAndRestore`, or `initial_epoch={last}`), or "
                 "choose another path."
             )

@@ -400,15 +400,15 @@ class Swapped(layers.LSTM):
 
 
 DIFFERENT = {
-    "an argument": (Forgetful(2.0), RuntimeError, "computes something else than this"),
+    "an argument": (Forgetful(2.0), RuntimeError, "computes other values than this"),
     "an error": (Failing(), ValueError, "cannot be \\(RuntimeError: no way back"),
     "a weight": (Unsaved(), RuntimeError, "weights of '.*' are not"),
     "an activation": (
         Swapped(3, return_sequences=True, name="s"),
         RuntimeError,
-        "Of 's' in '.*', `activation` is 'relu' then; it was 'tanh'",
+        "`activation` of 's' was 'tanh' before, and is 'relu' afterwards",
     ),
-    "a count": (Counting(), RuntimeError, "depends on the batches before"),
+    "a count": (Counting(), RuntimeError, "depend on earlier batches"),
     "noise": (Noise(), RuntimeError, "on random numbers"),
 }
 

@@ -237,7 +237,7 @@ def test_a_store_that_is_moved_is_written_no_more(case, path, recwarn):
     if case == "moved":
         with pytest.raises(FileNotFoundError, match="no longer exists"):
             records.traces.tree()
-        with pytest.raises(FileNotFoundError, match="which this recorder created"):
+        with pytest.raises(FileNotFoundError, match="which this recorder opened"):
             records.open(lambda: ATTRIBUTES)
 
 
