@@ -21,8 +21,8 @@ def require_number(model: keras.Model, y: Any, of: Callable | None) -> None:
         _require_loss(model)
     elif y is not None:
         raise ValueError(
-            "`y` holds the targets of the loss, and `of` replaces the loss. Give only "
-            "one of them."
+            "`y` holds the targets of the loss, and `of` replaces the loss. Give one "
+            "of them."
         )
 
 
