@@ -1,6 +1,7 @@
 """What can be done to a signal: `clamp`, `scale`, `add` and `swap`.
 
-Each returns an edit for `keras_gates.edit`. It is applied to a signal right after it is
+Each returns an edit for `keras_gates.edit`, as in
+`edit(model, {"lstm/forget": clamp(1.0)})`. It is applied to a signal right after it is
 computed and before it is used, for the selected samples, time steps and units, and all
 later values follow from it. Samples are counted from 0 in the data of a call, and time
 steps in the order of the input, as in a capture.

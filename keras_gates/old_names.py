@@ -40,13 +40,15 @@ def renamed(**names: str) -> Callable[[Function], Function]:
         parameters = inspect.signature(function).parameters
         known = [one for one in parameters if one != "self"]
         kinds = {one: parameters[one].kind for one in known}
-        by_name = inspect.Parameter.KEYWORD_ONLY
-        placed = [one for one, kind in kinds.items() if kind is not by_name]
+        by_name = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
+        placed = [one for one, kind in kinds.items() if kind not in by_name]
         unlimited = inspect.Parameter.VAR_POSITIONAL in kinds.values()
+        # What a function passes on, it checks itself.
+        passes_on = inspect.Parameter.VAR_KEYWORD in kinds.values()
 
         @functools.wraps(function)
         def checked(*args, **kwargs):
-            for given in kwargs.keys() - known:
+            for given in kwargs.keys() & names if passes_on else kwargs.keys() - known:
                 answer = f"Its arguments are {', '.join(f'`{one}`' for one in known)}."
                 if given in names:
                     answer = f"It is called `{names[given]}`."

@@ -302,8 +302,8 @@ MUTATIONS = {
         "    return {name: np.nan_to_num(values) for name, values in few.items()}",
     ),
     "left drawn as right": (
-        'values.sel(side="left"),\n            values.sel(side="right"),',
-        'values.sel(side="right"),\n            values.sel(side="left"),',
+        'values.sel(side="left"), values.sel(side="right")',
+        'values.sel(side="right"), values.sel(side="left")',
     ),
     "labels of samples with other masks": (
         "        for g in groups:\n            chosen[:, g]",

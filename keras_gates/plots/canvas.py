@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import inspect
 import io
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from keras_gates import vocabulary as v
 from keras_gates.cells import registry
@@ -16,10 +18,13 @@ from keras_gates.trees.labels import labelled, labels_of, words
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+
+Function = TypeVar("Function", bound=Callable)
 
 OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 OTHER_LINES = ("-", "--", ":")
@@ -87,6 +92,68 @@ def figure_of(fig: Any) -> Figure | None:
             f"`pyplot.figure()`, or None for a new one; got {type_of(fig)}."
         )
     return fig
+
+
+def styled(artist: str, *more: str) -> Callable[[Function], Function]:
+    """Makes a function take properties of what it draws, and check their names.
+
+    Args:
+        artist: The class of Matplotlib that is drawn, such as "lines.Line2D".
+        *more: Further arguments of the method of the Axes that draws it.
+
+    Returns:
+        A decorator. The function gets the properties as `**kwargs`, each under the
+        longest of its names: `linewidth` for `lw`.
+
+    Example:
+        >>> @styled("lines.Line2D")
+        ... def curve(layer, **kwargs):
+        ...     return kwargs
+        >>> curve(None, lw=2)
+        {'linewidth': 2}
+        >>> curve(None, samples=2)
+        Traceback (most recent call last):
+        TypeError: `curve` has no argument `samples`. It has `layer`, and the \
+properties of `matplotlib.lines.Line2D`.
+    """
+
+    def decorate(function: Function) -> Function:
+        own = list(inspect.signature(function).parameters)[:-1]
+
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            style = {name: kwargs.pop(name) for name in kwargs.keys() - set(own)}
+            if style:
+                style = _properties(artist, style)
+            for name in style.keys() - _known_properties(artist) - set(more):
+                listed = ", ".join(f"`{one}`" for one in own)
+                raise TypeError(
+                    f"`{function.__name__}` has no argument `{name}`. It has "
+                    f"{listed}, and the properties of `matplotlib.{artist}`."
+                )
+            return function(*args, **kwargs, **style)
+
+        return cast(Function, checked)
+
+    return decorate
+
+
+def _class_of(artist: str) -> type[Artist]:
+    module, name = artist.split(".")
+    return getattr(importlib.import_module(f"matplotlib.{module}"), name)
+
+
+def _properties(artist: str, style: dict[str, Any]) -> dict[str, Any]:
+    from matplotlib import cbook
+
+    return cbook.normalize_kwargs(style, _class_of(artist))
+
+
+@functools.cache
+def _known_properties(artist: str) -> frozenset[str]:
+    from matplotlib.artist import ArtistInspector
+
+    return frozenset(ArtistInspector(_class_of(artist)).get_setters())
 
 
 def convention(attributes: Mapping[Any, Any], *shown: str) -> str:

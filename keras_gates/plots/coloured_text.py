@@ -40,6 +40,7 @@ GREY = "0.93"
 
 
 @renamed(figure="fig")
+@canvas.styled("text.Text")
 def text(
     layer: Layer,
     tokens: str | Sequence[str],
@@ -48,6 +49,7 @@ def text(
     signal: str = v.HIDDEN,
     sample: Any = None,
     fig: Figure | None = None,
+    **kwargs: Any,
 ) -> Figure:
     """Draws a text with the value of one unit as the colour behind each token.
 
@@ -64,6 +66,8 @@ def text(
         sample: The label of the sample, or its position. Default: the first one.
         fig: The figure to draw on. Default: a new one of the height that the text
             needs.
+        **kwargs: Properties of `matplotlib.text.Text` for the letters, such as
+            `fontweight="bold"`.
 
     Returns:
         The figure. Words are separated by spaces; a line feed is drawn as ↵ and ends
@@ -100,7 +104,7 @@ def text(
     label = f"{name} of unit {word(sequence, v.UNIT, place)} in {quoted(layer)} "
     label += f"({layer.attrs['cell_type']}), sample {sample_of(sequence)}"
     label += canvas.convention(layer.attrs, signal)
-    fig = _draw(tokens, values, scale, label, fig)
+    fig = _draw(tokens, values, scale, label, fig, kwargs)
     # A notebook calls this method to show an object, and prefers HTML to an image.
     names = words(labels_of(sequence, v.TIME)[steps])
     fig._repr_html_ = functools.partial(_html, tokens, names, values, scale, label)
@@ -173,6 +177,7 @@ def _draw(
     scale: ScalarMappable,
     label: str,
     figure: Figure | None,
+    properties: dict[str, Any],
 ) -> Figure:
     from matplotlib.patches import Rectangle
 
@@ -187,10 +192,9 @@ def _draw(
         corner = (column, line - 0.5)
         axes.add_patch(Rectangle(corner, len(token), 1, facecolor=ground, linewidth=0))
         shown = "".join(SHOWN.get(character, character) for character in token)
-        style = {"family": FONT, "fontsize": size, "color": ink, "parse_math": False}
-        axes.text(
-            column + len(token) / 2, line, shown, ha="center", va="center", **style
-        )
+        look = {"fontfamily": FONT, "fontsize": size, "color": ink, "parse_math": False}
+        look |= {"horizontalalignment": "center", "verticalalignment": "center"}
+        axes.text(column + len(token) / 2, line, shown, **look | properties)
     axes.set(xlim=(0, width), ylim=(lines - 0.5, -0.5))
     axes.set_axis_off()
     thick = 0.09 / figure.get_figheight()  # The same for any number of lines.

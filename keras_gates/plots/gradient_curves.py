@@ -22,7 +22,8 @@ STEPS = 4
 """The number of steps of training for which curves are drawn."""
 
 
-def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
+@canvas.styled("lines.Line2D")
+def gradient_flow(flows: Any, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Draws the size of gradients by time steps before the end, on a log axis.
 
     A falling straight line is a gradient that vanishes by the same factor at each step.
@@ -35,6 +36,8 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
             `step`, some of its steps are drawn, from the first one (pale) to the last
             one.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the curves, such as
+            `linewidth=2`.
 
     Returns:
         The Axes.
@@ -67,14 +70,10 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None) -> Axes:
             colour = canvas.OTHER_COLOURS[len(seen) % len(canvas.OTHER_COLOURS)]
         seen[kind] += 1
         for words, strength, values in _steps(name, curve):
-            axes.plot(
-                curve[v.LAG].values,
-                np.where(values > 0, values, np.nan),
-                line,
-                color=colour,
-                alpha=strength,
-                label=words,
-            )
+            look = {"linestyle": line, "color": colour, "alpha": strength}
+            look |= {"label": words, **kwargs}
+            drawn = np.where(values > 0, values, np.nan)
+            axes.plot(curve[v.LAG].values, drawn, **look)
     axes.set_yscale("log")
     axes.set_xlabel("steps before the last one")
     first = next(iter(curves.values()))[0]

@@ -30,12 +30,14 @@ GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
 
 
 @renamed(figure="fig")
+@canvas.styled("image.AxesImage", "vmin", "vmax")
 def heatmap(
     node: Layer,
     *,
     sample: Any = None,
     signals: Sequence[str] | None = None,
     fig: Figure | None = None,
+    **kwargs: Any,
 ) -> Figure:
     """Draws each signal of one layer as a heat map, for one sample.
 
@@ -51,6 +53,8 @@ def heatmap(
             labels. Default: the first one.
         signals: The signals to draw. Default: every signal of the layer.
         fig: The figure to draw on. Default: a new one.
+        **kwargs: Properties of `matplotlib.image.AxesImage` for the heat maps, such as
+            `cmap="magma"`.
 
     Returns:
         The figure.
@@ -76,7 +80,7 @@ def heatmap(
     fig = fig or canvas.new_figure(height=1.35 * rows + 0.9)
     grid = fig.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
-        _draw_column(panels, [dataset[name] for name in names])
+        _draw_column(panels, [dataset[name] for name in names], kwargs)
     kind = dataset.attrs["cell_type"]
     title = f"{quoted(dataset)} ({kind}), sample {sample_of(dataset)}"
     if dataset.attrs.get("direction") == "backward":
@@ -87,8 +91,14 @@ def heatmap(
 
 
 @renamed(figure="fig")
+@canvas.styled("image.AxesImage", "vmin", "vmax")
 def compare_layers(
-    lstm: Layer, gru: Layer, *, sample: Any = None, fig: Figure | None = None
+    lstm: Layer,
+    gru: Layer,
+    *,
+    sample: Any = None,
+    fig: Figure | None = None,
+    **kwargs: Any,
 ) -> Figure:
     """Draws the heat maps of two layers side by side, such as an LSTM and a GRU.
 
@@ -106,6 +116,8 @@ def compare_layers(
         sample: The label of the sample to draw, in both, or its position where samples
             have no labels. Default: the first one of `lstm`.
         fig: The figure to draw on. Default: a new one.
+        **kwargs: Properties of `matplotlib.image.AxesImage` for the heat maps, such as
+            `cmap="magma"`.
 
     Returns:
         The figure.
@@ -151,7 +163,7 @@ def compare_layers(
     fig = fig or canvas.new_figure(height=1.2 * len(rows) + 0.9)
     grid = fig.subplots(len(rows), 2, **GRID)
     for panels, row in zip(grid, rows, strict=True):
-        _draw_row(panels, row, (left, right))
+        _draw_row(panels, row, (left, right), kwargs)
     gate_rows = sum(row.gates for row in rows)
     if gate_rows:
         _colour_bar(grid[:gate_rows], appearance.GATE_LABEL)
@@ -165,12 +177,15 @@ def compare_layers(
     return fig
 
 
-def _draw_column(panels: np.ndarray, signals: list[xarray.DataArray]) -> None:
+def _draw_column(
+    panels: np.ndarray, signals: list[xarray.DataArray], style: dict[str, Any]
+) -> None:
     """Draws the signals of a column of `heatmap`: either gates only, or no gates."""
     for row, signal in enumerate(signals):
         name = str(signal.name)
         title = registry.long_names()[name]
-        _heat_map(panels[row], signal, title, appearance.scale(name, signal.values))
+        scale = appearance.scale(name, signal.values)
+        _heat_map(panels[row], signal, title, scale, style)
         if signal.name not in registry.gates():
             _colour_bar(panels[row : row + 1], title)
     if signals[0].name in registry.gates():
@@ -199,6 +214,7 @@ def _draw_row(
     panels: np.ndarray,
     row: pairing.Row,
     layers: tuple[xarray.Dataset, xarray.Dataset],
+    style: dict[str, Any],
 ) -> None:
     """Draws a row of `compare_layers` on one scale; an empty side states the reason."""
     shown = _values(row, layers)
@@ -210,28 +226,30 @@ def _draw_row(
         if isinstance(place, pairing.Place):
             if side in shown:
                 title = f"{layer.attrs['cell_type']}: {place.title}"
-                _heat_map(axes, shown[side], title, scale)
+                _heat_map(axes, shown[side], title, scale, style)
                 continue
             words = f"{place.name} was not captured"
-        style = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
+        note = {"ha": "center", "va": "center", "fontsize": "small", "color": "0.35"}
         words = words.replace(": ", ":\n")
-        axes.text(0.5, 0.5, words, transform=axes.transAxes, **style)
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, **note)
         axes.set_axis_off()
 
 
 def _heat_map(
-    axes: Axes, signal: xarray.DataArray, title: str, scale: dict[str, Any]
+    axes: Axes,
+    signal: xarray.DataArray,
+    title: str,
+    scale: dict[str, Any],
+    style: dict[str, Any],
 ) -> None:
     # Cells have sharp edges, unless there are more cells than dots: then "nearest"
     # would omit some steps altogether, and steps are averaged instead.
     sharp = signal.sizes[v.TIME] <= 250 and signal.sizes[v.UNIT] <= 100
-    axes.imshow(
-        signal.transpose(v.UNIT, v.TIME).values,
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest" if sharp else "antialiased",
-        **scale,
-    )
+    look = {"interpolation": "nearest" if sharp else "antialiased", **scale, **style}
+    if "norm" in style:  # It has the limits.
+        del look["vmin"], look["vmax"]
+    values = signal.transpose(v.UNIT, v.TIME).values
+    axes.imshow(values, origin="lower", aspect="auto", **look)
     # Masked steps, which are NaN, are not drawn, and show the hatched background.
     axes.patch.set(**appearance.MASKED)
     axes.set_title(title, fontsize="small")

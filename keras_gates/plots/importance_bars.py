@@ -19,7 +19,10 @@ BAR = 0.22
 
 
 @renamed(most="top")
-def importance(table: Any, *, top: int = 20, ax: Axes | None = None) -> Axes:
+@canvas.styled("patches.Rectangle")
+def importance(
+    table: Any, *, top: int = 20, ax: Axes | None = None, **kwargs: Any
+) -> Axes:
     """Draws the units whose clamping changes the loss most, from `importance`.
 
     A bar is one clamp, in the colour of its signal: one unit, a group of similar units,
@@ -31,6 +34,8 @@ def importance(table: Any, *, top: int = 20, ax: Axes | None = None) -> Axes:
             `table[table["group"] == "unit"]`. They are drawn in their order.
         top: The largest number of rows to draw.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.patches.Rectangle` for the bars, such as
+            `color="grey"`.
 
     Returns:
         The Axes.
@@ -78,13 +83,9 @@ def importance(table: Any, *, top: int = 20, ax: Axes | None = None) -> Axes:
     change, low, high = (
         rows[name].to_numpy(float) for name in ("change", "change_low", "change_high")
     )
-    axes.barh(
-        places,
-        change,
-        height=0.7,
-        color=[appearance.colour_of(signal) for signal in rows["signal"]],
-        alpha=0.75,
-    )
+    colours = [appearance.colour_of(signal) for signal in rows["signal"]]
+    look = {"height": 0.7, "color": colours, "alpha": 0.75, **kwargs}
+    axes.barh(places, change, **look)
     known = ~np.isnan(low)  # A single sample has no interval.
     axes.errorbar(
         change[known],

@@ -25,7 +25,10 @@ LEVEL = math.exp(-1)
 
 
 @renamed(figure="fig")
-def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure:
+@canvas.styled("lines.Line2D")
+def reach(
+    layer: Any, gates: Any = None, *, fig: Figure | None = None, **kwargs: Any
+) -> Figure:
     """Draws how much of a layer's state is left after each time step, from `reach`.
 
     The left side shows the retention by steps after the swap, with a line for each step
@@ -40,6 +43,8 @@ def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure
             dataset.
         gates: The same layer of the result of `capture`, for the time scales.
         fig: The figure to draw on. Default: a new one.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the curves on the left,
+            such as `linewidth=2`.
 
     Returns:
         The figure.
@@ -70,7 +75,7 @@ def reach(layer: Any, gates: Any = None, *, fig: Figure | None = None) -> Figure
     scales = None if gates is None else _timescales(gates)
     fig = canvas.figure_of(fig) or canvas.new_figure(3.2)
     left, right = fig.subplots(1, 2, width_ratios=[3, 2])
-    _draw_retention(left, layer)
+    _draw_retention(left, layer, kwargs)
     _draw_reach(right, layer, scales)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -88,14 +93,15 @@ def _timescales(gates: Any) -> np.ndarray:
     return np.ravel(stats.timescale(gates[keep]))
 
 
-def _draw_retention(axes: Axes, layer: Any) -> None:
+def _draw_retention(axes: Axes, layer: Any, style: dict[str, Any]) -> None:
     from matplotlib import colormaps
 
     steps = layer[v.TIME].values
     colours = colormaps["viridis"](np.linspace(0.1, 0.85, len(steps)))
     for step, colour in zip(steps, colours, strict=True):
         curve = layer["retention"].sel({v.TIME: step}).dropna(v.LAG)
-        axes.plot(curve[v.LAG], curve, color=colour, label=f"after step {step}")
+        look = {"color": colour, "label": f"after step {step}", **style}
+        axes.plot(curve[v.LAG], curve, **look)
     axes.axhline(LEVEL, color="0.6", linewidth=0.8, linestyle="--")
     axes.annotate(
         "1/e",

@@ -22,12 +22,14 @@ ALONG = (EPOCH, "updates", "elapsed")
 
 
 @renamed(along="x")
+@canvas.styled("lines.Line2D")
 def study(
     study: Any,
     *,
     metric: str = "val_loss",
     x: str = EPOCH,
     ax: Axes | None = None,
+    **kwargs: Any,
 ) -> Axes:
     """Draws the learning curves of a study: the mean over seeds with its interval.
 
@@ -42,6 +44,8 @@ def study(
             "elapsed", the seconds of training so far, as a mean over the seeds. The
             first epoch includes compilation.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the curves, such as
+            `linewidth=2`.
 
     Returns:
         The Axes.
@@ -78,9 +82,10 @@ def study(
     for index, (name, style) in enumerate(styles.items()):
         at = {"architecture": index}
         along = places[at].values
-        axes.plot(along, mean[at], marker="o", markersize=3, label=name, **style)
+        look = {"marker": "o", "markersize": 3, "label": name, **style, **kwargs}
+        axes.plot(along, mean[at], **look)
         if seeds > 1:
-            band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
+            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
             axes.fill_between(along, low[at], high[at], **band)
     axes.set_xlabel("training time, s" if x == "elapsed" else x)
     axes.set_ylabel(_in_words(metric))
@@ -94,8 +99,9 @@ def study(
     return axes
 
 
+@canvas.styled("lines.Line2D")
 def differences(
-    study: Any, *, metric: str = "val_loss", ax: Axes | None = None
+    study: Any, *, metric: str = "val_loss", ax: Axes | None = None, **kwargs: Any
 ) -> Axes:
     """Draws the paired differences of a study: a dot with its interval for each pair.
 
@@ -106,6 +112,8 @@ def differences(
         study: The result of `compare`, with at least two architectures and two seeds.
         metric: A numeric column of `Study.runs`, such as "epoch_seconds".
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the dots of the means,
+            such as `markersize=8`.
 
     Returns:
         The Axes, with a row for each pair, the first at the top.
@@ -146,8 +154,8 @@ def differences(
         seeds = [row + 0.2] * len(pair.pairs)
         axes.plot(pair.pairs, seeds, "o", color=colour, alpha=0.35, markersize=3)
         ends = [[pair.mean - pair.low], [pair.high - pair.mean]]
-        dot = {"color": colour, "markersize": 6, "capsize": 3}
-        axes.errorbar([pair.mean], [row], xerr=ends, fmt="o", **dot)
+        dot = {"color": colour, "linestyle": "none", "marker": "o", "markersize": 6}
+        axes.errorbar([pair.mean], [row], xerr=ends, capsize=3, **{**dot, **kwargs})
     axes.set_yticks(range(len(pairs)), [f"{pair.a} - {pair.b}" for pair in pairs])
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     number = study.history.sizes["seed"]
@@ -156,7 +164,10 @@ def differences(
 
 
 @renamed(truth="y_true", predictions="y_pred")
-def predictions(y_true: Any, y_pred: Any, *, ax: Axes | None = None) -> Axes:
+@canvas.styled("lines.Line2D")
+def predictions(
+    y_true: Any, y_pred: Any, *, ax: Axes | None = None, **kwargs: Any
+) -> Axes:
     """Draws predictions and true values, sample by sample.
 
     Args:
@@ -165,6 +176,8 @@ def predictions(y_true: Any, y_pred: Any, *, ax: Axes | None = None) -> Axes:
             `y_true`. Or `Study.predictions`: the line is then the median over the
             seeds, and the band reaches from the lowest seed to the highest.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the predicted curves, such
+            as `linewidth=2`.
 
     Returns:
         The Axes.
@@ -194,9 +207,10 @@ def predictions(y_true: Any, y_pred: Any, *, ax: Axes | None = None) -> Axes:
                 f"`y_pred[{name!r}]` must have a value for each of the "
                 f"{len(y_true)} samples of `y_true`; got {len(runs[0])}."
             )
-        axes.plot(np.median(runs, axis=0), linewidth=1.2, label=name, **style)
+        look = {"linewidth": 1.2, "label": name, **style, **kwargs}
+        axes.plot(np.median(runs, axis=0), **look)
         if len(runs) > 1:
-            band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
+            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
             ends = np.min(runs, axis=0), np.max(runs, axis=0)
             axes.fill_between(range(len(y_true)), *ends, **band)
     axes.set_xlabel(SAMPLE)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
+@canvas.styled("lines.Line2D")
+def evolution(gate: xarray.DataArray, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Draws how the values of one signal change during training.
 
     The line is the median over samples (and frames), time and units at each recorded
@@ -36,6 +37,8 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
             `GateRecorder.statistics`, for one signal:
             `statistics["lstm/mean"].sel(signal="forget")`.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the line, such as
+            `color="black"`.
 
     Returns:
         The Axes.
@@ -67,8 +70,9 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None) -> Axes:
         name = f"{name} of {registry.long_names().get(signal, signal)}"
     label = f"{name}, median"
     colour = appearance.colour_of(str(signal))
-    axes.plot(at, median, color=colour, marker="o", markersize=3, label=label)
-    band = {"color": colour, "linewidth": 0}
+    look = {"color": colour, "marker": "o", "markersize": 3, "label": label, **kwargs}
+    (line,) = axes.plot(at, median, **look)
+    band = {"color": line.get_color(), "linewidth": 0}
     axes.fill_between(at, lower, upper, alpha=0.4, label="25–75 %", **band)
     axes.fill_between(at, low, high, alpha=0.18, label="5–95 %", **band)
     axes.set_ylabel("value")
@@ -87,7 +91,8 @@ OVERLAP = 1.6
 """The height of the highest ridge, in rows."""
 
 
-def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
+@canvas.styled("patches.StepPatch")
+def ridges(layer: Any, *, gate: str, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Draws the histogram of a gate at each recorded step, one above another.
 
     The first step is at the top. A ridge is the distribution over all units and
@@ -100,6 +105,8 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
             `histogram` of dimensions `(step, signal, unit, bin)`.
         gate: The name of the gate.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.patches.StepPatch` for the ridges, such as
+            `facecolor="grey"`.
 
     Returns:
         The Axes.
@@ -156,11 +163,11 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None) -> Axes:
     heights *= OVERLAP / np.nanmax(heights, initial=1e-9)
     edges = np.linspace(0, 1, counts.sizes[v.BIN] + 1)
     axes = ax or canvas.new_axes(height=1.5 + 0.16 * len(chosen))
-    style = {"facecolor": appearance.colour_of(gate), "edgecolor": "white"}
+    look: dict[str, Any] = {"facecolor": appearance.colour_of(gate), "fill": True}
+    look |= {"edgecolor": "white", "linewidth": 0.6, **kwargs}
     for row, height in enumerate(heights):
         axes.axhline(row, color="0.85", linewidth=0.6, zorder=row)
-        ridge = {"baseline": row, "fill": True, "linewidth": 0.6, "zorder": row}
-        axes.stairs(row - height, edges, **ridge, **style)
+        axes.stairs(row - height, edges, baseline=row, **{"zorder": row, **look})
     labels, at = _moments(counts)
     names = words(labels)
     every = max(len(chosen) // 8, 1)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 @renamed(figure="fig", values="inputs")
+@canvas.styled("lines.Line2D")
 def trajectories(
     layer: Any,
     *,
@@ -30,6 +31,7 @@ def trajectories(
     sample: Any = None,
     inputs: Any = None,
     fig: Figure | None = None,
+    **kwargs: Any,
 ) -> Figure:
     """Draws the values of some units over time for one sample, as curves.
 
@@ -43,6 +45,8 @@ def trajectories(
         inputs: The inputs of the layer in this sample, to be drawn above the curves,
             of shape `(time,)` or `(time, feature)`. Default: nothing.
         fig: The figure to draw on. Default: a new one.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the curves, such as
+            `linewidth=2`.
 
     Returns:
         The figure.
@@ -83,7 +87,8 @@ def trajectories(
     names = list(map(canvas.plain, words(labels_of(sequence, v.UNIT))))
     for place, style in canvas.line_styles(places).items():
         line = sequence.isel({v.UNIT: place})
-        axes.plot(line.values, label=f"unit {names[place]}", linewidth=1.3, **style)
+        look = {"label": f"unit {names[place]}", "linewidth": 1.3, **style, **kwargs}
+        axes.plot(line.values, **look)
     if signal in registry.gates():
         axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel(registry.long_names()[signal].replace(" (", "\n("))

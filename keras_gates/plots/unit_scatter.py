@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from keras_gates.trees.types import Layer
 
 
-def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
+@canvas.styled("collections.PathCollection", "s", "marker")
+def saturation(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Draws how often the gates of each unit are closed, against how often open.
 
     A dot is one gate of one unit. On the diagonal, the gate is closed or open at every
@@ -34,6 +35,8 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
             gates with dimensions `(sample, time, unit)`.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.collections.PathCollection` for the dots,
+            such as `s=40`.
 
     Returns:
         The Axes.
@@ -74,16 +77,10 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, zorder=0)
     for (name, values), marker in zip(sides.items(), "o^s", strict=False):
         gate = str(name)
-        axes.scatter(
-            values.sel(side="left"),
-            values.sel(side="right"),
-            s=22,
-            marker=marker,
-            color=appearance.colour_of(gate),
-            alpha=0.75,
-            linewidth=0,
-            label=registry.long_names()[gate].replace(" (", "\n("),
-        )
+        look = {"s": 22, "marker": marker, "color": appearance.colour_of(gate)}
+        look |= {"alpha": 0.75, "linewidth": 0}
+        look |= {"label": registry.long_names()[gate].replace(" (", "\n(")}
+        axes.scatter(values.sel(side="left"), values.sel(side="right"), **look | kwargs)
     # A margin, so that a dot at 0 or 1 is completely visible.
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_xlabel("left-saturated (share of steps below 0.1)")
@@ -95,7 +92,8 @@ def saturation(layer: Layer, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
+@canvas.styled("lines.Line2D")
+def timescale(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Draws the time scale of each unit, compared with the length of the sequences.
 
     The numbers are those of `stats.timescale`, a dot for each unit, from the shortest
@@ -105,6 +103,8 @@ def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, with
             `forget` or `update` of dimensions `(sample, time, unit)`.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the dots, such as
+            `markersize=6`.
 
     Returns:
         The Axes. Infinite time scales are drawn at the upper edge, with a note.
@@ -128,14 +128,15 @@ def timescale(layer: Layer, *, ax: Axes | None = None) -> Axes:
     check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.timescale(layer)[keep].values
     # A time scale of 0, or a negative one, has no place on a logarithmic axis.
-    axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax)
+    axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax, kwargs)
     _logarithmic(axes, "log")
     axes.set_ylabel("time scale of the cell's path, steps")
     axes.set_title(f"{_title(layer)}: {registry.long_names()[keep]}", parse_math=False)
     return axes
 
 
-def memory_horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
+@canvas.styled("lines.Line2D")
+def memory_horizon(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Draws the memory horizon of each unit, compared with the sequence length.
 
     The numbers are those of `stats.memory_horizon`, a dot for each unit, from the
@@ -145,6 +146,8 @@ def memory_horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, with
             `input` and `forget`, or `update`, of dimensions `(sample, time, unit)`.
         ax: The Axes to draw on. Default: new ones.
+        **kwargs: Properties of `matplotlib.lines.Line2D` for the dots, such as
+            `markersize=6`.
 
     Returns:
         The Axes. Their scale is logarithmic from one step on, and linear below it.
@@ -168,7 +171,7 @@ def memory_horizon(layer: Layer, *, ax: Axes | None = None) -> Axes:
     needed(layer, "layer", memory)
     check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.memory_horizon(layer)["memory_horizon"].values
-    axes = _steps(layer, values, keep, ax)
+    axes = _steps(layer, values, keep, ax, kwargs)
     _logarithmic(axes, "symlog", linthresh=1, linscale=0.3)
     axes.set_ylabel("horizon of the cell's path, steps")
     title = f"{_title(layer)}: the last steps that make up 90 % of the state"
@@ -189,7 +192,11 @@ def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
 
 
 def _steps(
-    layer: xarray.Dataset, values: np.ndarray, gate: str, ax: Axes | None
+    layer: xarray.Dataset,
+    values: np.ndarray,
+    gate: str,
+    ax: Axes | None,
+    properties: dict[str, Any],
 ) -> Axes:
     """Draws a number of steps for each unit, sorted, and the length of the sequence."""
     length = longest_sequence(layer[gate])
@@ -198,6 +205,7 @@ def _steps(
         "color": appearance.colour_of(gate),
         "linestyle": "none",
         "markersize": 4,
+        **properties,
     }
     axes.axhline(length, color="0.4", linewidth=1, linestyle="--", zorder=0)
     words = f"sequence length, {length:,} steps"
@@ -205,14 +213,15 @@ def _steps(
     offset = {"xytext": (0, 3), "textcoords": "offset points"}
     axes.annotate(words, **at, **offset, fontsize="small", color="0.4")
     finite = np.sort(values[np.isfinite(values)])
-    axes.plot(np.arange(len(finite)), finite, marker="o", **style)
+    axes.plot(np.arange(len(finite)), finite, **{"marker": "o", **style})
     endless = int(np.isposinf(values).sum())
     if endless:
         # Above all finite values.
         top = 3 * max(length, finite.max(initial=1))
         ranks = len(finite) + np.arange(endless)
         label = f"infinite: {endless} of {len(values)} units"
-        axes.plot(ranks, np.full(endless, top), marker="^", label=label, **style)
+        look = {"marker": "^", **style, "label": label}
+        axes.plot(ranks, np.full(endless, top), **look)
         axes.legend(fontsize="small", loc="center left", frameon=False)
     without = int(np.isnan(values).sum())
     note = f" ({without} without a value)" if without else ""

@@ -2,7 +2,8 @@
 
 `x` has the shape `(sample, time, feature)` that a recurrent Keras layer takes, except
 for `characters`, whose `x` is for an `Embedding`. The same seed gives the same arrays
-on every backend, because NumPy generates them.
+on every backend, because NumPy generates them. The splits return
+`(x_train, y_train), (x_test, y_test)`, as the data sets of Keras do.
 
 Each task requires a model to remember something:
 
