@@ -4,7 +4,7 @@ A function that draws one panel takes and returns an Axes, `ax`; one that draws 
 takes and returns a Figure, `fig`. By default, a new one is created without pyplot: save
 it with `savefig` (of an Axes, with `ax.figure.savefig`), or let a notebook show it. For
 a window, pass `fig=pyplot.figure()` or `ax=pyplot.gca()`. Further keyword arguments,
-such as `cmap="magma"` or `linewidth=2`, are properties of what Matplotlib draws, and
+such as `cmap="magma"` or `linewidth=2`, are properties of the Matplotlib artists, and
 replace those that the function sets.
 
 A signal has the same colour in all figures. Gates are drawn on a sequential scale from

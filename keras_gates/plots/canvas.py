@@ -95,15 +95,15 @@ def figure_of(fig: Any) -> Figure | None:
 
 
 def styled(artist: str, *more: str) -> Callable[[Function], Function]:
-    """Makes a function take properties of what it draws, and check their names.
+    """Lets a function take properties of a Matplotlib artist, and checks their names.
 
     Args:
-        artist: The class of Matplotlib that is drawn, such as "lines.Line2D".
-        *more: Further arguments of the method of the Axes that draws it.
+        artist: The class of the artist, such as "lines.Line2D".
+        *more: Further arguments of the method of the Axes that draws the artist.
 
     Returns:
-        A decorator. The function gets the properties as `**kwargs`, each under the
-        longest of its names: `linewidth` for `lw`.
+        A decorator. The function receives the properties as `**kwargs`, each under its
+        full name: `linewidth` for `lw`.
 
     Example:
         >>> @styled("lines.Line2D")

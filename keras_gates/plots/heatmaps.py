@@ -246,7 +246,7 @@ def _heat_map(
     # would omit some steps altogether, and steps are averaged instead.
     sharp = signal.sizes[v.TIME] <= 250 and signal.sizes[v.UNIT] <= 100
     look = {"interpolation": "nearest" if sharp else "antialiased", **scale, **style}
-    if "norm" in style:  # It has the limits.
+    if "norm" in style:  # A norm has its own limits.
         del look["vmin"], look["vmax"]
     values = signal.transpose(v.UNIT, v.TIME).values
     axes.imshow(values, origin="lower", aspect="auto", **look)
