@@ -1,5 +1,5 @@
-"""A model and its inputs become a tree of signals.
+"""Runs a model on inputs and returns a tree of its signals.
 
-Masked steps become NaN here, time gets the order of the input, and the numbers of a
-tree are proved by the equations. May import `stores` and the folders before it.
+Here, masked steps become NaN, time gets the order of the input, and the values of a
+tree are verified by the equations. May import `stores` and the folders before it.
 """

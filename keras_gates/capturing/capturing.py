@@ -1,4 +1,4 @@
-"""A model and its inputs become a tree of labelled signals."""
+"""`capture`: runs a model and returns a tree of labelled signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray
 
 VERBOSE = (0, 1, 2)
-"""What Keras's own progress bar takes."""
+"""The values that Keras's progress bar accepts."""
 
 
 def capture(
@@ -50,10 +50,10 @@ def capture(
 
     Args:
         model: A `keras.Model` with LSTM, GRU or SimpleRNN layers, stock or gate layers,
-            or other cells in a `keras.layers.RNN`: Sequential, functional, subclassed
-            or nested. A model that is not built yet is built on the first batch, as
-            `predict` does.
-        x: Anything finite that `model.predict` takes: an array, a list or a dict of
+            or with other cells in a `keras.layers.RNN`: Sequential, functional,
+            subclassed or nested. A model that is not built yet is built on the first
+            batch, as `predict` does.
+        x: Any finite input that `model.predict` takes: an array, a list or a dict of
             arrays, with `None` for an optional input; a pandas table, a sparse array, a
             tensor of any backend; a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
             PyTorch `DataLoader`, a generator.
@@ -61,8 +61,8 @@ def capture(
             themselves, one or several. Default: all.
         signals: Names of the signals to capture, one or several, of
             `input`, `forget`, `candidate`, `output`, `update`, `reset`, `cell`,
-            `hidden`; of a cell that is registered, the names of `register_cell`; of
-            one that is traced, those of its activations, such as `sigmoid_1`. Default:
+            `hidden`; for a registered cell, the names given to `register_cell`; for a
+            traced cell, the names of its activations, such as `sigmoid_1`. Default:
             all.
         batch_size: Number of samples in a batch, if `x` is not already in batches.
         training: Whether the model runs in training mode, with dropout.
@@ -71,14 +71,13 @@ def capture(
             it is complete, and the returned tree reads from it. Hidden folders that
             killed captures left next to a path are removed.
         mode: `"w-"` if the store must not exist yet; `"w"` to replace one at a path,
-            if nothing else is in its folder, at the moment when the new one is
-            complete.
+            if nothing else is in its folder, once the new one is complete.
         n_jobs: Number of processes that share the batches, and write one `store`; -1
-            for one on each core. Within `joblib.parallel_config("dask")` they are
-            those of a Dask cluster, which must reach the store. They load the model
-            from what Keras saves of it, and check on the first batch that they compute
-            the same. The store is the same as with one process, if the model runs on
-            the same number of threads.
+            for one on each core. Within `joblib.parallel_config("dask")`, they are the
+            workers of a Dask cluster, which must be able to reach the store. They load
+            the model as Keras saves it, and check on the first batch that they compute
+            the same values. The store is the same as with one process, if the model
+            runs on the same number of threads.
         verbose: 1 shows a progress bar.
 
     Returns:

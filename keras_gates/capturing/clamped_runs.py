@@ -1,4 +1,4 @@
-"""Runs a model with many clamps side by side, each on its own copy of the samples."""
+"""Runs a model with many clamps at once, each on its own copy of the samples."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from keras_gates.models.input_batches import number_of_samples
 Tensor = Any
 
 ROWS = 512
-"""About how many rows run at once: a step of few rows costs little less."""
+"""About the number of rows that run at once: fewer rows hardly save time."""
 
 Clamp = tuple[str, tuple[int, ...]]
 """The key of a signal, and the units that are clamped."""
 
 
 class ClampedRuns:
-    """Runs a model with clamps, which are all data of one compiled program.
+    """Runs a model with many clamps, which are inputs of one compiled program.
 
     The samples of a batch are repeated, each copy of a sample has a clamp of its own,
     and one copy has none.
 
     Args:
         model: The model.
-        plan: An edit of each of the signals, to find them by.
-        values: For the key of each signal, what its units are set to.
+        plan: An edit of each signal, which locates the signal in the model.
+        values: For the key of each signal, the values that its units are set to.
         each: Computes a number for each sample from the targets and the outputs.
     """
 
@@ -57,12 +57,12 @@ class ClampedRuns:
         """Returns how the number of each sample changes with each clamp.
 
         Args:
-            clamps: What is clamped.
+            clamps: The clamps.
             given: For each batch, `x` and perhaps `y`.
             progress: Counts the clamps.
 
         Returns:
-            `(sample, clamp)`.
+            The changes, `(sample, clamp)`.
         """
         most = max(number_of_samples(one["x"]) for one in given)
         repeats = min(max(ROWS // most, 2), len(clamps) + 1)
@@ -80,7 +80,7 @@ class ClampedRuns:
         return numbers[:, 1:] - numbers[:, :1]
 
     def _program(self, repeats: int) -> _NumberProgram:
-        """Returns the program, made within the block of an edit."""
+        """Returns the program; the first call must be within the block of an edit."""
         if repeats not in self._programs:
             made = _NumberProgram(self._model, self._each, repeats)
             self._programs[repeats] = made
@@ -94,7 +94,7 @@ def _side_by_side(
     repeats: int,
     samples: int,
 ) -> Plan:
-    """Lays out an edit in which each copy of a sample has the clamp of its slot."""
+    """Returns an edit in which each copy of a sample has the clamp of its slot."""
     laid: Plan = {}
     for key, (node, signal, _) in plan.items():
         touched = np.zeros((repeats, 1, len(values[key])), bool)

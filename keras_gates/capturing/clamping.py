@@ -1,4 +1,4 @@
-"""Which units matter: what changes if their signals are clamped."""
+"""The importance of units: the change of the loss if their signals are clamped."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def importance(
         >>> table = keras_gates.importance(
         ...     model, x, of=lambda outputs: outputs[:, 0] ** 2, signals=["hidden"]
         ... )
-        >>> table["units"].iloc[-1]  # It is not in the chosen output.
+        >>> table["units"].iloc[-1]  # This unit is not in the chosen output.
         (1,)
         >>> float(table["change"].iloc[-1])
         0.0
@@ -156,7 +156,7 @@ def importance(
 
 
 class _Again:
-    """Batches that can be read again and again.
+    """Batches that can be read more than once.
 
     Args:
         given: For each batch, `x` and perhaps `y`.
@@ -173,18 +173,18 @@ class _Again:
 
 
 def _require_independent(nodes: list[Node]) -> None:
-    """Refuses layers in which a batch continues the one before."""
+    """Refuses stateful layers, in which a batch continues the previous one."""
     for node in nodes:
         if node.layer.stateful:
             raise ValueError(
                 f"The importance of '{node.path}' cannot be measured: it is stateful, "
-                "so a batch continues the samples of the one before. Use a copy of the "
-                "model with `stateful=False`."
+                "so a batch continues the samples of the previous one. Use a copy of "
+                "the model with `stateful=False`."
             )
 
 
 def _keys(reader: Reader) -> dict[str, tuple[str, str]]:
-    """Returns for each key of `edit` the path and the signal."""
+    """Returns the path and the signal for each key of `edit`."""
     return {
         f"{node.path}/{signal}": (node.path, signal)
         for node in reader.nodes
@@ -196,7 +196,7 @@ def _keys(reader: Reader) -> dict[str, tuple[str, str]]:
 def _add(
     moments: dict[str, Moments], arrays: dict, keys: dict[str, tuple[str, str]]
 ) -> None:
-    """Counts the signals of a batch, of all calls of a layer."""
+    """Adds the signals of a batch to the moments, for all calls of a layer."""
     for key, (path, signal) in keys.items():
         for values in calls(arrays, path, signal):
             moments[key].add(values)
@@ -213,11 +213,11 @@ def _by_node(values: dict, plan: Plan) -> list[list[str]]:
 def _table(
     groups: list[Group], keys: dict[str, tuple[str, str]], changes: np.ndarray
 ) -> pandas.DataFrame:
-    """Returns the mean change by each group, the largest first.
+    """Returns the table of the mean change by each group, the largest first.
 
     Args:
         groups: The groups.
-        keys: For each key of `edit` the path and the signal.
+        keys: The path and the signal for each key of `edit`.
         changes: `(sample, group)`.
     """
     import pandas

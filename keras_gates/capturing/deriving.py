@@ -63,10 +63,10 @@ def gradients(
         A tree like that of `capture`: for each recurrent layer a dataset of
         derivatives, one variable for each signal, `(sample, time, unit)`, float32, time
         in the order of the input, masked steps NaN, and `inputs`
-        `(sample, time, feature)`, the derivative with respect to what the layer
-        received. The loss of a sample is the mean over its unmasked outputs; of
-        several outputs, the weighted sum. Each cell of a stack has a node with its
-        derivatives, and the first one also has `inputs`.
+        `(sample, time, feature)`, the derivative with respect to the inputs of the
+        layer. The loss of a sample is the mean over its unmasked outputs; with
+        several outputs, it is the weighted sum of these means. Each cell of a stack has
+        a node with its derivatives, and the first one also has `inputs`.
 
     Raises:
         ValueError: As by `capture`; if the model has no compiled loss and `of` is not
@@ -124,7 +124,7 @@ class GradientReader(Reader):
                         raise ValueError(
                             f"There are no gradients for '{node.path}': it is inside "
                             f"the `TimeDistributed` '{path}', where a row of the batch "
-                            "is no sample. Name the other layers in `layers`."
+                            "is not a sample. Name the other layers in `layers`."
                         )
 
     def _batches(self, x, batch_size, argument) -> Iterator[tuple[Any, Any]]:
@@ -150,15 +150,15 @@ class GradientReader(Reader):
     ) -> xarray.DataTree:
         """Joins the derivatives of the batches, and labels them."""
         tree = super().tree(batches, number)
-        what = "loss" if self._of is None else "chosen output"
-        tree.attrs["derivative_of"] = what
+        quantity = "loss" if self._of is None else "chosen output"
+        tree.attrs["derivative_of"] = quantity
         for node in tree.subtree:
             if node.data_vars:
-                node.attrs["derivative_of"] = what
+                node.attrs["derivative_of"] = quantity
             for variable in node.data_vars.values():
                 if variable.name != v.MASK:
                     signal = variable.attrs["long_name"]
-                    variable.attrs["long_name"] = f"d {what} / d {signal}"
+                    variable.attrs["long_name"] = f"d {quantity} / d {signal}"
         return tree
 
 
@@ -176,6 +176,6 @@ def _require_finite(path: str, arrays: dict, nodes) -> None:
         if not np.isfinite(np.asarray(values)[np.asarray(unmasked)]).all():
             raise ValueError(
                 f"The derivatives with respect to '{path}/{name}' overflow float16, in "
-                "which the layer computes. Take them on a copy of the model in "
+                "which the layer computes. Compute them with a copy of the model in "
                 "float32."
             )

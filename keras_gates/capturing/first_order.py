@@ -1,4 +1,4 @@
-"""What clamps change, to first order: the derivative times the change of the signal."""
+"""Changes by clamps to first order: the derivative times the change of the signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FirstOrder:
     with the derivative `d` and the value `a` at each step: `c * sum(d) - sum(d * a)`.
 
     Args:
-        keys: For each key of `edit` the path and the signal.
+        keys: The path and the signal for each key of `edit`.
     """
 
     def __init__(self, keys: dict[str, tuple[str, str]]):

@@ -24,7 +24,7 @@ class GradientProgram(Program):
 
     Args:
         model: The user's model.
-        nodes: Where derivatives are taken.
+        nodes: The nodes for which derivatives are computed.
         chosen: The signals.
         each: Computes a number for each sample from the targets and the outputs.
     """
@@ -37,7 +37,7 @@ class GradientProgram(Program):
 def _derivatives(
     model, nodes: list[Node], chosen: set[str], each: Callable, given: dict
 ) -> dict:
-    """Returns path to signal to the derivative with respect to it."""
+    """Returns the derivatives by path and signal."""
     places: dict[int, list] = {}
     for node in nodes:
         cells = [id(cell) for _, cell in cells_of(node.layer)]
@@ -62,7 +62,7 @@ def _derivatives(
 
 
 def _of_node(node: Node, call: int, found: dict, masks: dict, chosen: set[str]) -> dict:
-    """Returns the derivatives of one call of a layer as a capture has its signals."""
+    """Returns the derivatives of one call of a layer, in the form of a capture."""
     cells = [id(cell) for _, cell in cells_of(node.layer)]
     number = cells.index(id(node.cell))
     names: dict[Any, str] = {

@@ -1,8 +1,8 @@
-"""Which kernel runs the layers of a model that is read, and how far it is from Keras's.
+"""Chooses the kernel for a capture, and measures its deviation from Keras's.
 
-A fast kernel is within rounding of Keras's. What a capture returns must be what the
-model computes: so both run on the first batch, and the fast one is used only where it
-agrees.
+A fast kernel agrees with Keras's up to rounding. A capture must return what the model
+computes. Therefore both kernels run on the first batch, and the fast one is used only
+if it agrees.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from keras_gates.models.accelerating import why_not_replaced
 from keras_gates.models.find_layers import Node
 
 FEWEST_BATCHES = 8
-"""From so many on, compiling a second program and running a batch twice pays."""
+"""With fewer batches, a second program and a second run of a batch do not pay."""
 LARGEST_DEVIATION = 1e-5
-"""What rounding explains, of values of the size of 1."""
+"""The largest deviation that rounding explains, for values of magnitude 1."""
 _BLOCK = 2**16
 
 
@@ -36,14 +36,14 @@ def fast_layers(
         model: The model.
         nodes: The nodes that are read.
         variables: The variables that it runs on.
-        number: How many batches there will be, or `None` if that is not known.
+        number: The number of batches, or `None` if it is not known.
     """
     if number is not None and number < FEWEST_BATCHES:
         return []
     parted = (
         keras.distribution.distribution() is not None or backend.replicas(model) > 1
     )
-    # On a GPU, Keras has a kernel of cuDNN.
+    # On a GPU, Keras uses a kernel of cuDNN.
     elsewhere = parted or any(map(backend.is_on_accelerator, variables))
     if elsewhere or edit_guards.block_of(model) is not None:
         return []
@@ -56,11 +56,11 @@ def _may_be_fast(layer) -> bool:
 
 
 def deviations(exact: dict, fast: dict) -> dict[str, float]:
-    """Returns how far a fast run is from Keras's own, by node.
+    """Returns the deviation of a fast run from Keras's own, by node.
 
     Args:
-        exact: Node path to the arrays of Keras's run.
-        fast: Node path to the arrays of the fast run of the same batch.
+        exact: The arrays of Keras's run, by node path.
+        fast: The arrays of the fast run of the same batch, by node path.
 
     Returns:
         The largest `deviation` of any signal.
@@ -72,11 +72,11 @@ def deviations(exact: dict, fast: dict) -> dict[str, float]:
 
 
 def deviation(wanted: np.ndarray, found: np.ndarray) -> float:
-    """Returns how far an array is from another one.
+    """Returns the largest deviation of an array from another one.
 
     Returns:
-        The largest deviation of any value, in parts of the value where that is larger
-        than 1. Infinite, if values are missing in one of the two alone.
+        The largest deviation of any value, relative to the value if that is larger
+        than 1. Infinite, if a value is missing in only one of the arrays.
     """
     wanted, found = np.asarray(wanted), np.asarray(found)
     if wanted.shape != found.shape or wanted.dtype != found.dtype:
@@ -88,7 +88,7 @@ def deviation(wanted: np.ndarray, found: np.ndarray) -> float:
 
 
 def _blocks(values: np.ndarray) -> list[np.ndarray]:
-    """Parts an array into blocks that fit into the cache."""
+    """Divides an array into blocks that fit into the cache."""
     flat = values.reshape(-1)
     return [flat[n : n + _BLOCK] for n in range(0, flat.size, _BLOCK)]
 
@@ -106,16 +106,15 @@ def _of_block(wanted: np.ndarray, found: np.ndarray) -> float:
 
 
 def agree(found: dict[str, float], model: keras.Model) -> bool:
-    """Returns whether a fast run is within rounding of Keras's, and warns if not."""
+    """Returns whether a fast run agrees with Keras's up to rounding, or warns."""
     far = {path: value for path, value in found.items() if value > LARGEST_DEVIATION}
     if not far:
         return True
     worst = max(far, key=lambda path: far[path])
     warnings.warn(
-        f"The capture of '{model.name}' takes longer than it might: the signals of "
-        f"'{worst}' from the fast kernel deviate by {far[worst]:.1e} from those of "
-        f"Keras's own, more than the {LARGEST_DEVIATION:.0e} that rounding explains. "
-        "Keras's own kernel is used.",
+        f"The capture of '{model.name}' uses Keras's own kernel, which is slower: the "
+        f"signals of '{worst}' from the fast kernel deviate by {far[worst]:.1e} from "
+        f"those of Keras's, and rounding explains {LARGEST_DEVIATION:.0e} at most.",
         stacklevel=5,
     )
     return False
@@ -124,13 +123,13 @@ def agree(found: dict[str, float], model: keras.Model) -> bool:
 def described(
     paths: Iterable[str], nodes: list[Node], fast: list, found: dict[str, float]
 ) -> dict[str, dict]:
-    """Returns the attributes that say which kernel computed signals.
+    """Returns the attributes that state which kernel computed the signals.
 
     Args:
         paths: The paths of the signals: those of nodes, and of further calls of them.
         nodes: The nodes that were read.
         fast: The layers that ran in a fast kernel.
-        found: How far the signals are from those of Keras's own kernels, by path.
+        found: The deviations of the signals from those of Keras's kernels, by path.
     """
     layers = {node.path: node.layer for node in nodes}
     names = {id(layer): "fast" for layer in fast}

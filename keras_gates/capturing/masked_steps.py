@@ -13,10 +13,10 @@ Tensor = Any
 
 
 def with_masked_steps(emission: Emission, chosen: set[str]) -> dict[str, Tensor]:
-    """Returns what a layer emitted as a capture has it.
+    """Returns the signals that a layer emitted, in the form of a capture.
 
     Args:
-        emission: The signals of one call, in the order in which the layer worked.
+        emission: The signals of one call, in the order in which the layer read.
         chosen: The names of the signals that are wanted.
 
     Returns:

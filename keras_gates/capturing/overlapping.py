@@ -1,4 +1,4 @@
-"""What is read is joined or written in a thread, while the model runs the next."""
+"""Joins or writes a batch in a thread, while the model runs the next batch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _END = object()
 
 
 def consumed(batches: Generator, consume: Callable[[Iterator], Result]) -> Result:
-    """Returns what a function makes of batches, which it takes in a thread of its own.
+    """Runs a function that consumes batches in another thread, and returns its result.
 
-    The batches are made in the thread of the caller: the first one when it is asked
-    for, each other one while the one before it is consumed. If they fail, the function
-    sees the error as if it had made them itself.
+    The batches are made in the thread of the caller: the first one when the function
+    requests it, and each later one while the function consumes the previous one. If
+    making a batch fails, the function gets the error, as if it had made the batch.
 
     Args:
         batches: The batches; closed at the end.
@@ -30,7 +30,7 @@ def consumed(batches: Generator, consume: Callable[[Iterator], Result]) -> Resul
     def taken():
         while True:
             asked.release()
-            # In no variable, which would keep the batch while the next one is made.
+            # Deleted below: a variable would keep the batch while the next is made.
             batch, error = handed.get()
             if error is not None:
                 raise error
@@ -42,9 +42,9 @@ def consumed(batches: Generator, consume: Callable[[Iterator], Result]) -> Resul
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1, "keras_gates") as pool:
         result = pool.submit(context.run, consume, taken())
-        # It may end before it has taken everything, by an error.
+        # The function may end with an error before it has consumed all batches.
         result.add_done_callback(lambda _: asked.release())
-        # Nothing is made before it is asked for.
+        # No batch is made before the function requests it.
         asked.acquire()
         asked.release()
         try:

@@ -1,4 +1,4 @@
-"""The number of each sample: its loss, or what is chosen of its outputs."""
+"""The number of each sample: its loss, or a number chosen from its outputs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ OF_AN_OUTPUT = "such as `of=lambda outputs: outputs[:, 0]`"
 
 
 def require_number(model: keras.Model, y: Any, of: Callable | None) -> None:
-    """Refuses a model, targets and a function that define no number of a sample."""
+    """Refuses arguments that do not define one number for each sample."""
     if of is None:
         _require_loss(model)
     elif y is not None:
         raise ValueError(
-            "`y` is for the loss, and `of` chooses something else. Give one of them."
+            "`y` holds the targets of the loss, and `of` replaces the loss. Give one "
+            "of them."
         )
 
 
 def number_of_each(
     model: keras.Model, of: Callable | None
 ) -> Callable[[Any, Any], Tensor]:
-    """Returns what computes the number of each sample from targets and outputs."""
+    """Returns a function from targets and outputs to the number of each sample."""
     if of is None:
         return _loss_of_each(model)
 
@@ -43,7 +44,7 @@ def number_of_each(
 def batches(
     model: keras.Model, x: Any, y: Any, of: Callable | None, batch_size: int
 ) -> Iterator[dict]:
-    """Yields what a program is given of each batch: `x`, and for a loss `y`."""
+    """Yields the inputs of a program for each batch: `x`, and for a loss also `y`."""
     if of is None:
         for inputs, targets in with_targets(x, y, model, batch_size):
             yield {"x": inputs, "y": targets}
@@ -57,26 +58,27 @@ def _require_loss(model: keras.Model) -> None:
     changed = type(model).compute_loss
     if changed is not keras.Model.compute_loss:
         raise ValueError(
-            f"The model '{model.name}' has a `compute_loss` of its own, which gives "
-            "one number for a whole batch. Choose a number of the outputs of each "
-            f"sample with `of`, {OF_AN_OUTPUT}."
+            f"The model '{model.name}' overrides `compute_loss`, which returns one "
+            "number for a whole batch. Choose one number for each sample from the "
+            f"outputs with `of`, {OF_AN_OUTPUT}."
         )
     if not model.compiled or getattr(model, "loss", None) is None:
         raise ValueError(
             f"The model '{model.name}' has no compiled loss to take derivatives of. "
-            "Compile it with a `loss`, or choose a number of the outputs of each "
-            f"sample with `of`, {OF_AN_OUTPUT}."
+            "Compile it with a `loss`, or choose one number for each sample from the "
+            f"outputs with `of`, {OF_AN_OUTPUT}."
         )
 
 
 def _loss_of_each(model: keras.Model) -> Callable[[Any, Any], Tensor]:
-    """Returns what computes the compiled loss of each sample from targets and outputs.
+    """Returns a function from targets and outputs to the loss of each sample.
 
-    The loss of a sample is the mean over its time steps and whatever else its outputs
-    have, masked steps left out; of several outputs, the weighted sum.
+    It is the compiled loss. The loss of a sample is the mean over all other dimensions
+    of its outputs, such as time, without masked steps; with several outputs, it is the
+    weighted sum.
     """
-    # Private to Keras, which matches losses, targets and outputs here. If it is
-    # renamed, derivatives of a loss need `of`, and a test says so.
+    # Private to Keras, which matches losses, targets and outputs here. If Keras renames
+    # it, a test fails, and derivatives of a loss need `of`.
     compiled = model._compile_loss
     losses = keras.tree.map_structure(
         lambda one: None if one is None else _OfEach(one), compiled._user_loss
@@ -93,8 +95,8 @@ class _OfEach(keras.losses.Loss):
     """A loss that is reduced to one number for each sample, without masked steps.
 
     Args:
-        loss: What the model was compiled with.
-        counts: Whether 1 is counted for each value, in place of the values.
+        loss: The loss that the model was compiled with.
+        counts: Whether to return 1 in place of each value, to count the values.
     """
 
     def __init__(self, loss: Any, counts: bool = False):
@@ -102,7 +104,7 @@ class _OfEach(keras.losses.Loss):
         super().__init__(name=getattr(found, "name", None), reduction=None)
         self._of = found.call if isinstance(found, keras.losses.Loss) else found
         self._counts = counts
-        # Keras finds the mask of an output, and weights its steps by 0 and 1.
+        # Keras finds the mask of an output, and weights the steps by 0 and 1.
         self._number = None if counts else _OfEach(loss, counts=True)
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
@@ -122,7 +124,7 @@ def _rows(values: Tensor) -> Tensor:
 
 
 def _require_one_each(values: Any) -> None:
-    """Refuses what `of` returned if it is not one number per sample."""
+    """Refuses a result of `of` that is not one number per sample."""
     shape = getattr(values, "shape", None)
     if shape is None or len(shape) != 1:
         got = type(values).__name__ if shape is None else f"shape {tuple(shape)}"

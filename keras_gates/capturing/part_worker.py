@@ -1,4 +1,4 @@
-"""What a worker process does in a capture: it loads the model, and writes parts."""
+"""The work of a worker process in a capture: it loads the model and writes parts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from keras_gates.stores import growing
 from keras_gates.stores.writing import same_lengths
 
 ROUNDING = {"float16": 2e-2, "bfloat16": 1e-1}
-"""How far roundings may take the signals of a layer that computes in half precision."""
+"""The deviation that rounding explains, for layers that compute in half precision."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What all parts of a capture have in common, besides the model.
+    """Everything that the parts of a capture have in common, except the model.
 
     Attributes:
         token: The name of the job.
         name: The name of the model.
-        options: What else a `Reader` is made with.
-        first: The first batch, which is in the store already.
+        options: The other arguments of the `Reader`.
+        first: The first batch, which is already in the store.
         place: The store.
         keys: As `Growing.keys` returns them.
         lengths: The number of time steps of each layer.
@@ -51,25 +51,25 @@ class Job:
 
 
 class Known:
-    """A data set of batches that were checked already; more may be added.
+    """A data set of batches that have been checked; more may be added.
 
     Args:
         batches: The first ones.
-        number: What `len` returns, by which a kernel is chosen.
+        number: The result of `len`, by which a kernel is chosen.
     """
 
     def __init__(self, batches: list, number: int = 1):
         self._batches, self._number = list(batches), number
 
     def __len__(self):
-        return self._number  # Nobody shall wonder whether there is an end.
+        return self._number  # Without a length, the data might count as endless.
 
     def __iter__(self) -> Iterator[tuple]:
         while self._batches:
             yield (self._batches.pop(0),)
 
     def add(self, batch) -> None:
-        """Adds a batch behind the others."""
+        """Adds a batch after the others."""
         self._batches.append(batch)
 
 
@@ -78,28 +78,28 @@ _here = threading.local()
 
 
 def write_part(packed: np.ndarray, job: Job, start: int, part: list):
-    """Writes a part of a capture in its store.
+    """Writes a part of a capture into its store.
 
     Args:
         packed: The model, as `sending.pack` packed it.
         job: The job.
-        start: Where in the store the part begins.
+        start: The position in the store at which the part begins.
         part: Its batches.
 
     Returns:
-        `start`, and how far this process deviates from the one that sent the model.
+        `start`, and the deviation of this process from the one that sent the model.
     """
     worker, _here.worker = getattr(_here, "worker", None), None
     try:
         if worker is None or worker.job.token != job.token:
-            worker = None  # Its memory is needed.
+            worker = None  # Frees its memory first.
             worker = Worker(packed, job)
         deviation = worker.write(start, part)
     except Exception as error:
-        # Some would send back what the error follows from, which may refuse to be sent.
+        # The cause would be sent back with the error, and may not be picklable.
         error.__cause__ = error.__context__ = None
         raise
-    # One that failed is not asked again.
+    # A worker that failed is not used again.
     _here.worker = worker
     return start, deviation
 
@@ -122,11 +122,11 @@ class Worker:
         with self._sent.in_force():
             self._reader = Reader(self._sent.load(), fast=job.fast, **job.options)
             _require_same(job, self._reader.descriptions())
-        # Batch after batch, as one process would do it.
+        # The batches are read one after the other, as in a single process.
         self._read = self._reader.read(self._batches)
 
     def write(self, start: int, part: list) -> float:
-        """Writes the batches of a part; returns how far the numbers deviate."""
+        """Writes the batches of a part, and returns the deviation of this process."""
         with self._sent.in_force():
             for batch in part:
                 tree = self._tree_of(batch)
@@ -136,36 +136,36 @@ class Worker:
                 growing.write_region(array_at, tree, self.job.keys, v.SAMPLE, start)
                 start += size
             if self._deviation is None:
-                # Behind a part: what depends on the batches before shows too.
+                # After a part, so that a dependence on earlier batches shows, too.
                 self._deviation = self._compare()
         return self._deviation
 
     def _tree_of(self, batch):
         self._batches.add(batch)
         with warnings.catch_warnings():
-            # The process that sent the model has said it.
+            # The process that sent the model has given this warning.
             warnings.filterwarnings("ignore", message="The layers .* did not run")
             return self._reader.tree([next(self._read)])
 
     def _array(self, key: str, length: int):
-        """Returns an array of the store, at least of a length."""
+        """Returns an array of the store that has at least a given length."""
         if key not in self._arrays or self._arrays[key].shape[0] < length:
             try:
                 self._arrays[key] = growing.open_array(self.job.place, key)
             except FileNotFoundError as error:
                 raise FileNotFoundError(
-                    f"A worker process does not find the store '{self.job.place}', "
-                    "which is unfinished yet. With `n_jobs`, `store` must be a place "
-                    "that every worker reaches: not the memory of one process, nor a "
-                    "disk of one machine where there are several."
+                    "A worker process cannot find the unfinished store "
+                    f"'{self.job.place}'. With `n_jobs`, `store` must be a place that "
+                    "every worker can reach: not the memory of one process, and with "
+                    "several machines not a disk of one of them."
                 ) from error
         return self._arrays[key]
 
     def _compare(self) -> float:
-        """Returns how far the first batch deviates from what is in the store.
+        """Returns the deviation of the first batch from the values in the store.
 
         Raises:
-            RuntimeError: If it is too far for roundings.
+            RuntimeError: If rounding does not explain it.
         """
         deviation = 0.0
         tree = self._tree_of(self.job.first)
@@ -178,25 +178,25 @@ class Worker:
             deviates = kernel_choice.deviation(there, values)
             if deviates > allowed:
                 raise RuntimeError(
-                    f"A worker process computes something else than this one: its "
+                    f"A worker process computes other values than this process: its "
                     f"'{key}' of the first batch deviates by {deviates:.1e}. Either "
-                    f"what '{self.job.name}' computes depends on the batches before, "
-                    "on random numbers or on settings of this process, or it is not "
-                    "the same when it was saved and loaded. Leave `n_jobs` out."
+                    f"the results of '{self.job.name}' depend on earlier batches, on "
+                    "random numbers or on settings of this process, or the model "
+                    "changes when it is saved and loaded. Leave `n_jobs` out."
                 )
             deviation = max(deviation, deviates)
         return deviation
 
 
 def _require_same(job: Job, found: dict[str, dict]) -> None:
-    """Refuses a model whose layers are others than they were when it was sent."""
+    """Refuses a model whose layers differ from those of the model that was sent."""
     for path in job.layers | found:
         wanted, here = job.layers.get(path, {}), found.get(path, {})
         for name in wanted | here:
             if wanted.get(name) != here.get(name):
                 raise RuntimeError(
-                    "`n_jobs` needs a model that is the same when it was saved and "
-                    f"loaded. Of '{path}' in '{job.name}', `{name}` is "
-                    f"{here.get(name)!r} then; it was {wanted.get(name)!r}. Leave "
-                    "`n_jobs` out."
+                    "`n_jobs` needs a model that does not change when it is saved and "
+                    f"loaded. In '{job.name}', the `{name}` of '{path}' was "
+                    f"{wanted.get(name)!r} before, and is {here.get(name)!r} "
+                    "afterwards. Leave `n_jobs` out."
                 )

@@ -1,4 +1,4 @@
-"""What enters the activations of a model: the weighted sums, read like signals."""
+"""The pre-activations of a model: the inputs of its activations, read like signals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def preactivations(model: keras.Model, x: Any, paths: set[str]) -> xarray.DataTree:
-    """Returns what entered each activation, under the name of its signal.
+    """Returns the input of each activation, under the name of its signal.
 
     Args:
         model: As for `capture`.
@@ -26,8 +26,8 @@ def preactivations(model: keras.Model, x: Any, paths: set[str]) -> xarray.DataTr
         paths: The names of the layers, as in a capture of the model.
 
     Returns:
-        A tree like that of `capture`, with the layers whose pre-activations are known:
-        of a cell of the user's own, they are not.
+        A tree like that of `capture`, with the layers whose pre-activations are known.
+        They are not known for custom cells.
     """
     require_call(model)
     reader = _SumsReader(model, paths)
@@ -36,7 +36,7 @@ def preactivations(model: keras.Model, x: Any, paths: set[str]) -> xarray.DataTr
 
 
 class _SumsReader(Reader):
-    """Reads what enters the activations, with Keras's own kernels."""
+    """Reads the inputs of the activations, with Keras's own kernels."""
 
     def __init__(self, model, paths: set[str]):
         named = {re.sub(r"@\d+$", "", path) for path in paths}
@@ -51,14 +51,14 @@ class _SumsReader(Reader):
         self.nodes = [node for node in there if node.known_kind.sums is not None]
         if not self.nodes:
             raise ValueError(
-                f"The pre-activations of {sorted(named)} are not known, as their cells "
-                "are none of Keras's. Leave `model` and `x` out."
+                f"The pre-activations of {sorted(named)} are not known, because their "
+                "cells are not Keras's own. Leave `model` and `x` out."
             )
         edited = [node.path for node in self.nodes if are_changed(node.layer)]
         if edited:
             raise ValueError(
                 f"The layer '{edited[0]}' is edited at this moment. Read the "
-                "pre-activations when the `keras_gates.edit` block has ended."
+                "pre-activations after the `keras_gates.edit` block."
             )
 
     def _new_program(self) -> Program:

@@ -1,4 +1,4 @@
-"""The compiled program that runs a model once, and returns what its cells emit."""
+"""The compiled program that runs a model once, and returns the signals of its cells."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from keras_gates.models.variable_copies import Copies
 
 
 class Program(keras.Model):
-    """A model that runs the user's model and returns the signals it hears.
+    """A model that runs the user's model and returns the signals of its cells.
 
-    As a Keras model it gets compilation on every backend from Keras itself.
+    Because it is a Keras model, Keras compiles it on every backend.
 
     Args:
         model: The user's model.
@@ -27,7 +27,7 @@ class Program(keras.Model):
         training: Whether the model runs in training mode.
         copies: Copies of its variables, to be shared with another program.
         fast: The layers that run in a fast kernel.
-        sums: Whether what enters the activations is wanted, in place of the signals.
+        sums: Whether to return the inputs of the activations, in place of the signals.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Program(keras.Model):
         fast=(),
         sums: bool = False,
     ):
-        # Inputs go to the user's model as they are; it casts them itself.
+        # Inputs go to the user's model unchanged; it casts them itself.
         super().__init__(autocast=False, name="keras_gates")
         self.copies = copies or Copies(model)
         self._variables = self.copies.variables
         self._missed: set[str] = set()
         self._uncompiled = self._ran = False
-        # In a function, where Keras does not find the model: it would write on it.
+        # In a partial, so that Keras does not find the model and write to it.
         self._signals = functools.partial(
             _signals, model, nodes, chosen, training, self._missed, fast, sums
         )
@@ -54,10 +54,10 @@ class Program(keras.Model):
         self.built = True
 
     def run(self, batch) -> dict:
-        """Runs one batch, and returns path to name to array."""
+        """Runs one batch, and returns the arrays by path and name."""
         result = self._run(batch)
         if self._missed and not self._ran:
-            # Once more, step by step, without any function that is compiled on its own.
+            # Once more, eagerly, without any function that is compiled separately.
             self.copies.take()
             self._missed.clear()
             self._uncompiled = self.run_eagerly = True
@@ -67,10 +67,10 @@ class Program(keras.Model):
         if self._missed:
             raise ValueError(
                 f"The gates of {sorted(self._missed)} cannot be read: the model runs "
-                "them inside a function that the backend differentiates or compiles on "
-                "its own (`keras.remat`, `jax.checkpoint` and the like), which their "
+                "them inside a function that the backend differentiates or compiles "
+                "separately (such as `keras.remat` or `jax.checkpoint`), which their "
                 "values cannot leave. Call these layers outside of that function, or "
-                "name other ones in `layers`."
+                "name other layers in `layers`."
             )
         # In the scope of a `tf.distribute` strategy, which only TensorFlow's models
         # have, every replica runs the whole batch, and the results are joined.
@@ -100,7 +100,7 @@ def _signals(
     sums,
     inputs,
 ) -> dict:
-    """Runs a model, and returns what its nodes emit: path to name to tensor.
+    """Runs a model, and returns the signals of its nodes by path and name.
 
     The paths of the nodes whose signals cannot be returned are added to `missed`.
     """

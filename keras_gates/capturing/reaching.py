@@ -1,4 +1,4 @@
-"""Memory that is measured: states are swapped between samples."""
+"""`reach`: measures memory by swapping states between samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xarray
 
 STEPS = 5
-"""At how many steps memory is measured."""
+"""The number of steps at which memory is measured by default."""
 
 
 def reach(
@@ -60,7 +60,7 @@ def reach(
             step. A state is replaced with that of a sample of the same group. Pass them
             if later inputs depend on earlier ones, for example the number of marks so
             far in an adding problem. Default: all samples are alike.
-        time: After which steps to measure: numbers, in the order of the input.
+        time: The steps after which to measure: numbers, in the order of the input.
             Default: five, spread over the sequence.
         seed: The seed for the choice of samples and for the intervals.
         batch_size: As for `capture`.
@@ -116,7 +116,7 @@ def reach(
         if node.layer.stateful:
             raise ValueError(
                 f"The memory of '{node.path}' cannot be measured: it is stateful, so "
-                "a batch continues the samples of the one before. Use a copy of the "
+                "a batch continues the samples of the previous one. Use a copy of the "
                 "model with `stateful=False`."
             )
     experiment = _Experiment(model, x, options)
@@ -140,8 +140,8 @@ class _Experiment:
 
     Args:
         model: The model.
-        x: Arrays, or batches that can be read again and again.
-        options: For each run.
+        x: Arrays, or batches that can be read more than once.
+        options: The options of each run.
     """
 
     def __init__(self, model, x: Any, options: dict):
@@ -163,7 +163,7 @@ class _Experiment:
         return np.concatenate(flat, axis=1)
 
     def swap(self, node: Node, layer: Any, step: int, groups, rng) -> Swapped:
-        """Swaps the state of a layer after a step, and returns what that did."""
+        """Swaps the state of a layer after a step, and returns the effects."""
         states = {name: layer[name].values for name in node.known_kind.states}
         hidden = layer[node.known_kind.signals[-1]].values
         unmasked = ~np.isnan(hidden).any(axis=-1)
@@ -223,7 +223,7 @@ def _require_one_call(tree: Any, nodes: dict[str, Node]) -> None:
     if again:
         raise ValueError(
             f"The memory of '{again[0].rpartition('@')[0]}' cannot be measured: it is "
-            "called several times, or lies inside another layer. Name the other layers "
+            "called several times, or is inside another layer. Name the other layers "
             "in `layers`."
         )
 
@@ -247,8 +247,8 @@ def _groups(groups: Any, samples: int, steps: int) -> np.ndarray:
         array = np.broadcast_to(array[:, None], (samples, steps))
     if array.shape != (samples, steps):
         raise ValueError(
-            f"`groups` must have the shape ({samples},) or ({samples}, {steps}), of "
-            f"samples and time steps; got {array.shape}."
+            f"`groups` must have the shape ({samples},) or ({samples}, {steps}), for "
+            f"samples, or samples and time steps; got {array.shape}."
         )
     return array
 
@@ -286,7 +286,8 @@ def _report_shares(path: str, found: dict[int, Reach]) -> None:
         step, (share, low, high) = next(iter(over.items()))
         warnings.warn(
             f"The share of '{path}' after step {step} is {share:.2f} ({low:.2f} to "
-            f"{high:.2f}), which is over 1: the state is not independent of the inputs "
-            "to come. Swap states between samples that are alike: give `groups`.",
+            f"{high:.2f}), which is over 1: the state is not independent of the later "
+            "inputs. Give `groups`, so that states are swapped only between samples "
+            "that are alike.",
             stacklevel=3,
         )

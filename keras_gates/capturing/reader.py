@@ -1,4 +1,4 @@
-"""Reads the signals of a model, batch by batch, as often as asked."""
+"""Reads the signals of a model, batch by batch, as often as needed."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads the signals of one model, batch by batch, as often as asked.
+    """Reads the signals of one model, batch by batch, as often as needed.
 
-    The compiled function is kept, so that a second reading costs no compilation. One
-    reader is for one thread; several readers may read one model at once.
+    The compiled function is kept, so that a second reading needs no compilation. Use a
+    reader in one thread only; several readers may read one model at the same time.
 
     Args:
         model: As for `capture`.
         layers: As for `capture`.
         signals: As for `capture`.
         training: As for `capture`.
-        fast: The paths of the layers that run in a fast kernel, of which somebody else
-            has checked that it agrees with Keras's; `None` to check it here.
+        fast: The paths of the layers that run in a fast kernel, if another process has
+            checked that it agrees with Keras's; `None` to check it here.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Reader:
             argument: The name of `x` in error messages.
 
         Yields:
-            Node path to a dict of arrays: the signals, the initial states and, where
-            there is one, the mask.
+            A dict from node paths to dicts of arrays: the signals, the initial states
+            and, where there is one, the mask.
         """
         total = input_batches.number_of_batches(x, batch_size)
         progress = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
@@ -113,7 +113,7 @@ class Reader:
         """Runs the first batch on the model as it is now, and chooses a kernel.
 
         Returns:
-            What runs the batches behind it, and the result.
+            A function that runs the later batches, and the result of the first.
         """
         if self._program is None:
             finish_building(self.model, batch)
@@ -165,7 +165,7 @@ class Reader:
         return self._fast_programs[key]
 
     def _batches(self, x, batch_size, argument) -> Iterator[tuple[Any, Any]]:
-        """Yields the inputs of each batch, and what the program is given of it."""
+        """Yields the inputs of each batch, and the arguments of the program for it."""
         for batch in input_batches.iterate(x, self.model, batch_size, argument):
             yield batch, batch
 
@@ -183,7 +183,7 @@ class Reader:
         if silent:
             warnings.warn(
                 f"The layers {silent} did not run when the model was called; the "
-                "result has no gates of them.",
+                "result does not have their gates.",
                 stacklevel=4,
             )
 
@@ -207,7 +207,7 @@ class Reader:
 
         Args:
             batches: The batches.
-            number: How many there will be, if that is known.
+            number: The number of batches, if it is known.
         """
         arrays = join(batches, number)
         kernels = kernel_choice.described(
@@ -232,7 +232,7 @@ class Reader:
 
         Args:
             x: As for `capture`.
-            place: Where the store shall be, from `new_place`.
+            place: The place of the store, from `new_place`.
             mode: As for `capture`.
             **options: As for `read`.
         """
@@ -244,7 +244,7 @@ class Reader:
 
 
 def choose_signals(nodes: list[Node], signals) -> set[str]:
-    """Checks the names of signals against the chosen layers."""
+    """Checks that the chosen layers have these signals, and returns their names."""
     available = dict.fromkeys(s for node in nodes for s in node.known_kind.signals)
     if signals is None:
         return set(available)

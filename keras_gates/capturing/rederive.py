@@ -1,4 +1,4 @@
-"""The states of a layer, derived again from its recorded gates, step by step."""
+"""Derives the states of a layer again from its recorded gates, step by step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_gates.cells.kind import Kind
 
 
 class Unverified(Exception):
-    """Why a layer cannot be verified, and what is known of its deviation."""
+    """The reason why a layer cannot be verified, and its deviation as far as known."""
 
     def __init__(self, reason: str, deviation: float = np.inf):
         super().__init__(reason)
@@ -21,7 +21,7 @@ class Unverified(Exception):
 
 
 class Arrays(NamedTuple):
-    """The numbers of a layer, in the order in which it read its input."""
+    """The arrays of a layer, in the order in which it read its input."""
 
     signals: dict[str, np.ndarray]
     """Each `(time, ..., unit)`, float64."""
@@ -38,8 +38,8 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> flo
 
     Args:
         name: The name of the layer, for errors.
-        arrays: Its numbers, finite at every unmasked step.
-        attributes: Its attributes, of which the activation is taken.
+        arrays: Its arrays, finite at every unmasked step.
+        attributes: Its attributes, which name the activation.
         kind: The kind of its cell, which has a `step`.
 
     Raises:
@@ -55,7 +55,7 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> flo
         _require_all_units(name, arrays, attributes, activation)
     states = dict(arrays.initial)
     largest = dict.fromkeys(states, 0.0)
-    with np.errstate(over="ignore", invalid="ignore"):  # Comes out as a deviation.
+    with np.errstate(over="ignore", invalid="ignore"):  # It shows as a deviation.
         for step, counts in enumerate(arrays.unmasked[..., None]):
             now = {signal: values[step] for signal, values in arrays.signals.items()}
             derived = kind.step(now, states, activation)
@@ -63,22 +63,22 @@ def deviation_of(name: str, arrays: Arrays, attributes: dict, kind: Kind) -> flo
                 states[state] = np.where(counts, value, states[state])
                 error = np.abs(states[state] - now[state])
                 error = np.where(counts, error, 0.0).max(initial=0.0)
-                # `np.maximum`, as NaN must come out: it is no small deviation.
+                # `np.maximum`, unlike `max`, keeps NaN, which is not a small deviation.
                 largest[state] = float(np.maximum(largest[state], error))
     if kind.uses_activation and activation is None:
         raise Unverified(
             f"`hidden` of '{name}' could not be verified: its activation "
             f"'{attributes.get('activation')}' cannot be found again by that name; "
-            f"`cell` deviates by {largest[v.CELL]:.1e}. Give a function to "
+            f"`cell` deviates by {largest[v.CELL]:.1e}. Register a function with "
             "`keras.saving.register_keras_serializable()` before the capture; a layer "
-            "used as an activation cannot be looked up."
+            "used as an activation cannot be found by name."
         )
     worst = max(largest.values())
     return worst if all(map(np.isfinite, largest.values())) else np.inf
 
 
 def _require_all_units(name, arrays, attributes, activation) -> None:
-    """Refuses some of the units of a layer whose activation needs all, as a softmax."""
+    """Refuses a subset of units if the activation needs all units, like a softmax."""
     here, all_units = arrays.signals[v.CELL].shape[-1], attributes.get("units")
     if here == all_units:
         return

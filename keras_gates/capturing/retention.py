@@ -1,4 +1,4 @@
-"""What is left of a change of the state, and how long: from arrays alone."""
+"""Computes retention, reach and share from the arrays of a swap."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 RESAMPLES = 400
-"""How often pairs are drawn anew for an interval."""
+"""The number of resamples of the pairs for an interval."""
 
 FALLEN = math.exp(-1)
-"""What has fallen below it counts as gone."""
+"""A retention below this value counts as forgotten."""
 
 
 class Swapped(NamedTuple):
-    """What the swap of a state did, pair by pair.
+    """The effects of the swap of a state, pair by pair.
 
     Attributes:
         moved: `(pair, lag)`, the squared change of the state; NaN where masked.
@@ -29,12 +29,12 @@ class Swapped(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """What is known of a state at one step, with intervals of 95 %.
+    """The memory of the state after one step, with intervals of 95 %.
 
     Attributes:
-        retention: `(lag,)`: 1 where all of it is still there.
-        reach: The steps until it falls below 1/e, its lower and upper end; infinite if
-            it does not.
+        retention: `(lag,)`: 1 where all of the state is still there.
+        reach: The steps until it falls below 1/e, and the ends of the interval;
+            infinite if it does not.
         share: The share of the variance of the output that goes through it, likewise.
     """
 
@@ -47,8 +47,8 @@ def measured(swapped: Swapped, rng: np.random.Generator) -> Reach:
     """Computes retention, reach and share, with intervals over pairs.
 
     Args:
-        swapped: What the swap did.
-        rng: Draws the pairs anew.
+        swapped: The effects of the swap.
+        rng: Resamples the pairs.
     """
     pairs = len(swapped.outputs)
     ones = np.ones((1, pairs))
@@ -77,7 +77,7 @@ def _share(weights: np.ndarray, swapped: Swapped) -> np.ndarray:
 
 
 def _ratio(moved: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    """Returns NaN where nothing is apart."""
+    """Returns the ratio, NaN where the two samples do not differ."""
     ratio = np.full(moved.shape, np.nan)
     np.divide(moved, apart, out=ratio, where=apart > 0)
     return ratio
@@ -87,7 +87,7 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     values = np.sort(values[~np.isnan(values)])
     if not len(values):
         return np.nan, np.nan
-    # Values may be infinite: nothing lies between two of them.
+    # Values may be infinite, so quantiles are not interpolated.
     low, high = (values[round(share * (len(values) - 1))] for share in (0.025, 0.975))
     return float(low), float(high)
 
@@ -99,8 +99,8 @@ def fall(curve: np.ndarray) -> float:
         curve: Retention by lag, 1 at lag 0; NaN where there is none.
 
     Returns:
-        The lag, between steps as if the fall were exponential; infinite if it does not
-        fall as far as it is known; NaN if nothing is known.
+        The lag, interpolated between steps as an exponential fall; infinite if the
+        known part does not fall below 1/e; NaN if nothing is known.
 
     Example:
         >>> round(fall(np.exp(-np.arange(9) / 2.5)), 3)
@@ -121,11 +121,11 @@ def fall(curve: np.ndarray) -> float:
 
 
 def donors(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns for each sample another one of its group; itself where it is alone.
+    """Returns another sample of the same group for each sample, or itself if alone.
 
     Args:
-        groups: `(sample,)`, whose values may be anything that can be compared.
-        rng: Draws them.
+        groups: `(sample,)`, values of any type that can be compared.
+        rng: Draws the samples.
     """
     chosen = np.arange(len(groups))
     for group in np.unique(groups):

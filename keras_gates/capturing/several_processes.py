@@ -1,8 +1,8 @@
-"""A capture whose batches are parted among processes, which write one store.
+"""A capture whose batches are shared among processes, which write one store.
 
 This process reads the data, runs the first batch and lays out the store. Then it hands
 out the batches, in parts that fill whole chunks of the store, so that no two processes
-write one file. What each process does is in `part_worker`.
+write the same file. The work of each process is in `part_worker`.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     import xarray
 
 DEATHS = 3
-"""After how many deaths of a worker a capture gives up."""
+"""The number of deaths of a worker after which a capture gives up."""
 DIED = ("TerminatedWorkerError", "KilledWorker")
-"""What joblib and Dask raise then; the first is in no public module."""
+"""The errors of joblib and Dask for a death; the first is in no public module."""
 AHEAD = 64
-"""How many chunks there is room for behind the last part."""
+"""The number of chunks that are reserved after the last part."""
 
 
 def number_of_jobs(n_jobs: Any) -> int:
-    """Returns how many processes are asked for, -1 for one on each core."""
+    """Returns the requested number of processes, -1 for one on each core."""
     number = whole_number("n_jobs", n_jobs, at_least=-1, or_else="-1 for every core")
     if number == 0:
         raise ValueError(
@@ -54,11 +54,11 @@ def number_of_jobs(n_jobs: Any) -> int:
 
 
 def require_parts(model: keras.Model, n_jobs: int, training: bool, store) -> None:
-    """Refuses what several processes would do in another way than one.
+    """Refuses a capture that several processes cannot do in the same way as one.
 
     Args:
         model: The model.
-        n_jobs: How many processes are asked for.
+        n_jobs: The requested number of processes.
         training: Whether the model runs in training mode.
         store: The place of the store, or `None`.
     """
@@ -71,21 +71,22 @@ def require_parts(model: keras.Model, n_jobs: int, training: bool, store) -> Non
         )
     if training:
         raise ValueError(
-            f"`n_jobs={n_jobs}` goes without `training=True`: dropout draws one "
+            f"`n_jobs={n_jobs}` cannot be used with `training=True`: dropout draws one "
             "sequence of random numbers, from batch to batch. Leave one of them out."
         )
     layers = [(path, layer) for path, layer in walk(model)]
     if edited_layers([layer for _, layer in layers]):
         raise ValueError(
             f"`n_jobs={n_jobs}` cannot be used while '{model.name}' is edited: an edit "
-            "holds in this process only. Leave `n_jobs` out, or capture outside of the "
-            "`keras_gates.edit` block."
+            "applies in this process only. Leave `n_jobs` out, or capture outside of "
+            "the `keras_gates.edit` block."
         )
     stateful = [path for path, layer in layers if getattr(layer, "stateful", False)]
     if stateful:
         raise ValueError(
-            f"`n_jobs={n_jobs}` cannot be used with stateful layers, whose states go "
-            f"from batch to batch; '{stateful[0]}' is one. Leave `n_jobs` out."
+            f"`n_jobs={n_jobs}` cannot be used with stateful layers, whose states are "
+            f"passed from batch to batch; '{stateful[0]}' is stateful. Leave `n_jobs` "
+            "out."
         )
 
 
@@ -99,15 +100,15 @@ def write_in_parts(
     n_jobs: int,
     verbose: int,
 ) -> xarray.DataTree:
-    """Writes what a reader reads as a store, in several processes.
+    """Writes a capture into a store, in several processes.
 
     Args:
         reader: The reader of this process.
         x: As for `capture`.
-        place: Where the store shall be.
+        place: The place of the store.
         mode: As for `capture`.
         batch_size: As for `capture`.
-        n_jobs: How many processes.
+        n_jobs: The number of processes.
         verbose: As for `capture`.
 
     Returns:
@@ -122,7 +123,7 @@ def write_in_parts(
         first = next(batches)
         finish_building(model, first)
         packed = sending.pack(model)
-        # A kernel is chosen as it would be without the other processes.
+        # The kernel is chosen as in a capture without the other processes.
         number = kernel_choice.FEWEST_BATCHES if total is None else total
         (signals,) = reader.read(Known([first], number))
         tree = reader.tree([signals])
@@ -149,29 +150,29 @@ def write_in_parts(
             store.cut("", v.SAMPLE, parts.end)
     if deviation:
         warnings.warn(
-            f"The worker processes computed the first batch of '{model.name}' with "
-            f"other roundings than this one, up to {deviation:.1e}: they run with "
-            "another number of threads, or on another processor. The store holds "
-            "theirs. With one thread for each process (OMP_NUM_THREADS=1) the numbers "
-            "do not depend on `n_jobs`.",
+            "The worker processes round differently from this process: the first batch "
+            f"of '{model.name}' deviates by up to {deviation:.1e}. They run with "
+            "another number of threads, or on another processor. The store holds their "
+            "values for all other batches. With one thread for each process "
+            "(OMP_NUM_THREADS=1), the values do not depend on `n_jobs`.",
             stacklevel=3,
         )
     return open_tree(place)
 
 
 class Parts:
-    """The batches behind the first one, in parts that end where chunks end.
+    """The batches after the first one, in parts that end where chunks end.
 
     Args:
         store: The store, with the first batch in it.
         batches: The other batches.
-        begin: The number of samples of the first one.
+        begin: The number of samples of the first batch.
         so_far: Counts the batches.
 
     Attributes:
-        unwritten: For each part that is not known to be written, where it begins in
-            the store, and its batches.
-        end: How many samples there are, as far as they were read.
+        unwritten: The batches of each part that is not known to be written, by the
+            position in the store at which it begins.
+        end: The number of samples that have been read so far.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class Parts:
         self._store, self._batches, self._so_far = store, batches, so_far
         self._stride = math.lcm(*store.chunk_lengths("", v.SAMPLE))
         self._room = 0
-        # joblib asks for the next part in a thread of its own.
+        # joblib requests the next part in another thread.
         self._lock = threading.Lock()
 
     def left(self) -> Iterator[tuple[int, list]]:
@@ -217,16 +218,16 @@ class Parts:
         if chunk != last:
             raise ValueError(
                 "With `n_jobs`, every batch of `x` but the last must have the same "
-                f"number of samples, {self._stride} as the first one has; a batch of "
-                f"{size} begins at sample {self.end}. Make even batches, or leave "
-                "`n_jobs` out."
+                f"number of samples as the first one, {self._stride}; a batch of "
+                f"{size} begins at sample {self.end}. Make all batches equally large, "
+                "or leave `n_jobs` out."
             )
         self.end += size
         self._so_far.add(batch)
 
 
 def _conduct(packed, job: Job, parts: Parts, n_jobs: int, progress) -> float:
-    """Lets workers write all parts; returns how far they deviate from this process."""
+    """Lets workers write all parts, and returns their deviation from this process."""
     import joblib
 
     deviation, written, deaths = 0.0, 1, 0
@@ -235,13 +236,13 @@ def _conduct(packed, job: Job, parts: Parts, n_jobs: int, progress) -> float:
             n_jobs=n_jobs,
             return_as="generator_unordered",
             batch_size=1,
-            # PyTorch wants data that it could write.
+            # PyTorch requires writable data.
             mmap_mode="c",
         )
         work = joblib.delayed(write_part)
         tasks = (work(packed, job, start, part) for start, part in parts.left())
         try:
-            # Closed, it stops the workers, also where this process is interrupted.
+            # Closing it stops the workers, even if this process is interrupted.
             with contextlib.closing(workers(tasks)) as ended:
                 for start, deviates in ended:
                     number = len(parts.unwritten.pop(start))
@@ -254,9 +255,9 @@ def _conduct(packed, job: Job, parts: Parts, n_jobs: int, progress) -> float:
             deaths += 1
             if deaths == DEATHS:
                 raise RuntimeError(
-                    f"A worker process died {deaths} times, maybe for want of memory, "
-                    f"when {written} batches had been written. Fewer `n_jobs`, or a "
-                    "smaller `batch_size`, need less memory."
+                    f"A worker process died {deaths} times, perhaps from lack of "
+                    f"memory, after {written} batches were written. Fewer `n_jobs`, or "
+                    "a smaller `batch_size`, need less memory."
                 ) from error
             continue
         if not parts.unwritten:

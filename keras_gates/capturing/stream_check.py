@@ -1,4 +1,4 @@
-"""Whether a model can be run one time step at a time, found by running it so."""
+"""Checks that a model can run one time step at a time, by running it in this way."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from keras_gates.capturing.stream_suspects import steps_to_see, suspects
 from keras_gates.models.find_layers import walk
 
 STEPS, SHORT = 5, 3
-"""The lengths of the sequences of the check, where the model takes any length."""
+"""The lengths of the sequences of the check, if the model takes any length."""
 
 LATER = 1e-3
-"""How far an output may be off after so many steps, in which rounding errors grow."""
+"""The tolerance after more than `STEPS` steps, over which rounding errors grow."""
 
 TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
-"""How far rounding may take an output, by the least precise type of the model."""
+"""The tolerance for rounding errors, by the least precise type of the model."""
 
 
 def carrying_layers(model) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def carrying_layers(model) -> dict[str, Any]:
     sequence of its own at each step.
 
     Raises:
-        ValueError: If there is none, or one that needs the whole sequence.
+        ValueError: If there is no such layer, or one needs the whole sequence.
     """
     layers: dict[str, Any] = {}
     apart: set[int] = set()
@@ -63,20 +63,20 @@ def carrying_layers(model) -> dict[str, Any]:
 def check(
     model, program: StepProgram, inputs: Inputs, x=None
 ) -> tuple[dict, list[bool]]:
-    """Compares a model on whole sequences with the same step by step.
+    """Compares a model on whole sequences with the same model step by step.
 
     Args:
         model: The model.
-        program: What takes its steps.
-        inputs: Its inputs.
+        program: The program that runs single steps.
+        inputs: The inputs of the model.
         x: A few sequences; `None` for random ones.
 
     Returns:
-        The shape and the type of each state, without the samples, and for each output
-        whether it has an axis of time.
+        The shape and the type of each state, without the axis of samples; and for each
+        output, whether it has an axis of time.
 
     Raises:
-        ValueError: If they differ, or if either cannot run.
+        ValueError: If the results differ, or if one of the two cannot run.
     """
     arrays = _random(model, inputs) if x is None else inputs.of_sequence(x)
     steps = _steps(model, inputs, arrays)
@@ -86,11 +86,12 @@ def check(
             length: _arrays(program.whole(inputs.packed(_part(inputs, arrays, length))))
             for length in lengths
         }
-    except Exception as error:  # Layers of the user's own may raise anything.
+    except Exception as error:  # Custom layers may raise anything.
         raise ValueError(
             f"The model '{model.name}' cannot be run on "
-            f"{'random sequences' if x is None else '`x`'}, to compare them with "
-            f"single time steps. Give a few sequences of yours as `x`. {_words(error)}"
+            f"{'random sequences' if x is None else '`x`'}, for a comparison with "
+            "single time steps. Give a few of your own sequences as `x`. "
+            f"{_words(error)}"
         ) from error
     try:
         shapes, outputs = _run(program, inputs, arrays, steps)
@@ -121,7 +122,7 @@ def _run(program: StepProgram, inputs: Inputs, arrays: list, steps: int) -> tupl
     }
     shapes = {name: (state.shape[1:], state.dtype) for name, state in states.items()}
     samples = len(arrays[0])
-    # What a sample that begins is given as its states is not used.
+    # The states that are passed for a sample that begins are not used.
     carried: Any = {
         name: np.full((samples, *shape), np.nan, dtype)
         for name, (shape, dtype) in shapes.items()
@@ -150,8 +151,8 @@ def _compare(model, got: np.ndarray, wanted: np.ndarray, tolerance: float) -> No
     difference = float(np.nanmax(np.abs(got - wanted), initial=0.0))
     raise _refusal(
         model,
-        "step by step, its output is not that of `predict` on the sequence so far, by "
-        f"up to {difference:.2g}",
+        "step by step, its output differs from that of `predict` on the sequence so "
+        f"far by up to {difference:.2g}",
     )
 
 
@@ -194,7 +195,7 @@ def _dtypes(model) -> set[str]:
 
 
 def _random(model, inputs: Inputs) -> list[np.ndarray]:
-    """Returns sequences of random numbers, with masked steps if the model masks."""
+    """Returns random sequences, with masked steps if the model masks steps."""
     rng = np.random.default_rng(0)
     samples = inputs.samples or 2
     steps = inputs.length or max(STEPS, steps_to_see(model))
@@ -202,7 +203,7 @@ def _random(model, inputs: Inputs) -> list[np.ndarray]:
     for one in inputs.flat:
         length = (one.shape[1] or steps,) if one.in_time else ()
         rest = one.shape[2 if one.in_time else 1 :]
-        # A size that is not known, behind that of time, is that of a picture.
+        # An unknown size after the axis of time is a size of an image.
         shape = (samples, *length, *(size or 4 for size in rest))
         array: np.ndarray
         if one.tokens:
@@ -218,7 +219,7 @@ def _random(model, inputs: Inputs) -> list[np.ndarray]:
 
 
 def _masked_values(model) -> list:
-    """Lists what marks a masked step: a number of features, or the token 0."""
+    """Lists the values that mark a masked step: a value of features, or the token 0."""
     found: list = []
     for _, layer in walk(model):
         if isinstance(layer, keras.layers.Masking):
@@ -229,27 +230,28 @@ def _masked_values(model) -> list:
 
 
 def _mask(array: np.ndarray, value, at_end: bool) -> None:
-    """Masks a few steps of sequences; only at their ends, which is all cuDNN takes."""
+    """Masks a few steps of sequences; for cuDNN, only steps at the end."""
     array[0, -1:] = value
     if not at_end:
         array[0, 1] = array[-1, 0] = value
 
 
-def _refusal(model, what: str, error: Exception | None = None) -> ValueError:
+def _refusal(model, difference: str, error: Exception | None = None) -> ValueError:
     found = suspects(model)
     why = "; ".join(found) or (
-        "a layer or an operation of it works across time steps, or draws random numbers"
+        "one of its layers or operations works across time steps, or draws random "
+        "numbers"
     )
     message = (
-        f"The model '{model.name}' cannot run one time step at a time: {why}. Found by "
-        f"running it: {what}. Run `predict` on a window of the latest time steps; or "
-        "stream the part of the model before that, "
+        f"The model '{model.name}' cannot run one time step at a time: {why}. A "
+        f"test run shows this: {difference}. Run `predict` on a window of the latest "
+        "time steps; or stream the part of the model before that layer, "
         "`keras.Model(model.input, layer.input)`."
     )
     return ValueError(message if error is None else f"{message} {_words(error)}")
 
 
 def _words(error: Exception) -> str:
-    """Returns what an error says, without what Keras puts around it."""
+    """Returns the message of an error, without the additions of Keras."""
     words = re.sub(r"\x1b\[\d*m", "", str(error))
     return words.partition("\n\nArguments received")[0].replace("\n\n", " ")

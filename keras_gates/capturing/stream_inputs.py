@@ -1,4 +1,4 @@
-"""What a model takes at each time step: the inputs with and without an axis of time."""
+"""The inputs of a model at each time step, with and without an axis of time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Input:
     """One input of a model.
 
     Attributes:
-        name: Its name, or its place in what the model takes.
-        shape: With the axes of samples and, where it has one, of time.
-        dtype: What it is cast to.
+        name: Its name, or its position among the inputs.
+        shape: Its shape, with the axes of samples and, if it has one, of time.
+        dtype: The type that it is cast to.
         in_time: Whether it has an axis of time.
-        tokens: The number of tokens, if an embedding takes them, else 0.
+        tokens: The number of tokens if it goes to an embedding, otherwise 0.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Input:
 
 
 class Inputs:
-    """What a model takes.
+    """The inputs of a model.
 
     Args:
         model: A model that is built.
@@ -59,7 +59,7 @@ class Inputs:
         return max({one.shape[0] for one in self.flat} - {None}, default=None)
 
     def packed(self, arrays: list) -> Any:
-        """Puts arrays into the structure that the model takes."""
+        """Packs arrays into the structure that the model takes."""
         return keras.tree.pack_sequence_as(self._structure, arrays)
 
     def of_step(self, x) -> list[np.ndarray]:
@@ -82,7 +82,7 @@ class Inputs:
         ]
 
     def of_sequence(self, x) -> list[np.ndarray]:
-        """Returns whole sequences, as the model takes them, as arrays."""
+        """Returns the arrays of whole sequences, in the order of the inputs."""
         return [
             _array(one, value)
             for one, value in zip(self.flat, self._values(x), strict=True)
@@ -107,7 +107,7 @@ class Inputs:
         got = f"{len(x)}" if isinstance(x, (list, tuple)) else type(x).__name__
         raise ValueError(
             f"The model has {len(names)} inputs, {_listed(names)}: give a list or a "
-            f"dict of one array for each; got {got}."
+            f"dict with one array for each; got {got}."
         )
 
     def _check(self, one: Input, array: np.ndarray) -> None:
@@ -121,14 +121,14 @@ class Inputs:
         wanted_shape = f"(samples, {shape})" if shape else "(samples,)"
         if wanted[0] is not None:
             wanted_shape = wanted_shape.replace("samples", str(wanted[0]))
-        way_out = ""
+        advice = ""
         if one.in_time and array.ndim == len(wanted) + 1:
-            way_out = (
+            advice = (
                 " Give one time step, without an axis of time: `x[:, t]` of sequences."
             )
         raise ValueError(
             f"The input '{one.name}' of a time step must have the shape "
-            f"{wanted_shape}; got {array.shape}.{way_out}"
+            f"{wanted_shape}; got {array.shape}.{advice}"
         )
 
 
@@ -150,7 +150,7 @@ def _array(one: Input, value) -> np.ndarray:
 
 
 def _described(model) -> Any:
-    """Returns the inputs of a model, in the structure in which it takes them."""
+    """Returns the inputs of a model, in the structure that it takes."""
     embeddings = [
         layer for _, layer in walk(model) if isinstance(layer, keras.layers.Embedding)
     ]
@@ -183,16 +183,16 @@ def _described(model) -> Any:
 
 
 def _of_shapes(model, tokens: int) -> Any:
-    """Describes the inputs of a model of the user's own by the shapes it was built on.
+    """Describes the inputs of a custom model by the shapes on which it was built.
 
-    Those of samples and of time may be others later.
+    The sizes of the axes of samples and of time may change later.
     """
     config = model.get_build_config() or {}
     shapes = config.get("input_shape")
     if shapes is None:
         raise ValueError(
-            f"The shapes of what '{model.name}' takes are not known. Call it on a "
-            "batch, or make it with `keras.Input`."
+            f"The input shapes of '{model.name}' are not known. Call it on a batch, or "
+            "make it with `keras.Input`."
         )
 
     def describe(shape) -> Input:
@@ -216,7 +216,7 @@ def _of_shapes(model, tokens: int) -> Any:
 
 
 def _named(described) -> Any:
-    """Gives inputs that a dict holds the names under which it holds them."""
+    """Renames the inputs in a dict to their keys."""
     if isinstance(described, dict):
         return {
             name: dataclasses.replace(one, name=name) for name, one in described.items()

@@ -1,4 +1,4 @@
-"""The program that runs a model on a single time step, from states to states."""
+"""The program that runs a model for a single time step, from states to states."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _lock = threading.RLock()
 
 
 class StepProgram:
-    """Runs a model on one time step, compiled where the backend compiles.
+    """Runs a model for one time step, compiled if the backend compiles.
 
     Args:
         model: A model that is built.
         layers: The recurrent layers that carry states, by their paths.
-        nodes: Whose signals are returned too.
+        nodes: The nodes whose signals are also returned.
     """
 
     def __init__(self, model, layers: dict[str, Any], nodes: list[Node] | None = None):
@@ -44,15 +44,15 @@ class StepProgram:
         """Returns the outputs, the states after the step and the signals of the nodes.
 
         Args:
-            inputs: In the structure of the model's, sequences of one step.
+            inputs: Sequences of one step, in the structure of the model's inputs.
             states: As for `Carrying`.
             fresh: Likewise.
         """
         carrying = Carrying(self._paths, states, fresh)
         collector = Collector([(node.layer, node.cell) for node in self._nodes])
         collecting = collector.active() if self._nodes else contextlib.nullcontext()
-        turned = instrument_layers(self._model, self._layers)
-        with turned, _any_length(self._model), carrying.active(), collecting:
+        instrumented = instrument_layers(self._model, self._layers)
+        with instrumented, _any_length(self._model), carrying.active(), collecting:
             outputs = run_model(self._model, inputs)
         return outputs, _readable(carrying.after), self._signals(collector)
 
@@ -81,7 +81,7 @@ class StepProgram:
 
 
 def _readable(states: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns states in types that NumPy has: it has no bfloat16."""
+    """Returns states in types that NumPy supports, which excludes bfloat16."""
     return {
         name: ops.cast(state, "float32") if _is_brief(state) else state
         for name, state in states.items()
@@ -95,7 +95,7 @@ def _is_brief(tensor: Tensor) -> bool:
 def run_model(model, inputs):
     """Runs a model in inference, on sequences of any length."""
     if _is_graph(model):
-        # Without the check of a fixed length, which `__call__` makes.
+        # `call` omits the check of a fixed length, which `__call__` makes.
         return model.call(inputs, training=False)
     return model(inputs, training=False)
 
@@ -116,7 +116,7 @@ def variables_of(model) -> list:
 
 @contextlib.contextmanager
 def _any_length(model) -> Iterator[None]:
-    """Lets the models inside a model take sequences of another length, meanwhile."""
+    """Lets the models inside a model take sequences of any length in the block."""
     parts = [part for _, part in walk(model) if isinstance(part, keras.Model)]
     if not _is_graph(model):
         parts.append(model)

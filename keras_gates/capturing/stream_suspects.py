@@ -1,4 +1,4 @@
-"""Layers that may need the whole sequence, and how long a sequence shows that."""
+"""Layers that may need the whole sequence, and the length that reveals it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ REASONS = {
     "Flatten": "joins all time steps",
     "Reshape": "changes the axis of time",
     "Permute": "changes the axis of time",
-    "RepeatVector": "repeats what comes after the last time step",
+    "RepeatVector": "repeats its input after the last time step",
     "Cropping": "changes the axis of time",
     "ZeroPadding": "changes the axis of time",
     "UpSampling": "changes the axis of time",
 }
-"""Why a layer of Keras may need the whole sequence, by a part of its class's name."""
+"""The reason why a Keras layer may need the whole sequence, by part of its class."""
 
 DOUBTFUL_STEPS = 40
-"""How many steps are compared where layers are of the user's own."""
+"""The number of steps that are compared if there are custom layers."""
 
 
 def suspects(model) -> list[str]:
-    """Lists the layers of Keras that may need the whole sequence, with the reason."""
+    """Lists the Keras layers that may need the whole sequence, with the reason."""
     found = [
         f"'{path}', a `{type(layer).__name__}`, has an `inner_loop` of its own"
         for path, layer in walk(model)
@@ -45,10 +45,10 @@ def suspects(model) -> list[str]:
 
 
 def steps_to_see(model) -> int:
-    """Returns after how many steps it shows that a layer needs earlier ones.
+    """Returns the number of steps that reveals a layer that needs earlier steps.
 
-    A layer that looks back over more steps than a sequence has sees none of them. 0 if
-    every layer is known to work on each step alone.
+    If a layer reads further back than a sequence is long, the sequence does not reveal
+    it. The number is 0 if every layer is known to process each step independently.
     """
     steps = 0
     for _, layer in _at_each_step(model):
@@ -68,7 +68,7 @@ def steps_to_see(model) -> int:
 
 
 def _at_each_step(model) -> Iterator[tuple[str, Any]]:
-    """Yields the layers that get the sequence, not parts of one of its steps."""
+    """Yields the layers that receive the sequence, not parts of a single step."""
     apart: set[int] = set()
     for path, layer in walk(model):
         if isinstance(layer, (keras.layers.TimeDistributed, keras.layers.RNN)):
@@ -95,7 +95,7 @@ def _is_layer(operation) -> bool:
 
 
 def _is_known(layer) -> bool:
-    """Returns whether a layer is known to work on each step alone."""
+    """Returns whether a layer is known to process each step independently."""
     if isinstance(layer, keras.Model):
         return type(layer).call.__module__.startswith("keras.")
     of_keras = _is_of_keras(layer) and not isinstance(layer, keras.layers.Lambda)

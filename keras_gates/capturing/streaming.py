@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import xarray
 
 STARTED = "started"
-"""The name, in the state of a stream, of which samples have taken a step."""
+"""The key in `Stream.state` for the samples that have taken a step."""
 
 
 class Stream:
-    """A trained model that takes one time step at a time, as `stream` makes it.
+    """A trained model that takes one time step at a time, made by `stream`.
 
     Call it with the inputs of one time step, which have the shape of the model's inputs
     without the time axis. It returns NumPy arrays: the output of `model.predict` for
@@ -55,7 +55,7 @@ class Stream:
                 of arrays. The number of samples stays the same until `reset`.
 
         Returns:
-            What `model.predict` returns at the last step of the sequence so far:
+            The result of `model.predict` at the last step of the sequence so far:
             `(samples, ...)`, or a list or a dict of arrays.
         """
         arrays = self._inputs.of_step(x)
@@ -65,15 +65,15 @@ class Stream:
         elif samples != len(self._started):
             raise ValueError(
                 f"The stream has the states of {len(self._started)} samples; got "
-                f"{samples}. Begin anew with `stream.reset()`, or set `stream.state` "
-                "to that of these samples."
+                f"{samples}. Start new sequences with `stream.reset()`, or set "
+                "`stream.state` to the state of these samples."
             )
         edited = [path for path, layer in self._layers.items() if are_changed(layer)]
         if edited:
             raise ValueError(
                 f"The layer '{edited[0]}' is edited at this moment, and a stream runs "
-                "the model as it is. Take the step when the `keras_gates.edit` block "
-                "has ended."
+                "the model without edits. Take the step after the `keras_gates.edit` "
+                "block."
             )
         self._before = self._inputs.packed(arrays), self._states, ~self._started
         outputs, self._states, self._signals = self._program.step(*self._before)
@@ -99,7 +99,7 @@ class Stream:
 
         Args:
             samples: The numbers of the samples, one or several, or an array of
-                booleans; `None` for all, and then the number of samples may change.
+                booleans. `None` for all; then the number of samples may change.
 
         Raises:
             ValueError: If there is no such sample.
@@ -135,7 +135,7 @@ class Stream:
 
     @property
     def state(self) -> dict[str, np.ndarray] | None:
-        """The states of the stream: set it to resume from there.
+        """The states of the stream. Set it to resume from a stored state.
 
         A dict of NumPy arrays, `(samples, ...)`: the states of each layer, by the path
         of the layer and the name of the state (`"lstm/hidden"`), and `started`, which
@@ -207,7 +207,7 @@ class Stream:
             if node.kind is not None and id(node.layer) in carrying
         ]
         if not nodes:
-            return select(self.model, None)  # Which says why there is none.
+            return select(self.model, None)  # Its error states why there is none.
         for node in nodes:
             check_cell(node.path, node.cell)
         return nodes
@@ -233,8 +233,8 @@ def stream(model: keras.Model, x: Any = None) -> Stream:
             `TimeDistributed`, `Embedding`, `Masking`, `Dropout`, normalisation of
             features, and so on. A last layer with `return_sequences=True` or without
             it.
-        x: A few sequences to compare on in place of random ones, as `model.predict`
-            takes them.
+        x: A few sequences for the comparison, in place of random ones, as
+            `model.predict` takes them.
 
     Returns:
         A `Stream`. `output = stream(x_now)` runs one step, `stream.gates` holds the

@@ -1,4 +1,4 @@
-"""Which units of a signal are clamped together: each one, those alike, and all."""
+"""The groups of units that are clamped together: single, similar, and all units."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 UNIT, SIMILAR, ALL = "unit", "similar units", "all units"
-"""What a group is."""
+"""The kinds of groups."""
 
 ALIKE = 0.7
-"""Groups of similar units have a mean correlation of this size."""
+"""Similar units have a mean absolute correlation of at least this value."""
 
 
 class Group(NamedTuple):
@@ -28,9 +28,9 @@ class Group(NamedTuple):
 
 
 class Moments:
-    """The mean of each unit of a signal, and how units vary together.
+    """The mean of each unit of a signal, and the correlations between units.
 
-    Sums are taken around the first unmasked step, so that they stay exact.
+    The values of the first unmasked step are subtracted, so that sums stay exact.
     """
 
     def __init__(self):
@@ -38,7 +38,7 @@ class Moments:
         self._first = self._sum = self._products = np.zeros(0)
 
     def add(self, values: np.ndarray) -> None:
-        """Counts the unmasked steps of a batch, `(batch, time, unit)`."""
+        """Adds the unmasked steps of a batch, `(batch, time, unit)`."""
         rows = values.reshape(-1, values.shape[-1])
         rows = rows[~np.isnan(rows).any(axis=1)].astype("float64")
         if not len(rows):
@@ -62,16 +62,16 @@ class Moments:
         mean = self._sum / self._count
         covariance = self._products / self._count - np.outer(mean, mean)
         size = np.sqrt(np.maximum(np.diag(covariance), 0))
-        # What is left of a constant by rounding.
+        # A constant leaves rounding errors only.
         size = np.where(size > 1e-9 * (1 + np.abs(mean)), size, np.inf)
         return covariance / np.outer(size, size)
 
 
 def groups_of(key: str, moments: Moments) -> list[Group]:
-    """Returns each unit, the groups of similar ones, and all of them.
+    """Returns each unit, the groups of similar units, and the group of all units.
 
-    Units are similar that rise and fall together, or one against the other: they are
-    joined by the mean of 1 - |correlation| over their pairs, up to 0.3.
+    Units are similar if they rise and fall together, or in opposite directions: they
+    are joined by the mean of 1 - |correlation| over their pairs, up to 0.3.
     """
     correlation = moments.correlation()
     number = len(correlation)

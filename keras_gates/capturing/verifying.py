@@ -1,4 +1,4 @@
-"""A check of recorded numbers: the states, derived again from the gates."""
+"""`verify`: checks recorded states by deriving them again from the gates."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def verify(gates: Any, *, atol: float | None = None) -> pandas.Series:
         gates: The result of `capture`, or one node of it, with all of its signals and
             time steps.
         atol: The largest absolute error to accept, for tests: above it, an
-            `AssertionError` is raised. Default: none is raised.
+            `AssertionError` is raised. Default: no error is raised.
 
     Returns:
         For each layer, the largest absolute deviation of a recorded state from the
@@ -102,11 +102,11 @@ def verify(gates: Any, *, atol: float | None = None) -> pandas.Series:
 
 
 class Check(NamedTuple):
-    """What the check of one layer found.
+    """The result of the check of one layer.
 
     Attributes:
         deviation: As `verify` returns it.
-        tolerance: The deviation that rounding explains, at most.
+        tolerance: The largest deviation that rounding explains.
         reason: Why the layer could not be verified; otherwise `None`.
         applies: Whether a layer of its kind can be verified.
     """
@@ -118,7 +118,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the layer was verified, and deviates by rounding only."""
+        """Whether the layer was verified, and rounding explains its deviation."""
         return self.reason is None and self.deviation <= self.tolerance
 
 
@@ -138,7 +138,7 @@ def checks_of(gates) -> dict[str, Check]:
 
 
 def _is_layer(node: xarray.DataTree) -> bool:
-    # Also without its attributes, which operations on xarray objects may drop.
+    # The attributes may be missing: operations on xarray objects may drop them.
     return "cell_type" in node.attrs or any(
         name in registry.signals() for name in node.data_vars
     )
@@ -163,8 +163,8 @@ def _check(name: str, node: xarray.DataTree) -> Check:
         return Check(np.inf, reason=reason)
     if kind.step is None:
         reason = (
-            f"There is nothing to verify in '{name}': of {kind.with_article}, no "
-            "signals are known that its state follows from."
+            f"There is nothing to verify in '{name}': no signals are known from which "
+            f"the state of {kind.with_article} follows."
         )
         return Check(np.nan, reason=reason, applies=False)
     wanted = (*kind.signals, *(v.initial(state) for state in kind.states))
@@ -182,7 +182,7 @@ def _check(name: str, node: xarray.DataTree) -> Check:
         deviation = deviation_of(name, arrays, layer.attrs, kind)
     except Unverified as problem:
         return Check(problem.deviation, reason=str(problem))
-    # Whatever is wrong with one layer, the others are verified.
+    # The other layers are verified, whatever the error.
     except Exception as error:
         reason = f"'{name}' could not be verified ({type(error).__name__}): {error}"
         return Check(np.inf, reason=reason)
@@ -218,19 +218,19 @@ def _read(name: str, layer: xarray.Dataset, kind: Kind) -> Arrays:
 
 
 def _values(array: xarray.DataArray, dtype: str) -> np.ndarray:
-    """Returns the values in a dtype, if none of them changes by that."""
+    """Returns the values in a dtype that can hold all of them without a change."""
     return array.values.astype(dtype, casting="safe")
 
 
 def _like(array, other, dims) -> xarray.DataArray:
-    """Broadcasts an array to another one, with the dimensions in an order."""
+    """Broadcasts an array to another one, with the dimensions in a given order."""
     if not set(array.dims) <= set(other.dims):
         raise ValueError(f"`{array.name}` has the dimensions {array.dims}")
     return array.broadcast_like(other).transpose(*dims)
 
 
 def _refuse_gaps(name: str, arrays: Arrays, causes: str) -> None:
-    """Checks that there are values where the mask says so, and only there."""
+    """Checks that there are values at all unmasked steps, and only there."""
     broken = [
         v.initial(state)
         for state, values in arrays.initial.items()
@@ -259,7 +259,7 @@ def _refuse_gaps(name: str, arrays: Arrays, causes: str) -> None:
         number = int(np.logical_or.reduce(list(filled.values())).sum())
         raise Unverified(
             f"'{name}' could not be verified: {_listed(filled)} has values at {number} "
-            "masked steps, where nothing was computed. The mask or the values were "
+            "masked steps, where nothing was computed. The mask or the values have "
             "changed since the capture."
         )
 
@@ -273,11 +273,12 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 def _tolerance(arrays: Arrays, attributes: dict, kind: Kind) -> float:
-    """Returns how far rounding may take the states of a layer."""
+    """Returns the largest deviation of the states that rounding explains."""
     size = max(
         np.abs(arrays.signals[state][arrays.unmasked]).max() for state in kind.states
     )
     epsilon = _EPSILON.get(str(attributes.get("compute_dtype")), 2.0**-23)
-    # Roundings of many steps add up like a random walk, in a state that is kept.
+    # In a state that is kept, the rounding errors of many steps add up like a random
+    # walk.
     walk = 4 * epsilon * np.sqrt(len(arrays.unmasked))
     return float(max(walk, 1e-5) * max(size, 1.0))

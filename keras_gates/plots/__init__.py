@@ -1,14 +1,14 @@
-"""Figures of what `capture`, `GateRecorder` and `compare` return.
+"""Figures of the results of `capture`, `GateRecorder` and `compare`.
 
 A function that draws one panel takes and returns an Axes, `ax`; one that draws several
 takes and returns a Figure, `fig`. By default, a new one is created without pyplot: save
 it with `savefig` (of an Axes, with `ax.figure.savefig`), or let a notebook show it. For
 a window, pass `fig=pyplot.figure()` or `ax=pyplot.gca()`. Further keyword arguments,
-such as `cmap="magma"` or `linewidth=2`, are properties of what Matplotlib draws, and
+such as `cmap="magma"` or `linewidth=2`, are properties of the Matplotlib artists, and
 replace those that the function sets.
 
-The same signal has the same colour everywhere. Gates are drawn on one sequential
-scale from 0 to 1, candidate and states on a diverging one with zero in the middle.
+A signal has the same colour in all figures. Gates are drawn on a sequential scale from
+0 to 1, and candidate and states on a diverging scale with zero in the middle.
 """
 
 from keras_gates.old_names import moved

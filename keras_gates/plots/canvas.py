@@ -1,4 +1,4 @@
-"""What all figures share: one size, one set of colours, and no pyplot."""
+"""The common parts of all figures: one size, one set of colours, and no pyplot."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ OTHER_LINES = ("-", "--", ":")
 
 
 WIDTH = 7.0
-"""Inches: the text width of a page and, at 100 dots an inch, of a notebook."""
+"""In inches: the text width of a page and, at 100 dots per inch, of a notebook."""
 
 
 def new_figure(height: float) -> Figure:
-    """Returns a figure that pyplot knows nothing of, and a notebook can show.
+    """Returns a figure that a notebook can show, created without pyplot.
 
     Args:
         height: In inches.
@@ -48,13 +48,13 @@ def new_figure(height: float) -> Figure:
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08)
-    # A notebook asks what it shows for this method.
+    # A notebook calls this method to show an object.
     figure._repr_png_ = functools.partial(_png, figure)
     return figure
 
 
 def new_axes(height: float = 3.2) -> Axes:
-    """Returns Axes for curves, alone on a new figure.
+    """Returns Axes for curves, the only ones on a new figure.
 
     Args:
         height: In inches.
@@ -95,15 +95,15 @@ def figure_of(fig: Any) -> Figure | None:
 
 
 def styled(artist: str, *more: str) -> Callable[[Function], Function]:
-    """Makes a function take properties of what it draws, and check their names.
+    """Lets a function take properties of a Matplotlib artist, and checks their names.
 
     Args:
-        artist: The class of Matplotlib that is drawn, such as "lines.Line2D".
-        *more: Further arguments of the method of the Axes that draws it.
+        artist: The class of the artist, such as "lines.Line2D".
+        *more: Further arguments of the method of the Axes that draws the artist.
 
     Returns:
-        A decorator. The function gets the properties as `**kwargs`, each under the
-        longest of its names: `linewidth` for `lw`.
+        A decorator. The function receives the properties as `**kwargs`, each under its
+        full name: `linewidth` for `lw`.
 
     Example:
         >>> @styled("lines.Line2D")
@@ -157,11 +157,11 @@ def _known_properties(artist: str) -> frozenset[str]:
 
 
 def convention(attributes: Mapping[Any, Any], *shown: str) -> str:
-    r"""Returns the line that every figure of a kind has, unless a label says it.
+    r"""Returns the line that states the convention of a kind, unless a label does.
 
     Args:
         attributes: The attributes of a layer of that kind.
-        shown: The signals whose names in words are on the figure.
+        shown: The signals whose long names are on the figure.
 
     Example:
         >>> convention({"cell_type": "GRU"}, "hidden")
@@ -176,7 +176,7 @@ def convention(attributes: Mapping[Any, Any], *shown: str) -> str:
 
 
 def whole_numbers(axis: Axis) -> None:
-    """Puts ticks at a few whole numbers only: there is no half a unit or epoch."""
+    """Puts ticks at a few whole numbers only, because units and epochs are whole."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(
@@ -188,7 +188,7 @@ def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
     """Puts ticks at a few places along a dimension: their labels, or their positions.
 
     Args:
-        axis: Of Axes on which the first place is at 0, the second at 1.
+        axis: An axis on which the first place is at 0, the second at 1.
         data: A DataArray or a Dataset.
         dim: The dimension.
     """
@@ -199,7 +199,7 @@ def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
         return
     names = words(labels_of(data, dim))
     few = 6
-    if axis.axis_name == "x":  # Long ones would overlap: the hour goes under the day.
+    if axis.axis_name == "x":  # Long names would overlap; hours go below days.
         if data.coords[dim].dtype.kind == "M":
             names = [name.replace(" ", "\n") for name in names]
         longest = max(len(line) for name in names for line in [*name.split("\n"), " "])
@@ -214,7 +214,7 @@ def ticks_of_places(axis: Axis, data: Any, dim: str) -> None:
 
 
 def plain(text: str) -> str:
-    r"""Returns a text that is drawn as it is, and not as mathematics.
+    r"""Returns a text in a form that is drawn literally, not as mathematics.
 
     Example:
         >>> plain("$x")
@@ -224,12 +224,12 @@ def plain(text: str) -> str:
 
 
 def time_label(data: Any) -> str:
-    """Returns what stands under a time axis: its steps are counted, or have labels."""
+    """Returns the label of a time axis, whose ticks are counted steps or labels."""
     return v.TIME if labelled(data, v.TIME) else f"{v.TIME} (step)"
 
 
 def ticks_of_steps(low: float, high: float) -> list[float]:
-    """Returns ticks for a logarithmic axis of steps: 1, 2, 5, 10 or, of many, 1, 10.
+    """Returns ticks for a logarithmic axis of steps: 1, 2, 5, 10 or, if many, 1, 10.
 
     Example:
         >>> ticks_of_steps(3, 60)
@@ -245,11 +245,11 @@ def ticks_of_steps(low: float, high: float) -> list[float]:
 
 
 def shade_masked(axes: Axes, signal: xarray.DataArray) -> None:
-    """Hatches the steps of Axes over time at which a signal is masked.
+    """Hatches the time steps at which a signal is masked.
 
     Args:
-        axes: Their x axis counts steps.
-        signal: With the dimensions (time, unit).
+        axes: Axes whose x axis counts time steps.
+        signal: A signal with the dimensions (time, unit).
     """
     import numpy as np
 
@@ -260,10 +260,10 @@ def shade_masked(axes: Axes, signal: xarray.DataArray) -> None:
 
 
 def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, str]]:
-    """Returns the style of each line: of an architecture the same in every figure.
+    """Returns the style of each line; an architecture has the same in all figures.
 
     Args:
-        names: What the lines stand for. The kinds of cells have colours of their own.
+        names: The names of the lines. The kinds of cells have fixed colours.
 
     Example:
         >>> line_styles(["mine", "GRU"])["GRU"]

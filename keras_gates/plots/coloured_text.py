@@ -1,4 +1,4 @@
-"""A text coloured by what a unit does at each of its characters or words."""
+"""A text, coloured by the value of a unit at each character or word."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from keras_gates.trees.types import Layer
 
 COLUMNS = 80
-"""Characters in a line."""
+"""The number of characters in a line."""
 
 SHOWN = {"\n": "↵", "\r": "←", "\t": "→", " ": " "}
-"""What stands for characters that cannot be seen."""
+"""The symbols for invisible characters."""
 
 FONT = "DejaVu Sans Mono"
 ADVANCE = 0.602
@@ -53,7 +53,7 @@ def text(
 ) -> Figure:
     """Draws a text with the value of one unit as the colour behind each token.
 
-    A notebook shows it as HTML, with the value of each token under the pointer.
+    A notebook shows it as HTML, with the value of the token under the pointer.
 
     Args:
         layer: A layer of what `capture` returns: a DataTree node or a Dataset, its
@@ -74,8 +74,8 @@ def text(
         the line. Masked steps are grey.
 
     Raises:
-        ValueError: If the signal is not there, or there are more or fewer tokens than
-            steps, or two units or samples have the label that was given.
+        ValueError: If the signal is missing, if the number of tokens is not the number
+            of steps, or if two units or samples have the given label.
         IndexError: If there is no such unit or sample.
         TypeError: If `layer` is not a layer, or a token is not a string.
 
@@ -95,23 +95,24 @@ def text(
     fig = canvas.figure_of(fig)
     one_of("signal", signal, registry.signals())
     needed(layer, "layer", (signal,))
-    course = one_sample(layer, sample, [signal])[signal]
-    place = place_of("unit", unit, course, v.UNIT)
-    tokens, steps = _beside(tokens, course)
-    values = course.isel({v.UNIT: place}).values[steps]
+    sequence = one_sample(layer, sample, [signal])[signal]
+    place = place_of("unit", unit, sequence, v.UNIT)
+    tokens, steps = _tokens_and_steps(tokens, sequence)
+    values = sequence.isel({v.UNIT: place}).values[steps]
     scale = _scale(signal, values)
-    label = f"{registry.long_names()[signal]} of unit {word(course, v.UNIT, place)} in "
-    label += f"{quoted(layer)} ({layer.attrs['cell_type']}), sample {sample_of(course)}"
+    name = registry.long_names()[signal]
+    label = f"{name} of unit {word(sequence, v.UNIT, place)} in {quoted(layer)} "
+    label += f"({layer.attrs['cell_type']}), sample {sample_of(sequence)}"
     label += canvas.convention(layer.attrs, signal)
     fig = _draw(tokens, values, scale, label, fig, kwargs)
-    # A notebook asks what it shows for this method, and prefers it to a picture.
-    names = words(labels_of(course, v.TIME)[steps])
+    # A notebook calls this method to show an object, and prefers HTML to an image.
+    names = words(labels_of(sequence, v.TIME)[steps])
     fig._repr_html_ = functools.partial(_html, tokens, names, values, scale, label)
     return fig
 
 
-def _beside(
-    tokens: str | Sequence[str], course: xarray.DataArray
+def _tokens_and_steps(
+    tokens: str | Sequence[str], sequence: xarray.DataArray
 ) -> tuple[list[str], np.ndarray]:
     """Returns the tokens and the step of each."""
     if isinstance(tokens, (Sequence, np.ndarray)) and np.iterable(tokens):
@@ -121,14 +122,15 @@ def _beside(
     if wrong:
         raise TypeError(
             "`tokens` must be a string, or strings, one for each step; got "
-            f"{type_of(wrong[0])}. Turn codes back into words first."
+            f"{type_of(wrong[0])}. Convert codes back to words first."
         )
-    real = course.notnull().any(v.UNIT).values
+    real = sequence.notnull().any(v.UNIT).values
     steps = np.flatnonzero(real) if len(tokens) == real.sum() else np.arange(len(real))
     if len(tokens) != len(steps):
         raise ValueError(
-            f"`tokens` must have one for each step of the sample, {len(real)} of which "
-            f"{real.sum()} are real; got {len(tokens)}."
+            f"`tokens` must have one token for each of the {len(real)} steps of the "
+            f"sample, or for each of its {real.sum()} unmasked steps; got "
+            f"{len(tokens)}."
         )
     return list(map(str, tokens)), steps
 
@@ -145,7 +147,7 @@ def _scale(signal: str, values: np.ndarray) -> ScalarMappable:
 
 
 def _colours(scale: ScalarMappable, value: float) -> tuple[str, str]:
-    """Returns the colours of the ground and, so that it can be read, of the letter."""
+    """Returns the background colour, and a text colour that can be read on it."""
     from matplotlib.colors import to_hex
 
     if np.isnan(value):
@@ -157,7 +159,7 @@ def _colours(scale: ScalarMappable, value: float) -> tuple[str, str]:
 
 def _places(tokens: list[str]) -> list[tuple[int, int]]:
     """Returns the line and the column at which each token begins."""
-    gap = int(any(len(token) > 1 for token in tokens))  # Words are set apart.
+    gap = int(any(len(token) > 1 for token in tokens))  # A space between words.
     places, line, column = [], 0, 0
     for token in tokens:
         if column and column + len(token) > COLUMNS:
@@ -195,7 +197,7 @@ def _draw(
         axes.text(column + len(token) / 2, line, shown, **look | properties)
     axes.set(xlim=(0, width), ylim=(lines - 0.5, -0.5))
     axes.set_axis_off()
-    thick = 0.09 / figure.get_figheight()  # As thick under one line as under many.
+    thick = 0.09 / figure.get_figheight()  # The same for any number of lines.
     gap = 0.04 / figure.get_figheight()
     style = {"orientation": "horizontal", "aspect": 60, "pad": gap}
     bar = figure.colorbar(scale, ax=axes, fraction=thick, **style)

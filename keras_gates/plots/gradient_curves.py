@@ -1,4 +1,4 @@
-"""How far back gradients reach, of one network or of several."""
+"""Curves of the size of gradients by time steps before the end of a sequence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STEPS = 4
-"""Of how many steps of training curves are drawn."""
+"""The number of steps of training for which curves are drawn."""
 
 
 @canvas.styled("lines.Line2D")
@@ -30,8 +30,8 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     Layers of the same kind have the same colour and differ in the style of the line.
 
     Args:
-        flows: What `stats.gradient_flow` returned: a layer of a tree, a dataset, or an
-            array; or a dict of several of them, by their names in the legend, such as
+        flows: The result of `stats.gradient_flow`: a layer of a tree, a dataset, or an
+            array; or a dict of several results, by their names in the legend, such as
             `{"LSTM, before": ..., "LSTM, trained": ...}`. If a flow has a dimension
             `step`, some of its steps are drawn, from the first one (pale) to the last
             one.
@@ -43,8 +43,8 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
         The Axes.
 
     Raises:
-        ValueError: If there is nothing to draw, or no `gradient_flow` in it.
-        TypeError: If it is something else.
+        ValueError: If `flows` is empty, or has no `gradient_flow`.
+        TypeError: If `flows` is not of these types.
 
     Example:
         >>> import xarray
@@ -66,7 +66,7 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     for name, (curve, kind) in curves.items():
         colour = "" if kind is None else kind.colour
         line = canvas.OTHER_LINES[seen[kind] % len(canvas.OTHER_LINES)]
-        if not colour:  # A kind that is not Keras's has none of its own.
+        if not colour:  # Only the kinds of cells in Keras have a fixed colour.
             colour = canvas.OTHER_COLOURS[len(seen) % len(canvas.OTHER_COLOURS)]
         seen[kind] += 1
         for words, strength, values in _steps(name, curve):
@@ -85,7 +85,7 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
 
 
 def _steps(name: Any, curve: Any) -> Iterator[tuple[str | None, float, np.ndarray]]:
-    """Yields what is drawn of a flow: the words, the opacity and the values."""
+    """Yields the label, the opacity and the values of each curve of a flow."""
     words = None if name is None else str(name)
     if v.STEP not in curve.dims:
         yield words, 1.0, curve.values
@@ -112,7 +112,7 @@ def _curve(flow: Any) -> tuple[Any, Any]:
         if not hasattr(flow, "data_vars"):
             raise TypeError(
                 "`flows` must be what `stats.gradient_flow` returned, or a dict of "
-                f"them; got {type_of(flow)}."
+                f"such results; got {type_of(flow)}."
             )
         layer = one_layer(flow, "flows", of_signals=False)
         kind = registry.kind_from(layer.attrs)
@@ -120,6 +120,6 @@ def _curve(flow: Any) -> tuple[Any, Any]:
     if flow is None or flow.dims not in ((v.LAG,), (v.STEP, v.LAG)):
         raise ValueError(
             "`flows` must be what `stats.gradient_flow` returned, of dimensions "
-            "(lag,) or (step, lag); call it on what `keras_gates.gradients` returned."
+            "(lag,) or (step, lag); call it on the result of `keras_gates.gradients`."
         )
     return flow, kind

@@ -1,4 +1,4 @@
-"""Heat maps of one sample, time by unit: of a layer, or of two side by side."""
+"""Heat maps of one sample, time by unit: for one layer, or two side by side."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from keras_gates.trees.types import Layer
 
-# The units of two layers may differ in number, the steps of time may not.
+# Two layers may differ in the number of units, but not in the number of time steps.
 GRID = {"squeeze": False, "sharex": True, "sharey": "col"}
 
 
@@ -72,21 +72,21 @@ def heatmap(
         'update gate (1 keeps the old state)'
     """
     fig = canvas.figure_of(fig)
-    picture = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
-    left = [name for name in picture.data_vars if name in registry.gates()]
-    right = [name for name in picture.data_vars if name not in registry.gates()]
+    dataset = one_sample(one_layer(node, "node", dims=PICTURE), sample, signals)
+    left = [name for name in dataset.data_vars if name in registry.gates()]
+    right = [name for name in dataset.data_vars if name not in registry.gates()]
     columns = [names for names in (left, right) if names]
     rows = max(map(len, columns))
     fig = fig or canvas.new_figure(height=1.35 * rows + 0.9)
     grid = fig.subplots(rows, len(columns), **GRID)
     for panels, names in zip(grid.T, columns, strict=True):
-        _draw_column(panels, [picture[name] for name in names], kwargs)
-    kind = picture.attrs["cell_type"]
-    title = f"{quoted(picture)} ({kind}), sample {sample_of(picture)}"
-    if picture.attrs.get("direction") == "backward":
+        _draw_column(panels, [dataset[name] for name in names], kwargs)
+    kind = dataset.attrs["cell_type"]
+    title = f"{quoted(dataset)} ({kind}), sample {sample_of(dataset)}"
+    if dataset.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
-    title += canvas.convention(picture.attrs)
-    _finish(fig, grid, title, picture)
+    title += canvas.convention(dataset.attrs)
+    _finish(fig, grid, title, dataset)
     return fig
 
 
@@ -157,7 +157,7 @@ def compare_layers(
     if left.sizes[v.TIME] != right.sizes[v.TIME]:
         raise ValueError(
             f"`lstm` and `gru` must have read the same input; got {left.sizes[v.TIME]} "
-            f"and {right.sizes[v.TIME]} steps of time. Capture both on the same `x`."
+            f"and {right.sizes[v.TIME]} time steps. Capture both on the same `x`."
         )
     rows = [row for row in pairing.rows(LSTM, GRU) if _values(row, (left, right))]
     fig = fig or canvas.new_figure(height=1.2 * len(rows) + 0.9)
@@ -170,9 +170,9 @@ def compare_layers(
     for number in range(gate_rows, len(rows)):
         name = rows[number].places[0].signal
         _colour_bar(grid[number : number + 1], registry.long_names()[name])
-    title = f"{quoted(left)} (LSTM) beside {quoted(right)} (GRU), "
+    title = f"{quoted(left)} (LSTM) and {quoted(right)} (GRU), "
     title += f"sample {sample_of(left)}"
-    title += f"\n{v.FORGET} and {v.UPDATE} alike: {v.KEEP_CONVENTION}"
+    title += f"\n{v.FORGET} and {v.UPDATE}: {v.KEEP_CONVENTION}"
     _finish(fig, grid, title, left)
     return fig
 
@@ -180,7 +180,7 @@ def compare_layers(
 def _draw_column(
     panels: np.ndarray, signals: list[xarray.DataArray], style: dict[str, Any]
 ) -> None:
-    """Draws signals of `gates` one below the other: only gates, or none."""
+    """Draws the signals of a column of `heatmap`: either gates only, or no gates."""
     for row, signal in enumerate(signals):
         name = str(signal.name)
         title = registry.long_names()[name]
@@ -197,9 +197,9 @@ def _draw_column(
 def _values(
     row: pairing.Row, layers: tuple[xarray.Dataset, xarray.Dataset]
 ) -> dict[int, xarray.DataArray]:
-    """Returns what a row of `pair` shows on the left (0) and on the right (1).
+    """Returns the values of a row of `compare_layers`: left (0) and right (1).
 
-    What is computed from a gate that another row shows does not stand alone.
+    The row is empty if it would only show the complement of a gate of another row.
     """
     shown, captured = {}, False
     for side, (place, layer) in enumerate(zip(row.sides, layers, strict=True)):
@@ -216,7 +216,7 @@ def _draw_row(
     layers: tuple[xarray.Dataset, xarray.Dataset],
     style: dict[str, Any],
 ) -> None:
-    """Draws a row of `pair` on one scale; a side that has nothing says why."""
+    """Draws a row of `compare_layers` on one scale; an empty side states the reason."""
     shown = _values(row, layers)
     name = row.places[0].signal
     scale = appearance.scale(name, *(signal.values for signal in shown.values()))
@@ -242,15 +242,15 @@ def _heat_map(
     scale: dict[str, Any],
     style: dict[str, Any],
 ) -> None:
-    # Cells are drawn sharp, unless there are more of them than dots: then "nearest"
-    # would leave out some steps altogether, and they are averaged instead.
+    # Cells have sharp edges, unless there are more cells than dots: then "nearest"
+    # would omit some steps altogether, and steps are averaged instead.
     sharp = signal.sizes[v.TIME] <= 250 and signal.sizes[v.UNIT] <= 100
     look = {"interpolation": "nearest" if sharp else "antialiased", **scale, **style}
-    if "norm" in style:  # It has the limits.
+    if "norm" in style:  # A norm has its own limits.
         del look["vmin"], look["vmax"]
     values = signal.transpose(v.UNIT, v.TIME).values
     axes.imshow(values, origin="lower", aspect="auto", **look)
-    # Masked steps, which are NaN, are not drawn: the ground of the Axes shows.
+    # Masked steps, which are NaN, are not drawn, and show the hatched background.
     axes.patch.set(**appearance.MASKED)
     axes.set_title(title, fontsize="small")
     axes.set_ylabel(v.UNIT, fontsize="small")
@@ -260,7 +260,7 @@ def _heat_map(
 
 
 def _colour_bar(panels: np.ndarray, label: str) -> None:
-    """Draws the scale of rows of panels, equally wide beside one and beside many."""
+    """Draws the colour bar of rows of panels, of the same width for any number."""
     image = next(axes.images[0] for axes in panels.flat if axes.images)
     bar = image.axes.figure.colorbar(image, ax=panels, aspect=10 * len(panels))
     bar.set_label(label, fontsize="small")
@@ -268,14 +268,14 @@ def _colour_bar(panels: np.ndarray, label: str) -> None:
 
 
 def _finish(
-    figure: Figure, grid: np.ndarray, title: str, picture: xarray.Dataset
+    figure: Figure, grid: np.ndarray, title: str, dataset: xarray.Dataset
 ) -> None:
-    """Writes what belongs to the whole: title, time axes, and what hatching means."""
+    """Adds the title, the labels of the time axes, and the legend of the hatching."""
     from matplotlib.patches import Patch
 
     for panels in grid.T:
         lowest = [axes for axes in panels if axes.images][-1]
-        lowest.set_xlabel(canvas.time_label(picture), fontsize="small")
+        lowest.set_xlabel(canvas.time_label(dataset), fontsize="small")
         lowest.tick_params(labelbottom=True)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     images = [image for axes in grid.flat for image in axes.images]

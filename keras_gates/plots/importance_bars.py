@@ -1,4 +1,4 @@
-"""Which units matter: a bar for each clamp, the largest change first."""
+"""The importance of units: a bar for each clamp, the largest change first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BAR = 0.22
-"""Inches of a figure for each bar."""
+"""The height of a figure for each bar, in inches."""
 
 
 @renamed(most="top")
@@ -71,9 +71,9 @@ def importance(
     wanted += ["change_high"]
     missing = [name for name in wanted if name not in table]
     if missing or table.empty:
-        what = f"no column '{missing[0]}'" if missing else "no row"
+        defect = f"no column '{missing[0]}'" if missing else "no row"
         raise ValueError(
-            f"`table` must be what `keras_gates.importance` returned; it has {what}."
+            f"`table` must be what `keras_gates.importance` returned; it has {defect}."
         )
     ax = canvas.axes_of(ax)
     top = whole_number("top", top, at_least=1)
@@ -86,7 +86,7 @@ def importance(
     colours = [appearance.colour_of(signal) for signal in rows["signal"]]
     look = {"height": 0.7, "color": colours, "alpha": 0.75, **kwargs}
     axes.barh(places, change, **look)
-    known = ~np.isnan(low)  # Not of a single sample.
+    known = ~np.isnan(low)  # A single sample has no interval.
     axes.errorbar(
         change[known],
         places[known],
@@ -107,7 +107,7 @@ def importance(
 
 
 def _name(layer: str, signal: str, group: str, units: tuple[int, ...]) -> str:
-    """Returns what was clamped, in words."""
+    """Returns the name of the clamped signal and units."""
     key = f"{layer}/{signal}"
     if len(units) == 1:
         return f"{key}, unit {units[0]}"

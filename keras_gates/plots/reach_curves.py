@@ -1,4 +1,4 @@
-"""Memory that was measured, beside what the gates say of the path through the cell."""
+"""Measured memory, with the time scales of the path through the cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 LEVEL = math.exp(-1)
-"""What has fallen below it counts as gone."""
+"""A retention below this value counts as forgotten."""
 
 
 @renamed(figure="fig")
@@ -50,8 +50,8 @@ def reach(
         The figure.
 
     Raises:
-        ValueError: If `layer` is not of `keras_gates.reach`, or `gates` has no gate
-            that keeps.
+        ValueError: If `layer` is not a result of `keras_gates.reach`, or `gates` has no
+            gate that keeps the old state.
         TypeError: If one of them is not a layer.
 
     Example:
@@ -87,8 +87,8 @@ def _timescales(gates: Any) -> np.ndarray:
     keep = kind_of_layer(gates).keep
     if keep is None or keep not in gates:
         raise ValueError(
-            f"`gates` must hold a gate that keeps; {quoted(gates)} has none, so there "
-            "are no time scales. Leave `gates` out."
+            f"`gates` must hold a gate that keeps the old state; {quoted(gates)} has "
+            "none, so there are no time scales. Leave `gates` out."
         )
     return np.ravel(stats.timescale(gates[keep]))
 
@@ -142,7 +142,7 @@ def _draw_reach(axes: Axes, layer: Any, scales: np.ndarray | None) -> None:
     if scales is not None:
         finite = scales[np.isfinite(scales)]
         axes.scatter(
-            np.full(len(finite), 0.05),  # Of the width, beside the axis.
+            np.full(len(finite), 0.05),  # As a fraction of the width, next to the axis.
             finite,
             marker="_",
             s=120,
@@ -151,7 +151,7 @@ def _draw_reach(axes: Axes, layer: Any, scales: np.ndarray | None) -> None:
             clip_on=False,
             label="time scales of the path\nthrough the cell, by unit",
         )
-    # From 0, where the time scales are, and with room for the legend above.
+    # From 0, near which the time scales are drawn; with space for the legend.
     axes.set_xlim(0, 1.15 * max(steps) or 1)
     axes.set_ylim(0, 1.5 * _largest(top, seen[~ends], scales))
     axes.yaxis.get_major_locator().set_params(integer=True, nbins=6)

@@ -1,4 +1,4 @@
-"""Figures of a study: learning curves, differences, predictions over the truth."""
+"""Figures of a study: learning curves, differences, and predictions."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def study(
     separately. A line ends when the first of its seeds ends or diverges to NaN.
 
     Args:
-        study: What `compare` returns; its `history` is a Dataset with dimensions
+        study: The result of `compare`; its `history` is a Dataset with dimensions
             `(architecture, seed, epoch)`.
         metric: The variable of the history to draw.
-        x: What to draw it against: "epoch"; "updates", the batches so far; or
+        x: The horizontal axis: "epoch"; "updates", the batches so far; or
             "elapsed", the seconds of training so far, as a mean over the seeds. The
             first epoch includes compilation.
         ax: The Axes to draw on. Default: new ones.
@@ -92,7 +92,7 @@ def study(
     if x != "elapsed":
         canvas.whole_numbers(axes.xaxis)
     if values.min() >= 0 > axes.get_ylim()[0]:
-        # Only an interval goes below zero. Shared axes can still grow.
+        # Only an interval is below zero. Shared axes can still grow.
         axes.set_ylim(bottom=0, auto=None)
     title = f"mean of {seeds} seeds, 95 % interval" if seeds > 1 else "one seed"
     axes.legend(title=title, fontsize="small", title_fontsize="small")
@@ -109,7 +109,7 @@ def differences(
     interval that crosses the line at zero shows no difference, and is drawn grey.
 
     Args:
-        study: What `compare` returns, with two architectures and two seeds or more.
+        study: The result of `compare`, with at least two architectures and two seeds.
         metric: A numeric column of `Study.runs`, such as "epoch_seconds".
         ax: The Axes to draw on. Default: new ones.
         **kwargs: Properties of `matplotlib.lines.Line2D` for the dots of the means,
@@ -150,7 +150,8 @@ def differences(
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     for row, pair in enumerate(pairs):
         colour = "black" if pair.significant else "0.5"
-        seeds = [row + 0.2] * len(pair.pairs)  # Below, so that both can be seen.
+        # Below the mean, so that both are visible.
+        seeds = [row + 0.2] * len(pair.pairs)
         axes.plot(pair.pairs, seeds, "o", color=colour, alpha=0.35, markersize=3)
         ends = [[pair.mean - pair.low], [pair.high - pair.mean]]
         dot = {"color": colour, "linestyle": "none", "marker": "o", "markersize": 6}
@@ -182,8 +183,8 @@ def predictions(
         The Axes.
 
     Raises:
-        ValueError: If a shape is another.
-        TypeError: If `y_pred` is neither.
+        ValueError: If an array has another shape.
+        TypeError: If `y_pred` is neither a dict nor such predictions.
 
     Example:
         >>> axes = predictions([0.0, 1.0], {"LSTM": [0.1, 0.9]})
@@ -193,7 +194,9 @@ def predictions(
     ax = canvas.axes_of(ax)
     by_seed = _by_seed(y_pred)
     if not by_seed:
-        raise ValueError("`y_pred` must hold those of at least one model; it is empty.")
+        raise ValueError(
+            "`y_pred` must hold predictions of at least one model; it is empty."
+        )
     y_true = _column("y_true", y_true)
     axes = ax or canvas.new_axes()
     axes.plot(y_true, color="0.7", linewidth=3, label="truth")
@@ -220,7 +223,7 @@ def predictions(
 
 
 def _history(study: Any) -> xarray.Dataset:
-    """Returns the history of a study, or says what `study` must be."""
+    """Returns the history of a study, or raises an error if `study` is not one."""
     import xarray
 
     history = getattr(study, "history", None)
@@ -239,7 +242,7 @@ def _by_seed(predictions: Any) -> dict[str, list]:
     labelled = isinstance(predictions, xarray.Dataset | xarray.DataTree)
     if isinstance(predictions, Mapping) and not labelled:
         if not all(isinstance(name, str) for name in predictions):
-            raise TypeError("`y_pred` must have names as keys. Use a str.")
+            raise TypeError("The keys of `y_pred` must be names. Use a str.")
         return {name: [values] for name, values in predictions.items()}
     if isinstance(predictions, xarray.DataArray) and predictions.dims[:2] == (
         "architecture",

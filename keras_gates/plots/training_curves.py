@@ -31,10 +31,11 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None, **kwargs: Any) 
 
     Args:
         gate: A signal of `GateRecorder.traces`, with dimensions
-            `(step, sample, time, unit)` and the coordinate `epoch` along `step`:
-            finished epochs, 0 before training. Where an epoch has several steps, they
-            are drawn against `batch`. Or one of `GateRecorder.statistics`, of one
-            signal: `statistics["lstm/mean"].sel(signal="forget")`.
+            `(step, sample, time, unit)` and the coordinate `epoch` along `step`: the
+            number of finished epochs, 0 before training. Where an epoch has several
+            steps, they are drawn against `batch`. Or a variable of
+            `GateRecorder.statistics`, for one signal:
+            `statistics["lstm/mean"].sel(signal="forget")`.
         ax: The Axes to draw on. Default: new ones.
         **kwargs: Properties of `matplotlib.lines.Line2D` for the line, such as
             `color="black"`.
@@ -43,8 +44,8 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None, **kwargs: Any) 
         The Axes.
 
     Raises:
-        ValueError: If `gate` has no dimension `step`, or another one than these, such
-            as the `signal` of statistics.
+        ValueError: If `gate` has no dimension `step`, or another dimension, such as
+            the `signal` of statistics.
         TypeError: If `gate` is not a DataArray.
 
     Example:
@@ -61,10 +62,10 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None, **kwargs: Any) 
     ax = canvas.axes_of(ax)
     low, lower, median, upper, high = _quantiles(gate)
     axes = ax or canvas.new_axes()
-    at, what = _moments(gate)
-    axes.set_xlabel("finished epochs" if what == v.EPOCH else what)
+    at, label = _moments(gate)
+    axes.set_xlabel("finished epochs" if label == v.EPOCH else label)
     signal, name = gate.name, gate.attrs.get("long_name", gate.name or "signal")
-    if v.SIGNAL in gate.coords:  # A statistic, of one signal.
+    if v.SIGNAL in gate.coords:  # It is a statistic of one signal.
         signal = str(gate[v.SIGNAL].values)
         name = f"{name} of {registry.long_names().get(signal, signal)}"
     label = f"{name}, median"
@@ -84,10 +85,10 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None, **kwargs: Any) 
 
 
 RIDGES = 24
-"""More ridges than this hide each other."""
+"""The largest number of ridges: more would hide each other."""
 
 OVERLAP = 1.6
-"""How many rows high the highest ridge is."""
+"""The height of the highest ridge, in rows."""
 
 
 @canvas.styled("patches.StepPatch")
@@ -131,7 +132,7 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None, **kwargs: Any) -> A
     ax = canvas.axes_of(ax)
     if "histogram" not in layer or v.STEP not in layer.dims:
         raise ValueError(
-            "`layer` must be of a recorder's statistics, such as "
+            "`layer` must be a layer of a recorder's statistics, such as "
             f"`recorder.statistics['lstm']`; {quoted(layer)} has no histogram over "
             "training."
         )
@@ -152,10 +153,11 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None, **kwargs: Any) -> A
     check_dimensions(histogram, "layer", (v.STEP, v.UNIT, v.BIN))
     counts = histogram.sum(v.UNIT).compute()
     stride = -(-counts.sizes[v.STEP] // RIDGES)
-    chosen = np.arange(counts.sizes[v.STEP])[::-stride][::-1]  # With the last one.
+    # The last step is always drawn.
+    chosen = np.arange(counts.sizes[v.STEP])[::-stride][::-1]
     counts = counts.assign_coords({v.STEP: labels_of(counts, v.STEP)})
     counts = counts.isel({v.STEP: chosen})
-    # Of an empty step nothing is drawn.
+    # A step without values has no ridge.
     total = counts.sum(v.BIN)
     heights = (counts / total.where(total > 0)).values
     heights *= OVERLAP / np.nanmax(heights, initial=1e-9)
@@ -179,13 +181,13 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None, **kwargs: Any) -> A
 
 
 def _moments(data: xarray.DataArray) -> tuple[np.ndarray, str]:
-    """Returns a label for each step, and what it is: an epoch, if each has one."""
-    for name, what in ((v.EPOCH, v.EPOCH), (v.BATCH, "batches so far")):
+    """Returns a number for each step, and its meaning: an epoch, if these differ."""
+    for name, meaning in ((v.EPOCH, v.EPOCH), (v.BATCH, "batches so far")):
         if name not in data.coords:
             continue
         labels = data[name].values
         if len(labels) and len(np.unique(labels)) == len(labels):
-            return labels, what
+            return labels, meaning
     return labels_of(data, v.STEP), "recorded step"
 
 
@@ -200,7 +202,7 @@ def _check_trace(gate: Any) -> None:
     if v.STEP not in gate.dims:
         raise ValueError(
             f"`gate` must have the dimension `{v.STEP}`; got {gate.dims}. A capture is "
-            "one moment of a training: record all of it with "
+            "one moment of training: record the whole training with "
             "`model.fit(..., callbacks=[GateRecorder(...)])` and take "
             "`recorder.traces['lstm/forget']`."
         )
@@ -210,11 +212,11 @@ def _check_trace(gate: Any) -> None:
 def _quantiles(gate: xarray.DataArray) -> np.ndarray:
     """Returns the quantiles of each step, of shape (quantile, step)."""
     quantiles = []
-    # Step by step, so that of lazy data one step at a time is in memory.
+    # Step by step, so that only one step of lazy data is in memory at a time.
     for step in range(gate.sizes[v.STEP]):
         values = gate.isel({v.STEP: step}).values
         values = values[~np.isnan(values)]
-        # A step without a value has no quantiles: a gap in the line.
+        # A step without values has no quantiles, and leaves a gap in the line.
         values = values if values.size else np.array([np.nan])
         quantiles.append(np.quantile(values, QUANTILES))
     return np.transpose(quantiles)

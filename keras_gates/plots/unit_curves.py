@@ -1,4 +1,4 @@
-"""The course of some units over one sample."""
+"""The values of some units over time, for one sample."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def trajectories(
         The figure.
 
     Raises:
-        ValueError: If the signal is not there, or `inputs` have another length.
+        ValueError: If the signal is missing, or `inputs` have another length.
         IndexError: If there is no such unit or sample.
         TypeError: If `layer` is not a layer.
 
@@ -68,9 +68,9 @@ def trajectories(
     fig = canvas.figure_of(fig)
     one_of("signal", signal, registry.signals())
     needed(layer, "layer", (signal,))
-    course = one_sample(layer, sample, [signal])[signal]
+    sequence = one_sample(layer, sample, [signal])[signal]
     most = len(canvas.OTHER_COLOURS) * len(canvas.OTHER_LINES)
-    places = places_of("units", units, course, v.UNIT, most=most)
+    places = places_of("units", units, sequence, v.UNIT, most=most)
     fig = fig or canvas.new_figure(height=2.8 if inputs is None else 4.2)
     panels = fig.subplots(
         1 if inputs is None else 2,
@@ -80,38 +80,38 @@ def trajectories(
     )[:, 0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-        canvas.shade_masked(axes, course)
+        canvas.shade_masked(axes, sequence)
     if inputs is not None:
-        _draw_inputs(panels[0], inputs, course)
+        _draw_inputs(panels[0], inputs, sequence)
     axes = panels[-1]
-    names = list(map(canvas.plain, words(labels_of(course, v.UNIT))))
+    names = list(map(canvas.plain, words(labels_of(sequence, v.UNIT))))
     for place, style in canvas.line_styles(places).items():
-        line = course.isel({v.UNIT: place})
+        line = sequence.isel({v.UNIT: place})
         look = {"label": f"unit {names[place]}", "linewidth": 1.3, **style, **kwargs}
         axes.plot(line.values, **look)
     if signal in registry.gates():
         axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel(registry.long_names()[signal].replace(" (", "\n("))
-    axes.set_xlabel(canvas.time_label(course))
-    canvas.ticks_of_places(axes.xaxis, course, v.TIME)
+    axes.set_xlabel(canvas.time_label(sequence))
+    canvas.ticks_of_places(axes.xaxis, sequence, v.TIME)
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
     axes.legend(fontsize="small", **place)
     kind = layer.attrs["cell_type"]
-    title = f"{quoted(layer)} ({kind}), sample {sample_of(course)}"
+    title = f"{quoted(layer)} ({kind}), sample {sample_of(sequence)}"
     title += canvas.convention(layer.attrs, signal)
     fig.suptitle(title, fontsize="medium", parse_math=False)
     return fig
 
 
-def _draw_inputs(axes: Axes, inputs: Any, course: xarray.DataArray) -> None:
-    values, steps = real_numbers("inputs", inputs), course.sizes[v.TIME]
+def _draw_inputs(axes: Axes, inputs: Any, sequence: xarray.DataArray) -> None:
+    values, steps = real_numbers("inputs", inputs), sequence.sizes[v.TIME]
     if values.ndim not in (1, 2) or len(values) != steps:
         raise ValueError(
             f"`inputs` must have the shape (time,) or (time, feature) with {steps} "
             f"steps; got {values.shape}. Give the sample that is drawn, such as `x[0]`."
         )
-    masked = course.isnull().all(v.UNIT).values
+    masked = sequence.isnull().all(v.UNIT).values
     drawn = values.astype(np.float64)
-    drawn[masked] = np.nan  # Padding was not read.
+    drawn[masked] = np.nan  # The layer did not read the padding.
     axes.plot(drawn, color="0.35", linewidth=1)
-    axes.set_ylabel("what was read")
+    axes.set_ylabel("inputs")

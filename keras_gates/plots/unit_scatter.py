@@ -1,4 +1,4 @@
-"""A dot for each unit: how far its gates decide, how long its cell keeps a value."""
+"""A dot for each unit: its saturation, its time scale or its memory horizon."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def saturation(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
         look |= {"alpha": 0.75, "linewidth": 0}
         look |= {"label": registry.long_names()[gate].replace(" (", "\n(")}
         axes.scatter(values.sel(side="left"), values.sel(side="right"), **look | kwargs)
-    # A margin, so that a dot at 0 or 1 is whole.
+    # A margin, so that a dot at 0 or 1 is completely visible.
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_xlabel("left-saturated (share of steps below 0.1)")
-    axes.set_ylabel("right-saturated (share above 0.9)")
+    axes.set_ylabel("right-saturated (share of steps above 0.9)")
     title = f"{_title(layer)}, a dot for each unit"
     title += canvas.convention(layer.attrs, *sides)
     axes.set_title(title, parse_math=False)
@@ -108,7 +108,7 @@ def timescale(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
 
     Returns:
         The Axes. Infinite time scales are drawn at the upper edge, with a note.
-        Units without one are counted below.
+        Units without a time scale are counted below the axis.
 
     Raises:
         ValueError: If no gate keeps the old state, or there is more than one `step`.
@@ -127,7 +127,7 @@ def timescale(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     needed(layer, "layer", (keep,))
     check_dimensions(layer[[keep]], "layer", wanted=(v.TIME, v.UNIT))
     values = stats.timescale(layer)[keep].values
-    # A state that is gone at once, or grows, has no place on a logarithmic axis.
+    # A time scale of 0, or a negative one, has no place on a logarithmic axis.
     axes = _steps(layer, np.where(values > 0, values, np.nan), keep, ax, kwargs)
     _logarithmic(axes, "log")
     axes.set_ylabel("time scale of the cell's path, steps")
@@ -153,7 +153,7 @@ def memory_horizon(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Ax
         The Axes. Their scale is logarithmic from one step on, and linear below it.
 
     Raises:
-        ValueError: If these gates are not there, or there is more than one `step`.
+        ValueError: If these gates are missing, or there is more than one `step`.
         TypeError: If `layer` is not a layer.
 
     Example:
@@ -181,7 +181,7 @@ def memory_horizon(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Ax
 
 
 def _memory(layer: xarray.Dataset) -> tuple[str, ...]:
-    """Returns the gates that say what is written and what is kept, in this order."""
+    """Returns the gates that determine what is written and kept, in this order."""
     kind = kind_of_layer(layer)
     if kind.keep is None:
         raise ValueError(
@@ -216,7 +216,7 @@ def _steps(
     axes.plot(np.arange(len(finite)), finite, **{"marker": "o", **style})
     endless = int(np.isposinf(values).sum())
     if endless:
-        # Above all others, where no scale reaches.
+        # Above all finite values.
         top = 3 * max(length, finite.max(initial=1))
         ranks = len(finite) + np.arange(endless)
         label = f"infinite: {endless} of {len(values)} units"
@@ -224,7 +224,7 @@ def _steps(
         axes.plot(ranks, np.full(endless, top), **look)
         axes.legend(fontsize="small", loc="center left", frameon=False)
     without = int(np.isnan(values).sum())
-    note = f" ({without} without one)" if without else ""
+    note = f" ({without} without a value)" if without else ""
     axes.set_xlabel(f"unit, sorted{note}")
     canvas.whole_numbers(axes.xaxis)
     return axes
@@ -239,7 +239,7 @@ def _logarithmic(axes: Axes, scale: str, **options: float) -> None:
         return  # Every step is masked.
     axes.set_yscale(scale, **options)
     low, high = 0.6 * shown.min(), 1.8 * shown.max()
-    axes.set_ylim(low, high)  # Above the line of the length stands its label.
+    axes.set_ylim(low, high)  # With space for the label of the sequence length.
     lowest = 1 if scale == "symlog" else low
     ticks = canvas.ticks_of_steps(max(low, lowest), high)
     axes.yaxis.set_major_locator(FixedLocator([0, *ticks] if low <= 0 else ticks))

@@ -1,4 +1,4 @@
-"""Alarms: what should not happen to a gate or a unit in training."""
+"""Alarms for gates that are stuck, dead units, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Alarm(Finding):
-    """A finding in training. Its attributes are those of `stats.Finding`, and two more.
+    """A finding in training, with the attributes of `stats.Finding` and two more.
 
-    The codes are `stuck-closed` and `stuck-open` (a gate of a unit, whose value is the
-    one closest to the threshold), `dead-units` (as `stats.dead_units` defines them)
-    and `not-finite`.
+    The codes are `stuck-closed` and `stuck-open` (a gate of a unit; `value` is the
+    gate's value closest to the threshold), `dead-units` (as `stats.dead_units` defines
+    them) and `not-finite`.
 
     Attributes:
-        step: The label `step` in `statistics` at which it began.
+        step: The label `step` in `statistics` at which the condition began.
         epoch: The epoch of that step.
     """
 
@@ -42,13 +42,13 @@ class Alarms:
 
     Args:
         action: "warn", "stop", or `None` for no checks.
-        patience: For how many steps in a row a condition must hold. Values that are
-            not finite are reported at once.
+        patience: The number of consecutive steps for which a condition must hold.
+            Values that are not finite are reported at once.
         lower: The value below which a gate counts as closed.
         upper: The value above which a gate counts as open.
 
     Attributes:
-        found: What was found, each thing once.
+        found: The alarms so far, each reported once.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Alarms:
         self._reported: set[_Where] = set()
 
     def check(self, statistics: xarray.DataTree, step: int, epoch: int) -> bool:
-        """Checks one step, warns of what is new, and returns whether to stop.
+        """Checks one step, warns of new alarms, and returns whether to stop.
 
         Args:
             statistics: The statistics of the step.
@@ -82,7 +82,7 @@ class Alarms:
         for where, value in _conditions(statistics):
             holding.add(where)
             first = self._since.setdefault(where, (step, epoch))
-            # Labels may leave some out: `fit` may begin at a later epoch.
+            # Steps are counted, because labels may have gaps: `fit` may begin later.
             self._lasted[where] = self._lasted.get(where, 0) + 1
             at_once = where.code == "not-finite"
             long_enough = at_once or self._lasted[where] >= self._patience
@@ -91,7 +91,7 @@ class Alarms:
                 key = (where.layer, where.signal, where.code, *first)
                 new.setdefault(key, []).append((where.unit, value))
         for where in set(self._since) - holding:
-            # Reported again if it comes back.
+            # It is reported again if it recurs.
             del self._since[where], self._lasted[where]
             self._reported.discard(where)
         for key, units in new.items():
@@ -126,7 +126,7 @@ class _Where(NamedTuple):
 
 
 def _conditions(statistics: xarray.DataTree) -> Iterator[tuple[_Where, float]]:
-    """Yields each unit of a signal in which something is wrong, and the value."""
+    """Yields each condition that holds for a unit and a signal, and the value."""
     for node in recurrent(statistics):
         layer = node.path.strip("/")
         data = node.to_dataset()
@@ -147,9 +147,9 @@ def _conditions(statistics: xarray.DataTree) -> Iterator[tuple[_Where, float]]:
 
 
 def _dead(data: xarray.Dataset) -> xarray.DataArray:
-    """Returns the units that are dead, as `stats.dead_units` does, under `hidden`.
+    """Returns the dead units, as `stats.dead_units` defines them, under `hidden`.
 
-    A gate that was below the recorder's `lower` in all counts was never open.
+    A gate counts as closed if all counted values are below the recorder's `lower`.
     """
     import xarray
 
@@ -162,7 +162,7 @@ def _dead(data: xarray.Dataset) -> xarray.DataArray:
         holds[v.HIDDEN] = (hidden["std"] < dead.CONSTANT) & (hidden["count"] > 1)
     kind = kind_of_layer(data)
     found = dead.conditions(kind, holds)["dead"] & (data[v.SIGNAL] == v.HIDDEN)
-    # Nowhere, if no signal is recorded that shows it.
+    # All false, if no signal that shows it is recorded.
     return xarray.zeros_like(data["count"], bool) | found
 
 

@@ -1,4 +1,4 @@
-"""What was counted in training, joined over devices and time, and labelled."""
+"""The statistics of training, joined over devices and time, and labelled."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def join(parts: Sequence[dict], plan: Plan) -> dict[str, np.ndarray]:
-    """Joins the statistics of several parts of the data to those of all of them.
+    """Joins the statistics of several parts of the data.
 
     Args:
-        parts: Statistics by name, of the replicas, processes or intervals.
-        plan: The plan they were counted by.
+        parts: Statistics by name, of replicas, processes or intervals.
+        plan: The plan by which they were counted.
 
     Returns:
-        The same, of everything together: what a single device would have counted.
-        Moments are float64, counts int64.
+        The statistics of all parts together, as a single device would have counted
+        them. Moments are float64, counts int64.
     """
     parts = parts or [plan.start()]
     counts = [int(uncarried(part, "count")) for part in parts]
@@ -57,11 +57,11 @@ def statistics_tree(
     nodes: list[Node],
     attributes: dict,
 ) -> xarray.DataTree:
-    """Labels what a watcher read.
+    """Labels the statistics from a watcher.
 
     Args:
-        read: Node path to statistics by name.
-        plans: Node path to what was counted there.
+        read: The statistics by node path and name.
+        plans: The plan of each node, by its path.
         nodes: The nodes.
         attributes: The attributes of the tree.
     """
@@ -87,7 +87,7 @@ def _statistics(read: dict[str, Any], plan: Plan) -> xarray.Dataset:
     mean = np.where(count, read["mean"].reshape(shape), np.nan)
 
     def known(values):
-        # A NaN among the values shows in the mean, and the rest means nothing then.
+        # A NaN among the values makes the mean NaN. Then the rest is meaningless.
         return np.where(np.isnan(mean), np.nan, values.reshape(shape))
 
     def of_gates(values, *last):
@@ -124,7 +124,7 @@ def _statistics(read: dict[str, Any], plan: Plan) -> xarray.Dataset:
             name: (d, values, {"long_name": label})
             for name, (d, values, label) in data.items()
         },
-        # As objects: Zarr has a specification for strings of any length only.
+        # As objects, because Zarr specifies only strings of variable length.
         {
             v.SIGNAL: np.asarray(plan.signals, dtype=object),
             v.BIN: (v.BIN, (edges[:-1] + edges[1:]) / 2, {"long_name": "gate"}),
@@ -135,16 +135,16 @@ def _statistics(read: dict[str, Any], plan: Plan) -> xarray.Dataset:
 def log_figures(
     path: str, whole: dict, plan: Plan, everything: bool
 ) -> dict[str, float]:
-    """Sums up the statistics of one place in a few numbers, over all of its units.
+    """Summarises the statistics of one layer in a few numbers, over all units.
 
     Args:
-        path: The path of the place, with which the names begin.
+        path: The path of the layer, with which the names begin.
         whole: Statistics by name.
-        plan: The plan they were counted by.
-        everything: Whether to include every signal, or only the place as a whole.
+        plan: The plan by which they were counted.
+        everything: Whether to include every signal, or only the layer as a whole.
 
     Returns:
-        The figures by name, as `log_metrics` of the recorder has them.
+        The numbers by name, as described for `log_metrics` of the recorder.
     """
     shape = -1, plan.units
     count = int(whole["count"]) or np.nan
@@ -157,7 +157,7 @@ def log_figures(
         return found
     for number, signal in enumerate(plan.signals):
         of_units = means[number]
-        # Over all units: the spread within each, and that between them.
+        # The variance over all units is that within units plus that between them.
         within = whole["squares"].reshape(shape)[number].mean() / count
         found[f"{path}/{signal}/mean"] = float(of_units.mean())
         found[f"{path}/{signal}/std"] = float(np.sqrt(within + of_units.var()))

@@ -1,4 +1,4 @@
-"""When a recorder records: what Keras, or a custom training loop, calls of it."""
+"""The methods of a recorder that Keras, or a custom training loop, calls."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from keras_gates.checks import whole_number
 from keras_gates.recording.step_recorder import StepRecorder
 
 NOTHING, IN_TRAINING, IN_EPOCH = range(3)
-"""What has begun, when a method is called."""
+"""The stages of training at which a method may be called."""
 
 
 class Lifecycle(keras.callbacks.Callback):
-    """Follows a model through fits, epochs and batches, and has its steps recorded.
+    """Follows a model through fits, epochs and batches, and records its steps.
 
     Args:
         step_recorder: Records a step.
     """
 
-    # What happens at the end of a batch needs no results of it. Without this, Keras
+    # `on_train_batch_end` does not need the results of the batch. Without this, Keras
     # would wait for them at every batch.
     async_safe = True
 
@@ -30,7 +30,7 @@ class Lifecycle(keras.callbacks.Callback):
         self._step_recorder = step_recorder
         self._stage, self._begun = NOTHING, False
         self._batches = self._offset = self._epoch = 0
-        # Since the step before: batches, and the last batch of that step.
+        # The batches since the previous step, and the last batch of that step.
         self._calls = self._recorded = 0
         self._ended: deque[int] = deque(maxlen=1000)
 
@@ -52,10 +52,10 @@ class Lifecycle(keras.callbacks.Callback):
         self._must_have_begun("on_epoch_begin", IN_TRAINING)
         epoch = whole_number("epoch", epoch, at_least=0)
         if self not in _at_work(self._model):
-            self._attach()  # Let go of, though its `fit` was not at its end.
+            self._attach()  # It was detached, although its `fit` had not ended.
             self._begun = False
         if not self._begun:
-            # The batches of an epoch that was interrupted count too.
+            # The batches of an interrupted epoch also count.
             batches = self._batches + max(self._ended, default=-1) + 1
             try:
                 self._offset, self._batches = self._step_recorder.begin(
@@ -72,10 +72,10 @@ class Lifecycle(keras.callbacks.Callback):
         self._stage = IN_EPOCH
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Records a step if it is time, and decides whether to count this batch."""
+        """Records a step if it is due, and decides whether to count this batch."""
         self._must_have_begun("on_train_batch_begin", IN_EPOCH)
         freq = self._step_recorder.options.record_freq
-        # Here and not at the end of the batch before, which may run in another thread.
+        # Not at the end of the previous batch, which may run in another thread.
         if freq != "epoch" and batch - self._recorded >= freq:
             self._record(batch)
         self._step_recorder.before_batch(self._calls)
@@ -100,7 +100,7 @@ class Lifecycle(keras.callbacks.Callback):
             logs.update(self._step_recorder.figures())
 
     def on_train_end(self, logs=None):
-        """Lets go of the model and the store."""
+        """Detaches from the model and closes the store."""
         self._stage = NOTHING
         self._let_go()
 
@@ -114,8 +114,8 @@ class Lifecycle(keras.callbacks.Callback):
         """Records a step after a batch of the epoch."""
         self._recorded, self._calls = batch, 0
         if self._step_recorder.probe is not None:
-            # On JAX the weights live in the training loop; asking for `self.model`
-            # brings them back to the model, which the probe is read with.
+            # On JAX, the weights are in the training loop. Reading `self.model` copies
+            # them back to the model, with which the probe is read.
             _ = self.model
         self._step_recorder.record(self._epoch, self._batches + batch)
 
@@ -124,10 +124,10 @@ class Lifecycle(keras.callbacks.Callback):
         self._step_recorder.attach()
 
     def _end_dead_fits(self) -> None:
-        """Lets go of the model in place of the recorders that an exception kept.
+        """Detaches recorders whose `fit` ended with an exception.
 
-        Keras calls no `on_train_end` after one. All callbacks of one `fit` get the
-        same `params`; in a custom training loop there are none.
+        Keras does not call `on_train_end` after an exception. All callbacks of one
+        `fit` have the same `params`; in a custom training loop there are none.
         """
         for other in _at_work(self._model) - {self}:
             if self.params and other.params and other.params is not self.params:
@@ -140,10 +140,10 @@ class Lifecycle(keras.callbacks.Callback):
 
 
 def _too_early(method: str, missing: str) -> ValueError:
-    """Returns the error of a method that was called before another one."""
+    """Returns the error for a method that was called too early."""
     return ValueError(
         f"`{method}` was called before `{missing}`. Keras's `fit` calls the methods of "
-        "a recorder by itself; in a custom training loop, call `set_model(model)`, "
+        "a recorder itself; in a custom training loop, call `set_model(model)`, "
         "`on_train_begin()`, and for each epoch `on_epoch_begin(epoch)`, "
         "`on_train_batch_begin(batch)` and `on_epoch_end(epoch)`."
     )

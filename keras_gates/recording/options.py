@@ -1,4 +1,4 @@
-"""What a recorder is asked to record: its arguments, checked."""
+"""The options of a recorder: its arguments, checked."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from keras_gates.checks import (
 from keras_gates.models.find_layers import layers_of
 
 FEW_ROWS, FEW_BATCHES = 8, 16
-"""By default, this many rows of one batch out of this many are sampled."""
+"""By default, this many rows are sampled, from one batch in this many."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to record, as the arguments of a recorder say.
+    """The checked arguments of a recorder.
 
     Attributes:
         layers: Names, paths or patterns of the layers, or layers, or `None` for all.
         signals: The names of the signals, or `None` for all.
         units: The numbers of the units whose traces to keep, or `None` for all.
         gradients: Whether to record the gradients of the probe's loss.
-        record_freq: "epoch", or after how many batches there is a step.
+        record_freq: "epoch", or the number of batches between steps.
         rows: The number of rows of a batch that are counted; 0 for no statistics.
-        stride: One batch of this number is counted.
+        stride: One batch in this number of batches is counted.
         lower: The value below which a gate counts as closed.
         upper: The value above which a gate counts as open.
         bins: The number of bins of the histograms.
         log_metrics: `None`, "saturation" or "all".
         on_alarm: `None`, "warn" or "stop".
-        patience: The number of steps in a row after which there is an alarm.
+        patience: The number of consecutive steps after which there is an alarm.
         log_dir: The folder for TensorBoard, or `None`.
         batch_size: The number of samples of the probe that run at once.
     """
@@ -84,7 +84,7 @@ def check_options(
 ) -> Options:
     """Checks the arguments of a `GateRecorder`, each and together.
 
-    Instead of the probe it takes whether there is one.
+    `has_probe` states whether there is a probe.
     """
     layers = None if layers is None else layers_of(layers)
     signals = None if signals is None else names_of("signals", signals)
@@ -118,20 +118,20 @@ def check_options(
             )
     if not has_probe and not rows:
         raise ValueError(
-            "There is nothing to record: give a `probe`, or let "
-            "`samples_per_batch` be more than 0."
+            "There is nothing to record: give a `probe`, or set "
+            "`samples_per_batch` to more than 0."
         )
     if options.gradients and not has_probe:
         raise ValueError(
-            "`gradients` are those of the loss of a `probe`: give `probe=(x, y)`."
+            "`gradients` needs a `probe` with targets: give `probe=(x, y)`."
         )
     if units is not None and not has_probe:
-        raise ValueError("`units` chooses among traces, which need a `probe`.")
+        raise ValueError("`units` chooses the units of traces, which need a `probe`.")
     return options
 
 
 def _rows(samples_per_batch) -> tuple[float, int]:
-    """Returns how many rows to sample, and of one batch out of how many."""
+    """Returns the number of rows to sample, and the stride of the batches."""
     if samples_per_batch is None:
         return FEW_ROWS, FEW_BATCHES
     rows: Any = number_or("samples_per_batch", samples_per_batch, "all", at_least=0)

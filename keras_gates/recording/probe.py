@@ -1,4 +1,4 @@
-"""The probe: fixed inputs, whose gates are read at each recorded step."""
+"""The probe: fixed inputs whose gates are read at each recorded step."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Probe:
-    """Fixed inputs of a model, and how their gates are read.
+    """Fixed inputs of a model, and the readers of their gates.
 
     Args:
-        inputs: Inputs of the model, as the user gave them; where gradients are
+        inputs: Inputs of the model, as the user passed them; if gradients are
             recorded, `(inputs, targets)`.
-        options: What to record of them.
+        options: The options of the recorder.
     """
 
     def __init__(self, inputs: Any, options: Options):
@@ -48,19 +48,19 @@ class Probe:
         """Reads the inputs, once for all steps, and builds a model that is not built.
 
         Raises:
-            ValueError: If the model has no `call`, or the inputs do not fit it, or
-                can be read once only; if gradients are recorded, and the model has no
+            ValueError: If the model has no `call`; if the inputs do not fit it, or can
+                be read only once; if gradients are recorded, and the model has no
                 compiled loss.
         """
         require_call(
             model,
-            "Leave `probe` out, and the statistics of training are recorded; what a "
-            "model inside it{} does with a probe, `capture` returns.",
+            "Leave `probe` out to record only the statistics of training, and call "
+            "`capture` on a model inside it{}.",
         )
         if not input_batches.is_readable_again(self._inputs):
             raise ValueError(
                 "`probe` must be readable again at each step; got a "
-                f"{type(self._inputs).__name__}, which can be read once. Give an "
+                f"{type(self._inputs).__name__}, which can be read only once. Give an "
                 "array, or a data set."
             )
         batch_size = self._options.batch_size
@@ -78,19 +78,19 @@ class Probe:
         return self._read(self._reader)
 
     def gradients(self) -> xarray.DataTree:
-        """Returns the derivatives of the loss of the probe, of the model as it is."""
+        """Returns the derivatives of the probe's loss, in the model as it is now."""
         return self._read(self._gradient_reader)
 
     def _read(self, reader: Reader | None) -> xarray.DataTree:
         if reader is None:
-            raise RuntimeError("A probe is prepared before it is read.")
+            raise RuntimeError("A probe must be prepared before it is read.")
         size = self._options.batch_size
         tree = reader.read_all(self._inputs, batch_size=size, argument="probe")
         units = self._options.units
         return tree if units is None else _only_units(tree, units)
 
     def fingerprint(self) -> str:
-        """Returns a digest, the same wherever the inputs and targets are the same."""
+        """Returns a digest of the inputs and targets, which depends only on them."""
         digest = self._inputs.fingerprint()
         if self._targets is None:
             return digest
@@ -104,14 +104,14 @@ class Probe:
 def _inputs_and_targets(probe: Any) -> tuple[Any, Any]:
     if not (isinstance(probe, tuple) and len(probe) == 2):
         raise ValueError(
-            "`gradients` needs a `probe` of `(x, y)`, inputs and targets, as they are "
-            f"those of the loss; got {type_of(probe)}."
+            "`gradients` needs a `probe` of `(x, y)`, inputs and targets, because it "
+            f"records the gradients of the loss; got {type_of(probe)}."
         )
     return probe
 
 
 def _only_units(tree, units: list[int]) -> xarray.DataTree:
-    """Keeps the traces of some units, and their numbers."""
+    """Selects the traces of some units, and labels them with their numbers."""
     for node in recurrent(tree):
         if max(units) >= node.sizes[v.UNIT]:
             raise ValueError(

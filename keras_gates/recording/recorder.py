@@ -41,12 +41,12 @@ class GateRecorder(Lifecycle):
     A layer inside a function that the backend compiles or differentiates separately is
     counted like any other, except on JAX, where no value can leave such a function
     (`jax.jit`, `jax.lax.scan`, `keras.remat`): the recorder warns after the first batch
-    that it watched, and the statistics of the layer have the count 0.
+    that it counts, and the statistics of the layer have the count 0.
 
-    One recorder may be used in several calls of `fit` of the same model: its steps
-    continue to count. In a custom training loop, call its
-    methods as Keras does, `on_train_begin`, `on_epoch_begin`, `on_train_batch_begin`,
-    `on_epoch_end`, `on_train_end`, around `train_on_batch`; or see `watch`.
+    One recorder may be used in several calls of `fit` of the same model: the numbering
+    of its steps continues. In a custom training loop, call its methods around
+    `train_on_batch`, as Keras does: `on_train_begin`, `on_epoch_begin`,
+    `on_train_batch_begin`, `on_epoch_end` and `on_train_end`; or see `watch`.
 
     Args:
         probe: Inputs of the model, as for `capture`, but not a generator. A few samples
@@ -59,9 +59,9 @@ class GateRecorder(Lifecycle):
             probe must then be `(x, y)`. The gradients take as much space as the traces.
         record_freq: When to record a step: `"epoch"`, or an integer N for every N
             batches and at the end of each epoch.
-        samples_per_batch: How many rows of each batch the statistics sample, spread
-            evenly over the batch; `"all"` for every row; 0 for no statistics. The
-            default, `None`, is eight rows of every 16th batch, to keep training
+        samples_per_batch: The number of rows of each batch that the statistics sample,
+            spread evenly over the batch; `"all"` for every row; 0 for no statistics.
+            The default, `None`, is eight rows of every 16th batch, to keep training
             about as fast as it was (`tests/benchmarks/prices.py` measures it).
         lower: The value below which a gate counts as closed, or left-saturated.
         upper: The value above which a gate counts as open, or right-saturated.
@@ -215,12 +215,12 @@ class GateRecorder(Lifecycle):
     def gradients(self) -> xarray.DataTree:
         """The gradients of the probe's loss: as `keras_gates.gradients` returns them.
 
-        With a dimension `step` in front, the same steps as in `traces`. They show
+        They have a first dimension `step`, with the same steps as `traces`. They show
         whether learning reaches back to early steps, before training and during it:
         `stats.gradient_flow(recorder.gradients)`.
 
         Raises:
-            ValueError: If nothing has been recorded, or `gradients` is not set.
+            ValueError: If nothing has been recorded yet, or `gradients` was not set.
         """
         return self._tree(
             "gradients", "Give it `gradients=True` and a `probe` of `(x, y)`, and pass"
@@ -231,10 +231,10 @@ class GateRecorder(Lifecycle):
         if tree is None:
             raise ValueError(
                 f"Nothing is recorded yet: there are no {name}. {advice} the recorder "
-                "to `model.fit(..., callbacks=[recorder])`. KerasTuner, and whatever "
-                "else trains with copies of the callbacks, leaves the recorder itself "
-                "empty: then make one where `fit` is called, as in `HyperModel.fit`, "
-                "or give the recorder of a single `fit` a `store`."
+                "to `model.fit(..., callbacks=[recorder])`. KerasTuner, and any other "
+                "tool that trains with copies of the callbacks, leaves the recorder "
+                "itself empty: then create one where `fit` is called, as in "
+                "`HyperModel.fit`, or give the recorder of a single `fit` a `store`."
             )
         return tree
 
@@ -248,7 +248,7 @@ class GateRecorder(Lifecycle):
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Counts one batch of a training loop that does not use Keras's own steps.
+        """Counts one batch of a training loop that does not use Keras's training step.
 
         For custom training loops on TensorFlow and PyTorch, also under
         `DistributedDataParallel`, with the recorder in every process. In a batch that
@@ -256,7 +256,7 @@ class GateRecorder(Lifecycle):
         run as Python in every thread: the values are the same, but it takes longer.
 
         Raises:
-            ValueError: On JAX, where the values of a compiled step cannot be seen
+            ValueError: On JAX, where the values of a compiled step cannot be read
                 from outside of it; before `on_epoch_begin`; and inside of a compiled
                 function.
 
@@ -283,7 +283,7 @@ class GateRecorder(Lifecycle):
         if backend.trace() is not None:
             raise ValueError(
                 "`watch` was called inside a function that the backend compiles, where "
-                "it would run once, and not at every batch. Put `with "
+                "it would run once, not at every batch. Put `with "
                 "recorder.watch():` around the call of that function."
             )
         batch = max(self._ended, default=-1) + 1

@@ -1,9 +1,9 @@
 """Running statistics of signals, updated inside a compiled training step.
 
-What is kept of the values so far is their number, their mean and the sum of their
-squared deviations from it, per signal and unit, joined batch by batch as Chan, Golub
-and LeVeque (1979) do. A plain sum of squares would lose, in float32, the spread of a
-gate that stays near 1.
+For each signal and unit, the variables hold the number of values so far, their mean and
+the sum of their squared deviations from the mean. Batches are joined as by Chan, Golub
+and LeVeque (1979). In float32, a plain sum of squares would lose the spread of a gate
+that stays near 1.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from keras import ops
 Tensor = Any
 
 CARRY, CARRIED = 2**30, "_carried"
-"""Backends count in 32 bits: from this number on, a count is carried to another one."""
+"""Backends count in 32 bits: from this number on, a second variable holds the carry."""
 
 
 class Plan(NamedTuple):
-    """What is counted of the signals of one place.
+    """The statistics that are counted for the signals of one node.
 
     Attributes:
         signals: The names of the signals, the gates first.
-        gates: How many of them are gates.
+        gates: The number of signals that are gates.
         units: The number of units.
         lower: The value below which a gate counts as closed.
         upper: The value above which a gate counts as open.
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     bins: int
 
     def start(self) -> dict[str, np.ndarray]:
-        """Returns the statistics of no values at all, by name."""
+        """Returns the initial statistics, before any values, by name."""
         every, gates = len(self.signals) * self.units, self.gates * self.units
         counts = {
             "count": np.zeros((), "int32"),
@@ -59,15 +59,16 @@ class Plan(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes the statistics of one step take."""
-        # Six numbers a unit and signal, a histogram and its fractions; 8 bytes each.
+        """The approximate number of bytes of the statistics of one step."""
+        # Six numbers per unit and signal, a histogram and its fractions; 8 bytes each.
         return 8 * len(self.signals) * self.units * (8 + self.bins)
 
 
 def make_variables(plan: Plan) -> dict[str, keras.Variable]:
     """Makes the variables that hold the statistics, by name.
 
-    Under a `tf.distribute` strategy every replica has its own; see `statistics.join`.
+    Under a `tf.distribute` strategy, every replica has its own variables, which
+    `joined_statistics.join` joins.
     """
     return {
         name: keras.Variable(
@@ -84,13 +85,13 @@ def make_variables(plan: Plan) -> dict[str, keras.Variable]:
 
 
 def update(variables: dict, plan: Plan, signals: dict, mask: Tensor | None) -> None:
-    """Counts the values of one batch in.
+    """Adds the values of one batch to the statistics.
 
     Args:
-        variables: What `make_variables` made.
-        plan: The plan they were made for.
-        signals: Signal name to `(..., time, units)`.
-        mask: `(..., time)`, true where a step is real, or `None`.
+        variables: The variables from `make_variables`.
+        plan: The plan for which they were made.
+        signals: The signals by name, `(..., time, units)`.
+        mask: `(..., time)`, true where a step is unmasked, or `None`.
     """
     values = ops.concatenate(
         [ops.cast(signals[name], "float32") for name in plan.signals], axis=-1
@@ -104,8 +105,8 @@ def update(variables: dict, plan: Plan, signals: dict, mask: Tensor | None) -> N
         return array if real is None else ops.where(real, array, other)
 
     def total(array):
-        # One axis after the other: TensorFlow adds up a long one number by number, and
-        # loses, in float32, what is much smaller than the sum so far.
+        # One axis after the other: TensorFlow adds a long axis number by number, and in
+        # float32 it loses numbers that are much smaller than the sum so far.
         return ops.sum(ops.sum(array, axis=1), axis=0)
 
     number = (
@@ -161,10 +162,10 @@ def update(variables: dict, plan: Plan, signals: dict, mask: Tensor | None) -> N
 
 def _histogram(gates: Tensor, known: Tensor, plan: Plan) -> Tensor:
     """Counts the values in each bin, `(gates * units * bins,)`."""
-    if not plan.gates:  # PyTorch has no sum over segments of nothing.
+    if not plan.gates:  # PyTorch cannot sum over segments of an empty array.
         return ops.zeros((0,), "int32")
     gates = ops.where(known, gates, 0.0)
-    # Values outside of 0 to 1, of an activation other than a sigmoid, go to the ends.
+    # Values outside of 0 to 1 (activations other than a sigmoid) go to the end bins.
     place = ops.cast(ops.clip(gates * plan.bins, 0, plan.bins - 1), "int32")
     columns = plan.gates * plan.units
     place = place + ops.arange(columns, dtype="int32") * plan.bins
@@ -176,6 +177,6 @@ def _histogram(gates: Tensor, known: Tensor, plan: Plan) -> Tensor:
 
 
 def uncarried(part: dict, name: str) -> np.ndarray:
-    """Returns a count of 64 bits, of a part that was read or of one that was joined."""
+    """Returns a count in 64 bits, from a part that was read or was already joined."""
     carried = np.asarray(part.get(f"{name}{CARRIED}", 0), dtype="int64")
     return np.asarray(part[name], dtype="int64") + carried * CARRY

@@ -1,4 +1,4 @@
-"""Records one step of training after the other: of a probe, and of the training."""
+"""Records the steps of training: traces of a probe, and statistics."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ if TYPE_CHECKING:
     import xarray
 
 FORMAT = 2
-"""Of the stores. An older one is continued if `metadata.OLDER` names it."""
+"""The format of the stores. Older ones in `metadata.OLDER` can be continued."""
 OFTEN_ENOUGH = 1000
-"""After this number of batches the means, which have 32 bits in a step, are fetched."""
+"""After this number of batches, the means are fetched, which have 32 bits in a step."""
 
 
 class StepRecorder:
-    """Takes what there is to record of a model at a step, and keeps it.
+    """Records a model at each step, and keeps the records.
 
     Args:
-        options: What to record.
-        probe: What to read at each step, or `None` for no traces.
-        records: Where it is kept.
+        options: The options of the recorder.
+        probe: The probe to read at each step, or `None` for no traces.
+        records: The records to which the steps are added.
 
     Attributes:
-        model: The model in training; `None` before.
-        watcher: What counts in the training step, or `None` for no statistics.
-        alarms: What was found in the statistics.
+        model: The model in training; `None` before training.
+        watcher: The watcher that counts in the training step, or `None` for no
+            statistics.
+        alarms: The alarms that were found in the statistics.
     """
 
     def __init__(self, options: Options, probe: Probe | None, records: Records):
@@ -69,10 +70,10 @@ class StepRecorder:
         return {**vars(self), **dict.fromkeys(held)}
 
     def prepare(self, model: keras.Model) -> None:
-        """Checks everything that can be checked before training, and is ready for it.
+        """Checks everything that can be checked before training, and prepares for it.
 
         Raises:
-            ValueError: If the model has nothing to record, or is another one than
+            ValueError: If the model has nothing to record, or is not the same model as
                 before.
         """
         require_model(model)
@@ -105,7 +106,7 @@ class StepRecorder:
         plans = {}
         for node in nodes:
             kind = node.known_kind
-            # What has no value for each unit is captured, and not counted.
+            # Signals without a value for each unit are captured, but not counted.
             counted = [s for s in kind.signals if s in chosen and s not in kind.widths]
             gates = [signal for signal in counted if signal in kind.gates]
             others = [signal for signal in counted if signal not in kind.gates]
@@ -121,38 +122,40 @@ class StepRecorder:
         self._warn_of_nothing(any(plan.gates for plan in plans.values()))
         planned = [node for node in nodes if node.path in plans]
         self.watcher = Watcher(model, planned, plans, self.options.rows)
-        # For a custom training loop that ended by an exception.
+        # For a custom training loop that ends with an exception.
         detach = weakref.finalize(self, watched_step.detach, self.watcher, True)
         detach.atexit = False
 
     def _warn_of_nothing(self, any_gates: bool) -> None:
-        """Warns of what was asked for and stays empty where no gate is recorded."""
+        """Warns of options that have no effect because no gate is recorded."""
         if any_gates:
             return
         if self.options.log_metrics == "saturation":
             warnings.warn(
-                "`log_metrics='saturation'` adds nothing to the logs: it is of gates, "
-                "and none of the recorded signals is one. Use `log_metrics='all'`, "
-                "which has the mean and the standard deviation of each signal.",
+                "`log_metrics='saturation'` adds nothing to the logs: only gates have "
+                "a saturation, and none of the recorded signals is a gate. Use "
+                "`log_metrics='all'` for the mean and the standard deviation of each "
+                "signal.",
                 stacklevel=2,
             )
         if self.options.log_dir is not None and self.probe is None:
             warnings.warn(
-                "`log_dir` shows nothing: its histograms are of gates, and none of "
-                "the recorded signals is one. Give a `probe`, whose signals it shows.",
+                "`log_dir` shows nothing: it has histograms of gates only, and none of "
+                "the recorded signals is a gate. Give a `probe`, whose signals it "
+                "shows.",
                 stacklevel=2,
             )
 
     def attach(self) -> None:
-        """Begins to look on in the training step of the model."""
+        """Starts counting in the training step of the model."""
         if self.watcher is not None and self.model.compiled:
             watched_step.attach(self.watcher)
 
     def let_go(self, forget: bool = False) -> None:
-        """Lets go of the model and the store.
+        """Detaches from the model and closes the store.
 
         Args:
-            forget: Whether to drop what was compiled, since it will hardly return.
+            forget: Whether to drop compiled steps, which will hardly be used again.
         """
         if self.watcher is not None:
             watched_step.detach(self.watcher, forget)
@@ -162,18 +165,18 @@ class StepRecorder:
             self._events = None
 
     def begin(self, epoch: int, batches: int, params: dict) -> tuple[int, int]:
-        """Finds out where the record stands, and records the state before training.
+        """Determines the last recorded step, and records the state before training.
 
         Args:
             epoch: The number of the first epoch, as Keras counts.
-            batches: The number of batches that the recorder saw before.
-            params: What Keras passes to callbacks.
+            batches: The number of batches that the recorder has seen before.
+            params: The `params` that Keras passes to callbacks.
 
         Returns:
-            What to add to the epochs of this `fit`, and the number of batches so far.
+            The offset of the epochs of this `fit`, and the number of batches so far.
         """
         read, room = self._read_probe(), 0
-        # All that can be refused is refused before a store is touched.
+        # All checks are made before a store is changed.
         if read:
             room = sum(
                 node.to_dataset().nbytes
@@ -195,7 +198,7 @@ class StepRecorder:
         return offset, batches
 
     def _read_probe(self) -> dict[str, xarray.DataTree]:
-        """Reads the probe: the name of each record to what is added to it."""
+        """Reads the probe, and returns the tree for each record by its name."""
         if self.probe is None:
             return {}
         read = {"traces": self.probe.trace()}
@@ -204,10 +207,10 @@ class StepRecorder:
         return read
 
     def _contents(self) -> dict:
-        """Returns what a store holds: one can only be continued with the same."""
+        """Returns the description of a store, which must match to continue one."""
         options = self.options
         nodes = select(self.model, options.layers)
-        # Stores without gradients say nothing of them, as before there were any.
+        # Stores without gradients do not mention them, like those of older versions.
         gradients = {"gradients": True} if options.gradients else {}
         return {
             "keras_gates": v.VERSION,
@@ -225,7 +228,7 @@ class StepRecorder:
         }
 
     def begin_epoch(self) -> None:
-        """Begins the metrics of an epoch."""
+        """Resets the metrics of the epoch."""
         self._whole = {}
 
     def before_batch(self, number: int) -> None:
@@ -242,7 +245,7 @@ class StepRecorder:
             self.watcher.fetch()
 
     def record(self, epoch: int, batch: int) -> None:
-        """Records a step of whatever there is to record.
+        """Adds a step to each record.
 
         Args:
             epoch: The epoch, counted from 1.
@@ -271,7 +274,7 @@ class StepRecorder:
                 )
 
     def _add_to_epoch(self, read: dict[str, dict]) -> None:
-        """Joins a step to those before it in the same epoch."""
+        """Joins a step to the earlier steps of the same epoch."""
         plans = self._plans()
         for path, part in read.items():
             parts = [self._whole[path], part] if path in self._whole else [part]
@@ -281,7 +284,7 @@ class StepRecorder:
         return {} if self.watcher is None else self.watcher.plans
 
     def figures(self) -> dict[str, float]:
-        """Sums up the epoch, named for the logs."""
+        """Returns the metrics of the epoch, by their names in the logs."""
         everything = self.options.log_metrics == "all"
         figures: dict[str, float] = {}
         for path, plan in self._plans().items():

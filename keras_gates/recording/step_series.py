@@ -1,4 +1,4 @@
-"""What a recorder keeps: labelled steps, one behind the other."""
+"""The records of a recorder: series of labelled steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """When something was recorded.
+    """The time at which something was recorded.
 
     Attributes:
         epoch: The epoch, 0 before training.
-        batch: The number of batches until then.
+        batch: The number of batches so far.
         number: The label of the step, the same in every record: 0 before training.
     """
 
@@ -32,7 +32,7 @@ class Step(NamedTuple):
 
 
 class Rows:
-    """Arrays of one shape, one behind the other, in a buffer with room for more."""
+    """Rows of the same shape, in a buffer with space for more rows."""
 
     def __init__(self):
         self._buffer: np.ndarray | None = None
@@ -44,7 +44,7 @@ class Rows:
         if self._buffer is None:
             self._buffer = np.array(rows)
         elif after > len(self._buffer):
-            # Twice the room each time: a row is copied once or twice in all.
+            # Twice the space each time: on average, a row is copied once or twice.
             larger = np.empty((2 * after, *rows.shape[1:]), self._buffer.dtype)
             larger[: self._number] = self._buffer[: self._number]
             self._buffer = larger
@@ -52,24 +52,24 @@ class Rows:
         self._number = after
 
     def values(self) -> np.ndarray:
-        """Returns all rows. They cannot be changed, and later ones are not in it."""
+        """Returns all rows so far, as a read-only array."""
         assert self._buffer is not None
         values = self._buffer[: self._number]
         values.flags.writeable = False
         return values
 
     def __getstate__(self):
-        """Copies and pickles the rows, without the room for more."""
+        """Copies and pickles the rows, without the space for more rows."""
         return {"_buffer": np.array(self.values()), "_number": self._number}
 
 
 class Record:
-    """Trees recorded at one step after the other, in memory or in a store.
+    """The trees that were recorded at each step, in memory or in a store.
 
     Attributes:
         name: The name of the record, and of its group in a store.
-        steps: When each of them was recorded.
-        store: The store that it is written to, or `None` for memory.
+        steps: The time of each step.
+        store: The store to which the record is written, or `None` for memory.
     """
 
     def __init__(self, name: str):
@@ -83,13 +83,13 @@ class Record:
         self._labelled = True
 
     def write_to(self, store: Store) -> None:
-        """Writes to a store from now on, behind what is in it."""
+        """Makes the record write to a store from now on, after its present steps."""
         self.store, self._path = store, store.path
         found = store.read(self.name)
         if found is not None:
             coordinates = recurrent(found)[0].coords
             epochs, batches = (coordinates[name].values for name in (v.EPOCH, v.BATCH))
-            # An older version wrote no labels; the record before training began.
+            # An older version wrote no labels. Its first label follows from the batch.
             first = 0 if batches.size and batches[0] == 0 else 1
             self._labelled = v.STEP in coordinates
             numbers = (
@@ -106,9 +106,9 @@ class Record:
         """Adds a step.
 
         Args:
-            tree: What was recorded.
+            tree: The recorded tree.
             epoch: The epoch.
-            batch: The number of batches until then.
+            batch: The number of batches so far.
             number: The label of the step. Default: one more than the last one.
         """
         if number is None:
@@ -135,7 +135,7 @@ class Record:
         return copied
 
     def cut(self, epoch: int) -> None:
-        """Drops the steps behind an epoch, which are to be recorded again."""
+        """Drops the steps after an epoch, which are to be recorded again."""
         kept = [step for step in self.steps if step.epoch <= epoch]
         if self.store is not None and len(kept) < len(self.steps):
             self.store.cut(self.name, v.STEP, len(kept))
@@ -149,7 +149,7 @@ class Record:
             return self._stored()
         if self._built is None:
             self._built = self._build()
-        # The arrays are those of the record. What is around them is the caller's own.
+        # The arrays are those of the record; the rest belongs to the caller.
         return grow(
             {node.path: node.to_dataset().copy() for node in recurrent(self._built)},
             self._built.attrs,
@@ -167,7 +167,7 @@ class Record:
                     rows.append(variable.values)
 
     def _build(self) -> xarray.DataTree:
-        """Puts the steps in memory behind each other."""
+        """Joins the steps in memory."""
         import xarray
 
         def joined(node: xarray.DataTree) -> xarray.Dataset:
@@ -191,9 +191,9 @@ class Record:
             tree = open_tree(self._path, self.name)
         except (FileNotFoundError, KeyError):
             raise FileNotFoundError(
-                f"The store '{self._path}' is not there any more: it was moved, or "
-                "removed. Open it at its new place with `xarray.open_datatree(path, "
-                "engine='zarr')`."
+                f"The store '{self._path}' no longer exists: it was moved or removed. "
+                "If it was moved, open it at its new path with "
+                "`xarray.open_datatree(path, engine='zarr')`."
             ) from None
         if self._labelled:
             return tree
@@ -205,7 +205,7 @@ class Record:
 
 def _labels(steps: list[Step]) -> dict:
     """Returns the coordinates along `step`."""
-    what = {
+    names = {
         v.STEP: "recorded step, 0 before training",
         v.EPOCH: "epoch, 0 before training",
         v.BATCH: "batches so far",
@@ -214,12 +214,12 @@ def _labels(steps: list[Step]) -> dict:
     columns += [[s.batch for s in steps]]
     return {
         name: (v.STEP, values, {"long_name": label})
-        for (name, label), values in zip(what.items(), columns, strict=True)
+        for (name, label), values in zip(names.items(), columns, strict=True)
     }
 
 
 def _with_step(dataset: xarray.Dataset) -> xarray.Dataset:
-    """Puts a dimension `step` in front of what was recorded at one step."""
+    """Adds a first dimension `step` to the data of one step."""
     coordinates = [name for name in dataset.coords if name not in dataset.dims]
     moved = dataset.reset_coords(coordinates).expand_dims(v.STEP)
     return moved.set_coords(coordinates)

@@ -1,4 +1,4 @@
-"""The records of one recorder, and where they are kept."""
+"""The records of one recorder, in memory or in a store."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Records:
-    """The records of one recorder, and where they are kept.
+    """The records of one recorder, in memory or in a store.
 
     Args:
         path: Path of a store, or `None` for memory.
         mode: "w-", "w" or "a", as for the recorder.
-        max_bytes: The most bytes that the traces may take up, or `None`.
+        max_bytes: The largest size of the traces in bytes, or `None`.
     """
 
     def __init__(self, path: Path | None, mode: str, max_bytes: float | None):
@@ -37,7 +37,7 @@ class Records:
         self._resumes = self._own = False
 
     def __getstate__(self):
-        """Copies and pickles what was recorded, and not the open store."""
+        """Copies and pickles the records, without the open store."""
         records = {record.name: record.closed() for record in self._all()}
         return {**vars(self), **records, "_store": None}
 
@@ -45,9 +45,9 @@ class Records:
         """Opens the store, if there is one, at the start of a `fit`.
 
         Args:
-            describe: Returns what the recorder records. A store is continued with the
-                same.
-            room: How many bytes of a step there must be room for.
+            describe: Returns the description of the store, which must match to continue
+                one.
+            room: The number of bytes of a step for which there must be space.
         """
         self._resumes = False
         if self._path is None or self._store is not None or not backend.writes():
@@ -55,14 +55,14 @@ class Records:
         begun = self._own or bool(self._steps())
         if begun and not self._path.exists():
             raise FileNotFoundError(
-                f"The store '{self._path}', which this recorder began, is not there "
-                "any more: it was moved, or removed. Move it back, or make a new "
+                f"The store '{self._path}', which this recorder opened, no longer "
+                "exists: it was moved or removed. Move it back, or make a new "
                 "`GateRecorder`."
             )
         self._store = Store(self._path, describe(), "a" if begun else self._mode, room)
         for record in self._all():
             record.write_to(self._store)
-        # What another recorder began; one's own is only counted on.
+        # A store of another recorder is resumed; the recorder's own is only extended.
         self._resumes = not begun and bool(self._steps())
         self._own = True
 
@@ -73,18 +73,18 @@ class Records:
             self._store = None
 
     def begin(self, epoch: int) -> tuple[int, int]:
-        """Finds out where the records stand, at the first epoch of a `fit`.
+        """Determines the last recorded step, at the first epoch of a `fit`.
 
         Args:
             epoch: The number of that epoch, as Keras counts.
 
         Returns:
-            What to add to the epochs of this `fit`, and the number of batches so far.
+            The offset of the epochs of this `fit`, and the number of batches so far.
         """
         last = max((step.epoch for step in self._steps()), default=0)
         if self._resumes:
-            self._go_on(epoch, last)
-        # Where `fit` is called again and starts from epoch 0, the epochs count on.
+            self._resume(epoch, last)
+        # If `fit` is called again and starts from epoch 0, the numbering continues.
         offset = 0 if self._resumes else max(0, last - epoch)
         return offset, max((step.batch for step in self._steps()), default=0)
 
@@ -99,9 +99,9 @@ class Records:
 
         Args:
             name: "statistics", "traces" or "gradients".
-            tree: What was recorded.
+            tree: The recorded tree.
             place: The epoch, and the number of batches so far.
-            before: Whether training has not begun.
+            before: Whether the step is before training.
 
         Returns:
             The label of the step.
@@ -112,7 +112,7 @@ class Records:
         record: Record = getattr(self, name)
         number = self._number(record, place, before)
         if self._path is not None and self._store is None:
-            # Another process of the group writes the store, or the disk is full.
+            # Another process writes the store, or it could not be written before.
             record.steps.append(Step(*place, number))
             return number
         try:
@@ -123,10 +123,9 @@ class Records:
                 raise cannot_write(self._path, error) from None
             record.steps.append(Step(*place, number))
             warnings.warn(
-                f"The store '{self._path}' cannot be written any more "
-                f"({error.strerror}). Training continues; what was recorded before "
-                f"epoch {place[0]}, batch {place[1]}, is in the store, and nothing "
-                "after it.",
+                f"The store '{self._path}' can no longer be written "
+                f"({error.strerror}). Training continues. The store holds the steps "
+                f"before epoch {place[0]}, batch {place[1]}, and no later ones.",
                 stacklevel=2,
             )
         return number
@@ -141,13 +140,13 @@ class Records:
     def check_size(
         self, step_bytes: int, epochs: int, record_freq, params: dict
     ) -> None:
-        """Warns of the size of the traces, and refuses if it is too much.
+        """Reports the size of the traces, and refuses to exceed the limit.
 
         Args:
             step_bytes: The bytes of the traces of one step.
-            epochs: How many epochs are to come.
-            record_freq: "epoch", or after how many batches there is a step.
-            params: What Keras passes to callbacks.
+            epochs: The number of epochs to come.
+            record_freq: "epoch", or the number of batches between steps.
+            params: The `params` that Keras passes to callbacks.
         """
         per_epoch = 1
         if record_freq != "epoch":
@@ -156,7 +155,7 @@ class Records:
         total = steps * step_bytes
         where = "memory" if self._path is None else f"'{self._path}'"
         message = (
-            f"{_bytes(total)} of traces will be in {where}, of {steps} steps, after "
+            f"The traces of {steps} steps will take {_bytes(total)} in {where} after "
             f"{epochs} more epochs"
         )
         if self._max_bytes is not None and total > self._max_bytes:
@@ -176,12 +175,12 @@ class Records:
     def _steps(self) -> list[Step]:
         return [step for record in self._all() for step in record.steps]
 
-    def _go_on(self, epoch: int, last: int) -> None:
-        """Goes on with a store, from the epoch at which training begins."""
+    def _resume(self, epoch: int, last: int) -> None:
+        """Resumes a store at the epoch at which training begins."""
         if last > epoch + 1:
             raise ValueError(
-                f"The store '{self._path}' holds {last} epochs, and training begins "
-                f"anew after {epoch}. Restore the model first "
+                f"The store '{self._path}' holds {last} epochs, and training starts "
+                f"again after epoch {epoch}. Restore the model first "
                 f"(`keras.callbacks.BackupAndRestore`, or `initial_epoch={last}`), or "
                 "choose another path."
             )

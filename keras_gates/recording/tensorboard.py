@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, written with its own writer, on any backend."""
+"""Event files for TensorBoard, written with TensorBoard's writer, on any backend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Events:
-    """Writes what a recorder saw to an event file.
+    """Writes the records of each step to an event file.
 
     Args:
         folder: The folder for TensorBoard's `--logdir`.
@@ -31,22 +31,22 @@ class Events:
             from tensorboard.summary.writer import event_file_writer
         except ImportError:
             raise ImportError(
-                "`log_dir` needs the package `tensorboard`. Install it by `pip "
+                "`log_dir` needs the package `tensorboard`. Install it with `pip "
                 "install tensorboard`, or leave the argument out."
             ) from None
         self._writer = event_file_writer.EventFileWriter(str(folder))
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._writer.close()
 
     def write(self, statistics: xarray.DataTree, trace, step: int) -> None:
         """Writes one step.
 
         Args:
-            statistics: The statistics of the step, each `(gate, unit)`.
+            statistics: The statistics of the step, `(signal, unit)`.
             trace: The trace of the step, or `None`.
-            step: The number under which TensorBoard shows it.
+            step: The number of the step in TensorBoard.
         """
         for node in recurrent(statistics):
             counts = node.to_dataset()["histogram"].sum(v.UNIT)
@@ -71,7 +71,8 @@ class Events:
         from keras_gates import plots
 
         layer = node.to_dataset()
-        if v.FRAME in layer.dims:  # Inside a `TimeDistributed`: of the first frame.
+        if v.FRAME in layer.dims:
+            # Inside a `TimeDistributed`, the first frame is drawn.
             layer = layer.isel({v.FRAME: 0})
         figure = plots.heatmap(layer)
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Looking on while a model trains, inside its own compiled training step."""
+"""Lets watchers count inside the compiled training step of a model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from keras_gates.recording.watcher import Watcher
 
 
 class WatchedStep:
-    """Stands in for the training step that Keras compiled, and lets watchers look on.
+    """Replaces the training step that Keras compiled, and lets watchers count in it.
 
-    Batches that no watcher is due to count go to Keras's own step, as it was.
+    Batches that no watcher is due to count go to Keras's unchanged step.
 
     Args:
         model: The model.
@@ -36,7 +36,7 @@ class WatchedStep:
         for watcher in watchers:
             watcher.due = False
         if watchers not in self._compiled:
-            # In the middle of training, on JAX, the model does not have its variables.
+            # During training on JAX, the model does not have its variables.
             with backend.state_of(self.model, arguments):
                 self._compiled[watchers] = _compile(self.model, watchers)
         variables = [v for watcher in watchers for v in watcher.variables()]
@@ -50,20 +50,20 @@ class WatchedStep:
             )
 
     def forget(self, watcher: Watcher) -> None:
-        """Drops the steps that were compiled with a watcher in them."""
+        """Drops the compiled steps that contain a watcher."""
         for watchers in [*self._compiled]:
             if watcher in watchers:
                 del self._compiled[watchers]
 
 
 def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
-    """Lets Keras compile the training step once more, with watchers in it."""
+    """Lets Keras compile the training step again, with watchers in it."""
     stock = model.train_step
     for watcher in watchers:
         watcher.begin_anew()
 
-    # A function of its own, so that no cache takes it for the step without watchers.
-    # It begins to look by itself: TensorFlow may call it in a thread of its own.
+    # A new function, so that no cache takes it for the step without watchers. It makes
+    # the watchers active itself, because TensorFlow may call it in another thread.
     def train_step(*arguments):
         with contextlib.ExitStack() as stack:
             stack.enter_context(_looking(watchers))
@@ -97,13 +97,13 @@ def _looking(watchers: tuple[Watcher, ...]) -> Iterator[None]:
 
 
 def attach(watcher: Watcher) -> None:
-    """Lets a watcher look on in the training step of its model."""
+    """Lets a watcher count in the training step of its model."""
     model = watcher.model
     model.make_train_function()
     step = model.train_function
     if not isinstance(step, WatchedStep):
         known = watcher.step
-        # The one of an earlier `fit`, unless the model was compiled anew since then.
+        # That of an earlier `fit`, unless the model was compiled again since then.
         step = (
             known
             if known is not None and known.plain is step
@@ -116,11 +116,11 @@ def attach(watcher: Watcher) -> None:
 
 
 def detach(watcher: Watcher, forget: bool = False) -> None:
-    """Gives the model its own training step back, if nobody else looks on.
+    """Removes a watcher, and restores the training step if no other one is left.
 
     Args:
         watcher: The watcher.
-        forget: Whether to drop what was compiled for it, since it will hardly return.
+        forget: Whether to drop its compiled steps, which will hardly be used again.
     """
     step = watcher.step
     if step is None or watcher not in step.watchers:

@@ -1,4 +1,4 @@
-"""Keeps running statistics of what recurrent layers do in training."""
+"""Keeps running statistics of the signals of recurrent layers in training."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from keras_gates.models.instrumenting import instrument_layers, layers_to_conver
 from keras_gates.recording import joined_statistics, running_statistics
 from keras_gates.recording.running_statistics import Plan
 
-COMPILED = "`tf.function`, `keras.remat`, `jax.jit`, `torch.compile` and the like"
+COMPILED = "for example by `tf.function`, `keras.remat`, `jax.jit` or `torch.compile`"
 
 INSIDE = (
     "The recorder cannot count the gates of {layers}: in the training step, they run "
-    "inside a function that the backend compiles or differentiates on its own "
+    "inside a function that the backend compiles or differentiates separately "
     f"({COMPILED}), which their values cannot leave. Their statistics have the count "
     "0. Call the layers outside of that function, or train without it."
 )
@@ -30,22 +30,22 @@ SILENT = (
     "The recorder counted no gates of {layers} in the training step that it watched: "
     "the step does not run them, or it runs them inside a function that was compiled "
     f"before ({COMPILED}). Their statistics have the count 0. If the step runs them, "
-    "call them outside of that function; if not, leave them out by `layers`."
+    "call them outside of that function; if not, exclude them with `layers`."
 )
 
 
 class Watcher(Collector):
-    """Keeps running statistics of what recurrent layers do in training.
+    """Keeps running statistics of the signals of recurrent layers in training.
 
     Args:
         model: The model that trains.
-        nodes: The places to count.
-        plans: For each node path, what to count there.
-        rows: How many rows of each batch to sample, over all devices together.
+        nodes: The nodes whose signals to count.
+        plans: The plan of each node, by its path.
+        rows: The number of rows of each batch to sample, over all devices together.
 
     Attributes:
         due: Whether to count the next batch.
-        step: The `WatchedStep` in which it looks on, or `None`.
+        step: The `WatchedStep` in which it counts, or `None`.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Watcher(Collector):
         self.plans = plans
         self.due = False
         self.step: Any = None
-        # The places whose signals were emitted where nothing can be counted, those
-        # that were not heard of in a batch that was watched, and those reported.
+        # The paths of nodes that emitted signals where nothing can be counted, of nodes
+        # that emitted none in a watched batch, and of nodes that were reported.
         self._inside: set[str] = set()
         self._silent: set[str] = set()
         self._reported: set[str] = set()
         self._heard: Counter[str] = Counter()
-        # The same in this step of the record, of batches that were not compiled.
+        # The same since the last reading, for batches that were not compiled.
         self._uncompiled: Counter[str] | None = None
         self._layers = layers_to_convert(model, nodes)
         self._fetched: dict[str, list[dict]] = {path: [] for path in plans}
@@ -83,7 +83,7 @@ class Watcher(Collector):
             }
 
     def receive(self, emission: Emission) -> None:
-        """Counts in what a cell emitted."""
+        """Counts the signals that a cell emitted."""
         node, variables = self._kept[id(emission.layer), id(emission.cell)]
         self._heard[node.path] += 1
         running_statistics.update(
@@ -91,13 +91,13 @@ class Watcher(Collector):
         )
 
     def miss(self, emission: Emission) -> None:
-        """Takes note of a place where nothing can be counted."""
+        """Notes that a node emitted signals where nothing can be counted."""
         node, _ = self._kept[id(emission.layer), id(emission.cell)]
         self._heard[node.path] += 1
         self._inside.add(node.path)
 
     def reaches(self) -> bool:
-        """Returns whether what is emitted now can be counted."""
+        """Returns whether signals that are emitted now can be counted."""
         return backend.assigns(self._trace)
 
     def variables(self, layer=None) -> list[keras.Variable]:
@@ -111,13 +111,13 @@ class Watcher(Collector):
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[None]:
-        """Counts what the model does within the `with` block, in this thread."""
+        """Counts the signals of the model within the `with` block, in this thread."""
         with instrument_layers(self.model, self._layers), self.active():
             yield
 
     @contextlib.contextmanager
     def step_begun(self) -> Iterator[None]:
-        """Takes note of what is heard in one batch, or while its step is compiled."""
+        """Notes which nodes emit signals in a batch, or while its step is compiled."""
         self.begin_trace()
         before = self._heard.copy()
         try:
@@ -126,7 +126,7 @@ class Watcher(Collector):
             self.end_trace()
         heard = {path for path in self.plans if self._heard[path] > before[path]}
         if backend.trace() is not None:
-            # What is compiled now runs in every batch.
+            # The step that is compiled now runs in every batch.
             self._silent = set(self.plans) - heard
             return
         # A loop may train one layer in one batch and another one in the next.
@@ -135,14 +135,14 @@ class Watcher(Collector):
             self._silent = set(self.plans)
 
     def begin_anew(self) -> None:
-        """Forgets what a step that was compiled earlier could not count."""
+        """Forgets which nodes an earlier compiled step could not count."""
         self._inside, self._silent = set(), set()
 
     def report(self) -> None:
-        """Warns, once, of every place of which too little is counted.
+        """Warns, once, of every node that is not counted completely.
 
-        Not to be called inside of a step: where warnings are errors, its results, which
-        on JAX are all that is left of the model, would be lost.
+        It must not be called inside a step: if warnings are errors, the results of the
+        step would be lost, and on JAX these are the only copy of the variables.
         """
         for paths, sentence in ((self._inside, INSIDE), (self._silent, SILENT)):
             new = sorted(paths - self._reported)
@@ -151,18 +151,18 @@ class Watcher(Collector):
                 warnings.warn(sentence.format(layers=_list_of(new)), stacklevel=4)
 
     def fetch(self) -> None:
-        """Brings what was counted on the devices here, and begins anew there."""
+        """Fetches the statistics from the devices, and restarts the counts there."""
         for node, variables in self._kept.values():
             plan = self.plans[node.path]
             parts = [*self._fetched[node.path], *backend.read(self.model, variables)]
             self._fetched[node.path] = [joined_statistics.join(parts, plan)]
-        self._start_anew()
+        self._restart()
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """Returns the statistics since the last reading, and begins anew.
+        """Returns the statistics since the last reading, and restarts the counts.
 
         Returns:
-            Node path to statistics by name, over all devices and processes.
+            The statistics by node path and name, over all devices and processes.
         """
         self.fetch()
         if self._uncompiled is not None:
@@ -176,7 +176,7 @@ class Watcher(Collector):
             )
             for path, plan in self.plans.items()
         }
-        # Of a place that was heard in part, the rest would pass for everything.
+        # For a node that was counted in part, the counts would be taken for all values.
         return {
             path: joined_statistics.join([], self.plans[path])
             if path in self._inside
@@ -185,13 +185,13 @@ class Watcher(Collector):
         }
 
     def reset(self) -> None:
-        """Forgets what was counted."""
+        """Resets all counts."""
         self._fetched = {path: [] for path in self.plans}
         self._uncompiled = None
-        self._start_anew()
+        self._restart()
 
-    def _start_anew(self) -> None:
-        # Without a look at the old values: a step that failed may have used them up.
+    def _restart(self) -> None:
+        # The old values are not read: a step that failed may have deleted them.
         for node, variables in self._kept.values():
             start = self.plans[node.path].start()
             backend.reset(self.model, variables, start)

@@ -1,7 +1,7 @@
 """Reduces signals over samples, frames and time, in blocks that the cache holds.
 
-An expression over whole signals writes each of its intermediate results to memory,
-which takes longer than to compute them. Here a function sees a few rows at a time.
+An expression over whole signals writes each intermediate result to memory, which takes
+longer than computing it. Here, a function gets a few rows at a time.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ BLOCK = 2**16
 """The number of elements of a block."""
 
 WIDE = 512
-"""The number of elements of a row that NumPy takes at full speed."""
+"""The number of elements of a row that NumPy reduces at full speed."""
 
 TOGETHER = 64
-"""The number of blocks whose results are joined at once."""
+"""The number of results that are joined at once."""
 
 FOUND = "found"
-"""The dimension of what a function finds in a block."""
+"""The dimension of the results that a function computes from a block."""
 
 OfBlock = Callable[..., np.ndarray]
 Join = Callable[[np.ndarray], np.ndarray]
@@ -51,19 +51,19 @@ def reduce_blocks(
     are read a few samples at a time. Floating-point errors are silent.
 
     Args:
-        of_block: Takes an array of each signal, of shape `(row, *whole, unit)`, the
-            same rows of all, and returns what it finds, of shape `(found, unit)`.
-            Masked steps are NaN. Every unit is reduced by itself.
+        of_block: Takes one array for each signal, of shape `(row, *whole, unit)` and
+            with the same rows, and returns the results, of shape `(found, unit)`.
+            Masked steps are NaN. Every unit is reduced separately.
         signals: One signal, or several that have the same sizes.
-        join: Takes what was found in several blocks, of shape `(part, found, unit)`,
-            and returns that of all of them, `(found, unit)`; more dimensions may be
+        join: Takes the results of several blocks, of shape `(part, found, unit)`, and
+            returns the result for all of them, `(found, unit)`; more dimensions may be
             between the last two.
-        whole: Dimensions that a block has from end to end.
+        whole: Dimensions that every block contains completely.
         size: The number of elements of a block.
 
     Returns:
-        What was found, in float64, of dimensions `(found, step, unit)`, the last two
-        as far as the signals have them.
+        The results, in float64, of dimensions `(found, step, unit)`; the last two are
+        there if the signals have them.
     """
     import xarray
 
@@ -81,7 +81,7 @@ def reduce_blocks(
     before = len(rows) + len(whole)
 
     def of_arrays(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        # Several steps of training are as many more units.
+        # Each step of training counts as a further set of units.
         flat = [array.reshape(*array.shape[:before], -1) for array in arrays]
         found = _reduced(of_block, join, flat, len(rows), size)
         return found.reshape(len(found), *arrays[0].shape[before:])
@@ -123,9 +123,9 @@ def blocks(
     """Yields arrays a few rows at a time, of shape `(row, ...)`.
 
     Args:
-        arrays: Their first dimensions are the same.
-        rows: How many of their dimensions are rows.
-        size: The number of elements of a block, or of one row if that has more.
+        arrays: Arrays whose first dimensions are the same.
+        rows: The number of these dimensions, which count as rows.
+        size: The number of elements of a block. A row with more is a block itself.
     """
     length, each = len(arrays[0]), max(arrays[0][:1].size, 1)
     if rows > 1 and each > size:
@@ -143,7 +143,7 @@ def _reduced(
 ) -> np.ndarray:
     """Reduces arrays in memory, of shape `(*rows, *whole, unit)`."""
     parts: list[np.ndarray] = []
-    with np.errstate(all="ignore"):  # A thread of Dask knows no setting of the caller.
+    with np.errstate(all="ignore"):  # Dask's threads ignore the caller's setting.
         for block in blocks(arrays, rows, size):
             parts += _parts(of_block, block)
             if len(parts) >= TOGETHER:
@@ -152,12 +152,12 @@ def _reduced(
 
 
 def _parts(of_block: OfBlock, block: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yields what is found in a block, of shape `(part, found, unit)`."""
+    """Yields the results for a block, of shape `(part, found, unit)`."""
     length, *whole, units = block[0].shape
     together = 1 if whole else max(WIDE // units, 1)
     even = length - length % together
     if even:
-        # Several short rows as one long row.
+        # Several short rows are reduced as one long row.
         wide = [array[:even].reshape(-1, *whole, together * units) for array in block]
         found = of_block(*wide)
         yield np.moveaxis(found.reshape(len(found), together, units), 1, 0)
@@ -166,9 +166,9 @@ def _parts(of_block: OfBlock, block: list[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _now(of_arrays: Callable, join: Join, data: list[xarray.Variable]) -> np.ndarray:
-    """Reduces what is in memory, or on disk."""
+    """Reduces data in memory or on disk."""
     steps = data[0].sizes.get(v.STEP, 1)
-    # Each step by itself, as it lies in memory; of small ones a few.
+    # Each step is reduced separately, in the order of memory; small ones together.
     number = max(BLOCK * steps // data[0].size, 1)
     found = []
     for start in range(0, steps, number):
@@ -189,12 +189,12 @@ def _later(
     rows: list[str],
     whole: Sequence[str],
 ) -> Any:
-    """Reduces Dask arrays: a task for each chunk, and one that joins what they find."""
+    """Reduces Dask arrays: a task for each chunk, and one that joins the results."""
     import dask.array
 
     first = data[0]
     arrays = [variable.chunk(dict.fromkeys(whole, -1)).data for variable in data]
-    # How many things are found shows in a single row.
+    # A single row shows how many results there are.
     row = np.ones([first.sizes[dim] if dim in whole else 1 for dim in first.dims])
     number = len(of_arrays([row for _ in arrays]))
 

@@ -1,4 +1,4 @@
-"""What makes a unit dead: one definition, for the measure, the diagnosis and alarms."""
+"""The definition of a dead unit, for the measure, the diagnosis and the alarms."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ CLOSED = 0.1
 
 
 def ways(kind: Kind) -> dict[str, str]:
-    """Returns each way to be dead that a kind of cell has, and what shows it.
+    """Returns the ways in which a unit of a cell can be dead, and the signal of each.
 
     Example:
         >>> from keras_gates.cells.registry import KINDS
@@ -30,14 +30,14 @@ def conditions(kind: Kind, holds: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         kind: The kind of the cell.
-        holds: For each of its `signals` that is known, a boolean array
-            `(..., unit)`: for `hidden`, whether its standard deviation over two
-            unmasked steps or more is below `CONSTANT`; for a gate, whether it is
-            below `CLOSED` at every step. Other signals are ignored.
+        holds: For each known signal of the cell, a boolean array `(..., unit)`: for
+            `hidden`, whether its standard deviation over two unmasked steps or more
+            is below `CONSTANT`; for a gate, whether it is below `CLOSED` at every
+            step. Other signals are ignored.
 
     Returns:
-        The arrays under the names of the conditions, and `dead`, where one of them
-        holds at least.
+        The arrays under the names of the conditions, and `dead`, which is true where
+        at least one of them holds.
 
     Example:
         >>> import numpy as np

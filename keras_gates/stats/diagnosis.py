@@ -1,4 +1,4 @@
-"""Findings in captured gates, in sentences with the values behind them."""
+"""Findings in captured gates, as sentences with the measured values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Diagnosis:
         )
         return "\n".join([*map("- {}".format, self.findings), *without])
 
-    __repr__ = __str__  # What a notebook shows.
+    __repr__ = __str__  # A notebook shows the sentences.
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns a table with one row for each finding.
@@ -86,8 +86,8 @@ def diagnose(
     Args:
         gates: A tree of layers, or the dataset of one, with dimensions such as
             `(sample, time, unit)`.
-        reach: What `keras_gates.reach` returned for the same model, or for one layer.
-            Then the measured memory of each layer comes first. Default: none.
+        reach: The result of `keras_gates.reach` for the same model, or for one layer.
+            Then the measured memory of each layer is reported first. Default: none.
         upper: The value above which a gate counts as open. It is higher than the 0.9
             of `saturation`, so that this finding is rare.
         lower: The value below which a gate counts as closed.
@@ -105,8 +105,8 @@ def diagnose(
         A `Diagnosis`. Checks whose signals are missing are skipped.
 
     Raises:
-        ValueError: If there is no signal in `gates`, or they have more than one `step`,
-            or a threshold is out of its range.
+        ValueError: If there is no signal in `gates`, if they have more than one
+            `step`, or if a threshold is out of its range.
         TypeError: If `gates` or `reach` is neither a tree nor a dataset.
         OSError: If they are read from a store that is damaged.
 
@@ -159,7 +159,7 @@ def diagnose(
 
 
 def _measured(reach: Any) -> dict[str, Any]:
-    """Returns what was measured of the memory of each layer, by its path."""
+    """Returns the measured memory of each layer, by its path."""
     if reach is None:
         return {}
     import xarray

@@ -1,9 +1,9 @@
-"""Everything the diagnosis counts, in one pass over the signals of a layer.
+"""All sums that the diagnosis needs, from one pass over the signals of a layer.
 
-The measures of `stats` are lazy expressions, each of which reads its signals again.
-For a diagnosis of a gigabyte that would be a dozen passes. Here a few rows that fit
-into the processor's cache are read once, and all is counted on them. A test holds each
-figure against the measure of the same name.
+The measures of `stats` are lazy expressions, each of which reads its signals again. A
+diagnosis of a gigabyte would need a dozen passes. Here, a few rows that fit into the
+processor's cache are read once, and all sums are computed from them. A test compares
+each number with the measure of the same name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     import xarray
 
 CACHE_BYTES = 2**20
-"""Of one signal: with the few others and a result or two, what a core has by itself."""
+"""The size of a block of one signal.
+
+With the few other signals and a result or two, it fits into the cache of one core.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +38,13 @@ class Sums:
     Attributes:
         count: Number of unmasked steps.
         broken: Number of values at unmasked steps that are NaN or infinite.
-        below: Number of values under the threshold, of a gate.
-        above: Number of values over the other one.
+        below: Number of values of a gate that are below the lower threshold.
+        above: Number of values of a gate that are above the upper threshold.
         mean: Mean of the values.
         squares: Sum of the squared differences from the mean.
-        products: Sum of the products with the differences of the gate that may carry
-            the same information.
-        logarithms: Sum of the logarithms, of a gate that keeps the old state.
+        products: Sum of the products of these differences with those of the gate that
+            may carry the same information.
+        logarithms: Sum of the logarithms, for a gate that keeps the old state.
         largest: The largest value.
     """
 
@@ -63,22 +66,22 @@ class Sums:
     def correlation(self, other: Sums) -> np.ndarray:
         """Pearson's correlation of each unit with the same unit of a second gate."""
         scale = np.sqrt(self.squares * other.squares)
-        # Of a constant gate only roundings are left.
+        # For a constant gate, only rounding errors are left.
         scale = np.where(scale > 1e-12 * self.count, scale, np.nan)
         return self.products / scale
 
 
 class Scratch(threading.local):
-    """Arrays that are used again and again, for each thread its own.
+    """Arrays that are reused from block to block; each thread has its own.
 
-    New memory for each block would take longer than all the sums.
+    The allocation of new memory for each block would take longer than all the sums.
     """
 
     def __init__(self):
         self._arrays: dict[tuple, np.ndarray] = {}
 
     def like(self, values: np.ndarray, name: str, dtype: Any = None) -> np.ndarray:
-        """Returns an array of the shape of `values`, with anything in it."""
+        """Returns an array of the shape of `values`, with arbitrary contents."""
         dtype = np.dtype(dtype or values.dtype)
         array = self._arrays.get((name, dtype))
         if array is None or len(array) < len(values):
@@ -98,13 +101,13 @@ def count_signals(
     Args:
         layer: Its signals, with dimensions such as `(sample, time, unit)`.
         kind: The kind of its cell.
-        mask: True where a step is real, or None: then steps are masked at which every
-            unit is NaN.
+        mask: True where a step is unmasked. If it is None, the steps at which every
+            unit is NaN count as masked.
         low: The threshold for `Sums.below`.
         high: The threshold for `Sums.above`.
 
     Returns:
-        From each signal to its sums.
+        The sums of each signal, by its name.
     """
     names = [str(name) for name in layer]
     dims = [dim for dim in layer[names[0]].dims if dim != v.UNIT]
@@ -145,10 +148,10 @@ def _count(
     scratch: Scratch,
     rows: slice,
 ) -> dict[str, Sums]:
-    """Counts a few rows of every signal."""
-    with np.errstate(all="ignore"):  # A thread knows no setting of the caller.
+    """Computes the sums of a few rows of every signal."""
+    with np.errstate(all="ignore"):  # The caller's setting is not known in a thread.
         few = {
-            # In half precision sums would lose their digits.
+            # In half precision, the sums would lose most of their digits.
             name: values[rows].astype(
                 np.promote_types(values.dtype, np.float32), copy=False
             )
@@ -175,9 +178,9 @@ def _count(
 def _unmasked(
     few: dict[str, np.ndarray], real: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Leaves out the masked rows."""
+    """Returns the unmasked rows."""
     if real is None:
-        # NaN in a sum is found sooner than NaN itself, and no step may be masked.
+        # A NaN is found faster in the sums than in the values. Often there is none.
         if not np.isnan(_total(next(iter(few.values())))).any():
             return few
         empty = [np.isnan(values).all(axis=1) for values in few.values()]
@@ -197,17 +200,17 @@ def _sums(
     high: float,
     scratch: Scratch,
 ) -> Sums:
-    """Returns what is counted of one signal over a few rows.
+    """Returns the sums of one signal over a few rows.
 
     Args:
         name: The name of the signal.
         values: Of shape (row, unit).
-        mean: That of each unit.
-        away: For each signal that has a known spread, its differences from the mean.
+        mean: The mean of each unit.
+        away: For each gate and for `hidden`, the differences from the mean.
         kind: The kind of the cell.
         low: The lower threshold.
         high: The upper threshold.
-        scratch: Room for what lies between.
+        scratch: Memory for intermediate results.
     """
     found: dict[str, Any] = {"count": len(values), "mean": mean}
     if not np.isfinite(mean).all():
@@ -277,7 +280,7 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _over_rows(function: np.ufunc, values: np.ndarray) -> np.ndarray:
     """Reduces values of shape (row, unit) to (unit,)."""
-    # Sixteen rows as one: NumPy takes long rows three times as fast as short ones.
+    # Sixteen rows as one: NumPy reduces long rows three times as fast as short ones.
     together = 16 if len(values) % 16 == 0 else 1
     wide = values.reshape(-1, together, values.shape[1])
     return function.reduce(function.reduce(wide, axis=0), axis=0)

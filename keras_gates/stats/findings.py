@@ -1,4 +1,4 @@
-"""What a diagnosis or an alarm found: sentences, with the values behind them."""
+"""Findings of a diagnosis or an alarm: sentences, with the measured values."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Finding:
     """A finding in a layer. Printing it shows the sentence.
 
     Attributes:
-        code: The kind of finding, a word that stays the same from version to version.
+        code: The kind of finding. It stays the same from version to version.
         layer: Path of the layer.
         signal: The signal, or `None` if it concerns the layer as a whole.
-        units: The labels of the units, if it concerns some of them.
+        units: The labels of the units that it concerns, if it concerns only some.
         value: The value that was measured.
         threshold: The value that it was compared with, or NaN if there is none.
         severity: From 0 to 1: the fraction of the layer that it concerns, or how far
             the threshold was exceeded. Above 1 for values that are not finite.
-        message: A sentence that states it, with the value.
+        message: A sentence that states the finding, with the value.
     """
 
     code: str
@@ -40,7 +40,7 @@ class Finding:
 
 
 class Findings(list):
-    """A list of findings, which is a table too and shows as text.
+    """A list of findings that prints as text and can become a table.
 
     Example:
         >>> dead = Finding(

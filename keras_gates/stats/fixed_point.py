@@ -1,4 +1,4 @@
-"""The numbers that hold every signal on a small device, and what rounding changes."""
+"""Fixed-point numbers that hold every signal, and the errors of rounding to them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ranges(
 
     Args:
         gates: A tree of layers, as `capture` returns it.
-        width: The number of bits of a word, 2 to 64.
+        width: The number of bits of a word, from 2 to 64.
         model: The model that was captured, for the pre-activations. It requires `x`.
         x: The data that were captured, as for `capture`.
 
@@ -62,7 +62,7 @@ def ranges(
             of training or a dimension that signals do not have, a value is infinite,
             `width` is not from 2 to 64, only one of `model` and `x` is given, `model`
             has none of the layers or is edited, or as by `capture`.
-        TypeError: If `gates` is not a tree, or `width` is no whole number.
+        TypeError: If `gates` is not a tree, or `width` is not a whole number.
 
     Example:
         >>> import xarray
@@ -99,7 +99,7 @@ def _of_preactivations(gates, model, x, width: int) -> pandas.DataFrame:
 
 
 def _grouped(tables: list[pandas.DataFrame]) -> pandas.DataFrame:
-    """Joins tables, the rows of each layer together."""
+    """Joins tables, and groups the rows by layer."""
     import pandas
 
     rows = pandas.concat(tables).groupby(level="layer", sort=False)
@@ -115,7 +115,7 @@ def _row(signal: xarray.DataArray, width: int) -> dict[str, float]:
     if math.isinf(least) or math.isinf(largest):
         raise ValueError(
             f"The signal '{signal.name}' has infinite values, which no fixed-point "
-            "number holds. Find them with `stats.summary(gates)`."
+            "number can hold. Find them with `stats.summary(gates)`."
         )
     integer = _integer_bits(least, largest, width)
     error = float(_errors(signal, width - integer).max())

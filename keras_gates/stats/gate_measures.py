@@ -1,4 +1,4 @@
-"""Measures of one gate: how far it is from deciding, and how long it keeps."""
+"""Measures of one gate: how often it saturates, and how long it keeps a value."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _entropy(gate: xarray.DataArray) -> xarray.DataArray:
 
 
 def _binary_entropy(values: np.ndarray) -> np.ndarray:
-    """Returns the sum of the bits of each unit, and how many values there are."""
+    """Returns the sum of the bits of each unit, and the number of values."""
     rest = 1 - values
     bits, others = np.log2(values), np.log2(rest)
     bits *= values
@@ -203,7 +203,7 @@ def _binary_entropy(values: np.ndarray) -> np.ndarray:
     bits += others
     total = bits.sum(axis=0, dtype=np.float64)
     if np.isnan(total).any():
-        # Of 0 and 1 the limit counts. What lies outside of 0 to 1 leaves NaN.
+        # At 0 and 1, the limit is 0 bits. Values outside of 0 to 1 remain NaN.
         nothing = (values == 0) | (rest == 0) | np.isnan(values)
         np.copyto(bits, 0, where=nothing)
         total = bits.sum(axis=0, dtype=np.float64)
@@ -211,18 +211,18 @@ def _binary_entropy(values: np.ndarray) -> np.ndarray:
 
 
 def _fading(gate: xarray.DataArray, share: float, name: str) -> xarray.DataArray:
-    """Returns in how many steps a state falls to a share: ln(share) / mean(ln f)."""
+    """Returns the steps in which a state falls to a share: ln(share) / mean(ln f)."""
     mean = _mean(*reduce_blocks(_logarithms, gate))
     steps = (math.log(share) / mean.where(mean != 0)).where(mean != 0, np.inf)
     return steps.assign_attrs(long_name=name, units="steps")
 
 
 def _logarithms(values: np.ndarray) -> np.ndarray:
-    """Returns the sum of the logarithms of each unit, and how many values there are."""
+    """Returns the sum of the logarithms of each unit, and the number of values."""
     logarithms = np.log(values)
     total = logarithms.sum(axis=0, dtype=np.float64)
     if np.isnan(total).any():
-        # A negative value, whose logarithm is NaN too, does not pass for a masked step.
+        # A negative value, whose logarithm is NaN too, is not taken for a masked step.
         np.copyto(logarithms, 0, where=np.isnan(values))
         total = logarithms.sum(axis=0, dtype=np.float64)
     return np.stack([total, count_of(values)])

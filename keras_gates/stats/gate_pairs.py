@@ -1,4 +1,4 @@
-"""An LSTM's gates compared with a GRU's: which do the same work, and how often."""
+"""Units of an LSTM and a GRU, matched by the distributions of their gates."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 PAIR, KEPT, WRITTEN = "pair", "kept", "written"
 BINS = 1000
-"""Of the histograms, from 0 to 1: what follows from them is right to 0.001."""
+"""The number of bins of the histograms, from 0 to 1: each is 0.001 wide."""
 
 AT_ONCE = 2**18
-"""How many values are counted at once: a table of all bins is added each time."""
+"""The number of values that are counted at once, before the counts are added up."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""By which a distribution is shown, in figures too."""
+"""The quantiles that describe a distribution, here and in figures."""
 
 
 def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
@@ -50,13 +50,13 @@ def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
     Returns:
         A Dataset. With the dimension `pair`, "kept" and "written": `distance` between
         the values of all units together, and `quantiles`, of dimensions
-        `(pair, kind, quantile)`. With the dimension `unit` of the LSTM: `matched`, the
-        unit of the GRU, or -1 if there are too few (if the units of the GRU have
+        `(pair, cell_type, quantile)`. With the dimension `unit` of the LSTM: `matched`,
+        the unit of the GRU, or -1 if there are too few (if the units of the GRU have
         labels, the label, or NaN if there are too few); `matched_distance`, the sum of
         both distances, NaN without a match; and `correlation` in time of `forget` and
-        `update` of matched units, which means something only if both layers read the
-        same input: NaN if they differ in the number of samples or steps, or in the
-        labels of their samples. Distances are computed from histograms of 1,000 bins,
+        `update` of matched units, which is meaningful only if both layers read the same
+        input: NaN if they differ in the number of samples or steps, or in the labels
+        of their samples. Distances are computed from histograms of 1,000 bins,
         and are exact to 0.002.
 
     Raises:
@@ -80,8 +80,8 @@ def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
         0.0
 
     Reference:
-        Chung, Gulcehre, Cho and Bengio (2014), arXiv:1412.3555, section 3, for what
-        corresponds; Kuhn (1955), The Hungarian method for the assignment problem.
+        Chung, Gulcehre, Cho and Bengio (2014), arXiv:1412.3555, section 3, for the
+        counterparts; Kuhn (1955), The Hungarian method for the assignment problem.
     """
     import xarray
     from scipy.optimize import linear_sum_assignment
@@ -98,7 +98,7 @@ def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
     update = _counts(gru, v.UPDATE)
     pairs = {
         KEPT: (_counts(lstm, v.FORGET), update),
-        # Of 1 - update the histogram is that of update, read from its other end.
+        # The histogram of 1 - update is that of update, in reverse order.
         WRITTEN: (_counts(lstm, v.INPUT), update[:, ::-1]),
     }
     apart = sum(
@@ -143,19 +143,19 @@ def _names(gru: xarray.Dataset, matched: np.ndarray) -> Any:
     """Returns the labels of the matched units; their positions, if they have none."""
     import xarray
 
-    said = {"long_name": "matched unit of the GRU"}
+    attributes = {"long_name": "matched unit of the GRU"}
     if not labelled(gru, v.UNIT):
-        return v.UNIT, matched, said
+        return v.UNIT, matched, attributes
     labels = gru[v.UNIT].values[np.maximum(matched, 0)]
-    names = xarray.DataArray(labels, dims=v.UNIT, attrs=said)
-    # Any number may be a label, -1 too.
+    names = xarray.DataArray(labels, dims=v.UNIT, attrs=attributes)
+    # Any number may be a label, even -1.
     return names if (matched >= 0).all() else names.where(matched >= 0)
 
 
 def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
     """Returns the histogram of each unit, of shape (unit, BINS)."""
     units = layer.sizes[v.UNIT]
-    # Two bins more: one for the value 1 alone, and one for masked steps.
+    # Two additional bins: one for the value 1 alone, and one for masked steps.
     width = BINS + 2
     owners = np.arange(units, dtype=np.int32) * width
     counts = np.zeros(units * width, np.int64)
@@ -165,10 +165,10 @@ def _counts(layer: xarray.Dataset, gate: str) -> np.ndarray:
             if least < 0 or largest > 1:
                 raise ValueError(
                     f"'{gate}' in {layer.attrs.get('layer', 'the layer')!r} must lie "
-                    "between 0 and 1 to be compared as a share; its recurrent "
+                    "between 0 and 1 to be compared as a fraction; its recurrent "
                     "activation, "
                     f"{layer.attrs.get('recurrent_activation', 'unknown')!r}, leaves "
-                    "that."
+                    "this range."
                 )
             bins = block * BINS
             masked = np.isnan(block)
@@ -194,18 +194,18 @@ def _cumulative(counts: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(shares: np.ndarray) -> np.ndarray:
-    # A rounding must not make a bin that just reaches the share miss it.
+    # A rounding error must not exclude a bin that just reaches the share.
     return (np.searchsorted(shares, np.array(QUANTILES) - 1e-12) + 0.5) / BINS
 
 
 def _correlation(
     lstm: xarray.Dataset, gru: xarray.Dataset, matched: np.ndarray
 ) -> np.ndarray:
-    """Returns the correlation in time of matched units, as far as there is one."""
+    """Returns the correlation in time of matched units, NaN where there is none."""
     import xarray
 
     same = all(same_labels(lstm, gru, dim) for dim in (v.SAMPLE, v.FRAME))
-    # By position: coordinates would undo the matching.
+    # Without coordinates, which would align the units again by their labels.
     forget, update = (
         signal.drop_vars(signal.coords).transpose(..., v.UNIT)
         for signal in (lstm[v.FORGET], gru[v.UPDATE])

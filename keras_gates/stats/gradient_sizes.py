@@ -1,4 +1,4 @@
-"""How large gradients are, by the steps that they went back."""
+"""The size of gradients by the number of steps before the end of a sequence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
     hardly change the weights. It does not show how long the layer remembers.
 
     Args:
-        gates: What `keras_gates.gradients` returned: a tree, the dataset of one
+        gates: The result of `keras_gates.gradients`: a tree, the dataset of one
             layer, or the array of one signal, `(sample, time, unit)`. Or the gradients
             of a `GateRecorder`, with a dimension `step`.
         signal: The name of the signal, for a tree or a dataset.
@@ -118,7 +118,7 @@ def _flow(values: Any) -> Any:
 def _by_lag(sizes: np.ndarray) -> np.ndarray:
     """Returns the mean over samples of sizes `(sample, time)`, of shape `(lag,)`."""
     unmasked = ~np.isnan(sizes)
-    # How many unmasked steps come after each one.
+    # The number of unmasked steps after each step.
     lags = np.cumsum(unmasked[:, ::-1], axis=1)[:, ::-1] - 1
     steps = sizes.shape[1]
     total = np.bincount(lags[unmasked], sizes[unmasked], minlength=steps)

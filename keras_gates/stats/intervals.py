@@ -1,4 +1,4 @@
-"""Means over repetitions, with the interval that they leave open."""
+"""Means over repetitions, with their confidence intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be noteworthy in one layer: one check for each finding."""
+"""The checks of one layer: one for each kind of finding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STILL = 0.05
 """A gate with a smaller standard deviation hardly moves."""
 
 FEW = 30
-"""Over fewer steps any two gates go together by chance."""
+"""Over fewer steps, any two gates may be correlated by chance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +43,17 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class LayerSums:
-    """One layer, and what was counted in it."""
+    """One layer, with the sums over its signals."""
 
     name: str
     kind: Kind
     signals: xarray.Dataset
     sums: dict[str, Sums]
     causes: str
-    """Why values of it may be NaN or infinite."""
+    """The reason why its values may be NaN or infinite."""
 
     memory: xarray.Dataset | None = None
-    """What `keras_gates.reach` measured of it."""
+    """The result of `keras_gates.reach` for this layer, if there is one."""
 
     def finding(
         self,
@@ -97,7 +97,7 @@ def check_layer(layer: LayerSums, limits: Limits) -> list[Finding]:
 
 
 def _not_finite(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
-    """Values that are NaN or infinite."""
+    """Reports values that are NaN or infinite."""
     for signal, sums in layer.sums.items():
         if sums.broken:
             fraction = sums.broken / (sums.count * layer.signals.sizes[v.UNIT])
@@ -111,7 +111,7 @@ def _not_finite(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
 
 
 def _measured_memory(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
-    """The memory of the layer, where it was measured."""
+    """Reports the memory of the layer, if it was measured."""
     if layer.memory is None:
         return
     reach = layer.memory["reach"].load()
@@ -139,11 +139,11 @@ def _measured_memory(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
 
 
 def _saturated(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
-    """Gates that are open, or closed, most of the time."""
+    """Reports gates that are open, or closed, most of the time."""
     for gate, sums in _gates(layer):
         values = sums.count * layer.signals.sizes[v.UNIT]
         meaning = layer.kind.meanings[gate]
-        for number, code, word, edge, said in (
+        for number, code, word, edge, effect in (
             (sums.below, "closed", "below", limits.lower, meaning.closed),
             (sums.above, "open", "above", limits.upper, meaning.open),
         ):
@@ -151,7 +151,7 @@ def _saturated(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
             if fraction >= limits.min_fraction:
                 sentence = (
                     f"{100 * fraction:.0f} % of '{gate}' in '{layer.name}' is {word} "
-                    f"{edge:g}: {said}."
+                    f"{edge:g}: {effect}."
                 )
                 yield layer.finding(
                     f"mostly-{code}",
@@ -164,7 +164,7 @@ def _saturated(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
 
 
 def _short_timescales(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
-    """Time scales that are short compared with the sequence."""
+    """Reports time scales that are short compared with the sequence."""
     gate = layer.kind.keep
     if layer.memory is not None:
         return
@@ -176,13 +176,13 @@ def _short_timescales(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
         steps = longest_sequence(signal)
     with np.errstate(divide="ignore"):
         lasting = -sums.count / sums.logarithms
-    # Of an activation that is no gate a unit may amplify: it never fades.
+    # With an activation that is not a sigmoid, a unit may amplify and never fade.
     lasting = np.where(sums.logarithms >= 0, np.inf, lasting)
     longest = lasting[~np.isnan(lasting)].max(initial=-1)
     shortest = limits.min_memory_fraction * steps
     if 0 <= longest < shortest:
         sentence = (
-            f"Time scales in '{layer.name}' end at {longest:.3g} steps, and the "
+            f"The longest time scale in '{layer.name}' is {longest:.3g} steps, and the "
             f"sequences have {steps:,}: the gates alone keep nothing longer. "
             "`keras_gates.reach` measures whether the recurrent weights do."
         )
@@ -197,7 +197,7 @@ def _short_timescales(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
 
 
 def _dead_units(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
-    """Units that do nothing."""
+    """Reports dead units, as `dead_units` defines them."""
     holds: dict[str, Any] = {}
     for name, sums in layer.sums.items():
         if name == v.HIDDEN:
@@ -228,7 +228,7 @@ def _dead_units(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
 
 
 def _redundant_gates(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
-    """Two gates that carry the same information."""
+    """Reports two gates that carry the same information."""
     if layer.kind.coupled is None:
         return
     first, second, opposed = layer.kind.coupled
@@ -243,7 +243,7 @@ def _redundant_gates(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
         other = f"1 - '{second}'" if opposed else f"'{second}'"
         sentence = (
             f"'{first}' and {other} carry the same information in "
-            f"'{layer.name}': their median correlation is {median:.2f} in size."
+            f"'{layer.name}': their median absolute correlation is {median:.2f}."
         )
         yield layer.finding(
             "redundant-gates",
@@ -256,7 +256,7 @@ def _redundant_gates(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
 
 
 def _undecided(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
-    """Gates that stay around 0.5 and hardly move."""
+    """Reports gates that stay near 0.5 and hardly move."""
     for gate, sums in _gates(layer):
         spread = float(sums.spread.mean())
         if not spread < STILL:
@@ -264,8 +264,8 @@ def _undecided(layer: LayerSums, limits: Limits) -> Iterator[Finding]:
         bits = float(entropy_of(layer.signals[gate]).mean())
         if bits >= limits.entropy:
             sentence = (
-                f"'{gate}' in '{layer.name}' stays near 0.5 ({bits:.2f} of 1 bit, "
-                f"moving by {spread:.2g}): it hardly acts as a gate."
+                f"'{gate}' in '{layer.name}' stays near 0.5 (entropy {bits:.2f} bits, "
+                f"standard deviation {spread:.2g}): it hardly acts as a gate."
             )
             yield layer.finding(
                 "undecided",

@@ -19,7 +19,7 @@ def moments(*signals: xarray.DataArray) -> xarray.DataArray:
     """Computes count, means and products of each unit, over the unmasked steps.
 
     Args:
-        signals: One signal, or two. Of two, steps count that are known in both.
+        signals: One signal, or two. With two, only steps that are known in both count.
 
     Returns:
         Along the first dimension: the count; the mean of each signal, 0 where every
@@ -33,12 +33,12 @@ def correlation(found: xarray.DataArray) -> xarray.DataArray:
     """Returns Pearson's correlation of each unit, from the `moments` of two signals."""
     count, _, _, squares, others, products = found
     scale = (squares * others) ** 0.5
-    # Of a constant gate only roundings are left.
+    # For a constant gate, only rounding errors are left.
     return products / scale.where(scale > 1e-12 * count)
 
 
 def extremes(signal: xarray.DataArray) -> xarray.DataArray:
-    """Returns the least and the largest value of each unit; NaN if all are masked."""
+    """Returns the smallest and largest value of each unit; NaN if all are masked."""
 
     def of_block(values: np.ndarray) -> np.ndarray:
         return np.stack([np.fmin.reduce(values), np.fmax.reduce(values)])
@@ -50,12 +50,12 @@ def extremes(signal: xarray.DataArray) -> xarray.DataArray:
 
 
 def moments_of(*arrays: np.ndarray) -> np.ndarray:
-    """Returns what `moments` does, of arrays of shape `(row, unit)`."""
+    """Computes the results of `moments` from arrays of shape `(row, unit)`."""
     away = [array.astype(np.float64) for array in arrays]
     count = np.full(away[0].shape[1], float(len(away[0])))
     means = [values.sum(axis=0) / len(values) for values in away]
     missing = None
-    # NaN in a sum is found sooner than NaN itself.
+    # A NaN is found faster in the means than in the values.
     if np.isnan(sum(means)).any():
         missing = np.logical_or.reduce([np.isnan(values) for values in away])
         count -= missing.sum(axis=0)
@@ -74,7 +74,7 @@ def joined(parts: np.ndarray) -> np.ndarray:
     """Joins the moments of several parts, as Chan, Golub and LeVeque (1979) do.
 
     Args:
-        parts: What `moments` returned of each, of shape `(part, found, unit)`.
+        parts: The results of `moments` for each part, of shape `(part, found, unit)`.
     """
     number = 1 if parts.shape[1] == 3 else 2
     count, means, products = np.split(parts, [1, 1 + number], axis=1)

@@ -1,4 +1,4 @@
-"""How well a unit follows labels, and how well it would by chance."""
+"""Scores of how well a unit follows labels, and of permuted labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 TOLERANCE = 1e-9
-"""What brings the labels back onto themselves scores the same, but for a rounding."""
+"""A permutation that maps the labels onto themselves scores the same up to this."""
 
 LEAST = 100
 """With fewer permutations of the samples, no p-value could be small."""
@@ -19,7 +19,7 @@ def chance(
     permutations: int,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Chooses in which ways labels are given to steps that they do not belong to.
+    """Chooses permutations or shifts that assign labels to other steps at random.
 
     Returns:
         Permutations of the samples, of shape (permutation, sample); or shifts along
@@ -28,7 +28,7 @@ def chance(
     steps = real.reshape(len(real), -1)
     _, group = np.unique(steps, axis=0, return_inverse=True)
     groups = [np.flatnonzero(group.ravel() == g) for g in range(group.max() + 1)]
-    # Of a group of samples with equal labels every order is the same.
+    # In a group of samples with equal labels, every order gives the same labels.
     groups = [g for g in groups if (labels[g] != labels[g[:1]]).any()]
     if sum(math.lgamma(len(g) + 1) for g in groups) >= math.log(LEAST):
         chosen = np.tile(np.arange(len(real)), (permutations, 1))
@@ -45,16 +45,16 @@ def score(
     null: np.ndarray,
     yes_or_no: bool,
 ) -> tuple[float, np.ndarray]:
-    """Returns how well a unit follows the labels, from -1 to 1, and by chance.
+    """Returns the score of a unit, from -1 to 1, and its scores by chance.
 
     Both measures are sums of products of values and labels, once the values are ranked
     or standardised.
 
     Args:
-        values: Of the unit, at the unmasked steps.
-        labels: Of shape (sample, ..., time), 0 at steps that are not real.
-        real: Likewise.
-        null: What `chance` returns.
+        values: The values of the unit at the unmasked steps.
+        labels: Of shape (sample, ..., time), 0 at steps that are masked or unlabelled.
+        real: True at the other steps, of the same shape.
+        null: The permutations or shifts from `chance`.
         yes_or_no: Whether the labels are true or false.
     """
     from scipy import fft, stats
@@ -84,23 +84,23 @@ def score(
         sums = fft.irfft(product, n=count)
         observed, permuted = sums[0], sums[null]
     else:
-        # Row by column: the values of a sample times the labels of another.
+        # Row by column: the values of one sample times the labels of another.
         left, right = np.zeros((2, *real.shape))
         left[real], right[real] = values, known
         samples = len(real)
         products = left.reshape(samples, -1) @ right.reshape(samples, -1).T
         observed = products.trace()
         permuted = products[np.arange(samples), null].sum(axis=1)
-    # Rounded, so that what is equal stays equal.
+    # Rounded, so that equal scores stay equal.
     return float(np.round(observed / scale, 12)), permuted / scale
 
 
 def p_values(scores: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Returns in which share of permutations the best unit does as well as each unit.
+    """Returns the fraction of permutations in which the best unit scores as high.
 
     Args:
-        scores: Of each unit, its size; NaN where it has none.
-        best: The largest size of any unit in each permutation.
+        scores: The absolute score of each unit; NaN where it has none.
+        best: The largest absolute score of any unit in each permutation.
     """
     reached = np.searchsorted(np.sort(best), scores - TOLERANCE)
     values = (1 + len(best) - reached) / (1 + len(best))

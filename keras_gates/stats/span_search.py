@@ -1,4 +1,4 @@
-"""Where else in the data some units behave as they do in one span."""
+"""A search for spans of time in which some units behave as in a given span."""
 
 from __future__ import annotations
 
@@ -50,19 +50,20 @@ def find_similar_spans(
     Args:
         gates: A tree of layers, their signals with dimensions `(sample, time, unit)`.
         layer: The path of the layer, such as "lstm".
-        units: The unit, or the units: labels, or positions where there are none.
-        span: The first step, and the one after the last, as in
+        units: The unit or the units: their labels, or their positions where units have
+            no labels.
+        span: The first step, and the step after the last, as in
             `isel(time=slice(*span))`. Where time has labels, the labels of the first
-            and of the last step, as in `sel(time=slice(*span))`, which holds both.
+            and of the last step, as in `sel(time=slice(*span))`, which includes both.
         sample: The label of the sample, or its position. Default: the first one.
         signal: The signal to compare.
         n_spans: The number of places to return.
 
     Returns:
         A table, best first, with the columns `sample`, `start` and `stop` of the
-        places, which do not overlap, given as `sample` and `span` are: by labels where
-        there are some; and `distance`: the root mean square difference
-        over steps and units, 0 for the same course. Places with masked steps and the
+        places, which do not overlap, by labels where there are some, like `sample`
+        and `span`; and `distance`: the root mean square difference
+        over steps and units, 0 for the same values. Places with masked steps and the
         span itself are omitted.
 
     Raises:
@@ -119,7 +120,7 @@ def find_similar_spans(
         {
             v.SAMPLE: labels_of(values, v.SAMPLE)[samples],
             "start": times[starts],
-            # A slice of labels ends with its last step, one of positions after it.
+            # A slice of labels includes its last step; a slice of positions does not.
             "stop": times[ends - 1] if labelled(values, v.TIME) else ends,
             "distance": distances[samples, starts],
         }
@@ -127,7 +128,7 @@ def find_similar_spans(
 
 
 def _edges(span: Any, values: xarray.DataArray) -> tuple[int, int]:
-    """Returns the position of the first step of a span, and of the one after it."""
+    """Returns the positions of the first step of a span and of the step after it."""
     if not isinstance(span, (tuple, list)) or len(span) != 2:
         raise TypeError(f"`span` must be (start, stop); got {span!r}.")
     steps = values.sizes[v.TIME]
@@ -172,7 +173,7 @@ def _signal_of(gates: Any, layer: str, signal: str) -> xarray.DataArray:
         )
     if not dataset.data_vars and gates[layer].children:
         below = ", ".join(repr(f"{layer}/{name}") for name in gates[layer].children)
-        raise ValueError(f"`layer` must be a layer; '{layer}' holds {below}.")
+        raise ValueError(f"`layer` must be a layer; '{layer}' contains {below}.")
     needed(dataset, "gates", (signal,))
     real_signal(dataset[signal], "gates")
     if v.FRAME in dataset.dims:
@@ -189,7 +190,7 @@ def _distances(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
     Args:
         values: Of shape (sample, time, unit).
-        wanted: The course to look for, of shape (length, unit).
+        wanted: The values to search for, of shape (length, unit).
     """
     places = values.shape[1] - len(wanted) + 1
     total = np.zeros((len(values), places))

@@ -1,4 +1,4 @@
-"""Every signal of every layer, summed up in one table."""
+"""A table that summarises every signal of every layer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def summary(gates: xarray.DataTree) -> pandas.DataFrame:
         A table with a row for each layer and signal (the index has these two levels)
         and the columns `mean`, `std` (of the population), `min`, `max`, `left` and
         `right`, over every unmasked time step and every unit. `left`
-        and `right` are those of `saturation`, NaN for what is not a gate.
+        and `right` are those of `saturation`, NaN for signals that are not gates.
 
     Raises:
         ValueError: If there is no signal in the tree, or there is more than one
@@ -73,7 +73,7 @@ def table_of_signals(
 
 
 def _row(signal: xarray.DataArray) -> dict[str, float]:
-    """Returns one row of the summary, all of it from one pass over the data."""
+    """Returns one row of the summary, from one pass over the data."""
     import xarray
 
     left = right = math.nan
@@ -93,7 +93,7 @@ def _row(signal: xarray.DataArray) -> dict[str, float]:
         "right": right,
     }
     with warnings.catch_warnings():
-        # Dask says so when it divides nothing by nothing; the answer, NaN, is right.
+        # Dask warns of 0 / 0 where every step is masked; the result, NaN, is correct.
         warnings.filterwarnings("ignore", "invalid value", RuntimeWarning)
         computed = xarray.Dataset(row).compute()
     return {str(name): float(value) for name, value in computed.items()}

@@ -1,4 +1,4 @@
-"""Measures of a unit as a whole, which take several of its signals together."""
+"""Measures of a unit that combine several of its signals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keras_gates.trees.types import Gates
 
 SAMPLES = 2**20
-"""The number of elements of the samples whose weights are summed up at once."""
+"""The number of elements of the samples whose weights are summed at once."""
 
 
 @renamed(deviation="min_std", shut="lower")
@@ -35,18 +35,18 @@ def dead_units(
     """Finds dead units, which have a constant output or a gate that never opens.
 
     Args:
-        gates: A tree or the dataset of one layer, with `hidden`, and of an LSTM also
+        gates: A tree or the dataset of one layer, with `hidden`, and for an LSTM also
             `input` and `output`, of dimensions such as `(sample, time, unit)`.
         min_std: The standard deviation of `hidden` below which it counts as constant.
         lower: The value below which a gate counts as closed.
 
     Returns:
-        In the same kind of object, of dimensions `(unit)`, and `step` where there was
-        one, what is true of each unit: `constant` (its `hidden` hardly moves, over two
-        unmasked steps at least), of an LSTM `never_shown` (its `output` gate is always
-        closed) and `never_written` (its `input` gate is), and `dead`, at least one of
-        them. All are false where every step is masked. Results that need a missing
-        signal are omitted.
+        The same kind of object, with booleans of dimensions `(unit)`, and `step` where
+        there was one: `constant` (`hidden` hardly moves, over at least two unmasked
+        steps); for an LSTM `never_shown` (the `output` gate is always closed) and
+        `never_written` (the `input` gate is always closed); and `dead`, if at least one
+        of them is true. All are false where every step is masked. Results that need a
+        missing signal are omitted.
 
     Raises:
         ValueError: If no layer has one of these signals.
@@ -120,7 +120,7 @@ def gate_correlation(gates: Gates) -> Gates:
         if coupled is None or not {coupled.first, coupled.second} <= set(layer):
             return {}
         value = correlation(moments(layer[coupled.first], layer[coupled.second]))
-        # Of 1 - the second gate it is the same with the other sign.
+        # With 1 - the second gate, the correlation only changes its sign.
         value = -value if coupled.opposed else value
         label = {"long_name": "correlation of two gates", "units": "1"}
         return {"gate_correlation": value.assign_attrs(label)}
@@ -131,7 +131,7 @@ def gate_correlation(gates: Gates) -> Gates:
 
 @renamed(share="fraction")
 def memory_horizon(gates: Gates, *, fraction: float = 0.9) -> Gates:
-    """Computes how far back the state of the cell goes, weighted by what is written.
+    """Computes how far back the state of a cell reaches, by the weight of each step.
 
     On this path, the state of a unit after the last step is a sum over all steps: the
     value that was written at a step, times the fraction of it that all later steps
@@ -183,13 +183,13 @@ def memory_horizon(gates: Gates, *, fraction: float = 0.9) -> Gates:
         if kind.keep is None or not set(kind.memory) <= set(layer):
             return {}
         check_dimensions(layer, "gates", wanted=(v.TIME,))
-        layer = as_read(layer)  # Its last step counts, wherever that stands.
-        # Of a kind that writes with no gate of its own, 1 - `keep` is what it writes.
+        layer = as_read(layer)  # The last step is the last one that the layer read.
+        # A kind of cell without a gate that writes, writes 1 - `keep`.
         signals = [layer[name] for name in (kind.keep, kind.write) if name is not None]
         found = reduce_blocks(weights_reached, *signals, whole=(v.TIME,), size=SAMPLES)
         count = found[-1]
         reached = found[:-1] / count.where(count > 0)
-        # A share of 0.9 may be missed by a rounding.
+        # A rounding error must not make a sum that is 0.9 miss it.
         horizon = (reached >= fraction - 1e-9).argmax(FOUND).astype(np.float64)
         horizon = horizon.where(count > 0)
         label = {"long_name": "memory horizon", "units": "steps"}

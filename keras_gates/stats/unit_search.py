@@ -1,4 +1,4 @@
-"""Which units follow something that is known of the data."""
+"""A search for units that follow a label of the data."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def find_units(
             for numbers.
         n_permutations: The number of permutations or shifts to try; it is limited to
             the number of possible shifts.
-        seed: The seed for the choice of these.
+        seed: The seed for the choice of the permutations or shifts.
 
     Returns:
         A table, best first, with the columns `layer`, `signal`, `unit`, `auc` or
@@ -124,7 +124,7 @@ def find_units(
         for dim in (v.SAMPLE, v.FRAME, v.TIME)
     ):
         raise ValueError(
-            "`gates` must be of layers with the same samples and steps; got "
+            "`gates` must hold layers with the same samples and steps; got "
             f"{', '.join(map(repr, layers))}. Search them one by one, such as "
             "`gates['lstm']`."
         )
@@ -134,21 +134,21 @@ def find_units(
     labels = np.where(real, known[0][0], 0)
     different = np.unique(labels[real])
     if len(different) < 2:
-        what = (
+        constant = (
             f"{different[0]:g} at all {real.sum():,} unmasked steps"
             if real.any()
             else ""
         )
         raise ValueError(
             "`labels` must differ between steps, or no unit can follow them; they are "
-            f"{what or 'known at no unmasked step'}."
+            f"{constant or 'known at no unmasked step'}."
         )
     measure = measure or (AUC if truths else CORRELATION)
     yes_or_no = measure == AUC
     if yes_or_no and set(different) != {0, 1}:
         raise ValueError(
             "`labels` must be true and false, or 1 and 0, for `measure='auc'`; they "
-            f"go from {different[0]:g} to {different[-1]:g}. Compare first, such as "
+            f"range from {different[0]:g} to {different[-1]:g}. Compare first, such as "
             "`labels > 0`, or use `measure='correlation'`."
         )
     null = chance(labels, real, n_permutations, np.random.default_rng(seed))
@@ -175,7 +175,7 @@ def find_units(
 def _known(
     labels: Any, layer: xarray.Dataset, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the labels of a layer's steps, and at which steps both are known."""
+    """Returns the labels of a layer's steps, and whether a step has label and value."""
     import xarray
 
     signals = list(in_order(layer).values())
@@ -213,7 +213,7 @@ def _known(
     given = given.astype(np.float64)
     if np.isinf(given).any():
         raise ValueError(
-            f"`labels` must be finite, or NaN where nothing is known; "
+            f"`labels` must be finite, or NaN at steps without a label; "
             f"{np.isinf(given).sum():,} are infinite."
         )
     real = np.logical_or.reduce(
@@ -226,7 +226,7 @@ def _known(
 
 
 def _columns(signal: xarray.DataArray, real: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields each unit's values at unmasked steps; a few units at a time are read."""
+    """Yields the values of each unit at unmasked steps, reading a few units at once."""
     number = max(BLOCK_BYTES // (real.size * signal.dtype.itemsize), 1)
     for start in range(0, signal.sizes[v.UNIT], number):
         some = in_order(signal).isel({v.UNIT: slice(start, start + number)})

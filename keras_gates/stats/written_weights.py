@@ -1,4 +1,4 @@
-"""How much of a state comes from each earlier step, on the path through the cell."""
+"""The weight of each earlier step in a state, on the path through the cell."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import numpy as np
 from keras_gates.stats.block_reduction import BLOCK
 
 STRIDE = 8
-"""Steps whose products are formed one after the other, all such groups together."""
+"""Steps in a group: products are formed step by step, in all groups together."""
 
 NARROW = 16
-"""The least number of units that are taken together."""
+"""The smallest number of units that are computed together."""
 
 
 def weights_reached(keep: np.ndarray, write: np.ndarray | None = None) -> np.ndarray:
@@ -19,7 +19,7 @@ def weights_reached(keep: np.ndarray, write: np.ndarray | None = None) -> np.nda
     Args:
         keep: The share of the state that each step keeps, of shape
             `(sample, time, unit)`. NaN at masked steps.
-        write: What each step writes, likewise. Default: 1 - `keep`.
+        write: The share that each step writes, likewise. Default: 1 - `keep`.
 
     Returns:
         The sums, and in the last row the number of samples that have a weight, of shape
@@ -29,7 +29,7 @@ def weights_reached(keep: np.ndarray, write: np.ndarray | None = None) -> np.nda
     wide = min(max(BLOCK // steps, NARROW), units)
     number = min(max(BLOCK // (steps * wide), 1), samples)
     groups = -(-steps // STRIDE)
-    # New memory for each few samples would take longer than all the sums.
+    # One allocation: new memory for each part would take longer than all the sums.
     weight = np.zeros((STRIDE, number, groups, wide))
     reached = np.zeros((groups, STRIDE, units))
     count = np.zeros(units)
@@ -54,13 +54,13 @@ def weights_reached(keep: np.ndarray, write: np.ndarray | None = None) -> np.nda
 
 
 def _weigh(keep: np.ndarray, write: np.ndarray, weight: np.ndarray) -> None:
-    """Writes the weight of each lag.
+    """Computes the weight of each lag.
 
     Args:
         keep: Of shape `(sample, lag, unit)`, without NaN.
         write: Likewise.
-        weight: What is written to, of shape `(place in a group, sample, group, unit)`.
-            It is 0 behind the last lag.
+        weight: The array for the result, of shape `(place in a group, sample, group,
+            unit)`. It must be 0 after the last lag.
     """
     kept = np.ones(weight.shape[1:])
     for place in range(min(STRIDE, keep.shape[1])):
@@ -69,22 +69,22 @@ def _weigh(keep: np.ndarray, write: np.ndarray, weight: np.ndarray) -> None:
         weight[place, :, :number] = write[:, place::STRIDE]
         weight[place] *= kept
         kept[:, :number] *= factor
-    # What lies between a group and the last step.
+    # The product over all groups between a group and the last step.
     since = np.ones_like(kept)
     np.multiply.accumulate(kept[:, :-1], axis=1, out=since[:, 1:])
     weight *= since
 
 
 def _latest_first(keep: np.ndarray, write: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the last unmasked step first, and masked ones, which do nothing, behind."""
+    """Reverses time, with masked steps, which then have no effect, at the end."""
     keep, write = keep[:, ::-1], write[:, ::-1]
     masked = np.isnan(keep)
     if not masked.any():
-        # In one piece, since every eighth step is read by itself.
+        # Contiguous in memory, because every eighth step is read separately.
         return np.ascontiguousarray(keep), np.ascontiguousarray(write)
     keep, write = np.where(masked, 1, keep), np.where(masked, 0, write)
     if (masked == masked[:, :, :1]).all():
-        # Whole rows are moved faster than single values.
+        # Moving whole rows is faster than moving single values.
         rows = np.arange(len(keep))[:, None]
         order = np.argsort(masked[:, :, 0], axis=1, kind="stable")
         return keep[rows, order], write[rows, order]

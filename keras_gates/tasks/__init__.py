@@ -1,4 +1,4 @@
-"""Sequence tasks that need no download: arrays `(x, y)` from a seed.
+"""Sequence tasks without downloads: arrays `(x, y)` from a seed.
 
 `x` has the shape `(sample, time, feature)` that a recurrent Keras layer takes, except
 for `characters`, whose `x` is for an `Embedding`. The same seed gives the same arrays
@@ -7,17 +7,17 @@ on every backend, because NumPy generates them. The splits return
 
 Each task requires a model to remember something:
 
-- `sine_waves` with `sliding_windows`: where in its period a series is.
-- `digits_by_row`: the rows of an image that were read.
+- `sine_waves` with `sliding_windows`: the phase of each wave.
+- `digits_by_row`: the earlier rows of an image.
 - `adding`: two numbers among many.
 - `temporal_order`: which of two symbols came first.
 - `copy_memory`: ten symbols, in order.
 - `anbn`: a number, by counting.
-- `embedded_reber`, `continual_reber`: one symbol, past a random word.
+- `embedded_reber`, `continual_reber`: one symbol, during a random word.
 - `characters`: the text so far.
 
-Five are real recordings, which come with the packages that
-`pip install "keras-gates[examples]"` brings: `electricity_demand`, `stock_index`,
+Five further functions return real recordings, which come with the packages that
+`pip install "keras-gates[examples]"` installs: `electricity_demand`, `stock_index`,
 `electrocardiogram`, `ventilation` and `japanese_vowels`.
 """
 

@@ -1,4 +1,4 @@
-"""Real data that needs no download: images and text that come with other packages."""
+"""Real data without downloads: images and text that come with other packages."""
 
 import numpy as np
 
@@ -67,14 +67,14 @@ def characters(
     """Returns windows over a text; the task is the next character at every step.
 
     Args:
-        samples: How many windows. They are drawn at random places, and may overlap: for
-            a validation part, split the text first, and use the same alphabet for both
-            parts.
-        sequence_length: Characters in a window.
+        samples: The number of windows. They start at random positions, and may overlap:
+            for a validation part, split the text first, and use the same alphabet for
+            both parts.
+        sequence_length: The number of characters in a window.
         text: The text; by default `python_documentation()`.
         alphabet: The characters in the order of their codes; by default
             `"".join(sorted(set(text)))`.
-        seed: Seed of the places.
+        seed: Seed of the positions.
 
     Returns:
         `(x, y)`, both int32, of shape `(samples, sequence_length)`: the codes of the
@@ -101,8 +101,9 @@ def characters(
         )
     if len(text) <= sequence_length:
         raise ValueError(
-            f"`text` must be longer than `length`, which is {sequence_length}; it has "
-            f"{len(text)} characters. Use a longer text or a smaller `length`."
+            "`text` must be longer than `sequence_length`, which is "
+            f"{sequence_length}; it has {len(text)} characters. Use a longer text or a "
+            "smaller `sequence_length`."
         )
     alphabet = "".join(sorted(set(text))) if alphabet is None else alphabet
     if not isinstance(alphabet, str) or len(set(alphabet)) < len(alphabet):

@@ -1,14 +1,14 @@
-"""Functions of packages of the extra `examples`, which only some tasks need."""
+"""Imports from the packages of the extra `examples`, which only some tasks need."""
 
 import importlib
 from typing import Any
 
 PACKAGES = {"sklearn": "scikit-learn"}
-"""The names of packages, where their modules have others."""
+"""The names of packages that differ from those of their modules."""
 
 
 def extra(module: str, name: str) -> Any:
-    """Returns what a package of the extra has under a name.
+    """Imports a name from a module of the extra packages.
 
     Raises:
         ImportError: If it cannot be imported.

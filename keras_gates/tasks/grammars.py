@@ -1,4 +1,4 @@
-"""Languages whose next symbol is known, to one who counts or remembers."""
+"""Languages whose next symbol is known to a model that counts or remembers."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from keras_gates.old_names import renamed
 REBER_SYMBOLS = "BTPSXVE"
 """The symbols of the Reber tasks, in the order of their codes."""
 
-# State to its (symbol, next state); both words are made of this one.
+# From each state to its (symbol, next state); both kinds of words are made from it.
 _REBER = {
     0: (("B", 1),),
     1: (("T", 2), ("P", 3)),
@@ -33,12 +33,12 @@ def anbn(
 
     Source: Gers and Schmidhuber (2001), LSTM recurrent networks learn simple context
     free and context sensitive languages, IEEE Transactions on Neural Networks 12(6).
-    That an LSTM counts and a GRU does not: Weiss, Goldberg and Yahav (2018), On the
-    practical computational power of finite precision RNNs for language recognition,
-    https://arxiv.org/abs/1805.04908.
+    Weiss, Goldberg and Yahav (2018), On the practical computational power of finite
+    precision RNNs for language recognition, https://arxiv.org/abs/1805.04908, show that
+    an LSTM counts and a GRU does not.
 
     Args:
-        samples: How many words; their n are drawn uniformly.
+        samples: The number of words; their n are drawn uniformly.
         smallest: The smallest n.
         largest: The largest n; the same as `smallest` for words of one length.
         seed: Seed of the draw.
@@ -89,7 +89,7 @@ def embedded_reber(
     Computation 9(8), experiment 1; the grammar is that of Reber (1967).
 
     Args:
-        samples: How many words.
+        samples: The number of words.
         seed: Seed of the words.
 
     Returns:
@@ -133,8 +133,8 @@ def continual_reber(
     prediction with LSTM, Neural Computation 12(10).
 
     Args:
-        samples: How many streams.
-        sequence_length: Symbols in a stream; the last word may be cut.
+        samples: The number of streams.
+        sequence_length: The number of symbols in a stream; the last word may be cut.
         seed: Seed of the words.
 
     Returns:
@@ -174,7 +174,7 @@ def _embedded(rng: np.random.Generator) -> Iterator[tuple[int, list[int]]]:
     state = 0
     while state != _REBER_END:
         symbol, state = _REBER[state][rng.integers(len(_REBER[state]))]
-        # Behind the inner word comes the symbol before it: that is the task.
+        # The symbol before the inner word follows it again: that is the task.
         followers = [code(after) for after, _ in _REBER.get(state, ())]
         yield code(symbol), followers or [branch]
     yield branch, [code("E")]
@@ -182,7 +182,7 @@ def _embedded(rng: np.random.Generator) -> Iterator[tuple[int, list[int]]]:
 
 
 def _pad(words: list[list[int]], length: int, classes: int) -> np.ndarray:
-    """Returns words one-hot, with zeros behind their ends."""
+    """Returns one-hot words, padded with zeros at the end."""
     padded = np.zeros((len(words), length, classes), np.float32)
     for row, word in enumerate(words):
         padded[row, np.arange(len(word)), word] = 1

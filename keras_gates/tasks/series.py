@@ -1,4 +1,4 @@
-"""Series and their windows, for forecasts."""
+"""A series for forecasts, and windows over a series."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,14 +8,14 @@ from keras_gates.old_names import renamed
 
 
 def sine_waves(points: int = 5000, *, noise: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Returns a slow and a slower sine wave, added, with Gaussian noise.
+    """Returns the sum of a slow and a slower sine wave, with Gaussian noise.
 
     The value at time `t` is `sin(0.02 t) + sin(0.005 t) + noise`: periods of 314 and
     1,257 points. Nothing predicts the noise, so the mean squared error of a forecast
     cannot fall below about `noise ** 2`.
 
     Args:
-        points: How many points, at least 1.
+        points: The number of points, at least 1.
         noise: Standard deviation of the noise, in the units of the series, where each
             wave has an amplitude of 1. With 0 the series is exact.
         seed: Seed of the noise.
@@ -58,7 +58,7 @@ def sliding_windows(
     Args:
         series: Numbers in time order, of shape `(time,)`, or `(time, feature)` for
             several series measured together.
-        sequence_length: Points in a window, at least 1.
+        sequence_length: The number of points in a window, at least 1.
         horizon: The number of steps from the end of the window to the target, at least
             1.
 
@@ -108,6 +108,6 @@ def _require_finite(name: str, values: np.ndarray) -> None:
         first = int(np.argwhere(~np.isfinite(values))[0][0])
         raise ValueError(
             f"`{name}` must hold finite numbers; {bad} of {values.size} are NaN or "
-            f"infinite, the first at time {first}. Fill or cut them out first: one of "
-            "them spoils every window that it is in."
+            f"infinite, the first at time {first}. Fill or cut them out first: each of "
+            "them makes every window that contains it useless."
         )

@@ -1,4 +1,4 @@
-"""Splits into a part to train on and a part to be judged by."""
+"""Splits of samples into a training part and a test part."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,9 +51,9 @@ def chronological_split(
     test_start = train_end + gap
     if train_end == 0 or test_start >= len(x):
         raise ValueError(
-            f"`fraction={train_size}` and `gap={gap}` leave {train_end} samples for "
+            f"`train_size={train_size}` and `gap={gap}` leave {train_end} samples for "
             f"training and {max(len(x) - test_start, 0)} for testing, out of {len(x)}; "
-            "each part needs at least one. Use more samples, another `fraction` or a "
+            "each part needs at least one. Use more samples, another `train_size` or a "
             "smaller `gap`."
         )
     return (x[:train_end], y[:train_end]), (x[test_start:], y[test_start:])
@@ -65,13 +65,13 @@ def stratified_split(
 ) -> Pairs:
     """Splits samples at random, with the same fraction of each class in both parts.
 
-    For samples that do not follow each other; windows of a series need
+    Use it for samples that do not follow each other; windows of a series need
     `chronological_split`. It calls scikit-learn's `train_test_split`.
 
     Args:
         x: Samples, of shape `(sample, ...)`.
         y: Their classes, of shape `(sample,)`.
-        train_size: Share of the samples for training, between 0 and 1.
+        train_size: Fraction of the samples for training, between 0 and 1.
         seed: Seed of the draw.
 
     Returns:
@@ -97,7 +97,7 @@ def stratified_split(
     if y.ndim != 1:
         raise ValueError(
             f"`y` must hold a class for each sample, of shape (sample,); got {y.shape}."
-            " Use `y.argmax(axis=-1)` for classes that are one-hot."
+            " Use `y.argmax(axis=-1)` for one-hot classes."
         )
     try:
         x_train, x_test, y_train, y_test = train_test_split(
@@ -106,7 +106,7 @@ def stratified_split(
     except ValueError as error:
         raise ValueError(
             f"`x` and `y` cannot be split by class: {error} Use more samples, or "
-            "another `fraction`."
+            "another `train_size`."
         ) from error
     return (x_train, y_train), (x_test, y_test)
 

@@ -33,7 +33,7 @@ def test_a_latch_is_not_said_to_forget(latch):
     model, x = latch
     gates = keras_gates.capture(model, x)
     alone = str(stats.diagnose(gates))
-    assert "end at 1.44 steps, and the sequences have 30: the gates alone keep" in alone
+    assert "is 1.44 steps, and the sequences have 30: the gates alone keep" in alone
     assert "`keras_gates.reach` measures whether the recurrent weights do" in alone
     measured = keras_gates.reach(model, x, time=[4, 12])
     first, *others = stats.diagnose(gates, measured).findings
@@ -41,7 +41,7 @@ def test_a_latch_is_not_said_to_forget(latch):
         "'lstm' still remembers its state after step 4 when the sequence ends, 25 "
         "steps later; measured by swapping states."
     )
-    assert not any("Time scales" in one.message for one in others)
+    assert not any("longest time scale" in one.message for one in others)
     of_layer = stats.diagnose(gates["lstm"].to_dataset(), measured["lstm"].to_dataset())
     assert of_layer.findings[0].message == first.message
 
@@ -82,7 +82,7 @@ def test_a_trained_network_is_measured():
     low, high = (measured[f"lstm/reach_{end}"].max() for end in ("low", "high"))
     assert low <= first.value <= high
     assert "remembers its state after step" in first.message
-    assert not any("Time scales" in one.message for one in others)
+    assert not any("longest time scale" in one.message for one in others)
     longest = float(stats.timescale(gates)["lstm/forget"].max())
     assert first.value > longest
 

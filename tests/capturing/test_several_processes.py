@@ -307,7 +307,7 @@ class NoConfig(layers.Layer):
 
 BEFORE = {
     "no store": ({"store": None}, ValueError, "`n_jobs=2` needs a `store`"),
-    "training": ({"training": True}, ValueError, "goes without `training=True`"),
+    "training": ({"training": True}, ValueError, "cannot be used with `training=True`"),
     "none": ({"n_jobs": 0}, ValueError, "-1 for every core; got 0"),
     "fewer": ({"n_jobs": -2}, ValueError, "`n_jobs` must be at least -1"),
     "no number": ({"n_jobs": 2.0}, TypeError, "`n_jobs` must be a whole number or -1"),
@@ -327,7 +327,7 @@ def test_models_that_cannot_be_parted_are_refused_before_they_run(
 ):
     inputs = keras.Input(batch_shape=(4, 5, 2))
     model = keras.Model(inputs, layers.LSTM(3, stateful=True, name="s")(inputs))
-    refused(ValueError, "go from batch to batch; 's' is one", model, tmp_path)
+    refused(ValueError, "passed from batch to batch; 's' is stateful", model, tmp_path)
     model = sequential(layers.LSTM(3, name="lstm"))
     with keras_gates.edit(model, {"lstm/forget": keras_gates.edits.scale(0.5)}):
         refused(ValueError, "cannot be used while '.*' is edited", model, tmp_path)
@@ -400,15 +400,15 @@ class Swapped(layers.LSTM):
 
 
 DIFFERENT = {
-    "an argument": (Forgetful(2.0), RuntimeError, "computes something else than this"),
+    "an argument": (Forgetful(2.0), RuntimeError, "computes other values than this"),
     "an error": (Failing(), ValueError, "cannot be \\(RuntimeError: no way back"),
     "a weight": (Unsaved(), RuntimeError, "weights of '.*' are not"),
     "an activation": (
         Swapped(3, return_sequences=True, name="s"),
         RuntimeError,
-        "Of 's' in '.*', `activation` is 'relu' then; it was 'tanh'",
+        "`activation` of 's' was 'tanh' before, and is 'relu' afterwards",
     ),
-    "a count": (Counting(), RuntimeError, "depends on the batches before"),
+    "a count": (Counting(), RuntimeError, "depend on earlier batches"),
     "noise": (Noise(), RuntimeError, "on random numbers"),
 }
 
@@ -429,7 +429,7 @@ def test_another_rounding_is_taken_with_a_warning(here, tmp_path, monkeypatch):
         "keras_gates.capturing.kernel_choice.deviation", lambda *_: 1e-7
     )
     with pytest.warns(
-        UserWarning, match="other roundings than this one, up to 1.0e-07"
+        UserWarning, match="round differently .* deviates by up to 1.0e-07"
     ):
         keras_gates.capture(model, X, store=tmp_path / "run", n_jobs=2, batch_size=4)
 
@@ -496,6 +496,6 @@ def test_data_that_cannot_be_parted_leave_nothing(here, tmp_path):
 @once
 def test_a_store_that_workers_do_not_reach_is_told(tmp_path):
     model = sequential(layers.LSTM(3))
-    sentence = "does not find the store 'memory://here/run'"
+    sentence = "cannot find the unfinished store 'memory://here/run'"
     refused(FileNotFoundError, sentence, model, tmp_path, store="memory://here/run")
     assert not fsspec.filesystem("memory").find("/here")

@@ -438,7 +438,7 @@ REFUSED = {
         layers.Dense(1),
         shape=(5, 3),
     ),
-    "a layer or an operation of it works across time steps": lambda: sequences(
+    "one of its layers or operations works across time steps": lambda: sequences(
         LongAgo()
     ),
     "'again' reads the sequence from its end": lambda: sequences(
@@ -465,7 +465,7 @@ def test_an_attention_and_a_decoder_are_refused():
     # Its initial state is what another layer has read to the end.
     _, state = layers.GRU(4, return_state=True)(inputs)
     decoded = layers.GRU(4, return_sequences=True)(inputs, initial_state=state)
-    refused(keras.Model(inputs, decoded), "is not that of `predict`")
+    refused(keras.Model(inputs, decoded), "differs from that of `predict`")
 
 
 @pytest.mark.once

@@ -168,7 +168,7 @@ def test_what_stays_empty_without_a_gate_is_said(tmp_path):
             {"log_metrics": "saturation"},
             "`log_metrics='saturation'` adds nothing to the logs",
         ),
-        ({"log_dir": tmp_path}, "`log_dir` shows nothing: its histograms"),
+        ({"log_dir": tmp_path}, "`log_dir` shows nothing: it has histograms"),
     ):
         recorder = keras_gates.GateRecorder(**options)
         with pytest.warns(UserWarning, match=sentence):

@@ -90,12 +90,12 @@ def test_units_without_a_time_scale_and_endless_ones_are_told():
     assert len(dots.get_ydata()) == 1
     assert endless.get_label() == "infinite: 1 of 4 units"
     assert endless.get_ydata() > 6
-    assert axes.get_xlabel() == "unit, sorted (2 without one)"
+    assert axes.get_xlabel() == "unit, sorted (2 without a value)"
 
 
 def test_a_layer_whose_steps_are_all_masked_is_an_empty_picture():
     node = layer(LSTM, masked=6)
-    assert plots.timescale(node).get_xlabel().endswith("(4 without one)")
+    assert plots.timescale(node).get_xlabel().endswith("(4 without a value)")
     assert plots.memory_horizon(node).lines[1].get_ydata().size == 0
     plots.saturation(node).figure.draw_without_rendering()
 
@@ -273,7 +273,7 @@ def test_a_notebook_shows_a_text_with_the_value_of_each_token():
 
 def test_texts_that_do_not_fit_are_refused():
     node = layer(LSTM, masked=2)
-    with pytest.raises(ValueError, match="6 of which 4 are real; got 5"):
+    with pytest.raises(ValueError, match="the 6 steps .* its 4 unmasked steps; got 5"):
         plots.text(node, "abcde", unit=0)
     with pytest.raises(TypeError, match="one for each step; got an int"):
         plots.text(node, [1, 2, 3, 4], unit=0)

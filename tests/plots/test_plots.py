@@ -247,7 +247,7 @@ def test_a_pair_says_what_was_not_captured():
         "GRU: update gate (1 keeps the old state)",
     ]
     assert "hidden was not captured" in words(figure)
-    assert "forget and update alike: 1 keeps the old state" in figure.get_suptitle()
+    assert "forget and update: 1 keeps the old state" in figure.get_suptitle()
 
 
 def test_a_pair_of_the_wrong_layers_is_refused():
@@ -258,7 +258,7 @@ def test_a_pair_of_the_wrong_layers_is_refused():
         plots.compare_layers(gru, lstm)
     with pytest.raises(ValueError, match="`gru` must .* kind GRU; got the LSTM"):
         plots.compare_layers(lstm, lstm)
-    with pytest.raises(ValueError, match="same input; got 6 and 7 steps of time"):
+    with pytest.raises(ValueError, match="same input; got 6 and 7 time steps"):
         plots.compare_layers(lstm, layer(GRU, steps=7))
 
 

@@ -79,7 +79,9 @@ def test_gradients_change_no_record_and_no_training(data):
 
 def test_what_cannot_be_recorded_is_refused_before_training(data, tmp_path):
     x, y = data
-    with pytest.raises(ValueError, match=r"`gradients` are those .* `probe=\(x, y\)`"):
+    with pytest.raises(
+        ValueError, match=r"a `probe` with targets: give `probe=\(x, y\)`"
+    ):
         keras_gates.GateRecorder(gradients=True)
     with pytest.raises(ValueError, match=r"`gradients` needs a `probe` of"):
         keras_gates.GateRecorder(x, gradients=True)

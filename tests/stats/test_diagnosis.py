@@ -76,7 +76,7 @@ def test_short_time_scales_are_told_beside_the_length():
     gates = healthy()
     gates["forget"][:] = np.exp(-1 / 0.8)
     (told,) = sentences(gates)
-    assert "end at 0.8 steps, and the sequences have 20" in told
+    assert "is 0.8 steps, and the sequences have 20" in told
     assert sentences(gates, min_memory_fraction=0.03) == []
 
 
@@ -106,7 +106,7 @@ def test_a_gate_near_a_half_is_told_if_it_hardly_moves():
     gates = healthy()
     gates["output"] = 0.5 + 0.01 * (gates["output"] - 0.5)
     (told,) = sentences(gates)
-    assert told.startswith("'output' in 'lstm' stays near 0.5 (1.00 of 1 bit")
+    assert told.startswith("'output' in 'lstm' stays near 0.5 (entropy 1.00 bits")
 
 
 def test_the_most_serious_comes_first_and_layers_keep_their_names():
@@ -295,7 +295,7 @@ def test_padding_is_no_part_of_a_sequence():
     gates["forget"][:] = np.exp(-1 / 2)
     padded = gates.pad(time=(0, 200))
     masked = padded.assign(mask=padded["hidden"].notnull().any("unit"))
-    assert not any("Time scales" in told for told in sentences(gates))
+    assert not any("longest time scale" in told for told in sentences(gates))
     told = sentences(gates, min_memory_fraction=0.5)
     assert any("the sequences have 8" in one for one in told)
     for reach in (0.1, 0.5):
@@ -307,9 +307,9 @@ def test_padding_is_no_part_of_a_sequence():
 def test_a_unit_that_amplifies_never_fades():
     gates = healthy()
     gates["forget"][:] = 0.3
-    assert any("Time scales" in told for told in sentences(gates))
+    assert any("longest time scale" in told for told in sentences(gates))
     gates["forget"][..., 0] = 1.5
-    assert not any("Time scales" in told for told in sentences(gates))
+    assert not any("longest time scale" in told for told in sentences(gates))
 
 
 def test_two_gates_over_a_few_steps_say_nothing_of_each_other():

@@ -217,7 +217,7 @@ def test_the_type_of_the_labels_or_the_caller_chooses_the_measure():
         assert list(found) == ["layer", "signal", "unit", "correlation", "p_value"]
     by_hand = stats.find_units(gates, inside.astype(int))
     assert stats.find_units(gates, inside, measure="correlation").equals(by_hand)
-    with pytest.raises(ValueError, match="for `measure='auc'`; they go from 0 to 2"):
+    with pytest.raises(ValueError, match="for `measure='auc'`; they range from 0 to 2"):
         stats.find_units(gates, depth, measure="auc")
     with pytest.raises(ValueError, match="`measure` must be one of 'auc', 'corr"):
         stats.find_units(gates, depth, measure="AUC")
@@ -331,7 +331,7 @@ def test_what_a_counting_cell_measures():
     assert stats.entropy(node)["forget"].item() == pytest.approx(0, abs=1e-6)
     told = str(stats.diagnose(gates))
     assert "100 % of 'forget'" in told and "hardly ever erases" in told
-    assert "Time scales" not in told
+    assert "longest time scale" not in told
 
 
 # Places that resemble each other
@@ -423,7 +423,7 @@ def test_match_says_what_it_cannot_look_for():
     with pytest.raises(ValueError, match="from 1 to 4 of them; got 0"):
         search(units=[])
     tree = xarray.DataTree(children={"outer": gates.copy()})
-    with pytest.raises(ValueError, match="'outer' holds 'outer/a'"):
+    with pytest.raises(ValueError, match="'outer' contains 'outer/a'"):
         stats.find_similar_spans(tree, layer="outer", units=0, span=(3, 5))
     with pytest.raises(TypeError, match="`gates` must be an xarray DataTree"):
         stats.find_similar_spans(dataset(), layer="a", units=0, span=(0, 2))

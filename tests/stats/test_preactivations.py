@@ -144,5 +144,5 @@ def test_what_is_not_known_is_refused_in_a_sentence():
     own = keras.Sequential([keras.Input((6, 2)), layers.RNN(JANETCell(3), name="own")])
     gates = keras_gates.capture(own, X)
     assert len(stats.ranges(gates))
-    with pytest.raises(ValueError, match="are not known, as their cells are none of"):
+    with pytest.raises(ValueError, match="are not known, because their cells are not"):
         stats.ranges(gates, model=own, x=X)

@@ -235,9 +235,9 @@ def test_a_store_that_is_moved_is_written_no_more(case, path, recwarn):
     elsewhere = xarray.open_datatree(path.with_name("elsewhere"), engine="zarr")
     assert elsewhere["traces/a"].sizes["step"] == 2
     if case == "moved":
-        with pytest.raises(FileNotFoundError, match="not there any more"):
+        with pytest.raises(FileNotFoundError, match="no longer exists"):
             records.traces.tree()
-        with pytest.raises(FileNotFoundError, match="which this recorder began"):
+        with pytest.raises(FileNotFoundError, match="which this recorder opened"):
             records.open(lambda: ATTRIBUTES)
 
 

@@ -241,7 +241,7 @@ def test_a_gap_in_the_statistics_is_told(data, path, tmp_path):
 def test_finished_epochs_are_not_dropped_by_starting_over(data, path):
     fit(build(), data, [keras_gates.GateRecorder(data[0][:2], store=path)])
     again = keras_gates.GateRecorder(data[0][:2], store=path, mode="a")
-    with pytest.raises(ValueError, match="holds 2 epochs, and training begins"):
+    with pytest.raises(ValueError, match="holds 2 epochs, and training starts"):
         fit(build(), data, [again])
     assert opened(path)["traces/r"].sizes["step"] == 3
 

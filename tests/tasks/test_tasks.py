@@ -391,7 +391,7 @@ def test_a_split_by_class_keeps_the_shares_and_every_sample():
         (
             lambda: tasks.characters(text="abc", sequence_length=3),
             ValueError,
-            "`text` must be longer than `length`, which is 3; it has 3 characters",
+            "longer than `sequence_length`, which is 3; it has 3 characters",
         ),
         (lambda: tasks.characters(text=b"abc"), TypeError, "`text` must be a str"),
         (
