@@ -43,10 +43,10 @@ def capture(
     the end of the run.
 
     With eight batches or more, LSTM and GRU layers in float32 on a CPU run in the
-    kernels of `accelerate`, which are faster. The first batch also runs in Keras's
-    kernels. If any of its signals deviates by more than 1e-5, there is a warning, and
-    Keras's kernels run the other batches. The result of `model.predict` is not
-    affected.
+    kernels of `accelerate`, which are faster, unless the model is edited or in training
+    mode. The first batch also runs in Keras's kernels. If any of its signals deviates
+    by more than 1e-5, there is a warning, and Keras's kernels run the other batches.
+    The result of `model.predict` is not affected.
 
     Args:
         model: A `keras.Model` with LSTM, GRU or SimpleRNN layers, stock or gate layers,
@@ -59,7 +59,7 @@ def capture(
             PyTorch `DataLoader`, a generator.
         layers: Names, paths or glob patterns of the layers to capture, or the layers
             themselves, one or several. Default: all.
-        signals: Names of the signals to capture, one or several, of
+        signals: Names of the signals to capture, one or several, among
             `input`, `forget`, `candidate`, `output`, `update`, `reset`, `cell`,
             `hidden`; for a registered cell, the names given to `register_cell`; for a
             traced cell, the names of its activations, such as `sigmoid_1`. Default:

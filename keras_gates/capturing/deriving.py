@@ -48,7 +48,7 @@ def gradients(
 
     Args:
         model: A model as for `capture`, with a compiled loss or with `of`.
-        x: As for `capture`. Batches of a data set may have targets.
+        x: As for `capture`. The batches of a data set may contain the targets.
         y: The targets, an array or one for each output of the model.
         of: Takes the outputs of the model and returns one number for each sample,
             `(batch,)`, in place of the loss, such as `lambda outputs: outputs[:, 0]`.
@@ -70,9 +70,9 @@ def gradients(
 
     Raises:
         ValueError: As by `capture`; if the model has no compiled loss and `of` is not
-            given, or `y` and `of` are; if `y` has another length than `x`; if `of` does
-            not return one number per sample; if a layer is inside a `TimeDistributed`;
-            or if derivatives overflow in half precision.
+            given; if both `y` and `of` are given; if `y` has another length than `x`;
+            if `of` does not return one number per sample; if a layer is inside a
+            `TimeDistributed`; or if derivatives overflow in half precision.
         TypeError: If an argument has the wrong type.
 
     Example:

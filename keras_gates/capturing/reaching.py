@@ -56,10 +56,11 @@ def reach(
         model: A model as for `capture`, not stateful.
         x: As for `capture`; all of it is held in memory. Some 200 samples are enough.
         layers: As for `capture`.
-        groups: Which samples are alike: `(sample,)`, or `(sample, time)`, for each
-            step. A state is replaced with that of a sample of the same group. Pass them
-            if later inputs depend on earlier ones, for example the number of marks so
-            far in an adding problem. Default: all samples are alike.
+        groups: The group of each sample, an array of shape `(sample,)`, or
+            `(sample, time)` for a group at each step. A state is replaced with that of
+            a sample of the same group. Pass groups if later inputs depend on earlier
+            ones, for example the number of marks so far in an adding problem. Default:
+            all samples are alike.
         time: The steps after which to measure: numbers, in the order of the input.
             Default: five, spread over the sequence.
         seed: The seed for the choice of samples and for the intervals.
@@ -79,8 +80,8 @@ def reach(
         TypeError: If an argument has the wrong type.
 
     Warns:
-        UserWarning: If a share is above 1: the state then depends on later inputs, and
-            `groups` must state which samples are alike.
+        UserWarning: If a share is above 1: later inputs are then not independent of the
+            state, and `groups` must state which samples are alike.
 
     Example:
         >>> import keras, keras_gates, numpy as np

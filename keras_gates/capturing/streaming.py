@@ -231,8 +231,8 @@ def stream(model: keras.Model, x: Any = None) -> Stream:
             forwards: LSTM, GRU, SimpleRNN, `RNN` around any cell and stacks of cells.
             The layers around them must process each step independently: `Dense`,
             `TimeDistributed`, `Embedding`, `Masking`, `Dropout`, normalisation of
-            features, and so on. A last layer with `return_sequences=True` or without
-            it.
+            features, and so on. The last recurrent layer may have
+            `return_sequences=True` or not.
         x: A few sequences for the comparison, in place of random ones, as
             `model.predict` takes them.
 
@@ -243,8 +243,8 @@ def stream(model: keras.Model, x: Any = None) -> Stream:
 
     Raises:
         ValueError: If the model has no recurrent layer that carries states, is not
-            built, or needs the whole sequence: a backward or bidirectional layer, a
-            pooling over time, an attention.
+            built, or needs the whole sequence, as a backward or bidirectional layer,
+            pooling over time or attention does.
 
     Example:
         >>> import keras, keras_gates, numpy as np

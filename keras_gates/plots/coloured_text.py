@@ -192,9 +192,14 @@ def _draw(
         corner = (column, line - 0.5)
         axes.add_patch(Rectangle(corner, len(token), 1, facecolor=ground, linewidth=0))
         shown = "".join(SHOWN.get(character, character) for character in token)
-        look = {"fontfamily": FONT, "fontsize": size, "color": ink, "parse_math": False}
-        look |= {"horizontalalignment": "center", "verticalalignment": "center"}
-        axes.text(column + len(token) / 2, line, shown, **look | properties)
+        letter_style = {
+            "fontfamily": FONT,
+            "fontsize": size,
+            "color": ink,
+            "parse_math": False,
+        }
+        letter_style |= {"horizontalalignment": "center", "verticalalignment": "center"}
+        axes.text(column + len(token) / 2, line, shown, **letter_style | properties)
     axes.set(xlim=(0, width), ylim=(lines - 0.5, -0.5))
     axes.set_axis_off()
     thick = 0.09 / figure.get_figheight()  # The same for any number of lines.

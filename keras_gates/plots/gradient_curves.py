@@ -70,10 +70,10 @@ def gradient_flow(flows: Any, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
             colour = canvas.OTHER_COLOURS[len(seen) % len(canvas.OTHER_COLOURS)]
         seen[kind] += 1
         for words, strength, values in _steps(name, curve):
-            look = {"linestyle": line, "color": colour, "alpha": strength}
-            look |= {"label": words, **kwargs}
+            style = {"linestyle": line, "color": colour, "alpha": strength}
+            style |= {"label": words, **kwargs}
             drawn = np.where(values > 0, values, np.nan)
-            axes.plot(curve[v.LAG].values, drawn, **look)
+            axes.plot(curve[v.LAG].values, drawn, **style)
     axes.set_yscale("log")
     axes.set_xlabel("steps before the last one")
     first = next(iter(curves.values()))[0]

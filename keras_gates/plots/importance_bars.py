@@ -84,8 +84,8 @@ def importance(
         rows[name].to_numpy(float) for name in ("change", "change_low", "change_high")
     )
     colours = [appearance.colour_of(signal) for signal in rows["signal"]]
-    look = {"height": 0.7, "color": colours, "alpha": 0.75, **kwargs}
-    axes.barh(places, change, **look)
+    style = {"height": 0.7, "color": colours, "alpha": 0.75, **kwargs}
+    axes.barh(places, change, **style)
     known = ~np.isnan(low)  # A single sample has no interval.
     axes.errorbar(
         change[known],

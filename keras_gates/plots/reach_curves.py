@@ -100,8 +100,8 @@ def _draw_retention(axes: Axes, layer: Any, style: dict[str, Any]) -> None:
     colours = colormaps["viridis"](np.linspace(0.1, 0.85, len(steps)))
     for step, colour in zip(steps, colours, strict=True):
         curve = layer["retention"].sel({v.TIME: step}).dropna(v.LAG)
-        look = {"color": colour, "label": f"after step {step}", **style}
-        axes.plot(curve[v.LAG], curve, **look)
+        line_style = {"color": colour, "label": f"after step {step}", **style}
+        axes.plot(curve[v.LAG], curve, **line_style)
     axes.axhline(LEVEL, color="0.6", linewidth=0.8, linestyle="--")
     axes.annotate(
         "1/e",

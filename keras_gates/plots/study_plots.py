@@ -82,10 +82,10 @@ def study(
     for index, (name, style) in enumerate(styles.items()):
         at = {"architecture": index}
         along = places[at].values
-        look = {"marker": "o", "markersize": 3, "label": name, **style, **kwargs}
-        axes.plot(along, mean[at], **look)
+        line_style = {"marker": "o", "markersize": 3, "label": name, **style, **kwargs}
+        axes.plot(along, mean[at], **line_style)
         if seeds > 1:
-            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
+            band = {"color": line_style["color"], "alpha": 0.2, "linewidth": 0}
             axes.fill_between(along, low[at], high[at], **band)
     axes.set_xlabel("training time, s" if x == "elapsed" else x)
     axes.set_ylabel(_in_words(metric))
@@ -207,10 +207,10 @@ def predictions(
                 f"`y_pred[{name!r}]` must have a value for each of the "
                 f"{len(y_true)} samples of `y_true`; got {len(runs[0])}."
             )
-        look = {"linewidth": 1.2, "label": name, **style, **kwargs}
-        axes.plot(np.median(runs, axis=0), **look)
+        line_style = {"linewidth": 1.2, "label": name, **style, **kwargs}
+        axes.plot(np.median(runs, axis=0), **line_style)
         if len(runs) > 1:
-            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
+            band = {"color": line_style["color"], "alpha": 0.2, "linewidth": 0}
             ends = np.min(runs, axis=0), np.max(runs, axis=0)
             axes.fill_between(range(len(y_true)), *ends, **band)
     axes.set_xlabel(SAMPLE)

@@ -70,8 +70,8 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None, **kwargs: Any) 
         name = f"{name} of {registry.long_names().get(signal, signal)}"
     label = f"{name}, median"
     colour = appearance.colour_of(str(signal))
-    look = {"color": colour, "marker": "o", "markersize": 3, "label": label, **kwargs}
-    (line,) = axes.plot(at, median, **look)
+    style = {"color": colour, "marker": "o", "markersize": 3, "label": label, **kwargs}
+    (line,) = axes.plot(at, median, **style)
     band = {"color": line.get_color(), "linewidth": 0}
     axes.fill_between(at, lower, upper, alpha=0.4, label="25–75 %", **band)
     axes.fill_between(at, low, high, alpha=0.18, label="5–95 %", **band)
@@ -163,11 +163,11 @@ def ridges(layer: Any, *, gate: str, ax: Axes | None = None, **kwargs: Any) -> A
     heights *= OVERLAP / np.nanmax(heights, initial=1e-9)
     edges = np.linspace(0, 1, counts.sizes[v.BIN] + 1)
     axes = ax or canvas.new_axes(height=1.5 + 0.16 * len(chosen))
-    look: dict[str, Any] = {"facecolor": appearance.colour_of(gate), "fill": True}
-    look |= {"edgecolor": "white", "linewidth": 0.6, **kwargs}
+    style: dict[str, Any] = {"facecolor": appearance.colour_of(gate), "fill": True}
+    style |= {"edgecolor": "white", "linewidth": 0.6, **kwargs}
     for row, height in enumerate(heights):
         axes.axhline(row, color="0.85", linewidth=0.6, zorder=row)
-        axes.stairs(row - height, edges, baseline=row, **{"zorder": row, **look})
+        axes.stairs(row - height, edges, baseline=row, **{"zorder": row, **style})
     labels, at = _moments(counts)
     names = words(labels)
     every = max(len(chosen) // 8, 1)

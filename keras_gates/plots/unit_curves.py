@@ -87,8 +87,13 @@ def trajectories(
     names = list(map(canvas.plain, words(labels_of(sequence, v.UNIT))))
     for place, style in canvas.line_styles(places).items():
         line = sequence.isel({v.UNIT: place})
-        look = {"label": f"unit {names[place]}", "linewidth": 1.3, **style, **kwargs}
-        axes.plot(line.values, **look)
+        line_style = {
+            "label": f"unit {names[place]}",
+            "linewidth": 1.3,
+            **style,
+            **kwargs,
+        }
+        axes.plot(line.values, **line_style)
     if signal in registry.gates():
         axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel(registry.long_names()[signal].replace(" (", "\n("))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @canvas.styled("collections.PathCollection", "s", "marker")
 def saturation(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
-    """Draws how often the gates of each unit are closed, against how often open.
+    """Draws how often each unit's gates are closed, and how often they are open.
 
     A dot is one gate of one unit. On the diagonal, the gate is closed or open at every
     step; at the origin, it blends at every step. The numbers are those of
@@ -77,10 +77,12 @@ def saturation(layer: Layer, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, zorder=0)
     for (name, values), marker in zip(sides.items(), "o^s", strict=False):
         gate = str(name)
-        look = {"s": 22, "marker": marker, "color": appearance.colour_of(gate)}
-        look |= {"alpha": 0.75, "linewidth": 0}
-        look |= {"label": registry.long_names()[gate].replace(" (", "\n(")}
-        axes.scatter(values.sel(side="left"), values.sel(side="right"), **look | kwargs)
+        style = {"s": 22, "marker": marker, "color": appearance.colour_of(gate)}
+        style |= {"alpha": 0.75, "linewidth": 0}
+        style |= {"label": registry.long_names()[gate].replace(" (", "\n(")}
+        axes.scatter(
+            values.sel(side="left"), values.sel(side="right"), **style | kwargs
+        )
     # A margin, so that a dot at 0 or 1 is completely visible.
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_xlabel("left-saturated (share of steps below 0.1)")
@@ -220,8 +222,8 @@ def _steps(
         top = 3 * max(length, finite.max(initial=1))
         ranks = len(finite) + np.arange(endless)
         label = f"infinite: {endless} of {len(values)} units"
-        look = {"marker": "^", **style, "label": label}
-        axes.plot(ranks, np.full(endless, top), **look)
+        marker_style = {"marker": "^", **style, "label": label}
+        axes.plot(ranks, np.full(endless, top), **marker_style)
         axes.legend(fontsize="small", loc="center left", frameon=False)
     without = int(np.isnan(values).sum())
     note = f" ({without} without a value)" if without else ""

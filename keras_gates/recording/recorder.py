@@ -32,8 +32,8 @@ class GateRecorder(Lifecycle):
 
     - `statistics` summarises the training batches, with dropout. It is computed inside
       the compiled training step, without a second forward pass.
-    - `traces` holds every gate of a fixed `probe`, before training and at each recorded
-      step, so that epochs can be compared on the same inputs.
+    - `traces` holds every signal for a fixed `probe`, before training and at each
+      recorded step, so that epochs can be compared on the same inputs.
 
     The model trains to the same weights as without the recorder (on JAX, up to
     rounding), and its layers stay the same.
@@ -45,8 +45,9 @@ class GateRecorder(Lifecycle):
 
     One recorder may be used in several calls of `fit` of the same model: the numbering
     of its steps continues. In a custom training loop, call its methods around
-    `train_on_batch`, as Keras does: `on_train_begin`, `on_epoch_begin`,
-    `on_train_batch_begin`, `on_epoch_end` and `on_train_end`; or see `watch`.
+    `train_on_batch`, as Keras does: `set_model`, `on_train_begin`, `on_epoch_begin`,
+    `on_train_batch_begin`, `on_train_batch_end`, `on_epoch_end` and `on_train_end`; or
+    see `watch`.
 
     Args:
         probe: Inputs of the model, as for `capture`, but not a generator. A few samples
@@ -73,8 +74,9 @@ class GateRecorder(Lifecycle):
             `History`, `CSVLogger`, `TensorBoard` and the progress bar show them;
             `EarlyStopping` can monitor them if it comes after the recorder in the
             list of callbacks.
-        on_alarm: `"warn"` or `"stop"`: what to do when a gate of a unit is stuck, a
-            unit is dead, or a value is not finite. See `alarms`. Needs statistics.
+        on_alarm: Whether to `"warn"`, or to `"stop"` training as well, when a gate of a
+            unit is stuck, a unit is dead, or a value is not finite. See `alarms`.
+            Requires statistics. Default: no alarms.
         patience: The number of consecutive recorded steps for which a gate must be
             stuck, or a unit dead, before there is an alarm.
         store: Path of a Zarr store to write to, instead of memory. Its records survive

@@ -3,9 +3,9 @@
 Measures take the results of `capture` and `GateRecorder`: a tree, the dataset of one
 layer or, if one gate is enough, its array. They return the same kind of object. They
 reduce over samples, frames and time, and raise an error for a dimension that signals do
-not have. Data in Dask arrays stay lazy. Other data on disk are read a block at a time;
-the other functions read all data in this way. Masked steps are NaN and are always
-omitted.
+not have. They keep data in Dask arrays lazy, and read other data on disk a block at a
+time. The searches, comparisons and the diagnosis read all data a block at a time.
+Masked steps are NaN and are always omitted.
 """
 
 from keras_gates.old_names import moved

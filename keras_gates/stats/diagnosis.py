@@ -87,7 +87,8 @@ def diagnose(
         gates: A tree of layers, or the dataset of one, with dimensions such as
             `(sample, time, unit)`.
         reach: The result of `keras_gates.reach` for the same model, or for one layer.
-            Then the measured memory of each layer is reported first. Default: none.
+            Then the measured memory of each layer is reported, before all findings but
+            `not-finite`. Default: none.
         upper: The value above which a gate counts as open. It is higher than the 0.9
             of `saturation`, so that this finding is rare.
         lower: The value below which a gate counts as closed.

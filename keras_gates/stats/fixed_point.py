@@ -49,13 +49,13 @@ def ranges(
     Returns:
         A table with a row for each layer and signal (the index has these two levels),
         and with `model` for each pre-activation of an LSTM, a GRU or a SimpleRNN, named
-        `"input_preactivation"` after its signal. All are
-        over every unmasked step and every unit, with the columns `min` and
-        `max`; `integer_bits`, the smallest number that holds both after rounding;
-        `fraction_bits`, the rest of the word; and `rounding_error`, the largest change
-        of a value by rounding to the nearest of these numbers. All columns are NaN for
-        a signal that is masked throughout. If all values are 0, there is one integer
-        bit. An LSTM's second activation takes the cell state, which has a row anyway.
+        after its signal, such as `"input_preactivation"`. Each row is over all unmasked
+        steps and all units, with the columns `min` and `max`; `integer_bits`, the
+        smallest number that holds both after rounding; `fraction_bits`, the rest of the
+        word; and `rounding_error`, the largest change of a value by rounding to the
+        nearest of these numbers. All columns are NaN for a signal that is masked
+        throughout. If all values are 0, there is one integer bit. An LSTM's second
+        activation takes the cell state, which has a row anyway.
 
     Raises:
         ValueError: If there is no signal in the tree, there is more than one `step`

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @renamed(low="lower", high="upper")
 def saturation(gates: Gates, *, lower: float = 0.1, upper: float = 0.9) -> Gates:
-    """Computes how often the gates of each unit are closed, and how often open.
+    """Computes how often each unit's gates are closed, and how often they are open.
 
     A gate is left-saturated at a step if it is below `lower`, and right-saturated if it
     is above `upper`. A unit whose forget gate is nearly always right-saturated keeps

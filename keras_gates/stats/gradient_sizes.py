@@ -44,7 +44,7 @@ def gradient_flow(gates: Gates, *, signal: str = v.HIDDEN) -> Gates:
 
     Raises:
         ValueError: If no layer has the signal, or the tree holds no gradients.
-        TypeError: If `gates` is not such an object.
+        TypeError: If `gates` is not an xarray object.
 
     Example:
         >>> import xarray

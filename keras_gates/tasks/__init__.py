@@ -16,7 +16,7 @@ Each task requires a model to remember something:
 - `embedded_reber`, `continual_reber`: one symbol, during a random word.
 - `characters`: the text so far.
 
-Five further functions return real recordings, which come with the packages that
+Five further functions return real recordings, which are in packages that
 `pip install "keras-gates[examples]"` installs: `electricity_demand`, `stock_index`,
 `electrocardiogram`, `ventilation` and `japanese_vowels`.
 """

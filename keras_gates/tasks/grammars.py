@@ -79,7 +79,7 @@ def anbn(
 def embedded_reber(
     samples: int = 1000, *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns words of the embedded Reber grammar, and what may follow each symbol.
+    """Returns words of the embedded Reber grammar, and the possible next symbols.
 
     A word begins with B and T or P, continues with a word of Reber's grammar, and ends
     with the same T or P and E. The task is to remember this T or P throughout a random
@@ -139,7 +139,7 @@ def continual_reber(
 
     Returns:
         `(x, y)`, both float32, of shape `(samples, sequence_length, 7)`, as for
-        `embedded_reber`; after an E comes a B.
+        `embedded_reber`; an E is followed by a B.
 
     Raises:
         ValueError: A number is below 1.
