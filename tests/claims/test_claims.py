@@ -65,7 +65,7 @@ def test_bad_words_get_a_sentence(file, tmp_path, monkeypatch, capsys):
         assert main.main(["compare", *words]) == 2
         return capsys.readouterr().err
 
-    assert "no task 'sinus'. Choose among sine, digits" in said("sinus")
+    assert "no task 'sinus'. Choose one of sine, digits" in said("sinus")
     np.savez(tmp_path / "half.npz", x=np.zeros((3, 4, 1)), y=np.zeros((3, 1)))
     assert "it lacks x_val, y_val" in said("half.npz")
     assert "There is no data file 'nowhere.npz'" in said("nowhere.npz")
