@@ -367,14 +367,14 @@ def test_a_study_of_something_else_is_refused_and_not_mixed(tmp_path):
     for change, words in (
         ({"epochs": 2}, "its epochs was 1, and is now 2"),
         ({"x": wide}, "its data have changed"),
-        ({"batch_size": 4}, "its batch_size is 8"),
+        ({"batch_size": 4}, "its batch_size was 8"),
         ({"models": {"a": build_lstm}}, "its architecture 'a' has changed"),
         ({"models": {"b": build_dense}}, "its architectures were a, and are now b"),
         (
             {"models": {"a": lambda: build_dense(optimizer="adam")}},
             "its architecture 'a' has changed",
         ),
-        ({"learning_rates": [0.1]}, "its learning_rates is"),
+        ({"learning_rates": [0.1]}, "its learning_rates was"),
     ):
         arguments = {"models": {"a": build_dense}, "directory": tmp_path, **change}
         with pytest.raises(ValueError, match=f"cannot be continued: {words}"):
