@@ -638,7 +638,7 @@ def test_names_are_told_when_they_are_unknown():
         run(["LSTM"], X[..., 0], validation_data=(X[..., 0], Y))
     with pytest.raises(TypeError, match="`head` must be a function that returns new"):
         Recipe(head=keras.layers.Dense(1))
-    with pytest.raises(TypeError, match="`optimizer` must be a name or a function"):
+    with pytest.raises(TypeError, match="`optimizer` must be a name, or a function"):
         Recipe(optimizer=keras.optimizers.SGD())
     with pytest.raises(ValueError, match="`match` must be one of 'units', 'param"):
         Recipe(match="size")
