@@ -1,7 +1,7 @@
 """A bad value is refused at once, in a sentence that names the argument.
 
-The list of functions is taken from the package, and that of parameters from their
-signatures: a public function, or a parameter, that `bad_values` says nothing of fails.
+The functions are those of the package, and the parameters those of their signatures. If
+a public function or a parameter is missing in `bad_values`, a test fails.
 """
 
 import inspect
@@ -23,7 +23,7 @@ from keras_gates.study.result import Study
 
 FREE = {"args", "kwargs", "self"}
 CELLS = {"GateLSTMCell", "GateGRUCell"}
-"""They take what Keras's cells take, which Keras checks."""
+"""These take the arguments of Keras's cells, which Keras checks."""
 
 OF_A_MODEL = [name for name in CALLS if "." not in name and name != "rule_of_thumb"]
 OTHERS = [name for name in CALLS if name not in OF_A_MODEL]
@@ -41,7 +41,7 @@ def cases(names):
 RESULTS = {"Alarm", "Difference", "RuleOfThumb", "Study", "__version__"}
 RESULTS |= {"Kernels", "LayerKernel", "Stream"}
 RESULTS |= {"stats.Diagnosis", "stats.Finding", "edits.Edit"}
-"""What functions return, and nobody calls."""
+"""Results of functions, which users do not call."""
 
 
 def public_functions():
@@ -62,7 +62,7 @@ def public_functions():
 
 @pytest.fixture
 def nothing_runs(monkeypatch, tmp_path):
-    """Makes training and prediction fail, and leaves nothing in this folder."""
+    """Makes training and prediction fail, and checks that no file was written."""
 
     def ran(*args, **kwargs):
         raise AssertionError("The model ran before the argument was refused.")
@@ -83,20 +83,20 @@ def state_of(model):
 
 
 def offences(name, parameter):
-    """Returns what came of the bad values that were not refused as they should be."""
+    """Returns the bad values that were not refused as required, with the results."""
     function, rightly, kinds = CALLS[name]
     kind, found = kinds[parameter], []
     for label, value in kind.bad().items():
         try:
             function(**{**rightly(), parameter: value})
         except kind.errors as error:
-            said = str(error)
-            if f"`{parameter}`" not in said and f"`{parameter}[" not in said:
-                found.append(f"{label}: {type(error).__name__}: {said[:150]!a}")
+            message = str(error)
+            if f"`{parameter}`" not in message and f"`{parameter}[" not in message:
+                found.append(f"{label}: {type(error).__name__}: {message[:150]!a}")
         except BaseException as error:
             found.append(f"{label}: {type(error).__name__}: {str(error)[:150]!a}")
         else:
-            found.append(f"{label}: taken")
+            found.append(f"{label}: accepted")
     return found
 
 
@@ -147,7 +147,7 @@ UNITS = xarray.Dataset({name: GATE for name in ("input", "forget", "output", "hi
 
 
 def call_or_refuse(allowed, names, call):
-    """Returns what came of a call with allowed numbers; others must be refused."""
+    """Returns the result of a call with allowed numbers; others must be refused."""
     if allowed:
         return call()
     with pytest.raises(ValueError, match="|".join(f"`{name}`" for name in names)):
@@ -214,7 +214,7 @@ def test_dead_units_takes_a_deviation_and_a_threshold(deviation, shut):
 
 
 LAYERS_OF_CALLS = ("gates", "layer", "node", "lstm")
-"""What parameters are called that take a layer."""
+"""The names of parameters that take a layer."""
 
 OF_LAYERS = [
     name

@@ -119,7 +119,7 @@ def against_itself(studies=100, seeds=5):
 
 
 def small_gru():
-    """Returns an eager model, since compiling 1,000 models takes longer than training."""
+    """Returns an eager model, since compiling takes longer than training."""
     model = keras.Sequential([keras.layers.GRU(2, unroll=True), keras.layers.Dense(1)])
     model.compile("adam", "mse", run_eagerly=True)
     return model
