@@ -169,12 +169,12 @@ def test_saturation_takes_thresholds_in_order_and_no_others(low, high):
 
 
 @pytest.mark.once
-@given(shut=NUMBER, wide=NUMBER)
-def test_diagnose_takes_thresholds_in_order_and_no_others(shut, wide):
+@given(closed=NUMBER, wide=NUMBER)
+def test_diagnose_takes_thresholds_in_order_and_no_others(closed, wide):
     call_or_refuse(
-        0 <= shut < wide <= 1,
+        0 <= closed < wide <= 1,
         ("lower", "upper"),
-        lambda: stats.diagnose(UNITS, lower=shut, upper=wide),
+        lambda: stats.diagnose(UNITS, lower=closed, upper=wide),
     )
 
 
@@ -200,17 +200,17 @@ def test_a_share_lies_between_0_and_1(share):
 
 
 @pytest.mark.once
-@given(deviation=NUMBER, shut=NUMBER)
-def test_dead_units_takes_a_deviation_and_a_threshold(deviation, shut):
+@given(deviation=NUMBER, closed=NUMBER)
+def test_dead_units_takes_a_deviation_and_a_threshold(deviation, closed):
     found = call_or_refuse(
-        0 <= deviation < math.inf and 0 <= shut <= 1,
+        0 <= deviation < math.inf and 0 <= closed <= 1,
         ("min_std", "lower"),
-        lambda: stats.dead_units(UNITS, min_std=deviation, lower=shut),
+        lambda: stats.dead_units(UNITS, min_std=deviation, lower=closed),
     )
     if found is not None:
         spread = VALUES.std((0, 1)) < deviation
         np.testing.assert_array_equal(found["constant"], spread)
-        np.testing.assert_array_equal(found["never_shown"], VALUES.max((0, 1)) < shut)
+        np.testing.assert_array_equal(found["never_shown"], VALUES.max((0, 1)) < closed)
 
 
 LAYERS_OF_CALLS = ("gates", "layer", "node", "lstm")
@@ -254,5 +254,5 @@ def test_a_layer_that_is_not_whole_is_measured_or_refused(name, change, nothing_
     try:
         function(**{**arguments, parameter: layer})
     except (ValueError, TypeError) as error:
-        said = str(error)
-        assert f"`{parameter}`" in said or "`labels`" in said, said
+        message = str(error)
+        assert f"`{parameter}`" in message or "`labels`" in message, message

@@ -101,7 +101,7 @@ def installed(package):
 
 
 def missing(page):
-    """Returns the packages that a page tells readers to install and that are missing.
+    """Returns the packages that readers of a page should install and that are missing.
 
     Packages outside the extra `test`, which are large or need an older pandas, may be
     missing; with `REQUIRE_TOOLS`, none may.

@@ -51,16 +51,16 @@ function imageOf(signal, order, across, up, steps, [low, high]) {
 }
 
 /** Draws a heat map; returns the number of steps and units in a pixel. */
-function drawMap(name, { signal, side }, order, look, [width, height]) {
+function drawMap(name, { signal, side }, order, view, [width, height]) {
   const { steps } = side.layer;
   nameSteps(name, side.layer);
-  const across = groups(look, steps, width - EDGE);
+  const across = groups(view, steps, width - EDGE);
   const up = groups({ from: 0, to: order.length - 1 }, order.length, height - 30);
-  const [low, high] = look.limits;
+  const [low, high] = view.limits;
   const source = model(`${name}-image`);
   const image = imageOf(signal, order, across, up, steps, [low, high]);
   const NDArray = source.data.image[0].constructor;
-  model(`${name}-colours`).setv({ palette: look.palette, low, high });
+  model(`${name}-colours`).setv({ palette: view.palette, low, high });
   source.data = {
     image: [new NDArray(image, [up.count, across.count])],
     x: [across.start - 0.5],

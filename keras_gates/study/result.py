@@ -32,8 +32,8 @@ class Study(ShownAsText):
             `seed`, `learning_rate`, `parameters`, `first_epoch_seconds` (compilation
             included), `epoch_seconds` (mean of the later epochs; NaN if there are
             none), `inference_seconds` (of a sequence, in a batch that is compiled
-            already), `peak_memory` (bytes that the process held at most during the
-            run), `best_epoch` (of the lowest `val_loss`), every metric at the last
+            already), `peak_memory` (the peak memory of the process during the run, in
+            bytes), `best_epoch` (of the lowest `val_loss`), every metric at the last
             epoch (`loss`, `val_loss`, ...) and `diverged` (a loss was NaN or infinite).
         history: Every metric, and `seconds`, with the dimensions `architecture`,
             `seed` and `epoch` (from 1 on). The seconds are those of training alone,

@@ -77,8 +77,8 @@ def rule_of_thumb(
     one_of("priority", priority, PRIORITIES)
     if timesteps > LONG:
         reason = (
-            f"{timesteps:,} time steps are more than {LONG}: its cell is said to keep "
-            "information that a GRU loses."
+            f"{timesteps:,} time steps are more than {LONG}: the cell of an LSTM is "
+            "said to keep information that a GRU loses."
         )
         return RuleOfThumb(LSTM.name, (reason,))
     short = (

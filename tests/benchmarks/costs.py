@@ -50,7 +50,7 @@ def trainings(kind, size):
     yield "no gate, a mask", masked, gate(False, "fast", masked=True), 0
 
 
-def readings(kind, size):
+def recordings(kind, size):
     """Yields the same for calls without gates in the loss."""
     batch, steps, features, units = SIZES[size]
     rng = np.random.default_rng(0)
@@ -139,7 +139,7 @@ def main():
     rows = written() if "--write" in sys.argv else {}
     for kind in kinds:
         for size in sizes:
-            for made in (trainings, readings):
+            for made in (trainings, recordings):
                 for what, first, second, result in made(kind, size):
                     if not chosen(what):
                         continue
