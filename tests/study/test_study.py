@@ -831,7 +831,7 @@ def test_markdown_tells_differences_as_a_list():
     first = next(n for n, line in enumerate(lines) if line.startswith("- a - b"))
     assert lines[first - 1] == ""
     assert lines[first + 1].startswith("- a - c")
-    assert lines[first + 2].startswith("  ") and "would take" in lines[first + 2]
+    assert lines[first + 2].startswith("  ") and "seeds would show" in lines[first + 2]
 
 
 # Data that do not suit a recipe
