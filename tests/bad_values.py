@@ -1,8 +1,8 @@
-"""What every public function is called with in `test_bad_values`.
+"""The arguments with which `test_bad_values` calls every public function.
 
-A kind of argument is what it takes out of `pool`, a value of every sort, and what else
-it must refuse. `CALLS` says of each public function how it is called rightly, and of
-what kind each of its parameters is.
+`pool` holds a value of every sort. The kind of an argument lists the values of the pool
+that it accepts, and further values that it must refuse. `CALLS` has a correct call of
+each public function, and the kind of each of its parameters.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ Y = X.sum((1, 2))[:, None]
 
 @functools.cache
 def model():
-    """An LSTM and a GRU that read the same input."""
+    """Returns a model with an LSTM and a GRU that read the same input."""
     inputs = keras.Input((6, 2))
     lstm = keras.layers.LSTM(3, name="lstm")(inputs)
     gru = keras.layers.GRU(3, name="gru")(inputs)
@@ -105,8 +105,8 @@ def compiled():
 
 @functools.cache
 def pool() -> dict[str, Any]:
-    """A value of every sort."""
-    derivatives(), measured(), ranked()  # Made while a model may run.
+    """Returns a value of every sort, by name."""
+    derivatives(), measured(), ranked()  # Called here, while models may run.
     figure = Figure()
     return {
         "None": None,
@@ -180,12 +180,12 @@ def pool() -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What an argument takes out of the pool, and what else it must refuse.
+    """The values of the pool that an argument accepts, and others that it must refuse.
 
     Attributes:
-        takes: The names of what it takes.
-        refuses: More bad values.
-        errors: What may be raised.
+        takes: The names of the values that it accepts.
+        refuses: Further bad values.
+        errors: The errors that may be raised.
     """
 
     takes: frozenset[str] = frozenset()
@@ -214,7 +214,7 @@ def count(least: int) -> Kind:
 
 
 ELSEWHERE = None
-"""The kind of what other tests look at, or Keras itself."""
+"""The kind of arguments that other tests check, or Keras itself."""
 
 SIZE = takes("0", "1", "0.5", "2.5", "1/2", "0-d array", "10 ** 30")
 SHARE = takes("0.5", "1/2", "0-d array", refuses=(1, 0))
@@ -311,7 +311,7 @@ CALLS: dict[str, Call] = {
             "training": FLAG,
             "store": PATH.and_takes("None"),
             "mode": WORD,
-            # More than one needs a store.
+            # More than one process needs a store.
             "n_jobs": takes("1", refuses=(2, 1.0, "2", [1])),
             "verbose": takes("0", "1", "True", "np.True_"),
         },
@@ -342,7 +342,7 @@ CALLS: dict[str, Call] = {
             lambda argument=argument: {argument: 1.0},
             {
                 argument: EDIT_VALUES,
-                # How many there are is known where the edit is used.
+                # The sizes are known only when the edit is used.
                 "samples": ELSEWHERE,
                 "time": ELSEWHERE,
                 "units": ELSEWHERE,
@@ -462,13 +462,13 @@ CALLS: dict[str, Call] = {
         lambda: {"probe": X},
         {
             "probe": ELSEWHERE,
-            # Which names there are is known when training begins.
+            # The names are known only when training begins.
             "layers": SOME_NAMES.and_takes("model", "layer"),
             "signals": SOME_NAMES,
             "units": takes(
                 "None", "0", "1", "[1]", "set", "table", refuses=([1.5], [-1])
             ),
-            # True is refused as well, for a probe without targets.
+            # True is also refused, because the probe has no targets.
             "gradients": Kind(),
             "record_freq": count(1),
             "samples_per_batch": count(0).and_takes("None"),

@@ -1,4 +1,4 @@
-"""What every gate layer must pass. One more kind is one more entry in `KINDS`."""
+"""The checks that every gate layer must pass. A new kind is a new entry in `KINDS`."""
 
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 GATED = {name: kind for name, kind in KINDS.items() if kind.keep}
 EACH_GATED = pytest.mark.parametrize("kind", GATED.values(), ids=GATED)
 
-# Keras's own operations round float64 to float32 on the way, except on TensorFlow.
+# Keras's own operations round float64 to float32 internally, except on TensorFlow.
 _ROUNDED = keras.backend.backend() != "tensorflow"
 TOLERANCE = {
     "float64": 2e-6 if _ROUNDED else 1e-12,
@@ -67,21 +67,21 @@ TOLERANCE = {
     "mixed_float16": 1e-2,
     "mixed_bfloat16": 8e-2,
 }
-"""Against the float64 reference, for states of the size of 1 and a few steps."""
+"""Tolerances against the float64 reference, for states of about 1 and a few steps."""
 
 DIFFERENCE, AGREEMENT = (2e-3, 2e-3) if _ROUNDED else (1e-5, 1e-6)
-"""The step of a finite difference in float64, and how well it fits the gradient."""
+"""The step of a finite difference in float64, and its tolerance to the gradient."""
 
 FUSED = 1e-6 if keras.backend.backend() == "jax" else 0.0
-"""How far an output may move when gates are asked for in a compiled function.
+"""The tolerance of an output when a compiled function also returns gates.
 
-XLA may fuse the larger graph differently. Run eagerly, and on the other backends, the
-output is the stock layer's to the bit.
+XLA may fuse the larger graph differently. In eager mode, and on the other backends, the
+output is that of the stock layer, to the bit.
 """
 
 
 def half_tanh(a):
-    """An activation of the user's own."""
+    """Stands for a custom activation of a user."""
     return 0.5 * ops.tanh(a)
 
 
@@ -96,7 +96,7 @@ ACTIVATIONS = {
     "relu": lambda a: np.maximum(a, 0),
     half_tanh: lambda a: 0.5 * np.tanh(a),
 }
-"""What Keras takes as an activation, to the same function of NumPy."""
+"""Maps activations as Keras takes them to the same functions in NumPy."""
 
 
 def takes(kind, option):
@@ -106,7 +106,7 @@ def takes(kind, option):
 
 
 def numpy(value):
-    """Brings tensors to NumPy, in a precision that NumPy knows."""
+    """Converts tensors to NumPy arrays, in a precision that NumPy knows."""
 
     def convert(tensor):
         half = keras.backend.standardize_dtype(tensor.dtype) == "bfloat16"
@@ -116,7 +116,7 @@ def numpy(value):
 
 
 def distinct_weights(layer, seed):
-    """Gives every gate its own weights: with equal ones a swap would not show."""
+    """Gives every gate different weights, so that swapped gates are detected."""
     rng = np.random.default_rng(seed)
     layer.set_weights([rng.normal(size=w.shape, scale=0.7) for w in layer.weights])
     return layer.get_weights()
@@ -128,7 +128,7 @@ def assert_same(left, right):
 
 
 def assert_close(actual, expected, tolerance, name):
-    """Compares within a tolerance for numbers of the size of 1, scaled for larger."""
+    """Compares within a tolerance, which is scaled for numbers larger than 1."""
     size = max(1.0, np.nanmax(np.abs(expected), initial=0.0))
     np.testing.assert_allclose(
         actual, expected, rtol=0, atol=tolerance * size, err_msg=name
@@ -156,7 +156,7 @@ def check(
 
     Args:
         kind: One of `KINDS`.
-        options: Arguments of the layer. Every layer starts from the same seed.
+        options: Arguments of the layer. Every layer has the same seed.
         x: Input, (batch, time, features).
         mask: (batch, time), or `None`.
         initial: The initial states in Keras's order, or `None`.
@@ -187,7 +187,7 @@ def check(
     truth = true_signals(kind, options, x, weights, mask, initial, drawn)
     assert set(gates) == set(truth)
     for name, value in gates.items():
-        # In the graph a masked gate is zero; the reference says NaN: not computed.
+        # In the graph, a masked gate is zero; in the reference, it is NaN.
         assert_close(value, np.nan_to_num(truth[name]), tolerance, name)
     activation = ACTIVATIONS[options.get("activation", "tanh")]
     rebuilt = kind.states(gates, initial=initial, mask=mask, activation=activation)
@@ -196,7 +196,7 @@ def check(
 
 
 def check_capture(kind, options, x, *, mask=None, initial=None, training=False):
-    """Checks that `capture` sees the true gates of a stock layer, as it promises.
+    """Checks that `capture` returns the true gates of a stock layer.
 
     The arguments are those of `check`.
     """
@@ -230,7 +230,7 @@ def check_capture(kind, options, x, *, mask=None, initial=None, training=False):
     x, mask = x[:, backwards], None if mask is None else mask[:, backwards]
     truth = true_signals(kind, options, x, weights, mask, initial, drawn)
     tolerance = TOLERANCE[options.get("dtype", "float32")]
-    # Kept in float32, whatever the layer computes in.
+    # Signals are stored in float32, for any dtype of the layer.
     tolerance = max(tolerance, TOLERANCE["float32"])
     node = gates["layer"]
     assert set(node.data_vars) - {"mask"} == set(truth)
@@ -241,13 +241,13 @@ def check_capture(kind, options, x, *, mask=None, initial=None, training=False):
             value = np.where(mask[..., None], value, np.nan)
         assert_close(node[name], value[:, backwards], tolerance, name)
     if kind.keep and options.get("activation") is half_tanh:
-        # It cannot be found again by its name, and an LSTM's `hidden` needs it.
+        # The activation cannot be found by its name, and `hidden` of an LSTM needs it.
         assert "half_tanh" in node.attrs["activation"]
     elif kind.keep and mask is not None and not np.any(mask):
         with pytest.warns(UserWarning, match="nothing to verify in 'layer'"):
             assert np.isnan(keras_gates.verify(gates)["layer"])
     elif not kind.keep:
-        # Its state follows from no other signal.
+        # The state cannot be computed from other signals.
         assert np.isnan(keras_gates.verify(gates)["layer"])
     else:
         size = max(1.0, float(np.nanmax(np.abs(truth["hidden"]), initial=0.0)))
@@ -256,7 +256,7 @@ def check_capture(kind, options, x, *, mask=None, initial=None, training=False):
 
 
 def true_signals(kind, options, x, weights, mask, initial, drawn):
-    """The signals by the reference, with the dropout that Keras draws."""
+    """Returns the signals of the reference, with the dropout that Keras draws."""
     own = {name: options[name] for name in ("reset_after",) if name in options}
     return kind.reference(
         x,
@@ -271,7 +271,7 @@ def true_signals(kind, options, x, weights, mask, initial, drawn):
 
 
 def drawn_dropout(kind, options, x, cell_of_layer=None):
-    """Draws what a layer with the same seed draws in its first call, or its next."""
+    """Returns the dropout that a layer with the same seed draws in its next call."""
     names = ("units", "seed", "dropout", "recurrent_dropout", "implementation", "dtype")
     cell = kind.stock_cell(**{name: options[name] for name in names if name in options})
     cell.build(x[:, 0].shape)

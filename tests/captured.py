@@ -1,4 +1,4 @@
-"""Captured layers with numbers that are made up, for tests of several folders."""
+"""Captured layers with made-up numbers, for tests of several folders."""
 
 import math
 
@@ -15,7 +15,7 @@ SIGMOID_OF_ONE = 1 / (1 + math.exp(-1))
 
 
 def layer(kind, seed=0, shape=(3, 5, 4), signals=None):
-    """A layer with different numbers in every signal, the first steps masked."""
+    """Returns a layer with different numbers in each signal and masked first steps."""
     generator = np.random.default_rng(seed)
     data = {}
     for name in signals or kind.signals:
@@ -38,7 +38,7 @@ def tree():
 
 
 def unmasked(array, unit):
-    """The values of a unit, one after the other."""
+    """Returns the values of a unit in sequence."""
     found = []
     for sample in range(array.shape[0]):
         for time in range(array.shape[1]):

@@ -12,13 +12,13 @@ import keras
 import numpy as np
 import pytest
 
-# The first example of a property compiles; time says nothing about correctness here.
+# The first example of a property compiles, so there is no deadline.
 hypothesis.settings.register_profile("keras_gates", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("keras_gates")
 
 
 def pytest_collection_finish():
-    """What was imported stays: looking for garbage in it costs a tenth of the time."""
+    """Excludes imported objects from garbage collection, to save 10 % of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 10)
@@ -31,13 +31,13 @@ def rng():
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Every test draws the same weights, in whatever order the tests run."""
+    """Gives every test the same weights, in any order of the tests."""
     keras.utils.set_random_seed(0)
 
 
 @pytest.fixture
 def no_global_state():
-    """No figure is left to pyplot, and no setting is changed."""
+    """Checks that a test leaves no figure in pyplot and changes no setting."""
     import matplotlib
     from matplotlib import pyplot
 
@@ -49,7 +49,7 @@ def no_global_state():
 
 @pytest.fixture
 def double_precision():
-    """Lets layers compute in float64, which JAX refuses unless asked."""
+    """Lets layers compute in float64, which JAX must be configured for."""
     floatx = keras.config.floatx()
     jax = pytest.importorskip("jax") if keras.backend.backend() == "jax" else None
     keras.config.set_floatx("float64")

@@ -1,4 +1,4 @@
-"""What tests of figures draw, and how they read what is drawn."""
+"""Layers for the tests of figures, and functions that read the drawn figures."""
 
 import numpy as np
 import xarray
@@ -10,7 +10,7 @@ DIMENSIONS = ("sample", "time", "unit")
 
 
 def layer(kind, *, steps=6, units=4, masked=0, signals=None, **attributes):
-    """A layer with different numbers in every signal, its first steps masked."""
+    """Returns a layer with different numbers in each signal and masked first steps."""
     generator = np.random.default_rng(7)
     data = {}
     for name in signals or kind.signals:
@@ -33,7 +33,7 @@ def assert_legible(figure):
     assert figure.get_figwidth() <= 7
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert min(text.get_fontsize() for text in texts) >= 8
-    # Nothing reaches beyond the edge.
+    # No part of the figure is outside its edges.
     box = figure.get_tightbbox()
     assert box.x0 >= 0 and box.y0 >= 0
     assert box.x1 <= figure.get_figwidth() and box.y1 <= figure.get_figheight()

@@ -1,8 +1,8 @@
-"""How JAX compiles for the tests, and where it keeps that for others and later runs.
+"""Settings for how JAX compiles for the tests, and where it keeps compiled programs.
 
-A program is found under a name that is made of the program itself, the compiler and its
-options, so another program, or another JAX, is compiled. What was kept is the compiled
-program, and computes the same to the bit. The folder may be removed at any time.
+The name of a kept program depends on the program, the compiler and its options, so a
+changed program, or another version of JAX, is compiled again. A kept program gives the
+same results, to the bit. The folder may be removed at any time.
 """
 
 import pathlib
@@ -11,11 +11,11 @@ SETTINGS = {
     "JAX_COMPILATION_CACHE_DIR": str(
         pathlib.Path(__file__).parents[1] / ".jax_programs"
     ),
-    # Also programs that are compiled quickly: there are many.
+    # There are many programs that compile quickly; they are kept, too.
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    # Compiling costs the most. CI runs the tests that compare with Keras to the bit, of
-    # layers and models, with 0: as a user's programs are compiled.
+    # Compiling takes most of the time. CI uses 0, as in the programs of users, for the
+    # tests of layers and models that compare with Keras to the bit.
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
 }
 """Variables of the environment, to be set before JAX is imported."""

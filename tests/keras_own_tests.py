@@ -1,12 +1,11 @@
-"""Runs Keras's own tests of its recurrent layers with the gate layers in their place.
+"""Runs Keras's own tests of its recurrent layers with the gate layers instead.
 
     KERAS_BACKEND=jax python tests/keras_own_tests.py
 
-The tests ship inside the installed `keras` package, so a new release of Keras tells at
-once whether the gate layers still drop in. They run three times: with the gate layers
-at rest; while a collector wants every signal, so that each layer also replays its gates
-on its way to the result that the test expects; and in the fast kernels, where a layer
-can have one.
+The tests are part of the installed `keras` package, so a new release of Keras shows at
+once whether the gate layers can still replace the stock layers. They run three times:
+without a collector; with a collector of every signal, so that each layer also replays
+its gates; and in the fast kernels, for layers that have one.
 """
 
 import contextlib
@@ -41,11 +40,11 @@ FILES = [
 """The remaining files are about `ConvLSTM`, whose equations are not known here."""
 
 LEFT_OUT: dict[str, str] = {}
-"""The name of a test to the reason why it cannot pass with a gate layer: none."""
+"""Maps a test to the reason why it cannot pass with a gate layer. There are none."""
 
 
 class EveryPlace(collect.Collector):
-    """Wants the signals of every cell whose equations are known."""
+    """Collects the signals of every cell whose equations are known."""
 
     def __init__(self):
         super().__init__([])
@@ -55,14 +54,14 @@ class EveryPlace(collect.Collector):
 
 
 class Plugin:
-    """Collects during each test, or not, and counts what was collected and done."""
+    """Collects during each test, if required, and counts tests and replays."""
 
     def __init__(self, collecting=False):
         self.collecting = collecting
         self.emitted = self.passed = self.fast = 0
 
     def run_fast(self, *args, **kwargs):
-        """Runs a layer in its fast kernel, and counts that."""
+        """Runs a layer in its fast kernel, and counts the run."""
         self.fast += 1
         return run_fast(*args, **kwargs)
 
@@ -81,18 +80,18 @@ class Plugin:
 
 
 def put_in_place():
-    """Puts the gate classes where Keras's tests look for the stock ones."""
+    """Replaces the stock classes that Keras's tests use by the gate classes."""
     for stock, gate in {**GATE_CLASSES, **GATE_CELLS}.items():
         setattr(keras.src.layers, stock.__name__, gate)
 
 
 def choose_fast(layer, kernel):
-    """Takes the place of `choose_kernel`."""
+    """Replaces `choose_kernel`."""
     layer.kernel = kernel if why_not_fast(layer) else "fast"
 
 
 def run(what, plugin):
-    """Runs the tests once, and returns what was counted."""
+    """Runs the tests once, and returns the plugin with its counts."""
     print(f"{what}:", flush=True)
     folder = pathlib.Path(keras.src.layers.__file__).parent / "rnn"
     files = [str(folder / name) for name in FILES]
@@ -103,14 +102,14 @@ def run(what, plugin):
         f"{plugin.fast} runs of a fast kernel."
     )
     if code or not plugin.passed:
-        sys.exit(f"Failed: pytest says {code}.")
+        sys.exit(f"Failed: pytest ended with {code}.")
     return plugin
 
 
 def main():
     put_in_place()
-    run("At rest", Plugin())
-    if not run("While collecting", Plugin(collecting=True)).emitted:
+    run("Without a collector", Plugin())
+    if not run("With a collector", Plugin(collecting=True)).emitted:
         sys.exit("Failed: no gates were replayed.")
     gate_mixins.GateRecurrence.choose_kernel = choose_fast
     plugin = Plugin()

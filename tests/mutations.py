@@ -1,14 +1,14 @@
-"""Breaks the package in known ways, and names the tests that notice.
+"""Breaks the package in known ways, and names the tests that detect it.
 
     KERAS_BACKEND=torch python tests/mutations.py
     KERAS_BACKEND=torch python tests/mutations.py update "a whole name"
 
-Each mutation is a mistake that people make who compute gates themselves. It is made in
-a copy of the repository; the script fails if a mutation passes the tests. The words
-choose the mutations whose names, or the paths of whose modules, hold one of them.
+Each mutation is a mistake that is easily made when gates are computed. It is made in a
+copy of the repository; the script fails if a mutation passes the tests. Arguments
+choose the mutations whose name, or the path of whose module, contains one of them.
 
-First the tests run on the unbroken copy. If one fails there, nothing is broken at all,
-since a test that fails anyway notices nothing.
+First the tests run on the unbroken copy. If a test fails there, the script stops, since
+such a test cannot detect a mutation.
 """
 
 import os
@@ -52,7 +52,7 @@ TESTS = {
 """The tests that run for a mutation in a folder of the package."""
 
 ENOUGH = 3
-"""So many tests that notice end a run."""
+"""A run ends after this number of failed tests."""
 
 MUTATIONS = {
     "PyTorch, LSTM: the output gate forgotten on the way back": (
@@ -353,7 +353,7 @@ MUTATIONS = {
 
 
 def places_of(old):
-    """Returns the modules that hold a text, once for each time, as relative paths."""
+    """Returns the relative path of a module for each occurrence of a text in it."""
     return [
         path.relative_to(ROOT)
         for path in sorted((ROOT / "keras_gates").rglob("*.py"))
@@ -379,19 +379,19 @@ def chosen(words):
         if not words or any(word in name or word in str(places[0]) for word in words):
             found[name] = places[0], old, new
     if not found:
-        sys.exit(f"No mutation is called {words}. There are: {', '.join(MUTATIONS)}.")
+        sys.exit(f"No mutation matches {words}. There are: {', '.join(MUTATIONS)}.")
     return found
 
 
 def _of_another_backend(place):
-    """Returns whether a module runs on another backend alone."""
+    """Returns whether a module runs only on another backend."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     own = place.stem.split("_")[0]
     return own in {"tensorflow", "jax", "torch"} - {backend}
 
 
 def run(copy, tests, *options):
-    """Runs tests in a copy; returns what pytest says of each, and all that it says."""
+    """Runs tests in a copy; returns the result of each, the exit code and output."""
     # `python -m pytest` puts the copy before the installed package.
     words = [sys.executable, "-m", "pytest", "-n", "auto", "--dist", "worksteal"]
     result = subprocess.run(
@@ -411,8 +411,8 @@ def passing(copy, tests):
     failed = [text for word, text in lines if word != "PASSED"]
     if code:
         sys.exit(
-            "The tests fail on the unbroken code, where they must pass before anything "
-            f"is broken: {'; '.join(failed) or output[-2000:]}"
+            "The tests must pass on the unbroken code before anything is broken; these "
+            f"fail: {'; '.join(failed) or output[-2000:]}"
         )
     return {text for word, text in lines if word == "PASSED"}
 
@@ -434,7 +434,7 @@ def main():
             path.write_text(text.replace(old, new))
             lines, _, _ = run(copy, tests_of(place), f"--maxfail={ENOUGH}")
             path.write_text(text)
-            # A line is the name of a test, then what went wrong.
+            # A line has the name of a test, and then its error.
             broken = [text for word, text in lines if word != "PASSED"]
             noticed = [
                 test
@@ -449,7 +449,7 @@ def main():
                 print(f"{name}: NOT CAUGHT")
             sys.stdout.flush()
     if missed:
-        sys.exit(f"No test noticed: {', '.join(missed)}.")
+        sys.exit(f"No test detected: {', '.join(missed)}.")
 
 
 if __name__ == "__main__":

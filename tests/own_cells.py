@@ -1,8 +1,8 @@
 """Cells as users write them, and the equations of their papers in float64.
 
-Each function of `EQUATIONS` takes a cell and returns a function of the inputs and the
-states of one step, which returns the signals by the names of a trace and the new
-states.
+Each function `of_NAME` takes a cell, and returns a function of the inputs and the
+states of one step. That function returns the signals, by their names in a trace, and
+the new states.
 """
 
 import keras
@@ -285,11 +285,11 @@ CELLS = {
     "sLSTM": (SLSTMCell, of_slstm),
     "CfC": (cfc_cell, of_cfc),
 }
-"""Name to what makes a cell of some units, and its equations."""
+"""Maps a name to a function that makes a cell with some units, and its equations."""
 
 
 def randomise(layer, rng):
-    """Gives a layer weights that are neither zero nor alike."""
+    """Gives a layer weights that are not zero and differ from each other."""
     for variable in layer.trainable_variables:
         variable.assign(rng.normal(scale=0.5, size=variable.shape))
 
@@ -298,14 +298,14 @@ def loop(step, x, mask, sizes):
     """Runs the equations over sequences, in float64.
 
     Args:
-        step: What a function of `CELLS` returned.
+        step: A function of one step, with the equations of a cell.
         x: `(batch, time, features)`, in the order in which the cell reads.
-        mask: `(batch, time)`, true where a step is read.
+        mask: `(batch, time)`, true at unmasked steps.
         sizes: The sizes of the states.
 
     Returns:
-        Name to `(batch, time, width)`, NaN where masked; the states are `state_0` and
-        so on in the order of Keras.
+        A dict from names to arrays `(batch, time, width)`, NaN at masked steps; the
+        states are `state_0` and so on in the order of Keras.
     """
     states = [np.zeros((len(x), size)) for size in sizes]
     steps = []

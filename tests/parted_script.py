@@ -1,6 +1,7 @@
-"""A user's script with classes of its own, which captures in several processes.
+"""A user's script with its own classes, which captures in several processes.
 
-Run by `test_several_processes.py`. Two processes write the files of one, to the byte.
+`test_several_processes.py` runs it. Two processes must write the same files as a single
+process, to the byte.
 """
 
 import pathlib
@@ -76,7 +77,7 @@ def main(folder):
         OwnCell, signals=signals, step=step, gates="keep", keep="keep"
     )
     model = Net(3)
-    # A loss that cannot be saved is not needed.
+    # This loss cannot be saved, and is not needed.
     model.compile("adam", loss=lambda truth, found: ops.mean(truth - found))
     x = np.random.default_rng(0).normal(size=(22, 5, 2)).astype("float32")
     two = keras_gates.capture(model, x, batch_size=4, store=folder / "two", n_jobs=2)

@@ -1,14 +1,16 @@
-"""Each kind of cell as a float64 loop, written from the papers' equations.
+"""Each kind of cell as a float64 loop, written from the equations of the papers.
 
-Slow, plain, and sharing no code with the package: what the tests compare with.
+The tests compare with these functions, which are slow and plain, and share no code with
+the package.
 
-Each takes its input `x` (batch, time, features) and Keras's `weights`, and may take the
-`initial` states in Keras's order, a `mask` (batch, time), the functions `activation`
-and `gate`, and the dropout that Keras drew: `drop_inputs` and `drop_hidden` are factors
-for each block, (blocks, batch, features) and (blocks, batch, units). Each returns every
-signal as (batch, time, units); NaN at a masked step, except for the states, which hold.
+Each function takes its input `x` (batch, time, features) and Keras's `weights`, and may
+take the `initial` states in Keras's order, a `mask` (batch, time), the functions
+`activation` and `gate`, and the dropout that Keras drew: `drop_inputs` and
+`drop_hidden` are factors for each block, (blocks, batch, features) and (blocks, batch,
+units). Each returns every signal as (batch, time, units). At masked steps, gates are
+NaN, and the states keep their values.
 
-`change(name, sample, step, value)` returns what a signal is from there on in its place.
+`change(name, sample, step, value)` returns the value that replaces that of a signal.
 """
 
 import numpy as np
@@ -19,7 +21,7 @@ def sigmoid(a):
 
 
 def same(name, sample, step, value):
-    """Changes nothing."""
+    """Returns the value unchanged."""
     return value
 
 
@@ -137,7 +139,7 @@ def simple_rnn(
     drop_hidden=None,
     change=same,
 ):
-    """Elman 1990: the hidden state alone. It has no gates, so `gate` is not used."""
+    """Elman 1990: only a hidden state. It has no gates, so `gate` is not used."""
     kernel, recurrent, bias = _parts(weights)
     units = recurrent.shape[0]
     batch, time, features = x.shape
@@ -157,7 +159,7 @@ def simple_rnn(
 
 
 def lstm_states(gates, *, initial=None, mask=None, activation=np.tanh):
-    """The states that follow from gates and candidate alone, (batch, time, units)."""
+    """Returns the states computed from gates and candidate, (batch, time, units)."""
     gates = {name: np.asarray(value, "float64") for name, value in gates.items()}
     batch, time, units = gates["forget"].shape
     h, c = _initial(initial, batch, units, 2)
@@ -172,7 +174,7 @@ def lstm_states(gates, *, initial=None, mask=None, activation=np.tanh):
 
 
 def gru_states(gates, *, initial=None, mask=None, activation=None):
-    """The state that follows from update and candidate alone, (batch, time, units)."""
+    """Returns the state computed from update and candidate, (batch, time, units)."""
     update = np.asarray(gates["update"], "float64")
     candidate = np.asarray(gates["candidate"], "float64")
     batch, time, units = update.shape
@@ -187,7 +189,7 @@ def gru_states(gates, *, initial=None, mask=None, activation=None):
 
 
 def no_states(gates, *, initial=None, mask=None, activation=None):
-    """Nothing: the state of a basic recurrent network follows from no other signal."""
+    """Returns nothing: a basic recurrent network has no signals besides its state."""
     return {}
 
 

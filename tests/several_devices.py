@@ -1,7 +1,7 @@
 """Captures and records a model that is spread over several devices of one machine.
 
-Run by `test_devices.py` in a process of its own, as devices must be set up before the
-backend starts. Compares with the same model on a single device.
+`test_devices.py` runs it in a separate process, because devices must be set up before
+the backend starts. The results are compared with the same model on a single device.
 """
 
 import contextlib
@@ -69,28 +69,28 @@ def see(x):
 
 
 def in_two_processes(x):
-    """PyTorch: as Keras documents it, a process for each half of each batch."""
+    """PyTorch: a process for each half of each batch, as Keras documents it."""
     import torch.multiprocessing
 
     with torch.multiprocessing.Manager() as manager:
-        told = manager.dict()
-        torch.multiprocessing.spawn(process, (x, told), nprocs=2)
-        return [(told[rank][0], told[rank][1]) for rank in range(2)]
+        results = manager.dict()
+        torch.multiprocessing.spawn(process, (x, results), nprocs=2)
+        return [(results[rank][0], results[rank][1]) for rank in range(2)]
 
 
-def process(rank, x, told):
+def process(rank, x, results):
     import torch.distributed
 
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29571")
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     model = make_model()
     spread = torch.nn.parallel.DistributedDataParallel(model)
-    told[rank] = train_by_hand(model, spread, x, slice(4 * rank, 4 * rank + 4))
+    results[rank] = train_in_loop(model, spread, x, slice(4 * rank, 4 * rank + 4))
     torch.distributed.destroy_process_group()
 
 
-def train_by_hand(model, called, x, rows):
-    """Trains on some rows of every batch of eight, with a loop as PyTorch's users'."""
+def train_in_loop(model, called, x, rows):
+    """Trains on some rows of every batch of eight, with a PyTorch training loop."""
     import torch
 
     recorders = [
@@ -130,7 +130,7 @@ def main():
     x = np.random.default_rng(0).normal(size=(16, 5, 3)).astype("float32")
     if keras.backend.backend() == "torch":
         model = make_model()
-        alone = train_by_hand(model, model, x, slice(None))
+        alone = train_in_loop(model, model, x, slice(None))
         for rank in in_two_processes(x):
             for spread, single in zip(rank, alone, strict=True):
                 for path in PATHS:

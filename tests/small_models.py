@@ -1,4 +1,4 @@
-"""Small models, and how they are trained, for tests of several folders."""
+"""Small models, and functions that train them, for tests of several folders."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ def sequential(*stack, shape):
 
 
 class Scaled(layers.LSTM):
-    """A user's own layer on top of the stock one."""
+    """Stands for a user's own layer, derived from the stock layer."""
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         return super().call(sequences * 2.0, initial_state, mask, training)

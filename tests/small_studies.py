@@ -33,7 +33,7 @@ def compiled(layers, **options):
 
 
 def build_lstm():
-    """With dropout, which a seed must govern no less than the weights."""
+    """Has dropout, which the seed must govern like the weights."""
     layers = [keras.layers.LSTM(2), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
     return compiled(layers, metrics=["mae"])
 
@@ -47,13 +47,13 @@ def build_rival():
 
 
 def run(models, x=X, y=Y, **options):
-    """A small study; the last of its three batches is smaller than the others."""
+    """Runs a small study; the last of its three batches is smaller than the others."""
     small = {"validation_data": VALIDATION, "seeds": 1, "epochs": 1, "batch_size": 8}
     return compare(models, x, y, **{**small, **options})
 
 
 def study_of(losses):
-    """A study with the given final validation losses, without any training."""
+    """Returns a study with the given final validation losses, without training."""
     names, seeds = list(losses), range(len(next(iter(losses.values()))))
     rows = [
         {

@@ -1,7 +1,7 @@
-"""Makes a store in processes that die at one operation of the file system each.
+"""Writes a store in processes that each die at one operation of the file system.
 
-Run by `test_places.py`. Whatever is left must be a store of complete steps, or
-nothing, and the next writer must be able to go on and to begin anew.
+`test_places.py` runs it. After each death, there must be a store of complete steps, or
+nothing, and the next writer must be able to continue it or to replace it.
 """
 
 import os
@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-# Imported here, so that the processes that are forked have them.
+# Imported here, so that forked processes have these modules.
 import filelock  # noqa: F401
 import numpy as np
 import xarray
@@ -38,7 +38,7 @@ def die_in_time(event, arguments):
 
 
 def in_child(function, *arguments):
-    """Runs a function in a process of its own, and returns its exit status."""
+    """Runs a function in a separate process, and returns its exit status."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -73,7 +73,7 @@ def write(path, mode, steps, dies=None):
 
 
 def check(path, most):
-    """Checks that what can be seen is complete."""
+    """Checks that there is nothing, or a store of complete steps."""
     if not (path / "zarr.json").exists():
         assert not path.exists() or not any(path.glob("[!z]*"))
         return
@@ -87,8 +87,8 @@ def check(path, most):
                 np.testing.assert_array_equal(variable, expected + 0 * variable)
 
 
-def go_on(path, copy):
-    """Checks what is left, and that it can be replaced and continued."""
+def check_and_continue(path, copy):
+    """Checks what a process left, and that it can be replaced and continued."""
     check(path, 2)
     if path.exists():
         shutil.copytree(path, copy)
@@ -110,7 +110,8 @@ def main(folder, mode, stride, offset):
             assert in_child(write, path, "a", 2) == 0
         status = in_child(write, path, mode, 2, operation)
         assert status in (0, DIED), status
-        assert in_child(go_on, path, folder / "copy.zarr") == 0, operation
+        copy = folder / "copy.zarr"
+        assert in_child(check_and_continue, path, copy) == 0, operation
         operation += stride
     print(operation, flush=True)
 

@@ -1,8 +1,8 @@
-"""Appends to a store without end, and says after each step that it is complete.
+"""Appends to a store without end, and prints the number of each complete step.
 
-Run by `test_store.py`, which kills it. Every value of a step is the number of the step.
-Without a step to begin with, one is read from each line of the input: each time, a
-process of its own writes, which says its number first, and `ENDED` stands for its end.
+`test_store.py` runs and kills it. Every value of a step is the number of the step. If
+no first step is given, one is read from each line of the input. Then a separate process
+writes for each line: first its process number is printed, and at its end `ENDED`.
 """
 
 import os
@@ -48,7 +48,7 @@ def main(path, begun):
 
 
 def one_after_the_other(path):
-    """Forks a writer for each line: it has imported everything already."""
+    """Forks a writer for each line, which has no need to import anything."""
     for line in sys.stdin:
         child = os.fork()
         if not child:

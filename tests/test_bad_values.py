@@ -1,7 +1,7 @@
 """A bad value is refused at once, in a sentence that names the argument.
 
-The list of functions is taken from the package, and that of parameters from their
-signatures: a public function, or a parameter, that `bad_values` says nothing of fails.
+The functions are those of the package, and the parameters those of their signatures. If
+a public function or a parameter is missing in `bad_values`, a test fails.
 """
 
 import inspect
@@ -23,7 +23,7 @@ from keras_gates.study.result import Study
 
 FREE = {"args", "kwargs", "self"}
 CELLS = {"GateLSTMCell", "GateGRUCell"}
-"""They take what Keras's cells take, which Keras checks."""
+"""These take the arguments of Keras's cells, which Keras checks."""
 
 OF_A_MODEL = [name for name in CALLS if "." not in name and name != "rule_of_thumb"]
 OTHERS = [name for name in CALLS if name not in OF_A_MODEL]
@@ -41,7 +41,7 @@ def cases(names):
 RESULTS = {"Alarm", "Difference", "RuleOfThumb", "Study", "__version__"}
 RESULTS |= {"Kernels", "LayerKernel", "Stream"}
 RESULTS |= {"stats.Diagnosis", "stats.Finding", "edits.Edit"}
-"""What functions return, and nobody calls."""
+"""Results of functions, which users do not call."""
 
 
 def public_functions():
@@ -62,7 +62,7 @@ def public_functions():
 
 @pytest.fixture
 def nothing_runs(monkeypatch, tmp_path):
-    """Makes training and prediction fail, and leaves nothing in this folder."""
+    """Makes training and prediction fail, and checks that no file was written."""
 
     def ran(*args, **kwargs):
         raise AssertionError("The model ran before the argument was refused.")
@@ -83,20 +83,20 @@ def state_of(model):
 
 
 def offences(name, parameter):
-    """Returns what came of the bad values that were not refused as they should be."""
+    """Returns the bad values that were not refused as required, with the results."""
     function, rightly, kinds = CALLS[name]
     kind, found = kinds[parameter], []
     for label, value in kind.bad().items():
         try:
             function(**{**rightly(), parameter: value})
         except kind.errors as error:
-            said = str(error)
-            if f"`{parameter}`" not in said and f"`{parameter}[" not in said:
-                found.append(f"{label}: {type(error).__name__}: {said[:150]!a}")
+            message = str(error)
+            if f"`{parameter}`" not in message and f"`{parameter}[" not in message:
+                found.append(f"{label}: {type(error).__name__}: {message[:150]!a}")
         except BaseException as error:
             found.append(f"{label}: {type(error).__name__}: {str(error)[:150]!a}")
         else:
-            found.append(f"{label}: taken")
+            found.append(f"{label}: accepted")
     return found
 
 
@@ -147,7 +147,7 @@ UNITS = xarray.Dataset({name: GATE for name in ("input", "forget", "output", "hi
 
 
 def call_or_refuse(allowed, names, call):
-    """Returns what came of a call with allowed numbers; others must be refused."""
+    """Returns the result of a call with allowed numbers; others must be refused."""
     if allowed:
         return call()
     with pytest.raises(ValueError, match="|".join(f"`{name}`" for name in names)):
@@ -169,12 +169,12 @@ def test_saturation_takes_thresholds_in_order_and_no_others(low, high):
 
 
 @pytest.mark.once
-@given(shut=NUMBER, wide=NUMBER)
-def test_diagnose_takes_thresholds_in_order_and_no_others(shut, wide):
+@given(closed=NUMBER, wide=NUMBER)
+def test_diagnose_takes_thresholds_in_order_and_no_others(closed, wide):
     call_or_refuse(
-        0 <= shut < wide <= 1,
+        0 <= closed < wide <= 1,
         ("lower", "upper"),
-        lambda: stats.diagnose(UNITS, lower=shut, upper=wide),
+        lambda: stats.diagnose(UNITS, lower=closed, upper=wide),
     )
 
 
@@ -200,21 +200,21 @@ def test_a_share_lies_between_0_and_1(share):
 
 
 @pytest.mark.once
-@given(deviation=NUMBER, shut=NUMBER)
-def test_dead_units_takes_a_deviation_and_a_threshold(deviation, shut):
+@given(deviation=NUMBER, closed=NUMBER)
+def test_dead_units_takes_a_deviation_and_a_threshold(deviation, closed):
     found = call_or_refuse(
-        0 <= deviation < math.inf and 0 <= shut <= 1,
+        0 <= deviation < math.inf and 0 <= closed <= 1,
         ("min_std", "lower"),
-        lambda: stats.dead_units(UNITS, min_std=deviation, lower=shut),
+        lambda: stats.dead_units(UNITS, min_std=deviation, lower=closed),
     )
     if found is not None:
         spread = VALUES.std((0, 1)) < deviation
         np.testing.assert_array_equal(found["constant"], spread)
-        np.testing.assert_array_equal(found["never_shown"], VALUES.max((0, 1)) < shut)
+        np.testing.assert_array_equal(found["never_shown"], VALUES.max((0, 1)) < closed)
 
 
 LAYERS_OF_CALLS = ("gates", "layer", "node", "lstm")
-"""What parameters are called that take a layer."""
+"""The names of parameters that take a layer."""
 
 OF_LAYERS = [
     name
@@ -254,5 +254,5 @@ def test_a_layer_that_is_not_whole_is_measured_or_refused(name, change, nothing_
     try:
         function(**{**arguments, parameter: layer})
     except (ValueError, TypeError) as error:
-        said = str(error)
-        assert f"`{parameter}`" in said or "`labels`" in said, said
+        message = str(error)
+        assert f"`{parameter}`" in message or "`labels`" in message, message

@@ -1,4 +1,4 @@
-"""What is shown is run: README, examples, the public names, the price of the import."""
+"""Checks the README, the examples, the public names and the cost of the import."""
 
 import importlib.metadata
 import operator
@@ -61,7 +61,7 @@ def test_public_names_are_the_documented_ones():
         keras_gates.stats,
         keras_gates.tasks,
     ):
-        assert dir(module) == sorted(module.__all__)  # What is internal is not offered.
+        assert dir(module) == sorted(module.__all__)  # Without internal names.
 
 
 def test_types_are_shipped():
@@ -70,7 +70,7 @@ def test_types_are_shipped():
 
 @pytest.mark.once
 def test_mutations_still_fit_the_code():
-    """A mutation that fits nowhere would show nothing."""
+    """Fails if a mutation does not match the code, because it would test nothing."""
     for old, new in mutations.MUTATIONS.values():
         (place,) = mutations.places_of(old)
         for path in mutations.tests_of(place):
@@ -102,7 +102,7 @@ def test_the_citation_has_the_version_of_the_package():
 
 
 def run_example(name, monkeypatch, *arguments):
-    """Runs an example as a command would, and returns its names."""
+    """Runs an example like a command, and returns its variables."""
     path = ROOT / "examples" / f"{name}.py"
     monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
     return runpy.run_path(str(path), run_name="__main__")
@@ -152,7 +152,7 @@ RECORDINGS = {
 @pytest.mark.once
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_an_example_of_a_real_recording_says_what_is_in_it(name):
-    """Its source, what is tried first, and an interval over networks."""
+    """Checks for its source, a first attempt, and an interval over networks."""
     text = (ROOT / "examples" / f"{name}.py").read_text()
     assert f"tasks.{RECORDINGS[name]}(" in text
     words = " ".join(re.findall(r"^# (.*)$", text, re.M) + text.split('"""')[1:2])
@@ -171,7 +171,7 @@ def test_vowels_example_compares_a_mask_with_none(tmp_path, monkeypatch, capsys)
     assert "270 and 370 utterances, 7 to 29 frames" in printed
     assert names["by_mean"][-1] > 0.9 > 0.5 > names["by_length"]
     assert names["after"]["masked"].shape == names["after"]["unmasked"].shape == (2, 29)
-    # With a mask, what comes after an utterance changes nothing.
+    # With a mask, the padding after an utterance changes nothing.
     ends = names["at_end"]
     np.testing.assert_allclose(names["after"]["masked"][:, -1], ends["masked"])
     assert {"frames.png", "padding.png"} == {path.name for path in tmp_path.iterdir()}
@@ -199,7 +199,7 @@ def test_alarm_example_watches_a_stream(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "5,000 steps; 11 anomalies" in printed
     assert float(re.search(r"differ by at most (\S+)", printed)[1]) < 1e-5
-    # What is three times as wide as usual is found by all that know what is usual.
+    # Anomalies vary more than normal data, so every method that knows the latter works.
     assert (names["delays"]["the rolling z-score"] < names["AFTER"]).mean() > 0.9
     assert (names["delays"]["the network's error"] < names["AFTER"]).mean() > 0.9
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
@@ -230,7 +230,7 @@ def test_example_says_what_is_wrong_with_the_data(tmp_path, monkeypatch, capsys)
     "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem
 )
 def test_example_is_a_page_of_the_gallery(path):
-    """It asks one question at the top, and says what it takes and where it saves."""
+    """Checks for a single question at the top, and for options of input and output."""
     text = path.read_text()
     title, line = text.split("\n")[1:3]
     assert len(line) == len(title) and set(line) == {"="}
@@ -240,7 +240,7 @@ def test_example_is_a_page_of_the_gallery(path):
 
 
 def test_import_brings_in_nothing_heavy():
-    """`import keras_gates` stays close to the price of `import keras`."""
+    """Checks that `import keras_gates` loads few modules beyond `import keras`."""
     program = (
         "import sys, keras; before = set(sys.modules); import keras_gates;"
         "print(*sorted(n for n in set(sys.modules) - before if '.' not in n))"

@@ -1,19 +1,19 @@
-"""Every block of the documentation is run, and prints what the page says it prints.
+"""Runs every block of the documentation, and checks the outputs on the page.
 
-In the order of the page, in one namespace and an empty folder:
+The blocks of a page run in order, in one namespace and an empty folder:
 
 - `python` is run. If its first line is a comment with the name of a file, it is
   written to that file.
-- `bash` is run command by command: `keras-gates` in this process, a script in one of
-  its own. What would install or open something is only checked.
-- `text` is what the block before it printed, line by line. Numbers and spaces may
-  differ, as they do from backend to backend. A line `...` stands for any lines.
+- `bash` is run command by command: `keras-gates` in this process, a script in a
+  separate process. Commands that would install or open something are only checked.
+- `text` is the output of the block before it, line by line. Numbers and spaces may
+  differ, as they do between backends. A line `...` stands for any lines.
 
-A block inside an HTML comment is not shown to readers, and is run all the same: what
-only prepares or checks a page stands there.
+A block inside an HTML comment is not shown to readers, but it is also run. It prepares
+or checks a page.
 
-A section that is called TensorFlow, JAX or PyTorch is for that backend alone. Of the
-pages, those in `ON_EVERY_BACKEND` run on each, and the others once.
+A section with the title TensorFlow, JAX or PyTorch is for that backend only. The pages
+in `ON_EVERY_BACKEND` run on every backend, and the others once.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def blocks_of(page):
 
 
 def run(code, names):
-    """Runs a Python block, or keeps it as the file that its first line names."""
+    """Runs a Python block, or writes it to the file that its first line names."""
     file = re.match(r"# (\w+\.py)\n", code)
     if file:
         pathlib.Path(file[1]).write_text(code)
@@ -72,9 +72,9 @@ def command(line):
     """Runs one command of a bash block."""
     words = shlex.split(line)
     if words[:3] == ["keras-gates", "compare", "--claims"]:
-        return  # Takes minutes: test_claims.py runs it on less.
+        return  # This takes minutes; test_claims.py runs it with less data.
     if words[0].startswith("KERAS_BACKEND="):
-        return  # Takes minutes; and it is no command of the package.
+        return  # This takes minutes, and is not a command of the package.
     if words[0] == "keras-gates":
         assert main.main(words[1:]) == 0, line
     elif words[0] in ("python", "torchrun"):
@@ -89,7 +89,7 @@ def command(line):
     elif words[0] == "tensorboard":
         assert any(pathlib.Path(words[2]).rglob("*tfevents*")), line
     else:
-        raise AssertionError(f"nobody knows whether this works: {line}")
+        raise AssertionError(f"this command is not known, so it cannot be run: {line}")
 
 
 def installed(package):
@@ -101,10 +101,10 @@ def installed(package):
 
 
 def missing(page):
-    """Returns what a page has its reader install that is not there.
+    """Returns the packages that readers of a page should install and that are missing.
 
-    What is no part of the extra `test`, as it would bring an older pandas or is large,
-    may be missing; with `REQUIRE_TOOLS`, nothing may.
+    Packages outside the extra `test`, which are large or need an older pandas, may be
+    missing; with `REQUIRE_TOOLS`, none may.
     """
     if "REQUIRE_TOOLS" in os.environ:
         return []
@@ -114,7 +114,7 @@ def missing(page):
 
 
 def check_installs(words):
-    """Asserts that `pip install` names extras that there are, or what they hold."""
+    """Asserts that `pip install` names extras of the package, or their packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert words[1] == "install", words
@@ -132,13 +132,13 @@ def check_installs(words):
 
 
 def form(text):
-    """Returns the lines of a text without what may differ from run to run."""
+    """Returns the lines of a text without parts that may differ between runs."""
     lines = re.sub(r"-?\d[\d.,e+-]*", "#", text).splitlines()
     return ["".join(line.split()) + "\n" for line in lines if line.strip()]
 
 
 def shows(block, printed):
-    """Returns whether a block of a page is what was printed."""
+    """Returns whether a block of a page is the same as the printed text."""
     lines = [
         "(?:.*\n)*" if line == "...\n" else re.escape(line) for line in form(block)
     ]
@@ -146,7 +146,7 @@ def shows(block, printed):
 
 
 def before(page):
-    """Makes what a page takes for granted: it is about a model that the reader has."""
+    """Prepares the model that a page assumes the reader to have."""
     if name_of(page) == "index.md":
         keras.Sequential([keras.Input((5, 2)), layers.LSTM(4, name="lstm")]).save(
             "model.keras"
@@ -161,14 +161,14 @@ ON_EVERY_BACKEND = [
     "howto/custom_loop.md",
     "howto/devices.md",
 ]
-"""Pages that differ by backend, or that show the whole way on each.
+"""Pages that differ by backend, or that show the main steps on each.
 
-What the others call is tested on every backend beside the function itself.
+The functions on the other pages are tested on every backend by their own tests.
 """
 
 
 def marked(page):
-    """What a study finds depends on the backend: its page shows it on TensorFlow."""
+    """Returns a page with its marks. The result of a study is shown for TensorFlow."""
     elsewhere = keras.backend.backend() != "tensorflow"
     skip = pytest.mark.skipif(elsewhere, reason="The page shows a run on TensorFlow.")
     name = name_of(page)
@@ -186,7 +186,7 @@ def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(os.environ, "PYTHONPATH", str(ROOT))
     monkeypatch.setitem(os.environ, "KERAS_BACKEND", keras.backend.backend())
-    # Keras numbers layers without a name, as in a new session of Python.
+    # In a new session, Keras numbers layers without a name from the start.
     keras.utils.clear_session()
     names = {"__name__": "page"} | before(page)
     blocks = blocks_of(page)
@@ -202,7 +202,7 @@ def test_page_does_what_it_says(page, tmp_path, monkeypatch, capsys):
             assert shows(block, printed), f"printed:\n{printed}"
             continue
         else:
-            raise AssertionError(f"a block of {language!r} is not run by anything")
+            raise AssertionError(f"there is no rule to run a block of {language!r}")
         printed = capsys.readouterr().out
 
 
@@ -211,14 +211,14 @@ def test_a_page_shows_each_line_that_is_printed():
     printed = "a  0.25\n\nb -1e-7, c\nd\n"
     assert shows("a 3.5\nb 2, c\nd\n", printed)
     assert shows("a 1\n...\nd\n", printed) and shows("...\n", printed)
-    assert not shows("a 1\nd\n", printed)  # A line is left out,
-    assert not shows("a 1\nb 2, c\n", printed)  # also at the end,
-    assert not shows("b 2, c\na 1\nd\n", printed)  # or in another place,
-    assert not shows("a 1\nb 2, c\nd\ne\n", printed)  # or made up.
+    assert not shows("a 1\nd\n", printed)  # A line is missing.
+    assert not shows("a 1\nb 2, c\n", printed)  # The last line is missing.
+    assert not shows("b 2, c\na 1\nd\n", printed)  # The order differs.
+    assert not shows("a 1\nb 2, c\nd\ne\n", printed)  # A line was not printed.
 
 
 def listed_in_reference():
-    """Returns the full names of all objects that the reference has a page of."""
+    """Returns the full names of all objects in the reference."""
     names, module = set(), ""
     for line in (DOCS / "reference.md").read_text().splitlines():
         named = re.match(r"\.\. (?:auto|current)module:: (\S+)", line)
@@ -241,7 +241,7 @@ def test_reference_has_a_page_of_every_public_name():
 
 @pytest.mark.once
 def test_the_page_of_the_command_line_has_every_option():
-    """With its default and its choices, in the section of its command."""
+    """Checks the default and the choices, in the section of each command."""
     page = (DOCS / "command_line.md").read_text()
     common, *sections = re.split(r"^## ", page, flags=re.M)
     shown = {section.partition("\n")[0]: section for section in sections}

@@ -1,4 +1,4 @@
-"""The page about Jupyter is a notebook, and its cells show what the page says."""
+"""Runs the page about Jupyter as a notebook, and checks the outputs of its cells."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "howto" / "jupyter.md"
 
 
 def shown_by(cell):
-    """Returns what a cell shows, MIME type to data, the last of each type."""
+    """Returns the outputs of a cell by MIME type, the last one of each type."""
     return {
         kind: data
         for output in cell.outputs
@@ -39,12 +39,12 @@ def test_the_cells_of_the_jupyter_page_show_what_it_says(tmp_path, monkeypatch):
     _, tree, found, figures, frame, whole, training = map(shown_by, made.cells)
     assert tree["text/html"].startswith('<img alt="the signals of lstm"')
     assert re.match("- .*'lstm'", found["text/plain"])
-    # One by `display`, and one as the last line.
+    # One figure is shown with `display`, and one is the last line.
     assert [list(output.data) for output in made.cells[3].outputs] == [
         ["text/plain", "image/png"]
     ] * 2 and figures
     assert 'src="report.html"' in frame["text/html"]
     assert (tmp_path / "report.html").is_file()
     assert "&lt;script" in whole["text/html"]
-    assert "image/png" in training  # Of the last epoch alone.
+    assert "image/png" in training  # Only that of the last epoch.
     assert sum("image/png" in o.get("data", {}) for o in made.cells[6].outputs) == 1

@@ -1,4 +1,4 @@
-"""Names that were changed before the first release are answered with the new ones."""
+"""Checks that errors about names changed before the first release name the new ones."""
 
 import inspect
 

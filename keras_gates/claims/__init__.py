@@ -1,5 +1,5 @@
-"""What is taught about LSTM and GRU, held against measurements.
+"""Common claims about LSTM and GRU, compared with measurements.
 
-Each sentence is one entry of the catalogue, with the study that measures it. May import
+Each claim is an entry of the catalogue, with the function that measures it. May import
 `study` and the folders before it.
 """

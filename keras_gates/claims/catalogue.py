@@ -1,8 +1,8 @@
-"""What is taught about LSTM and GRU, each sentence held against a measurement.
+"""The common claims about LSTM and GRU, each compared with a measurement.
 
-Behind `keras-gates compare --claims`. A claim is measured by studies, whose finished
-runs are kept, and judged by the ends of their intervals, not by the means.
-What was not measured well enough speaks neither for a claim nor against it.
+`keras-gates compare --claims` runs them. A claim is measured by studies, whose finished
+runs are kept, and judged by the ends of their intervals, not by the means. A
+measurement that is too imprecise is evidence neither for a claim nor against it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from keras_gates.claims.resources import memory, parameters, speed
 
 
 class Claim(NamedTuple):
-    """A sentence that is taught, and how to measure it."""
+    """A claim in the words of the lesson, and the function that measures it."""
 
     words: str
     measure: Callable[[Bench], Finding]
@@ -40,20 +40,20 @@ CLAIMS = {
 
 
 def run(names: Iterable[str], out: Path, seeds: int, console) -> None:
-    """Measures claims and writes what came of them, as Markdown and CSV.
+    """Measures claims and writes the results, as Markdown and CSV.
 
     Args:
         names: Keys of `CLAIMS`.
         out: A folder. Studies that are kept in it are not trained again; memory is
-            measured anew each time.
-        seeds: Seeds of each study, at least 2.
-        console: Where to show the progress.
+            measured again each time.
+        seeds: The number of seeds of each study, at least 2.
+        console: The console that shows the progress.
     """
     import pandas
 
     if seeds < 2:
         raise ValueError(
-            f"--seeds must be at least 2, for an interval over them; got {seeds}."
+            f"--seeds must be at least 2, for an interval over the seeds; got {seeds}."
         )
     out.mkdir(parents=True, exist_ok=True)
     backend = keras.backend.backend()
@@ -73,8 +73,8 @@ def _page(found: dict[str, Finding], seeds: int) -> str:
     lines = [
         f"Backend {keras.backend.backend()}, Keras {keras.version()}, keras_gates "
         f"{v.VERSION}, {platform.machine()} CPU with "
-        f"{psutil.cpu_count()} cores, {seeds} seeds. Intervals are Student's, at 95 %, "
-        "over the seeds."
+        f"{psutil.cpu_count()} cores, {seeds} seeds. The intervals are Student's 95 % "
+        "intervals over the seeds."
     ]
     for name, finding in found.items():
         lines += ["", f'### "{CLAIMS[name].words}"', "", finding.measured, ""]

@@ -1,4 +1,4 @@
-"""The studies by which claims are measured, and what a measurement looks like."""
+"""The studies by which claims are measured, and the form of a measurement."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ LONGEST_WORD = 200
 
 
 class Question(NamedTuple):
-    """A study that a claim asks for.
+    """A study that a claim needs.
 
     Attributes:
-        make: Makes the problem.
+        make: Returns the task.
         architectures: Names of architectures.
         rates: Learning rates to try for each, or `None` for the optimizer's own.
         predict: Whether to keep the predictions for the test part.
@@ -48,7 +48,7 @@ class Question(NamedTuple):
 
 
 def noise(batches: int, steps: int, features: int, units: int) -> PreparedTask:
-    """Random numbers: what they cost does not depend on what they are."""
+    """Returns random numbers as data, since the cost does not depend on the values."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH_SIZE * batches, steps, features)).astype(np.float32)
     y = rng.normal(size=(len(x), 1)).astype(np.float32)
@@ -56,7 +56,7 @@ def noise(batches: int, steps: int, features: int, units: int) -> PreparedTask:
         "Random numbers",
         (x, y),
         (x[:BATCH_SIZE], y[:BATCH_SIZE]),
-        "The cost alone is measured.",
+        "Only the cost is measured.",
         epochs=9,
         recipe=Recipe(units=units),
     )
@@ -77,7 +77,7 @@ TASKS = [
     COUNTING,
     ORDERS[50],
 ]
-"""One study for each of the tasks that `keras-gates compare` knows."""
+"""A study for each task of `keras-gates compare`."""
 
 QUESTIONS = {
     **COSTS,
@@ -95,14 +95,14 @@ QUESTIONS = {
 
 
 class Measurement(NamedTuple):
-    """One measurement: a value with its 95 % interval, and what follows.
+    """One measurement: a value with its 95 % interval, and its verdict.
 
     Attributes:
-        of: On what it was measured.
+        of: The task or the size on which it was measured.
         value: The mean over the seeds.
-        low: Lower end of its interval; NaN where nothing is left to chance.
+        low: Lower end of its interval; NaN if the value is not random.
         high: Upper end.
-        verdict: What it says of the claim.
+        verdict: The verdict on the claim.
     """
 
     of: str
@@ -113,12 +113,12 @@ class Measurement(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What came of one claim.
+    """The result for one claim.
 
     Attributes:
-        measured: What was measured, and the unit, in words.
+        measured: A description of the measured quantity and its unit.
         rows: The measurements.
-        verdict: What they say together.
+        verdict: The verdict of all of them.
     """
 
     measured: str
@@ -127,12 +127,12 @@ class Finding(NamedTuple):
 
 
 class Bench:
-    """Runs studies that claims ask for, each one once.
+    """Runs the studies that claims need, each only once.
 
     Args:
-        folder: Where finished runs are kept, so that all can be interrupted.
-        seeds: Seeds of each study.
-        show: Is called with what comes next.
+        folder: The folder of finished runs, from which an interrupted study resumes.
+        seeds: The number of seeds of each study.
+        show: Is called with the name of each study before it starts.
     """
 
     def __init__(self, folder: Path, seeds: int, show: Callable[[str], None]):
@@ -176,7 +176,7 @@ def tally(rows: list[Measurement]) -> str:
 
 
 def holds(rows: list[Measurement], *wanted: str) -> str:
-    """Says in how many of the rows a claim held, and counts the verdicts."""
+    """Returns in words in how many rows a claim held, with a count of the verdicts."""
     held = sum(row.verdict in wanted for row in rows)
     if held in (0, len(rows)):
         answer = "Holds here" if held else "Not shown here"
@@ -202,16 +202,16 @@ def lower_error(name: str, study: Study) -> Measurement:
 
 
 def longest_word(scores: np.ndarray) -> int:
-    """Returns up to which n a model continues every word a^n b^n rightly.
+    """Returns the largest n up to which a model continues every a^n b^n correctly.
 
     Args:
-        scores: For each word, the first with n = 1, and each step a score for the
-            boundary, `a` and `b`, of shape `(word, time, 3)`: predictions for the
-            test part of `prepared_tasks.anbn`.
+        scores: The predictions for the test part of `prepared_tasks.anbn`, of shape
+            `(word, time, 3)`: for each word, starting with n = 1, and each step, the
+            scores of the boundary, `a` and `b`.
     """
-    said = np.asarray(scores).argmax(-1)
-    for n in range(1, len(said) + 1):
-        # From the first b on all is determined: n - 1 more of them, then the boundary.
-        if said[n - 1, n + 1 : 2 * n + 1].tolist() != [2] * (n - 1) + [0]:
+    predicted = np.asarray(scores).argmax(-1)
+    for n in range(1, len(predicted) + 1):
+        # The first b determines the rest: n - 1 more of them, then the boundary.
+        if predicted[n - 1, n + 1 : 2 * n + 1].tolist() != [2] * (n - 1) + [0]:
             return n - 1
-    return len(said)
+    return len(predicted)

@@ -1,4 +1,4 @@
-"""What is taught of what an LSTM, a GRU and a basic RNN can learn."""
+"""The claims about the tasks that an LSTM, a GRU and a basic RNN can learn."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ KINDS = BASIC, GRU, LSTM
 REMEMBERS, FORGETS, UNCLEAR = "remembers", "does not remember", "unclear"
 
 ENOUGH = (
-    "How much lower the LSTM's validation loss is than the GRU's, at equal units. "
-    "A GRU is good enough where the LSTM was not shown to be better. Tasks with a loss "
-    "that is not finite are not counted."
+    "How much lower the validation loss of the LSTM is than that of the GRU, with the "
+    "same number of units. A GRU is good enough if the LSTM was not shown to be "
+    "better. Tasks with a loss that is not finite are not counted."
 )
 
 
 def forgetting(bench: Bench) -> Finding:
-    """Trains a basic RNN on one thing to remember, longer and longer ago."""
+    """Trains a basic RNN to remember a symbol over an increasing number of steps."""
     rows = []
     for length in LENGTHS:
         study = bench.study(ORDERS[length])
@@ -46,11 +46,12 @@ def forgetting(bench: Bench) -> Finding:
             of = f"{name}: at least {ago} steps"
             rows.append(judged(of, 100 * accuracies[name], _remembered))
     return Finding(
-        "Accuracy in % at telling which of two symbols came first, and how long before "
-        "the end the first of them was. Guessing gives 25 %, and 50 % is what knowing "
-        "only the second symbol gives: to remember is to be above that. Learning rates "
-        "tuned for each. A basic RNN that does not remember says something only where "
-        "another network learned the task in the same number of epochs.",
+        "Accuracy, in %, at reporting two symbols in their order. Each row states how "
+        "many steps before the end the first symbol came. A guess gives 25 %, and "
+        "knowing only the second symbol 50 %: a network remembers if its interval is "
+        "above 50 %. The learning rate is tuned for each architecture. A basic RNN "
+        "that does not remember is evidence for the claim only if another network "
+        "learned the task in the same number of epochs.",
         rows,
         _forgotten(rows),
     )
@@ -73,14 +74,14 @@ def _forgotten(rows: list[Measurement]) -> str:
         elif basic == FORGETS and REMEMBERS in others:
             answers.append("holds")
         else:
-            answers.append("cannot tell")
+            answers.append("undecided")
     counts = collections.Counter(answers)
     counted = "; ".join(f"{answer}: {number}" for answer, number in counts.items())
     return f"At the lengths of more than ten steps: {counted}."
 
 
 def long_sequences(bench: Bench) -> Finding:
-    """Compares both where sequences are long."""
+    """Compares both architectures on long sequences."""
     rows = [
         lower_error(name, bench.study(name))
         for name in ("sine, 500 points", "adding, 200 steps", ORDERS[200])
@@ -94,12 +95,13 @@ def long_sequences(bench: Bench) -> Finding:
         for name in (LSTM, GRU)
     }
     further = reached[LSTM] - reached[GRU]
-    rows.append(judged("counting, how much further n goes", further, _better))
+    rows.append(judged("counting: difference of the largest n", further, _better))
     return Finding(
-        "The LSTM's advantage: how much lower its validation loss is than the GRU's; "
-        "and for a^n b^n, learned up to n = 30, up to which larger n every word "
-        f"is right (mean over seeds: LSTM {reached[LSTM].mean():.0f}, GRU "
-        f"{reached[GRU].mean():.0f}, of at most {LONGEST_WORD}).",
+        "The advantage of the LSTM: how much lower its validation loss is than that of "
+        "the GRU. For a^n b^n, trained with n up to 30, the advantage is the "
+        "difference of the largest n up to which every word is continued correctly "
+        f"(mean over seeds: LSTM {reached[LSTM].mean():.0f}, GRU "
+        f"{reached[GRU].mean():.0f}; the words end at n = {LONGEST_WORD}).",
         rows,
         f"{holds(rows, 'better')}.",
     )
@@ -118,7 +120,7 @@ def enough(bench: Bench) -> Finding:
     rows = [lower_error(name, bench.study(name)) for name in TASKS]
     known = [row for row in rows if row.verdict != "not known"]
     if not known:
-        return Finding(ENOUGH, rows, "Cannot tell: no task has finite losses.")
+        return Finding(ENOUGH, rows, "Not known: no task has finite losses.")
     fine = sum(row.verdict != "better" for row in known)
     ends = scipy.stats.binomtest(fine, len(known)).proportion_ci(method="exact")
     return Finding(
@@ -126,6 +128,7 @@ def enough(bench: Bench) -> Finding:
         rows,
         f"Good enough on {fine} of {len(known)} tasks, {100 * fine / len(known):.0f} "
         f"%, and for tasks like these {100 * ends.low:.0f} to {100 * ends.high:.0f} % "
-        "(Clopper and Pearson's interval). So few tasks cannot tell 80 % from much "
-        "less or more; and with more seeds, more differences would show.",
+        "(Clopper and Pearson's interval). With so few tasks, 80 % cannot be "
+        "distinguished from much lower or higher shares. With more seeds, more "
+        "differences would be shown.",
     )

@@ -1,4 +1,4 @@
-"""What is taught of what an LSTM and a GRU cost: parameters, time, memory."""
+"""The claims about the cost of an LSTM and a GRU: parameters, time and memory."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def parameters(bench: Bench) -> Finding:
         rows.append(_more(f"model: {task}", counts))
     values = [row.value for row in rows]
     return Finding(
-        "How many more parameters the LSTM has, in %, at equal units. No chance is "
-        "in it. A layer with I inputs and H units has 4 H (I + H + 1) parameters as an "
-        "LSTM and 3 H (I + H + 2) as a GRU, by Keras's defaults: never more than a "
-        "third.",
+        "How many more parameters the LSTM has than the GRU, in %, with the same "
+        "number of units. These numbers are exact. With Keras's defaults, a layer with "
+        "I inputs and H units has 4 H (I + H + 1) parameters as an LSTM and 3 H (I + H "
+        "+ 2) as a GRU: always less than a third more.",
         rows,
         f"{holds(rows, 'about 30 %')}; from {min(values):.0f} to {max(values):.0f} %.",
     )
@@ -66,7 +66,7 @@ def _more(of: str, counts: dict[str, int]) -> Measurement:
 
 
 def speed(bench: Bench) -> Finding:
-    """Times training and inference of both."""
+    """Times the training and the inference of both architectures."""
     rows = []
     for name in COSTS:
         study = bench.study(name)
@@ -78,9 +78,10 @@ def speed(bench: Bench) -> Finding:
             saved = 100 * (1 - runs[GRU] / runs[LSTM])
             rows.append(judged(name.replace("cost", words), saved, _faster))
     return Finding(
-        "How much less time the GRU takes, in % of the LSTM's, at equal units: an "
-        "epoch of training without its compilation, and a batch of inference. Batches "
-        f"of {BATCH_SIZE}, run in turns.",
+        "How much less time the GRU takes, in % of the time of the LSTM, with the same "
+        "number of units: for an epoch of training without compilation, and for a "
+        f"batch of inference. A batch has {BATCH_SIZE} samples. The runs of both "
+        "alternate.",
         rows,
         f"{holds(rows[::2], AS_TAUGHT)}. Inference: {tally(rows[1::2])}.",
     )
@@ -95,7 +96,7 @@ def _faster(low: float, high: float) -> str:
         return "faster, by less"
     if low > 30:
         return "faster, by more"
-    # Some room for noise, but not so much that noise would make it true.
+    # The bounds allow for some noise, but a noisy measurement must not confirm a claim.
     return AS_TAUGHT if low >= 20 and high <= 35 else "faster, unclear by how much"
 
 
@@ -122,9 +123,10 @@ def memory(bench: Bench) -> Finding:
         }
         rows.append(judged(size, by_name[LSTM] - by_name[GRU], _less))
     return Finding(
-        "How many MiB less the process of a GRU takes at most, at equal units, "
-        "beyond what it held before the model was built. Each run in a new process; "
-        "compilation and validation included.",
+        "How much lower the peak memory of a process is with a GRU than with an LSTM, "
+        "in MiB, with the same number of units. The memory that the process held "
+        "before the model was built is subtracted. Each run has a new process. "
+        "Compilation and validation are included.",
         rows,
         f"{holds(rows, 'less')}.",
     )
@@ -144,7 +146,7 @@ def _orders(
 
 
 def _memory_taken(order: Order, settings: Settings) -> float:
-    keras.ops.zeros(1)  # The backend itself has been started.
+    keras.ops.zeros(1)  # Starts the backend, whose memory is not counted.
     before = psutil.Process().memory_info().rss
     return (train(order, settings).peak_memory - before) / MEGABYTE
 

@@ -1,5 +1,5 @@
 """The command line `keras-gates`: a file for each command.
 
-The words of each command, the files it reads and writes, and how an error ends in a
-sentence and an exit status. May import every other folder.
+Defines the arguments and the help of each command, the files it reads and writes, and
+how an error becomes a sentence and an exit status. May import every other folder.
 """

@@ -23,17 +23,17 @@ from keras_gates.study.result import Study
 
 PARTS = ("x", "y", "x_val", "y_val")
 RUNS = "runs"
-"""Where in the folder of the results the finished runs are kept."""
+"""The folder of the finished runs, inside the folder of the results."""
 
 MOST_SEEDS, MOST_LAYERS, MOST_JOBS = 10_000, 100, 1024
-"""More is a slip of the keyboard, and would fill the memory before it fails."""
+"""Larger numbers are typing errors, and would fill the memory before they fail."""
 
 
 def run(options) -> int:
     """Runs the command.
 
     Args:
-        options: What `keras-gates compare` was called with.
+        options: The options of `keras-gates compare`.
 
     Returns:
         0.
@@ -42,9 +42,7 @@ def run(options) -> int:
     whole_number("seeds", options.seeds, at_least=1, at_most=MOST_SEEDS)
     if options.claims is not None:
         if options.data is not None:
-            raise ValueError(
-                f"--claims brings its own tasks; leave {options.data!r} out."
-            )
+            raise ValueError(f"--claims has its own tasks; leave {options.data!r} out.")
         out = options.out or Path("keras-gates-claims")
         _require_ours(out)
         catalogue.run(
@@ -52,12 +50,12 @@ def run(options) -> int:
         )
         return 0
     if len(set(options.architectures)) < len(options.architectures):
-        raise ValueError("--architectures must name each one once.")
+        raise ValueError("--architectures must name each architecture only once.")
     whole_number("layers", options.layers, at_least=1, at_most=MOST_LAYERS)
     if options.jobs != -1 and not 1 <= options.jobs <= MOST_JOBS:
         raise ValueError(
-            f"--jobs must be from 1 to {MOST_JOBS}, or -1 for one on each core; got "
-            f"{options.jobs}."
+            f"--jobs must be from 1 to {MOST_JOBS}, or -1 for one job on each core; "
+            f"got {options.jobs}."
         )
     if options.units is not None:
         whole_number("units", options.units, at_least=1, at_most=MOST_UNITS)
@@ -72,7 +70,7 @@ def run(options) -> int:
     _require_ours(out)
     console.print(f"{problem.title}\n{problem.split}")
     if options.learning_rates:
-        console.print("The learning rates are chosen on the validation part, too.")
+        console.print("The learning rates are also chosen on the validation part.")
     console.print()
     with explained(f"The study of '{data}' failed"):
         study = keras_gates.compare(
@@ -105,15 +103,15 @@ def run(options) -> int:
 
 
 def _problem(data: str) -> PreparedTask:
-    """Returns a task by its name, or the data of a file."""
+    """Returns the task of a name, or a task with the data of a file."""
     if data in PREPARED:
         return PREPARED[data]()
     path = Path(data)
     if path.suffix != ".npz":
         raise ValueError(
-            f"There is no task {data!r}. Choose among {', '.join(PREPARED)}, or give a "
-            "file that `numpy.savez('data.npz', x=x, y=y, x_val=x_val, y_val=y_val)` "
-            "wrote."
+            f"There is no task {data!r}. Choose one of {', '.join(PREPARED)}, or give "
+            "a file written by `numpy.savez('data.npz', x=x, y=y, x_val=x_val, "
+            "y_val=y_val)`."
         )
     arrays = read_arrays(path)
     if isinstance(arrays, np.ndarray):
@@ -125,9 +123,9 @@ def _problem(data: str) -> PreparedTask:
     if missing:
         raise ValueError(
             f"'{path}' must hold the arrays {', '.join(PARTS)}; it lacks "
-            f"{', '.join(missing)}. For a series take what comes later as x_val and "
-            "y_val (keras_gates.tasks.chronological_split), for classes the same "
-            "fraction of each (stratified_split)."
+            f"{', '.join(missing)}. For x_val and y_val, take the later part of a "
+            "series (keras_gates.tasks.chronological_split), or the same fraction of "
+            "each class (stratified_split)."
         )
     for name in PARTS:
         require_numbers(path, name, arrays[name])
@@ -143,12 +141,12 @@ def _problem(data: str) -> PreparedTask:
 
 
 def _require_ours(path: Path) -> None:
-    """Refuses a folder for results that is not new, empty or that of a study."""
+    """Refuses a folder for results, unless it is new, empty or that of a study."""
     require_folder(path)
     if path.exists() and any(path.iterdir()) and not (path / RUNS).is_dir():
         raise FileExistsError(
             f"--out must be a new or empty folder, or that of a study to resume; "
-            f"'{path}' has other files in it. Choose another."
+            f"'{path}' has other files in it. Choose another folder."
         )
 
 

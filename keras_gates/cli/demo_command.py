@@ -25,14 +25,14 @@ BATCH_SIZE = 64
 KEEP = {LSTM.name: LSTM.keep, GRU.name: GRU.keep}
 TASKS = ("sine", "digits")
 SAMPLES = 200
-"""Of how many samples memory is measured."""
+"""The number of samples from which memory is measured."""
 
 
 def run(options) -> int:
     """Runs the command.
 
     Args:
-        options: What `keras-gates demo` was called with.
+        options: The options of `keras-gates demo`.
 
     Returns:
         0.
@@ -67,7 +67,7 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
 
     trained: dict[str, Trained] = {}
     for kind, model in models.items():
-        console.print(f"Training {kind}({task.recipe.units}), its gates recorded")
+        console.print(f"Training {kind}({task.recipe.units}) and recording its gates")
         recorder = keras_gates.GateRecorder(probe=probe)
         model.fit(
             *task.train,
@@ -84,7 +84,7 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     _SHOW[name](console, predictions, task, out)
 
     console.print(
-        f"\nComparing over {seeds} seeds: the same data in the same order for both"
+        f"\nComparing over {seeds} seeds, with the same data in the same order for both"
     )
     study = keras_gates.compare(
         list(KEEP),
@@ -109,18 +109,18 @@ def _demonstrate(name: str, seeds: int, epochs: int | None, out: Path) -> None:
     gates = {kind: layer.gates for kind, layer in trained.items()}
     keras_gates.report(gates, page, inputs=task.test[0])
 
-    console.print("\n[bold]What was found[/bold]")
+    console.print("\n[bold]Findings[/bold]")
     for sentence in findings(task, study, trained):
         console.print(f"- {sentence}", markup=False)
     console.print(f"\n[bold]Open {page} in a browser to explore the gates.[/bold]")
-    console.print("Beside it:")
+    console.print("Other files in that folder:")
     for path in sorted(out.iterdir()):
         if path != page:
             console.print(f"  {path.name}", markup=False)
 
 
 def _write_gates(console, kind, model, recorder, task, out) -> Trained:
-    """Draws and stores the gates of one trained model, and measures its memory."""
+    """Stores and draws the gates of one trained model, and measures its memory."""
     layer, keep = kind.lower(), KEEP[kind]
     assert keep is not None
     store = out / f"{layer}_gates.zarr"
@@ -162,24 +162,24 @@ def _show_digits(console, predictions, task, out) -> None:
     from matplotlib.figure import Figure
 
     x, y = task.test
-    said = {kind: scores.argmax(axis=1) for kind, scores in predictions.items()}
+    predicted = {kind: scores.argmax(axis=1) for kind, scores in predictions.items()}
     table = Table("test image", "truth", *predictions, title="Sample predictions")
     for sample in range(5):
-        read = (y[sample], *(digits[sample] for digits in said.values()))
-        table.add_row(str(sample), *map(str, read))
+        entries = (y[sample], *(digits[sample] for digits in predicted.values()))
+        table.add_row(str(sample), *map(str, entries))
     console.print(table)
 
     figure = Figure(figsize=(9, 5), layout="constrained")
-    # The ones that somebody got wrong first: they are worth a look.
-    wrong = np.any([digits != y for digits in said.values()], axis=0)
+    # Images that a model misread come first.
+    wrong = np.any([digits != y for digits in predicted.values()], axis=0)
     chosen = np.argsort(~wrong, kind="stable")[:18]
     for axes, sample in zip(figure.subplots(3, 6).flat, chosen, strict=True):
         axes.imshow(x[sample], cmap="gray_r")
         axes.set_axis_off()
-        words = [f"{kind} {digits[sample]}" for kind, digits in said.items()]
+        words = [f"{kind} {digits[sample]}" for kind, digits in predicted.items()]
         axes.set_title(f"truth {y[sample]}\n{', '.join(words)}", fontsize=9)
     figure.suptitle(
-        f"Test images; {wrong.sum()} of {len(y)} were misread by one or both"
+        f"Test images; {wrong.sum()} of {len(y)} were misread by one or both models"
     )
     figure.savefig(out / "predictions.png", dpi=150)
 

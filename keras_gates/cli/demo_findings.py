@@ -1,4 +1,4 @@
-"""What a demonstration found, in a few sentences."""
+"""The findings of a demonstration, in a few sentences."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Trained(NamedTuple):
-    """What was measured of one trained layer.
+    """The measurements of one trained layer.
 
     Attributes:
         gates: Its signals on the test data.
         keep: The gate that keeps its state.
         traces: Its signals on the probe, before and during training.
-        memory: What `keras_gates.reach` measured.
+        memory: The result of `keras_gates.reach`.
     """
 
     gates: xarray.Dataset
@@ -33,12 +33,12 @@ class Trained(NamedTuple):
 
 
 def findings(task: PreparedTask, study: Study, layers: dict[str, Trained]) -> list[str]:
-    """Answers the questions of the demonstration.
+    """Returns the answers to the questions of the demonstration.
 
     Args:
-        task: What was learned.
+        task: The task that was learned.
         study: The comparison of two architectures.
-        layers: What was measured of a layer of each, by the name of the architecture.
+        layers: The measurements of the layer of each architecture, by its name.
     """
     return [
         _better(study, task.metric),
@@ -52,7 +52,7 @@ def findings(task: PreparedTask, study: Study, layers: dict[str, Trained]) -> li
 def _better(study: Study, metric: str) -> str:
     first, second = study.history["architecture"].values
     if study.history.sizes["seed"] < 2:
-        return f"Which is better? One seed does not show it: see {metric} above."
+        return f"Which is better? One seed cannot show it; see {metric} above."
     found = study.difference(first, second, metric)
     seeds = f"{found.seeds} seeds, {found.a} - {found.b} in {metric}"
     interval = f"{found.mean:.3g}, 95 % interval {interval_text(found.low, found.high)}"
@@ -64,12 +64,12 @@ def _price(study: Study) -> str:
     means = study.runs.groupby("architecture", sort=False).mean(numeric_only=True)
     parts = []
     for name, row in means.iterrows():
-        # The first epoch compiles; there may be no other.
+        # The first epoch includes compilation; there may be no other.
         epoch, which = row["epoch_seconds"], "an epoch"
         if np.isnan(epoch):
             epoch, which = row["first_epoch_seconds"], "the first epoch"
         weights = f"{row['parameters']:.0f} weights"
-        parts.append(f"the {name} {weights} and {epoch:.2f} s for {which}")
+        parts.append(f"the {name} has {weights} and takes {epoch:.2f} s for {which}")
     return f"What does each cost? {_sentence(parts)}."
 
 
@@ -95,7 +95,7 @@ def _on_the_path(layers: dict[str, Trained]) -> str:
 def _measured(layers: dict[str, Trained]) -> str:
     parts = []
     for name, layer in layers.items():
-        # Near the end of the sequence there is no room for a longer one.
+        # A reach near the end of the sequence is cut short: take the longest one.
         reach = layer.memory["reach"]
         reach = reach.where(np.isfinite(reach)).fillna(-np.inf)
         longest = layer.memory.isel({v.TIME: int(reach.argmax(v.TIME))})

@@ -10,18 +10,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 LENGTH = 400
-"""How many characters of another library's message are shown."""
+"""The number of characters shown of another library's message."""
 
 OPTIONS = {"n_jobs": "--jobs", "directory": "--out"}
-"""Arguments of functions whose options have other names."""
+"""Options whose names differ from those of the arguments of functions."""
 
 
 def sentence(error: Exception, options: dict) -> str:
     """Returns one line that states what went wrong.
 
     Args:
-        error: What was raised: an error of this package, which explains itself, or
-            any other, which is shown with its place.
+        error: The error: one of this package, which explains itself, or any other,
+            which is shown with the line that raised it.
         options: The options of the command, whose names replace those of arguments.
     """
     if isinstance(error, OSError) and error.strerror:
@@ -41,7 +41,7 @@ def is_ours(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return False
-    # An error that Python raises in a line of this package is a fault of the package.
+    # An error that Python raises in a line of this package is a bug in the package.
     inside = PACKAGE in Path(frames[-1].filename).parents
     return inside and (frames[-1].line or "").startswith("raise")
 
@@ -53,13 +53,13 @@ def brief(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Puts a sentence before the errors of other libraries.
+    """Explains the errors of other libraries with a sentence before their message.
 
     Args:
-        what: What could not be done.
+        what: The sentence, which states what failed.
 
     Raises:
-        ValueError: In place of any error that is not one of this package.
+        ValueError: In place of any error that another library raised.
     """
     try:
         yield
@@ -70,7 +70,7 @@ def explained(what: str) -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # Keras's messages have colours.
+    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # Keras colours its messages.
     return " ".join(plain.split())
 
 
@@ -79,7 +79,7 @@ def _short(text: str, length: int) -> str:
 
 
 def _with_options(text: str, options: dict) -> str:
-    """Names options where a message names arguments of a function."""
+    """Replaces the arguments of functions in a message by the options."""
     flags = {name: f"--{name.replace('_', '-')}" for name in options} | OPTIONS
 
     def flag(found: re.Match) -> str:

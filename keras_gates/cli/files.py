@@ -1,4 +1,4 @@
-"""Files of the command line: what it reads, and where it writes."""
+"""The files that the command line reads, and the folders it writes into."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 NUMBERS = "biuf"
-"""The kinds of NumPy's dtypes that a model reads: truth values and real numbers."""
+"""The kinds of NumPy dtypes that a model reads: booleans and real numbers."""
 
 _KINDS = {
     "c": "complex numbers",
@@ -38,7 +38,7 @@ def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         except Exception as error:
             raise ValueError(
                 f"'{path}' could not be read as NumPy data: it is not a .npy or .npz "
-                "file, was cut off or damaged, or holds Python objects. Write arrays "
+                "file, is truncated or damaged, or holds Python objects. Write arrays "
                 "of numbers with `numpy.savez('data.npz', x=x)`."
             ) from error
     if isinstance(loaded, dict):
@@ -46,7 +46,7 @@ def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             if not isinstance(member, np.ndarray):
                 raise ValueError(
                     f"'{path}' could not be read as NumPy data: its member {name!r} is "
-                    "no array. Write it with `numpy.savez('data.npz', x=x)`."
+                    "not an array. Write it with `numpy.savez('data.npz', x=x)`."
                 )
     return loaded
 
@@ -73,7 +73,7 @@ def require_numbers(path: Path, name: str, array: np.ndarray, kinds=NUMBERS) -> 
         )
     if not len(array):
         raise ValueError(
-            f"'{path}' has no sample in it: the array {name!r} has the shape "
+            f"'{path}' must hold at least one sample; the array {name!r} has the shape "
             f"{array.shape}."
         )
 
@@ -83,7 +83,7 @@ def require_file(path: Path, what: str) -> None:
 
     Args:
         path: The path.
-        what: What the file is for, "model" or "data".
+        what: The content of the file, "model" or "data".
     """
     if path.is_dir():
         raise IsADirectoryError(
@@ -94,7 +94,7 @@ def require_file(path: Path, what: str) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Refuses a path at which no folder can be, before work is spent on it."""
+    """Refuses a path at which no folder can be created, before any work starts."""
     if "\0" in str(path):
         raise ValueError(f"--out must be a path; {str(path)!r} holds a NUL character.")
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
@@ -103,17 +103,17 @@ def require_folder(path: Path) -> None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(
             f"--out must be a folder that can be written; '{existing}' cannot. Choose "
-            "another."
+            "another folder."
         )
 
 
 def new_folder(path: Path) -> Path:
-    """Makes a folder for results, which must be new or empty."""
+    """Creates a folder for results, which must be new or empty."""
     require_folder(path)
     if path.exists() and any(path.iterdir()):
         raise FileExistsError(
             f"--out must be a new or empty folder; '{path}' has files in it. Choose "
-            "another, or empty it."
+            "another folder, or empty it."
         )
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -121,13 +121,13 @@ def new_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def results(path: Path) -> Iterator[Path]:
-    """Makes a new or empty folder for results; a failure leaves nothing in it."""
+    """Creates a new or empty folder for results; a failure leaves nothing in it."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     new_folder(path)
     try:
         yield path
     except BaseException:
-        # It was empty: what is in it is unfinished, and ours.
+        # The folder was empty: all files in it are unfinished results of this run.
         for left in path.iterdir():
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
@@ -140,13 +140,13 @@ def results(path: Path) -> Iterator[Path]:
 
 
 def file_names(paths: Iterable[str], ending: str) -> list[str]:
-    """Returns a file name for each path of layers, all of them different.
+    """Returns a different file name for each path of a layer.
 
-    Also where a file system does not distinguish capital letters from small ones.
+    The names also differ on file systems that ignore the case of letters.
 
     Args:
         paths: Paths such as "encoder/lstm".
-        ending: What the names end with, such as ".png".
+        ending: The end of each name, such as ".png".
 
     Example:
         >>> file_names(["a/b", "a.b", "A.b", "r#2", ".."], ".png")
@@ -154,7 +154,7 @@ def file_names(paths: Iterable[str], ending: str) -> list[str]:
     """
     taken, names = set(), []
     for path in paths:
-        # Characters that some file system refuses, and dots that hide a file.
+        # Some file systems refuse these characters, and leading dots hide a file.
         name = re.sub(r'[\x00-\x1f<>:"\\|?*]|^\.+|[. ]+$', "_", path.replace("/", "."))
         name = name.encode("utf-8", "replace")[:150].decode("utf-8", "ignore") or "_"
         for number in itertools.count(1):
@@ -168,7 +168,7 @@ def file_names(paths: Iterable[str], ending: str) -> list[str]:
 
 
 def free_path(path: Path) -> Path:
-    """Returns the path itself, or numbered, so that nothing stands there."""
+    """Returns the path, with a number if it exists already."""
     taken = itertools.takewhile(
         Path.exists,
         itertools.chain([path], (Path(f"{path}-{n}") for n in itertools.count(2))),

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     import xarray
 
 SAMPLES = 200
-"""Of how many samples memory is measured."""
+"""The number of samples from which memory is measured."""
 
 
 def run(options) -> int:
     """Runs the command.
 
     Args:
-        options: What `keras-gates inspect` was called with.
+        options: The options of `keras-gates inspect`.
 
     Returns:
-        0, or 1 if the predictions were not the same before and after, or a layer was
-        not verified.
+        0, or 1 if the predictions differed before and after, or a layer was not
+        verified.
     """
     import pandas
 
@@ -56,7 +56,7 @@ def run(options) -> int:
         raise ValueError(
             f"--sample must be between 0 and {samples - 1}; got {options.sample}."
         )
-    # Says what does not fit, where Keras would only fail.
+    # The error of `iterate` explains what does not fit; that of Keras would not.
     batch = next(iterate(x, model, batch_size, str(options.data)))
     with results(out):
         with explained(f"The model could not be run on '{options.data}'"):
@@ -100,7 +100,7 @@ def run(options) -> int:
     console.print(str(keras_gates.stats.diagnose(gates, memory)))
     for remark in remarks:
         console.print(f"- {remark}")
-    console.print("\nCheck: the states, derived again from the recorded gates")
+    console.print("\nCheck: the states, recomputed from the recorded gates")
     console.print(checked.to_string())
     for name, check in checks.items():
         if not check.passed:
@@ -123,7 +123,7 @@ def run(options) -> int:
 def _measured_memory(
     model, x: Any, layers: Any, batch_size: int
 ) -> tuple[xarray.DataTree | None, list[str]]:
-    """Measures how long the layers remember, and returns what is to be said of it."""
+    """Measures how long the layers remember; also returns remarks to print."""
     some = keras.tree.map_structure(lambda array: array[:SAMPLES], x)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -133,7 +133,7 @@ def _measured_memory(
             )
         except ValueError as error:
             return None, [f"Memory was not measured. {error}"]
-    return memory, [str(one.message) for one in caught]
+    return memory, [str(warning.message) for warning in caught]
 
 
 def _memory_table(memory: xarray.DataTree) -> pandas.DataFrame:
@@ -154,10 +154,10 @@ def _memory_table(memory: xarray.DataTree) -> pandas.DataFrame:
 
 def _too_far(name: str, check: Check) -> str:
     return (
-        f"'{name}' deviates by {check.deviation:.1e}, and rounding explains "
-        f"{check.tolerance:.1e} at most: the recorded gates are not those that the "
-        "layer computed. Please report this, unless it ran on a GPU in TensorFloat-32, "
-        "which rounds products to about 1e-3."
+        f"'{name}' deviates by {check.deviation:.1e}; rounding explains at most "
+        f"{check.tolerance:.1e}. The recorded gates are not those that the layer "
+        "computed. Please report this, unless the layer ran on a GPU in "
+        "TensorFloat-32, which rounds products to about 1e-3."
     )
 
 
@@ -179,7 +179,7 @@ def _draw(gates, sample: int, out: Path) -> None:
 
 
 def _under_time(x, gates) -> np.ndarray | None:
-    """Returns the inputs of the model if they line up with the steps of a layer."""
+    """Returns the inputs of the model if their steps are those of a layer."""
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
         return None
     for node in recurrent(gates):

@@ -13,7 +13,7 @@ def run(options) -> int:
     """Runs the command.
 
     Args:
-        options: What `keras-gates kernels` was called with.
+        options: The options of `keras-gates kernels`.
 
     Returns:
         0.

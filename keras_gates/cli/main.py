@@ -1,4 +1,4 @@
-"""The command `keras-gates` and its words."""
+"""The command `keras-gates`: its arguments and its help."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ from keras_gates.study.prepared_tasks import PREPARED
 from keras_gates.study.recipe import MATCHES
 
 DESCRIPTION = "See what the gates of recurrent Keras models do."
-BACKEND = (
-    "The backend is Keras's own choice: set KERAS_BACKEND to tensorflow, jax or torch."
-)
+BACKEND = "The backend is that of Keras: set KERAS_BACKEND to tensorflow, jax or torch."
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: The words after the command; by default those it was called with.
+        arguments: The arguments after the command; by default those of the process.
 
     Returns:
         0; 1 if `inspect` found that predictions changed, or did not verify a layer; 2
@@ -50,16 +48,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all errors of the command are."""
+    """A parser whose errors are one line, like all errors of the command."""
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
 
 def _path(text: str) -> Path:
-    """Returns a path, or refuses what can be none."""
+    """Returns the text as a path, and refuses text that cannot be one."""
     if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path")
     return Path(text)
 
 
@@ -75,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--debug",
             action="store_true",
-            help="show the traceback of an error, for a report of a bug",
+            help="show the traceback of an error, for a bug report",
         )
     return parser
 
@@ -86,9 +84,9 @@ def _add_demo(commands) -> None:
         help="train an LSTM and a GRU, compare them, and draw their gates",
         description=(
             "Trains an LSTM(32) and a GRU(32) on data that needs no download, records "
-            "their gates on the way, compares the two over several seeds, and writes "
-            "figures and the captured gates into a folder that it names at the end. "
-            "Takes a minute or two."
+            "their gates during training, compares the two over several seeds, and "
+            "writes figures, the captured gates and a page to explore into a folder, "
+            "whose name is printed at the end. It takes a minute or two."
         ),
         epilog=BACKEND,
     )
@@ -105,14 +103,14 @@ def _add_demo(commands) -> None:
         type=_path,
         metavar="DIR",
         help="folder for the results; must be new or empty "
-        "(default: keras-gates-demo-TASK, numbered if that is taken)",
+        "(default: keras-gates-demo-TASK, numbered if that exists)",
     )
     command.add_argument(
         "--seeds",
         type=int,
         default=3,
         metavar="N",
-        help="how many seeds each architecture is trained with (default: %(default)s)",
+        help="number of seeds for each architecture (default: %(default)s)",
     )
     command.add_argument(
         "--epochs",
@@ -126,16 +124,16 @@ def _add_demo(commands) -> None:
 def _add_inspect(commands) -> None:
     command = commands.add_parser(
         "inspect",
-        help="capture, check, sum up and draw the gates of a saved model",
+        help="capture, check, summarise and draw the gates of a saved model",
         description=(
             "Loads a saved Keras model, runs it on the data, and writes into a folder: "
-            "every gate at every step (gates.zarr), a check of them (verify.csv), "
-            "statistics (statistics.csv), heat maps of each recurrent layer (PNG "
-            "files) and a page to explore them all (report.html). The model "
-            "file is not changed, and its predictions are checked "
-            "to be the same, to the bit, before and after. The exit status is 0 if all "
-            "of this holds, 1 if the predictions changed or a layer could not be "
-            "verified, and 2 if the command failed."
+            "every gate at every step (gates.zarr), a check of the gates (verify.csv), "
+            "statistics (statistics.csv), the measured memory of each layer "
+            "(reach.csv), heat maps of each recurrent layer (PNG files) and a page to "
+            "explore (report.html). The model file is not changed, and the predictions "
+            "before and after the capture are compared, to the bit. The exit status is "
+            "0 if the command succeeded, 1 if the predictions changed or a layer could "
+            "not be verified, and 2 if the command failed."
         ),
         epilog=BACKEND,
     )
@@ -145,7 +143,8 @@ def _add_inspect(commands) -> None:
         type=_path,
         metavar="DATA",
         help="inputs: a .npy file, or a .npz file whose arrays are named after the "
-        "model's inputs; a single input may have any name, or 'x' beside others",
+        "inputs of the model; if the model has a single input, a single array may have "
+        "any name, and one of several may be named 'x'",
     )
     command.add_argument(
         "--out",
@@ -157,19 +156,17 @@ def _add_inspect(commands) -> None:
         "--layers",
         nargs="+",
         metavar="NAME",
-        help="names or glob patterns of the layers to capture, after MODEL and DATA "
-        "(default: all)",
+        help="names or glob patterns of the layers to capture; put them after MODEL "
+        "and DATA (default: all)",
     )
     command.add_argument(
         "--sample",
         type=int,
         default=0,
         metavar="N",
-        help="which sample of the data to draw (default: %(default)s)",
+        help="the sample to draw (default: %(default)s)",
     )
-    command.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)"
-    )
+    _add_batch_size(command, 32)
     _add_import(command)
     command.set_defaults(run=inspect_command.run)
 
@@ -177,9 +174,10 @@ def _add_inspect(commands) -> None:
 def _add_kernels(commands) -> None:
     command = commands.add_parser(
         "kernels",
-        help="say which kernel runs each recurrent layer here, and why no faster one",
-        description="Runs a saved model in inference and in training, and prints what "
-        "ran each recurrent layer, why nothing faster did, and what to change.",
+        help="show which kernel runs each recurrent layer, and why no faster one does",
+        description="Runs a saved model in inference and in training, and prints the "
+        "kernel that ran each recurrent layer, the reason why no faster one did, and "
+        "what to change.",
         epilog=BACKEND,
     )
     command.add_argument("model", type=_path, metavar="MODEL", help="a .keras file")
@@ -188,12 +186,22 @@ def _add_kernels(commands) -> None:
         type=_path,
         nargs="?",
         metavar="DATA",
-        help="inputs, as for inspect; by default they are made up",
+        help="inputs, as for inspect (default: generated inputs)",
     )
-    measured = "measure what a change brings; takes seconds for each layer"
+    measured = "measure the speedup of each change; takes seconds for each layer"
     command.add_argument("--measure", action="store_true", help=measured)
     _add_import(command)
     command.set_defaults(run=kernels_command.run)
+
+
+def _add_batch_size(command, default: int) -> None:
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=default,
+        metavar="N",
+        help="samples in a batch (default: %(default)s)",
+    )
 
 
 def _add_import(command) -> None:
@@ -203,20 +211,21 @@ def _add_import(command) -> None:
         default=[],
         dest="modules",
         metavar="MODULE",
-        help="a module to import first, which registers the model's custom objects",
+        help="a module to import first, which registers the custom objects of the "
+        "model; may be repeated",
     )
 
 
 def _add_compare(commands) -> None:
     command = commands.add_parser(
         "compare",
-        help="LSTM or GRU: train both over several seeds, with intervals",
+        help="train LSTM and GRU over several seeds, and compare them with intervals",
         description=(
             "Trains LSTM, GRU or SimpleRNN on a task or on your data, each with its "
             "own tuned learning rate and the same seeds, and writes the table "
             "(study.md), every run (runs.csv), every epoch (history.csv) and figures "
             "(study.png) into a folder. Called again with the same folder, it resumes "
-            "where it was interrupted. With --claims, it measures what is taught about "
+            "where it was interrupted. With --claims, it measures common claims about "
             "LSTM and GRU."
         ),
         epilog=BACKEND,
@@ -234,27 +243,27 @@ def _add_compare(commands) -> None:
         choices=LAYERS,
         default=["LSTM", "GRU"],
         metavar="NAME",
-        help=f"among {', '.join(LAYERS)} (default: LSTM GRU)",
+        help=f"one or more of {', '.join(LAYERS)} (default: LSTM GRU)",
     )
     command.add_argument(
         "--units",
         type=int,
         metavar="N",
-        help="units of each recurrent layer (default: the task's, mostly 32)",
+        help="units of each recurrent layer (default: that of the task, mostly 32)",
     )
     command.add_argument(
         "--layers",
         type=int,
         default=1,
         metavar="N",
-        help="recurrent layers, one on the other (default: %(default)s)",
+        help="number of recurrent layers in a stack (default: %(default)s)",
     )
     command.add_argument(
         "--match",
         choices=MATCHES,
         default="units",
-        help="the same number of units for all, or of parameters as in the first "
-        "(default: %(default)s)",
+        help="the same number of units for all, or the same number of parameters as "
+        "the first (default: %(default)s)",
     )
     command.add_argument(
         "--learning-rates",
@@ -262,39 +271,45 @@ def _add_compare(commands) -> None:
         type=float,
         default=[0.01, 0.003, 0.001],
         metavar="RATE",
-        help="rates to try for each architecture; none for the optimizer's own "
-        "(default: 0.01 0.003 0.001)",
+        help="rates to try for each architecture; without a rate, the optimizer's own "
+        "is used (default: 0.01 0.003 0.001)",
     )
     command.add_argument(
-        "--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)"
+        "--seeds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="number of seeds (default: %(default)s)",
     )
     command.add_argument(
-        "--epochs", type=int, metavar="N", help="(default: the task's, 20 for a file)"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="epochs of training (default: that of the task, 20 for a file)",
     )
-    command.add_argument(
-        "--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)"
-    )
+    _add_batch_size(command, 64)
     command.add_argument(
         "--jobs",
         type=int,
         default=1,
         metavar="N",
-        help="processes that train at a time; more than one distorts seconds "
-        "(default: %(default)s)",
+        help="processes that train at the same time; more than one distorts the "
+        "seconds (default: %(default)s)",
     )
     command.add_argument(
         "--claims",
         nargs="*",
         choices=catalogue.CLAIMS,
         metavar="CLAIM",
-        help=f"measure what is taught: {', '.join(catalogue.CLAIMS)}, or all of it. Of "
-        "the other options only --seeds and --out count",
+        help=f"measure common claims about LSTM and GRU instead: "
+        f"{', '.join(catalogue.CLAIMS)} (default: all); of the other options, only "
+        "--seeds and --out apply",
     )
     command.add_argument(
         "--out",
         type=_path,
         metavar="DIR",
-        help="folder for the results (default: keras-gates-TASK, or "
-        "keras-gates-claims)",
+        help="folder for the results: new, empty, or that of a study to resume "
+        "(default: keras-gates-TASK, or keras-gates-claims)",
     )
     command.set_defaults(run=compare_command.run)

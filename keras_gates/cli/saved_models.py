@@ -17,31 +17,33 @@ from keras_gates.cli.files import NUMBERS, read_arrays, require_numbers
 
 
 def import_module(name: str) -> None:
-    """Imports a module of the user's, or explains what is wrong with it."""
+    """Imports a module of the user, or explains why that failed."""
     if "" not in sys.path:
-        sys.path.insert(0, "")  # As `python -m` does: modules where the user is.
+        # As with `python -m`, modules in the current folder can be imported.
+        sys.path.insert(0, "")
     try:
         importlib.import_module(name)
-    # A script may raise anything when it is imported, or exit.
+    # A script may raise any error when it is imported, or exit.
     except (Exception, SystemExit) as error:
         raise ImportError(
-            "--import must name a module that can be imported, such as my_layers for "
-            f"a file my_layers.py here; importing {name!r} failed: {brief(error)}"
+            "--import must name a module that can be imported, such as my_layers for a "
+            "file my_layers.py in the current folder; importing "
+            f"{name!r} failed: {brief(error)}"
         ) from error
 
 
 def load_model(path: Path) -> keras.Model:
     """Loads a saved model, or explains why that failed."""
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        # Of such a file Keras says that it is not there.
+        # Keras would report such a file as missing.
         raise ValueError(
             f"'{path}' could not be loaded as a Keras model: it is not a .keras file, "
-            "or was cut off. Wanted is a file that `model.save(...)` wrote."
+            "or is truncated. Give a file written by `model.save(...)`."
         )
     try:
-        # Not compiled: losses and optimizers are not needed, and may not load.
+        # Losses and optimizers are not needed, and may fail to load.
         model = keras.saving.load_model(path, compile=False)
-    # A damaged file raises errors of zipfile, zlib, h5py, json, Keras and Python.
+    # A damaged file raises errors of zipfile, zlib, h5py, json, Keras or Python.
     except Exception as error:
         raise ValueError(
             f"'{path}' could not be loaded as a Keras model: "
@@ -50,7 +52,7 @@ def load_model(path: Path) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"'{path}' must hold a model; it holds {type_of(model)}. Put it into a "
-            "`keras.Sequential` and save that."
+            "`keras.Sequential`, and save that model."
         )
     return model
 
@@ -60,18 +62,18 @@ def _way_out(path: Path) -> str:
     if version.startswith(("1.", "2.")):
         return (
             f"It was saved by Keras {version}, and this is Keras {keras.version()}. "
-            "Load it there (package `tf_keras`), build the same model from layers of "
+            "Load it with the package `tf_keras`, build the same model from layers of "
             "Keras 3, copy the weights with `new.set_weights(old.get_weights())`, and "
             "save it as a .keras file."
         )
     return (
-        "Wanted is a file that `model.save(...)` wrote. If the model has custom "
-        "objects, name the module that registers them with --import."
+        "Give a file written by `model.save(...)`. If the model has custom objects, "
+        "use --import to name the module that registers them."
     )
 
 
 def _version_of(path: Path) -> str:
-    """Returns the version of Keras that saved a file, or "" if it does not say so."""
+    """Returns the version of Keras that saved a file, or "" if it is not known."""
     import h5py
 
     try:
@@ -81,7 +83,7 @@ def _version_of(path: Path) -> str:
         with h5py.File(path) as file:
             version = file.attrs["keras_version"]
             return version.decode() if isinstance(version, bytes) else str(version)
-    except Exception:  # The file is damaged, as the error says that led here.
+    except Exception:  # The file is damaged; the error of loading it is shown anyway.
         return ""
 
 

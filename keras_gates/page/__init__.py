@@ -1,6 +1,6 @@
-"""What `report` is made of: what is on the page, in Python, and what it does there.
+"""The page of `report`: its content, in Python, and its behaviour, in scripts.
 
-Python computes every statistic, chooses what fits on the page and packs it. The scripts
-beside it only choose, sort, compare with a threshold and draw. May import `recording`
+Python computes every statistic, chooses the values that fit on the page and packs them.
+The scripts only choose, sort, compare with a threshold and draw. May import `recording`
 and the folders before it.
 """

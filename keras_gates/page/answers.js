@@ -1,5 +1,5 @@
 "use strict";
-// The span, the threshold, and the places that they lead to.
+// The span, the threshold, and the units and places found with them.
 
 let asks = 0;
 
@@ -21,7 +21,7 @@ function spanWords(layer, { item, start, stop }) {
   return `sample ${labelOf(layer, item)}: ${steps}`;
 }
 
-/** Finds the units and the places. What was asked since then is answered instead. */
+/** Finds the units and the places. An outdated result is dropped. */
 async function ask() {
   const mine = (asks += 1);
   busy(1);
@@ -58,9 +58,9 @@ function drawFound(layer, asked, { units, steps }) {
 
 function drawPlaces(layer, asked, { units, steps }, places) {
   const them = units.length === 1 ? "it does" : `all ${units.length} do`;
-  const text = `Where else on the page ${them}, for at least ${counted(steps, "step")}: ${counted(places.length, "place")}`;
+  const text = `${counted(places.length, "other place")} on the page where ${them} so for at least ${counted(steps, "step")}`;
   const more = places.length - MOST_PLACES;
-  const rest = more > 0 ? `, the ${MOST_PLACES} longest below.` : places.length ? ":" : ".";
+  const rest = more > 0 ? `. The ${MOST_PLACES} longest are listed below.` : places.length ? ":" : ".";
   setText(find("elsewhere"), units.length ? text + rest : "");
   const buttons = places.slice(0, MOST_PLACES).map((place) => {
     const words = `${spanWords(layer, place)} (${place.length})`;
@@ -80,7 +80,7 @@ function button(text, label, act) {
   return made;
 }
 
-/** Shows a place; the question stays where it was asked. */
+/** Shows a place; the span stays where it was chosen. */
 function goTo(place) {
   state.item = place.item;
   state.jump = place;

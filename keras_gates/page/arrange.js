@@ -1,10 +1,10 @@
 "use strict";
-// Which signal stands where, in which colours and in which order of units.
+// The arrangement of the signals, their colours and the order of the units.
 
-/** What stands alone in a cell: a signal as it was captured. */
+/** A place that shows a signal as it was captured. */
 const plainPlace = (name) => ({ name, signal: name, complement: false, title: PAGE.titles[name] });
 
-/** The signal of a layer that a place shows, or what follows from it. */
+/** The signal of a layer that a place shows, or its complement. */
 function signalOf(side, place) {
   const signal = side.signals[place?.signal];
   return place?.complement ? signal?.complemented() : signal;
@@ -18,7 +18,7 @@ function cellOf(side, place) {
   return { words: `“${place.title}” was not captured.` };
 }
 
-/** Rows of two cells: of one layer, gates and states; of two, what does the same. */
+/** Rows of two cells: gates and states of one layer, or matching signals of two layers. */
 function arrange() {
   const [left, right] = sides;
   const rows = [];
@@ -45,10 +45,10 @@ function arrange() {
   return rows;
 }
 
-/** The colours of cells, and the values at their ends. */
-function scaleOf(there) {
-  const limits = there.map((cell) => cell.side.layer.signals[cell.base].limits);
-  const gate = PAGE.gates.includes(there[0].base);
+/** The colours of cells, and the values at both ends of the scale. */
+function scaleOf(drawn) {
+  const limits = drawn.map((cell) => cell.side.layer.signals[cell.base].limits);
+  const gate = PAGE.gates.includes(drawn[0].base);
   return {
     limits: [Math.min(...limits.map((l) => l[0])), Math.max(...limits.map((l) => l[1]))],
     palette: gate ? PAGE.palettes.gates : PAGE.palettes.states,
@@ -66,10 +66,10 @@ function labelOf(layer, item) {
   return frame === null ? `${sample}` : `${sample}, frame ${frame}`;
 }
 
-/** A time step in words: its label, where there is one, or its number. */
+/** A time step as text: its label, if it has one, or its number. */
 const stepWords = (layer, step) => layer.times?.[step] ?? `${step}`;
 
-/** Where the right layer has the sample that the left one shows; -1 if nowhere. */
+/** The position in the right layer of the sample shown on the left; -1 if it has none. */
 function itemBeside(left, right, item) {
   const [sample, frame] = left.items[item];
   const same = right.items.findIndex(([s, f]) => s === sample && f === frame);

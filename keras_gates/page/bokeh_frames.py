@@ -1,4 +1,4 @@
-"""The frames of the pictures, in Bokeh; the scripts of the page put the values in."""
+"""The empty figures of the page, in Bokeh; the scripts of the page add the values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure
 
 ROWS = 6
-"""Rows of heat maps: as many as an LSTM beside a GRU needs."""
+"""Rows of heat maps, enough for an LSTM next to a GRU."""
 COLUMNS = 2
 MASKED_COLOUR = "#b4b4b4"
 INFINITE = "#d01c8b"
@@ -37,12 +37,12 @@ AXIS = {
     "axis_label_text_font_style": "normal",
 }
 
-# Wide enough for the same labels in every figure of a column: the time axes line up.
+# Wide enough for the labels of every figure, so that the time axes are aligned.
 FRAME = {"min_border_left": 58, "min_border_right": 14, "toolbar_location": None}
 
 
 def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Plot]:
-    """Returns every figure of the page by the name of its place."""
+    """Returns every figure of the page by the name of its place in the template."""
     from bokeh.models import Range1d
 
     time = Range1d(-0.5, 0.5, name="time")
@@ -56,16 +56,17 @@ def figures(layers: list[Layer], overviews: list[Overview]) -> dict[str, Plot]:
             name = f"line-{row}-{column}"
             found[name] = _lines(name, time, height=150)
         found[f"input-{column}"] = _input(f"input-{column}", time)
-    for index, (layer, one) in enumerate(zip(layers, overviews, strict=True)):
-        if one.saturation:
-            found[f"saturation-{index}"] = _saturation(layer, one)
-        if one.keep and one.timescale is not None and (one.timescale > 0).any():
-            found[f"timescale-{index}"] = _timescale(layer, one.timescale, one.keep)
+    for index, (layer, overview) in enumerate(zip(layers, overviews, strict=True)):
+        if overview.saturation:
+            found[f"saturation-{index}"] = _saturation(layer, overview)
+        steps, keep = overview.timescale, overview.keep
+        if keep and steps is not None and (steps > 0).any():
+            found[f"timescale-{index}"] = _timescale(layer, steps, keep)
     return found
 
 
 def palettes() -> dict[str, list[str]]:
-    """Returns the colours of gates and of states, those of every other figure too."""
+    """Returns the colours of gates and of states, as in the figures of `plots`."""
     import matplotlib
     from matplotlib.colors import to_hex
 
@@ -79,7 +80,7 @@ def palettes() -> dict[str, list[str]]:
 
 
 def _new(**options: Any) -> Figure:
-    """Returns an empty figure of a layer as a whole."""
+    """Returns an empty figure for a measure of a whole layer."""
     from bokeh.plotting import figure
 
     made = figure(
@@ -95,8 +96,8 @@ def _new(**options: Any) -> Figure:
 def _plot(name: str, height: int, time: Any, values: Any, **options: Any) -> Plot:
     """Returns an empty plot over time.
 
-    Made of its parts: `bokeh.plotting.figure` adds others that nobody sees, and the
-    page has many plots.
+    It is built from its parts, because `bokeh.plotting.figure` adds invisible parts,
+    and the page has many plots.
     """
     from bokeh.models import BasicTicker, BoxAnnotation, BoxSelectTool, LinearAxis, Plot
 
@@ -109,26 +110,26 @@ def _plot(name: str, height: int, time: Any, values: Any, **options: Any) -> Plo
         outline_line_color=EDGE,
         **{**FRAME, **options},
     )
-    # There is no half a step or unit.
+    # Ticks are at whole steps and units only.
     ticker = BasicTicker(min_interval=1)
     made.add_layout(LinearAxis(name=f"{name}-time", ticker=ticker, **AXIS), "below")
     style = {"line_color": SPAN, "line_width": 1.5, "fill_alpha": 0.06}
     box = BoxAnnotation(name=f"{name}-span", visible=False, fill_color=SPAN, **style)
     made.add_layout(box)
-    # A drag chooses the span.
+    # Dragging chooses the span.
     made.add_tools(BoxSelectTool(dimensions="width"))
     return made
 
 
 def _draw(made: Plot, glyph: Any, name: str, **columns: list) -> None:
-    """Adds what draws the columns of a source of this name."""
+    """Adds a glyph that draws the columns of a source of this name."""
     from bokeh.models import ColumnDataSource, GlyphRenderer
 
-    # Nothing in it can be selected, so there are no other looks of it.
-    looks = ("selection_glyph", "nonselection_glyph", "hover_glyph", "muted_glyph")
+    # Nothing in the plot can be selected, so these glyphs are not needed.
+    unused = ("selection_glyph", "nonselection_glyph", "hover_glyph", "muted_glyph")
     source = ColumnDataSource(columns, name=name)
     renderer = GlyphRenderer(
-        data_source=source, glyph=glyph, **dict.fromkeys(looks, None)
+        data_source=source, glyph=glyph, **dict.fromkeys(unused, None)
     )
     made.renderers.append(renderer)
 
@@ -141,7 +142,7 @@ def _heat_map(name: str, time: Any, units: Any) -> Plot:
     ticker = BasicTicker(min_interval=1)
     axis = LinearAxis(name=f"{name}-units", axis_label=v.UNIT, ticker=ticker, **AXIS)
     made.add_layout(axis, "left")
-    # NaN is grey, and what is infinite lies above every value.
+    # NaN is grey. Infinite values have the colour above the highest value.
     mapper = LinearColorMapper(
         palette=["#ffffff", "#000000"],
         low=0,
@@ -177,7 +178,7 @@ def _lines(name: str, time: Any, height: int) -> Plot:
 
 
 def _input(name: str, time: Any) -> Plot:
-    """Returns a plot for the numbers, or the tokens, that were read."""
+    """Returns a plot for the inputs, numbers or tokens."""
     from bokeh.models import Text
 
     made = _lines(name, time, height=110)
@@ -187,13 +188,13 @@ def _input(name: str, time: Any) -> Plot:
     return made
 
 
-def _saturation(layer: Layer, one: Overview) -> Figure:
-    """Draws how often each unit's gates are closed and open, one dot for each unit."""
+def _saturation(layer: Layer, overview: Overview) -> Figure:
+    """Draws how often the gates of each unit are closed and open, as one dot each."""
     from bokeh.models import ColumnDataSource, HoverTool
 
     made = _new(x_range=(-0.04, 1.04), y_range=(-0.04, 1.04))
     made.line([0, 1], [1, 0], color="#8a9099", line_dash="dashed")
-    for gate, (left, right) in one.saturation.items():
+    for gate, (left, right) in overview.saturation.items():
         data = {"left": left, "right": right, "unit": words(layer.labels(v.UNIT))}
         dots = made.scatter(
             "left",
@@ -207,7 +208,7 @@ def _saturation(layer: Layer, one: Overview) -> Figure:
         tips = [("unit", "@unit"), ("left", "@left{0.000}"), ("right", "@right{0.000}")]
         made.add_tools(HoverTool(renderers=[dots], tooltips=[("gate", gate), *tips]))
     made.xaxis.axis_label = "left: share of steps below 0.1"
-    made.yaxis.axis_label = "right: share above 0.9"
+    made.yaxis.axis_label = "right: share of steps above 0.9"
     made.legend.location = "top_right"
     made.legend.label_text_font_size = "11px"
     made.legend.padding = made.legend.spacing = 3
@@ -217,7 +218,7 @@ def _saturation(layer: Layer, one: Overview) -> Figure:
 
 
 def _timescale(layer: Layer, steps: np.ndarray, keep: str) -> Figure:
-    """Draws the time scales of the units, sorted, beside the length of the sequence."""
+    """Draws the sorted time scales of the units, and the length of the sequence."""
     from bokeh.models import (
         ColumnDataSource,
         FixedTicker,

@@ -1,5 +1,5 @@
 "use strict";
-// Reads what `encoding.py` packed. Nothing is unpacked before it is needed.
+// Reads the values packed by `encoding.py`. Nothing is unpacked before it is needed.
 
 const PAGE = JSON.parse(document.getElementById("page-data").textContent);
 const TOP = PAGE.top;
@@ -14,7 +14,7 @@ class Signal {
     this.offset = packed.offset;
     this.span = packed.span;
     this.units = units;
-    this.complement = complement; // 1 - value.
+    this.complement = complement; // Whether to return 1 - value.
   }
 
   at(step, unit) {
@@ -31,7 +31,7 @@ class Signal {
     return new Signal(this.codes, this, this.units, true);
   }
 
-  /** The value in words, with as many digits as are certain. */
+  /** The value as text, with the digits that are certain. */
   words(step, unit) {
     const value = this.at(step, unit);
     if (Number.isNaN(value)) return "NaN";
@@ -43,7 +43,7 @@ class Signal {
   }
 }
 
-/** Turns a line of text into the bytes that Python had, least significant first. */
+/** Converts a line of text to the original bytes, least significant first. */
 async function unpack(text, width) {
   const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const inflated = new Blob([packed])
@@ -73,7 +73,7 @@ function packedLines(block) {
 const kept = new Map();
 let bytesKept = 0;
 
-/** Unpacks a line of a block, and keeps what was used last. */
+/** Unpacks a line of a block, and keeps the lines that were used last. */
 function line(block, item, width) {
   const key = `${block}/${item}`;
   let entry = kept.get(key);
@@ -99,13 +99,13 @@ async function loadSignal(layer, name, item, moment) {
   return new Signal(new Uint16Array(buffer), packed, layer.units.length);
 }
 
-/** Which steps are real, a byte for each; null where it is not known. */
+/** A byte for each step, 1 if it is unmasked; null if the mask is not known. */
 async function loadMask(layer, item) {
   if (!layer.masked) return null;
   return new Uint8Array(await line(`mask-${layer.index}`, item, 1));
 }
 
-/** What the layer read: tokens, or numbers of the dimensions (step, feature). */
+/** The inputs of the layer: tokens, or numbers of dimensions (step, feature). */
 async function loadInputs(layer, item) {
   const inputs = layer.inputs;
   if (!inputs) return null;
@@ -114,7 +114,7 @@ async function loadInputs(layer, item) {
   return { ...inputs, values: new Float32Array(buffer) };
 }
 
-/** Everything of one layer that is drawn at a time; null if the sample is not there. */
+/** Everything that is drawn of one layer; without signals if it lacks the sample. */
 async function loadSide(layer, item, moment) {
   if (item < 0) return { layer, item };
   const names = Object.keys(layer.signals);
@@ -131,7 +131,7 @@ async function loadSide(layer, item, moment) {
   };
 }
 
-/** A token with its white space to be seen. */
+/** A token with visible white space. */
 function visible(token) {
   const shown = token.replace(/ /g, "␣").replace(/\n/g, "↵").replace(/\t/g, "⇥");
   return shown === "" ? "∅" : shown;

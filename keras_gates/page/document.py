@@ -1,4 +1,4 @@
-"""The page as one text: the figures, the words and the packed values."""
+"""The page as one HTML text: the figures, the sentences and the packed values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_gates.trees.dimensions import longest_sequence
 if TYPE_CHECKING:
     pass
 
-# In this order: each uses what stands in those before it.
+# The order matters: each script uses functions of those before it.
 SCRIPTS = (
     "data.js",
     "search.js",
@@ -42,7 +42,7 @@ def write(
     inputs: list[Inputs | None],
     origins: list[str],
 ) -> str:
-    """Returns the whole page."""
+    """Returns the whole page as HTML."""
     import jinja2
     from bokeh.embed import components
     from bokeh.resources import Resources
@@ -82,7 +82,7 @@ def _together(drawn: dict[str, Any]) -> dict[str, Any]:
     from bokeh.document import Document
 
     document = Document()
-    # Else every figure that is added makes it look through all those before.
+    # Without `freeze`, the document checks all its figures after each new one.
     with document.models.freeze():
         for figure in drawn.values():
             document.add_root(figure)
@@ -101,12 +101,12 @@ def _title(layers: list[Layer], origins: list[str]) -> str:
 
 
 def _page(described: list[dict], layers: list[Layer]) -> dict:
-    """Returns what the scripts need to know of the page as a whole."""
+    """Returns the settings and the data of the page for the scripts."""
     return {
         "top": encoding.TOP,
         "rows": bokeh_frames.ROWS,
         "layers": described,
-        # Models that were given together are to be seen together.
+        # If several models were given, the first two are shown side by side.
         "first": [0, _first_beside(layers)],
         "gates": registry.gates(),
         "pairs": _pairs(layers),
@@ -118,7 +118,7 @@ def _page(described: list[dict], layers: list[Layer]) -> dict:
 
 
 def _pairs(layers: list[Layer]) -> dict[str, dict[str, list[list[Any]]]]:
-    """Returns what stands side by side of two layers, by the kinds of their cells."""
+    """Returns the signals to show side by side, for each pair of kinds of cells."""
     kinds = {layer.kind.name: layer.kind for layer in layers}
 
     def side(place: pairing.Place | str | None) -> Any:
@@ -145,7 +145,7 @@ def _longest(layer: Layer) -> int:
 
 
 def _overview_words(layer: Layer, overview: Overview) -> dict[str, Any]:
-    """Returns what is said of a layer above its two figures."""
+    """Returns the facts above the two figures of a layer, and their captions."""
     facts = [
         layer.kind.name,
         *(
@@ -161,7 +161,7 @@ def _overview_words(layer: Layer, overview: Overview) -> dict[str, Any]:
         ),
     ]
     if v.STEP in layer.data.dims:
-        facts[-1] += " of training (these figures: the last)"
+        facts[-1] += " of training (these figures show the last)"
     if layer.backward:
         facts.append("reads backward, drawn in the order of the input")
     if layer.kind.convention is not None:
@@ -177,7 +177,7 @@ def _overview_words(layer: Layer, overview: Overview) -> dict[str, Any]:
 
 
 def _saturation_words(layer: Layer, overview: Overview) -> str:
-    """Says why there is no figure of saturation."""
+    """Returns the reason why there is no figure of saturation."""
     if overview.saturation:
         return ""
     if not layer.kind.gates:
@@ -186,7 +186,7 @@ def _saturation_words(layer: Layer, overview: Overview) -> str:
 
 
 def _timescale_words(layer: Layer, overview: Overview) -> str:
-    """Says which units are not in the figure of time scales, and why."""
+    """Returns which units are not in the figure of time scales, and why."""
     if layer.kind.keep is None:
         return pairing.without(layer.kind, "gate that keeps the old state")
     if overview.timescale is None:

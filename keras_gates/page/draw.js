@@ -1,7 +1,7 @@
 "use strict";
 // Puts values into the figures that `bokeh_frames.py` made.
 
-const EDGE = 74; // Pixels beside the drawn part of a figure.
+const EDGE = 74; // Pixels to the left and right of the drawn part of a figure.
 const MOST_POINTS = 6000;
 
 let models;
@@ -11,7 +11,7 @@ function model(name) {
   return models.get_model_by_name(name);
 }
 
-/** Groups of steps, at least a pixel wide each, that cover what is shown. */
+/** Groups of steps, each at least a pixel wide, that cover the visible range. */
 function groups({ from, to }, steps, pixels) {
   const first = Math.max(0, Math.floor(from + 0.5));
   const last = Math.min(steps - 1, Math.ceil(to - 0.5));
@@ -21,10 +21,10 @@ function groups({ from, to }, steps, pixels) {
 }
 
 /**
- * The picture of a signal. Where there are more cells than pixels a pixel is the mean
- * of its cells: to leave some out would hide them.
+ * The image of a signal. If there are more cells than pixels, each pixel is the mean of
+ * its cells, so that no cell is left out.
  */
-function picture(signal, order, across, up, steps, [low, high]) {
+function imageOf(signal, order, across, up, steps, [low, high]) {
   const values = new Float32Array(across.count * up.count);
   for (let row = 0; row < up.count; row += 1) {
     const lastRow = Math.min(order.length, (row + 1) * up.size);
@@ -50,17 +50,17 @@ function picture(signal, order, across, up, steps, [low, high]) {
   return values;
 }
 
-/** Draws a heat map; returns how many steps and units a pixel stands for. */
-function drawMap(name, { signal, side }, order, look, [width, height]) {
+/** Draws a heat map; returns the number of steps and units in a pixel. */
+function drawMap(name, { signal, side }, order, view, [width, height]) {
   const { steps } = side.layer;
   nameSteps(name, side.layer);
-  const across = groups(look, steps, width - EDGE);
+  const across = groups(view, steps, width - EDGE);
   const up = groups({ from: 0, to: order.length - 1 }, order.length, height - 30);
-  const [low, high] = look.limits;
+  const [low, high] = view.limits;
   const source = model(`${name}-image`);
-  const image = picture(signal, order, across, up, steps, [low, high]);
+  const image = imageOf(signal, order, across, up, steps, [low, high]);
   const NDArray = source.data.image[0].constructor;
-  model(`${name}-colours`).setv({ palette: look.palette, low, high });
+  model(`${name}-colours`).setv({ palette: view.palette, low, high });
   source.data = {
     image: [new NDArray(image, [up.count, across.count])],
     x: [across.start - 0.5],
@@ -76,7 +76,7 @@ function drawMap(name, { signal, side }, order, look, [width, height]) {
 
 const named = new Map();
 
-/** Writes the labels of the time steps, if they have some, under a figure. */
+/** Writes the labels of the time steps, if there are any, under a figure. */
 function nameSteps(name, layer) {
   if (named.get(name) === layer) return;
   named.set(name, layer);
@@ -121,7 +121,7 @@ function points(valueAt, shown, steps) {
   return { x, y };
 }
 
-/** Draws lines, each `{valueAt, colour}`, on an axis that holds them all. */
+/** Draws lines, each `{valueAt, colour}`, on an axis that covers all of them. */
 function drawLines(name, lines, shown, layer, limits) {
   const { steps } = layer;
   nameSteps(name, layer);
@@ -143,7 +143,7 @@ function drawLines(name, lines, shown, layer, limits) {
   model(`${name}-values`).setv({ start: low - margin, end: high + margin });
 }
 
-/** Writes the tokens if there is room for them; returns how many steps there is for. */
+/** Writes the tokens if they fit, and returns 0; else the number of steps that would. */
 function drawWords(name, tokens, { from, to }, width) {
   const first = Math.max(0, Math.ceil(from));
   const last = Math.min(tokens.length - 1, Math.floor(to));

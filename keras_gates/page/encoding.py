@@ -1,4 +1,4 @@
-"""Values become text: 16 bits each, deflated, in base 64."""
+"""Converts values to text: 16 bits for each value, deflated, in base 64."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Packed(NamedTuple):
     Attributes:
         codes: 16 bits for each value, of dimensions `(..., unit)`.
         offset: The smallest value of each unit, of dimensions `(unit)`.
-        span: What lies between the smallest and the largest, of dimensions `(unit)`.
+        span: The largest value minus the smallest, of dimensions `(unit)`.
     """
 
     codes: np.ndarray
@@ -29,12 +29,12 @@ class Packed(NamedTuple):
 
 
 def pack(values: np.ndarray, gate: bool) -> Packed:
-    """Packs a signal. What is finite comes back within span / 131,064.
+    """Packs a signal. Finite values are restored to within span / 131,064.
 
     Args:
-        values: Of dimensions `(..., unit)`.
-        gate: Whether they are of a gate. If none of them leaves 0 to 1, all units
-            share this span: they come back within 0.000008.
+        values: The values, of dimensions `(..., unit)`.
+        gate: Whether the signal is a gate. If all its values are from 0 to 1, all
+            units share this span, and are restored to within 0.000008.
 
     Example:
         >>> packed = pack(np.array([[0.25], [np.nan]]), gate=True)
@@ -63,13 +63,13 @@ def pack(values: np.ndarray, gate: bool) -> Packed:
 def as_text(array: np.ndarray) -> str:
     """Returns an array as one line: its bytes by significance, deflated, in base 64.
 
-    The more significant bytes of neighbours are alike, and are packed well together.
+    The more significant bytes of neighbours are similar, and compress well together.
     """
     planes = np.ascontiguousarray(array).view(np.uint8).reshape(-1, array.itemsize).T
     return base64.b64encode(zlib.compress(planes.tobytes(), 6)).decode("ascii")
 
 
 def as_json(values: Any) -> str:
-    """Returns JSON that no text in it can end the script element of."""
+    """Returns JSON in which no text can end the script element around it."""
     text = json.dumps(values, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")

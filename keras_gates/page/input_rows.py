@@ -1,4 +1,4 @@
-"""What the model read, to stand under the time axis: tokens or numbers."""
+"""The inputs of the model under the time axis: tokens or numbers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MOST_FEATURES = 4
 
 
 class Inputs(NamedTuple):
-    """What a layer read, of the samples on the page.
+    """The inputs of a layer, for the samples on the page.
 
     Attributes:
-        tokens: Of each sample (and frame), a text for each step; or `None`.
-        numbers: Of dimensions `(..., time, feature)`; or `None`.
-        features: Which features the numbers are.
-        total: How many features there are.
+        tokens: For each sample (and frame), a text for each step; or `None`.
+        numbers: Numbers of dimensions `(..., time, feature)`; or `None`.
+        features: The positions of these features among all features.
+        total: The number of all features.
     """
 
     tokens: list[list[str]] | None = None
@@ -35,10 +35,10 @@ class Inputs(NamedTuple):
 def read_inputs(
     inputs: Any, layers: list[Layer], parts: list[Part]
 ) -> list[Inputs | None]:
-    """Lines the inputs up with the layers; `None` for a layer that read other steps.
+    """Aligns the inputs with the layers; `None` for a layer with other steps.
 
     Raises:
-        ValueError: If they line up with no layer.
+        ValueError: If the inputs fit no layer.
         TypeError: If they are neither text nor numbers.
     """
     if inputs is None:
@@ -60,7 +60,7 @@ def read_inputs(
         )
         raise ValueError(
             f"`inputs` must have one entry for each sample of `gates`, {samples}; got "
-            f"{got}. Give what `capture` was given, in the same order."
+            f"{got}. Pass the same samples as to `capture`, in the same order."
         )
     found, reasons = [], []
     for layer, part in zip(layers, parts, strict=True):
@@ -75,15 +75,15 @@ def read_inputs(
 
 
 class _OtherSteps(Exception):
-    """The inputs have other steps than the layer read."""
+    """The steps of the inputs are not those of the layer."""
 
 
 def _is_text(inputs: Any) -> bool:
-    """Returns whether there are text in a list, or an array, of samples."""
+    """Returns whether the samples are texts or lists of tokens."""
     if isinstance(inputs, str):
         raise TypeError(
-            "`inputs` must be a list with a text for each sample; got one text. Put it "
-            "into a list."
+            "`inputs` must be a list with a text for each sample; got a single text. "
+            "Put it into a list."
         )
     if isinstance(inputs, np.ndarray):
         return inputs.dtype.kind in "USO" and inputs.ndim == 2
@@ -95,7 +95,8 @@ def _is_text(inputs: Any) -> bool:
         or (isinstance(entry, lists) and all(isinstance(t, str) for t in entry))
         for entry in inputs
     ]
-    # A sample that is masked throughout has no tokens, as a row of no numbers has.
+    # A sample that is masked throughout may have no tokens. If no sample has any, the
+    # lists are treated as numbers.
     return all(texts) and any(len(entry) for entry in inputs)
 
 
@@ -111,24 +112,24 @@ def _numbers_of(inputs: Any) -> np.ndarray:
 
 
 def _tokens(inputs: list[list[str]], layer: Layer, part: Part) -> Inputs:
-    """Puts a token at each step; where there are fewer, at each step that is real."""
+    """Puts a token at each step; if there are fewer, at each unmasked step."""
     steps, frames = layer.size(v.TIME), layer.size(v.FRAME)
     if frames > 1:
         raise _OtherSteps(
-            f"`inputs` of text cannot be lined up with {layer.name!r}, which has "
+            f"`inputs` of text cannot be aligned with {layer.name!r}, which has "
             f"{frames} frames of {steps} steps. Leave `inputs` out."
         )
     placed = []
     for sample, tokens in enumerate(inputs):
         places: Sequence[int] = range(steps)
         if len(tokens) != steps:
-            places = np.flatnonzero(_real(layer, sample)).tolist()
+            places = np.flatnonzero(_unmasked(layer, sample)).tolist()
         if len(tokens) != len(places):
-            real = len(places)
+            unmasked = len(places)
             raise _OtherSteps(
                 "`inputs` must have a character or token for each step, or for each "
-                f"that is not masked: {layer.name!r} has {steps} steps, {real} of them "
-                f"not masked, in sample {layer.word(v.SAMPLE, sample)}; got "
+                f"unmasked step: {layer.name!r} has {steps} steps, {unmasked} of them "
+                f"unmasked, in sample {layer.word(v.SAMPLE, sample)}; got "
                 f"{len(tokens)}."
             )
         line = [""] * steps
@@ -138,7 +139,7 @@ def _tokens(inputs: list[list[str]], layer: Layer, part: Part) -> Inputs:
     return Inputs(tokens=[placed[sample] for sample in part.samples])
 
 
-def _real(layer: Layer, sample: int) -> np.ndarray:
+def _unmasked(layer: Layer, sample: int) -> np.ndarray:
     """Returns which steps of a sample are not masked."""
     data = layer.data.isel(
         {dim: -1 if dim == v.STEP else 0 for dim in (v.STEP, v.FRAME)},
@@ -150,7 +151,7 @@ def _real(layer: Layer, sample: int) -> np.ndarray:
 
 
 def _numbers(inputs: np.ndarray, layer: Layer, part: Part) -> Inputs:
-    """Chooses samples, frames, steps and features of numbers."""
+    """Returns the samples, frames, steps and features of the inputs on the page."""
     wanted: tuple[int, ...] = (layer.size(v.TIME),)
     if v.FRAME in layer.data.dims:
         wanted = (layer.size(v.FRAME), *wanted)

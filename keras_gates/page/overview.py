@@ -1,4 +1,4 @@
-"""What is said and shown of each layer as a whole, all of it from `stats`."""
+"""The measures of each layer as a whole, all of them from `stats`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Overview:
     Attributes:
         diagnosis: The findings.
         summary: A row for each signal.
-        saturation: Of each gate, the left and the right share of each unit.
-        timescale: Of each unit, in steps, or `None` without a gate that keeps.
+        saturation: For each gate, the left and the right share of each unit.
+        timescale: The time scale of each unit, in steps, or `None` without a gate that
+            keeps the old state.
         keep: The gate that keeps the old state, if the kind has one.
     """
 
@@ -37,7 +38,7 @@ class Overview:
 
     @property
     def keep_saturation(self) -> tuple[str, np.ndarray] | None:
-        """The gate that keeps the old state, or else the first, and its right share."""
+        """The gate that keeps the old state, or the first gate, and its right share."""
         for gate in (self.keep, *self.saturation):
             if gate in self.saturation:
                 return gate, self.saturation[gate][1]
@@ -45,13 +46,13 @@ class Overview:
 
 
 def overview(layer: Layer) -> Overview:
-    """Measures one layer. A layer from a store is in memory only meanwhile."""
+    """Measures one layer. A layer from a store is in memory only during this call."""
     import xarray
 
     data = layer.last()
     gates = [name for name in data.data_vars if name in layer.kind.gates]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # Infinite values and masked units make NaN, which the page shows as it is.
+        # Infinite values and masked units give NaN, which the page shows.
         warnings.simplefilter("ignore", RuntimeWarning)
         diagnosis = stats.diagnose(data)
         summary = stats.summary(xarray.DataTree(data))

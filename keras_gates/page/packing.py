@@ -1,4 +1,4 @@
-"""A layer as the scripts of the page get it: packed values, and words about them."""
+"""A layer in the form for the scripts of the page: packed values and descriptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pack_layer(
     inputs: Inputs | None,
     blocks: dict[str, str],
 ) -> dict[str, Any]:
-    """Packs a layer into blocks, and returns what the scripts must know of it."""
+    """Packs a layer into blocks, and returns its description for the scripts."""
     data = layer.data.isel(part.of(layer))
     signals: dict[str, dict[str, Any]] = {}
     states: Any = None
@@ -40,14 +40,14 @@ def pack_layer(
         signals[name] = _signal(name, packed)
         for moment, codes in enumerate(packed.codes):
             blocks[f"signal-{index}-{name}-{moment}"] = _lines(codes, layer)
-        # The last one: `hidden`, if it was captured.
+        # Kept from the last signal, which is `hidden` if it was captured.
         states = values[-1]
     masked = v.MASK in data
     if masked:
         mask = data[v.MASK]
         mask = mask.isel({v.STEP: -1}) if v.STEP in mask.dims else mask
-        real = mask.values if v.SAMPLE in mask.dims else mask.values[None]
-        blocks[f"mask-{index}"] = _lines(real.astype(np.uint8), layer)
+        unmasked = mask.values if v.SAMPLE in mask.dims else mask.values[None]
+        blocks[f"mask-{index}"] = _lines(unmasked.astype(np.uint8), layer)
     if inputs and inputs.numbers is not None:
         blocks[f"input-{index}"] = _lines(inputs.numbers, layer)
     return {
@@ -78,7 +78,7 @@ def pack_layer(
 
 
 def _signal(name: str, packed: encoding.Packed) -> dict[str, Any]:
-    """Returns how the codes are read, and which values the colours end at."""
+    """Returns how to decode a signal, and the limits of its colour scale."""
     low = float(packed.offset.min())
     high = float((packed.offset + packed.span).max())
     unitary = name in registry.gates() and low >= 0 and high <= 1
@@ -96,14 +96,14 @@ def _signal(name: str, packed: encoding.Packed) -> dict[str, Any]:
 
 
 def _lines(array: np.ndarray, layer: Layer) -> str:
-    """Returns a line of text for each sample, or for each frame of each."""
+    """Returns a line of text for each sample, or for each frame of each sample."""
     if v.FRAME in layer.data.dims:
         array = array.reshape(-1, *array.shape[2:])
     return "\n".join(map(encoding.as_text, array))
 
 
 def _items(layer: Layer, part: Part) -> list[list[int | str | None]]:
-    """Returns the labels, or numbers, of sample and frame of each line."""
+    """Returns the labels, or positions, of the sample and frame of each line."""
     framed = v.FRAME in layer.data.dims
     frames: list[Any] = _plain(layer.labels(v.FRAME)[part.frames]) if framed else [None]
     samples = _plain(layer.labels(v.SAMPLE)[part.samples])
@@ -111,24 +111,24 @@ def _items(layer: Layer, part: Part) -> list[list[int | str | None]]:
 
 
 def _plain(labels: np.ndarray) -> list[int | str]:
-    """Returns labels as JSON has them: whole numbers, or else words."""
+    """Returns labels for JSON: whole numbers, or text for all other labels."""
     if labels.dtype.kind in "iu":
         return labels.tolist()
     return [*words(labels)]
 
 
 def _moments(layer: Layer, data: xarray.Dataset, part: Part) -> list[str]:
-    """Returns words for each step of training on the page."""
+    """Returns a description of each step of training on the page."""
     if v.STEP not in data.dims:
         return ["as captured"]
     if "epoch" not in data.coords:
         steps = layer.labels(v.STEP)[part.moments]
         return [f"step {step}" for step in words(steps)]
     epochs = data["epoch"].values.tolist()
-    said = [f"epoch {epoch}" for epoch in epochs]
+    described = [f"epoch {epoch}" for epoch in epochs]
     if "batch" in data.coords:
         batches = data["batch"].values.tolist()
-        said = [f"{s}, batch {b}" for s, b in zip(said, batches, strict=True)]
+        described = [f"{s}, batch {b}" for s, b in zip(described, batches, strict=True)]
     # A trace that was recorded before training has the epoch 0.
-    pairs = zip(said, epochs, strict=True)
-    return [one if epoch else "before training" for one, epoch in pairs]
+    pairs = zip(described, epochs, strict=True)
+    return [text if epoch else "before training" for text, epoch in pairs]

@@ -1,5 +1,5 @@
 "use strict";
-// What can be chosen, and what happens then.
+// The controls of the page, and their effects.
 
 function options(select, entries, chosen) {
   select.replaceChildren(
@@ -13,7 +13,7 @@ function options(select, entries, chosen) {
   select.value = chosen;
 }
 
-/** Fits what can be chosen to the layers that are shown. */
+/** Updates the controls to the layers that are shown. */
 function fitControls() {
   const layer = layers[state.layer];
   const beside = layers[state.beside];
@@ -66,7 +66,7 @@ function fitUnit(id, layer, column) {
   find(id).value = layer.units[state.units[column]];
 }
 
-/** A threshold within the values of the signal. */
+/** Sets the range of the threshold to the values of the signal. */
 function fitThreshold() {
   const slider = find("threshold");
   const [low, high] = layers[state.layer].signals[find("signal").value].limits;
@@ -79,8 +79,8 @@ function fitThreshold() {
 }
 
 /**
- * The position of the unit of a label. Of numbers that of the nearest one on the page;
- * of a name that no unit has, that of the one before.
+ * The position of the unit with a label. A number gives the nearest unit on the page; a
+ * name that no unit has gives the unit chosen before.
  */
 function unitNamed(layer, label, before) {
   if (!layer.units.every(Number.isFinite)) {
@@ -91,7 +91,7 @@ function unitNamed(layer, label, before) {
   return far.indexOf(Math.min(...far));
 }
 
-/** The step that was typed; the one before, if no step has this label. */
+/** The step that was typed, or the step chosen before if no step has this label. */
 function stepTyped(id, before) {
   const { times } = layers[state.layer];
   if (!times) return Number(find(id).value);
@@ -99,7 +99,7 @@ function stepTyped(id, before) {
   return place < 0 ? before : place;
 }
 
-/** Changes what is shown. A new layer or sample takes the question along. */
+/** Changes the selection. For a new layer or sample, the span is kept. */
 function choose(change) {
   if ("layer" in change) {
     const [before, layer] = [layers[state.layer], layers[change.layer]];
@@ -125,7 +125,7 @@ function choose(change) {
   show();
 }
 
-/** Loads and draws what is chosen. What was chosen since then is drawn instead. */
+/** Loads and draws the selection. An outdated selection is dropped. */
 async function show() {
   const mine = (turn += 1);
   busy(1);
@@ -153,7 +153,7 @@ function loadSides() {
   ]);
 }
 
-/** Tells screen readers, and tests, whether something is still being drawn. */
+/** Shows screen readers, and tests, whether something is still being drawn. */
 function busy(more) {
   working += more;
   find("explorer").setAttribute("aria-busy", String(working > 0));
@@ -262,11 +262,11 @@ function start() {
   show();
 }
 
-/** Bokeh builds its figures when the document is complete, and a little later. */
+/** Waits for Bokeh, which builds its figures after the document is complete. */
 function startWhenReady() {
   if (Bokeh.documents[0]?.is_idle) start();
   else setTimeout(startWhenReady, 10);
 }
 
 if (window.DecompressionStream) startWhenReady();
-else setText(find("coarse"), "This browser cannot unpack the values. Take one from 2023 or later.");
+else setText(find("coarse"), "This browser cannot unpack the values. Use a browser from 2023 or later.");

@@ -1,4 +1,4 @@
-"""Which layers a page shows, whatever it was given."""
+"""The layers that a page shows, in one form for all types of `gates`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Layer:
     """One layer on the page.
 
     Attributes:
-        name: What it is called there: its path, after the name of its model where
-            there are several.
-        model: The name of its model, where there are several.
-        kind: What its signals are.
+        name: Its name on the page: its path, after the name of its model if there are
+            several models.
+        model: The name of its model, if there are several models.
+        kind: The kind of its cell, which defines its signals.
         backward: Whether it reads from the end.
-        data: Its signals, and `mask` where there is one, of dimensions
-            `(sample, time, unit)`, with `step` and `frame` where there were such.
+        data: Its signals, and `mask` if there is one, of dimensions
+            `(sample, time, unit)`, with `step` and `frame` if the layer has them.
     """
 
     name: str
@@ -45,32 +45,32 @@ class Layer:
         return [name for name in self.kind.signals if name in self.data]
 
     def size(self, dim: str) -> int:
-        """Returns the length of a dimension, 1 if it is not there."""
+        """Returns the length of a dimension, or 1 if the layer does not have it."""
         return self.data.sizes.get(dim, 1)
 
     def labels(self, dim: str) -> np.ndarray:
-        """Returns the labels along a dimension, or the positions without any."""
+        """Returns the labels along a dimension, or the positions without labels."""
         return labels_of(self.data, dim)
 
     def word(self, dim: str, place: int) -> str:
-        """Returns the label of a place, as it is written in a sentence."""
+        """Returns the label of a position as text."""
         return word(self.data, dim, place)
 
     def last(self) -> xarray.Dataset:
-        """Returns all of it at the last step of training, under the page's name."""
+        """Returns the data at the last step of training, with the name on the page."""
         moment = {v.STEP: -1} if v.STEP in self.data.dims else {}
-        # A view of its own: what is read from a lazy store is kept in memory by the
-        # variable that read it, and goes with this one.
+        # A variable that reads from a lazy store keeps the values in memory. With a new
+        # view, they are released together with the view.
         view = self.data.isel({v.SAMPLE: slice(None), **moment})
         return view.assign_attrs(layer=self.name, cell_type=self.kind.name)
 
 
 def read_layers(gates: Any) -> tuple[list[Layer], list[str]]:
-    """Returns the layers, and a line about each model that they come from.
+    """Returns the layers, and a line about each of their models.
 
     Raises:
-        ValueError: If there is no signal, no sample or no step in a layer, or a
-            dimension that a page has no place for.
+        ValueError: If a layer has no signal, no sample or no step, or a dimension that
+            cannot be shown on a page.
         TypeError: If `gates` is neither a tree, nor a dataset, nor a mapping of them.
     """
     import xarray
@@ -89,7 +89,8 @@ def read_layers(gates: Any) -> tuple[list[Layer], list[str]]:
             what = f"`gates[{name!r}]`" if name else "`gates`"
             raise TypeError(
                 f"{what} must be an xarray DataTree or Dataset, as `capture` returns "
-                f"them, or a mapping of names to those; got {type(tree).__name__}."
+                "it, or a mapping from names to such objects; got "
+                f"{type(tree).__name__}."
             )
         tree = xarray.DataTree(tree) if isinstance(tree, xarray.Dataset) else tree
         layers += _layers(tree, name)
@@ -130,7 +131,7 @@ def _in_order(data: xarray.Dataset, name: str) -> xarray.Dataset:
 
 
 def _origin(tree: xarray.DataTree, name: str) -> str:
-    """Says which model a tree was captured from, and with what."""
+    """Returns a line about the model of a tree, its Keras version and its backend."""
     nodes = [tree.root, *depth_first(tree)]
     # The root of a recorder's store describes its model by a mapping of layers.
     described = [

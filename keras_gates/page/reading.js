@@ -1,10 +1,10 @@
 "use strict";
-// Values in words: under the pointer, and at a step that is chosen by the keyboard.
+// Values as text: at the pointer, and at a step chosen with the keyboard.
 
 function inputAt(side, step) {
   if (!side.inputs) return [];
   const { tokens, values, features, total } = side.inputs;
-  if (tokens) return tokens[step] ? [`read: ${visible(tokens[step])}`] : [];
+  if (tokens) return tokens[step] ? [`token: ${visible(tokens[step])}`] : [];
   return features.map((feature, index) => {
     const value = values[step * features.length + index];
     return `${total > 1 ? `feature ${feature}` : "input"}: ${Number(value.toPrecision(5))}`;

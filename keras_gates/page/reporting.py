@@ -1,4 +1,4 @@
-"""Captured gates become one page to explore, in one file."""
+"""Writes captured gates as a page to explore, in one file."""
 
 from __future__ import annotations
 
@@ -31,22 +31,19 @@ def report(
     and the other places where they do so, and shows two layers side by side, such as an
     LSTM and a GRU.
 
-    All figures are computed from all samples. The values that can be inspected step by
-    step are limited to a file of about 16 MB. If they are larger, evenly spaced samples
-    are chosen, and the page states this.
+    All statistics are computed from all samples. The values that can be inspected step
+    by step are limited to a file of about 16 MB. If they are larger, evenly spaced
+    samples are chosen, and the page states this.
 
-    Bokeh draws the figures. It is well maintained, works offline from within the file,
-    draws images of 100,000 cells at once, and links their axes and selections. Plotly,
-    the other candidate, has no box selection on its heat maps.
+    Bokeh draws the figures.
 
     Args:
-        gates: What `capture` returns, in memory or from a store, or the `traces` of a
+        gates: The result of `capture`, in memory or from a store, or the `traces` of a
             recorder: a tree, or the dataset of one layer, with dimensions such as
             `(sample, time, unit)` and, for a slider over training, `step`. Or a mapping
-            from names to those, for models side by side.
+            from names to such trees or datasets, for models side by side.
         path: The file to write, which is overwritten if it exists. Its folder must
-            exist. Units, samples and time steps are shown by their labels, if they have
-            labels.
+            exist.
         inputs: The inputs of the model, to be shown under the time axis: an array of
             numbers, `(sample, time)` or `(sample, time, feature)`, or for each sample a
             string (its characters are the steps) or a list of tokens. If there are
@@ -56,8 +53,8 @@ def report(
         The path of the file.
 
     Raises:
-        ValueError: If there is no signal in `gates`, a dimension that is not known, two
-            places along one with the same label, or if `inputs` do not fit any layer.
+        ValueError: If `gates` has no signal, a dimension that is not known, or a
+            repeated label along a dimension, or if `inputs` do not fit any layer.
         TypeError: If `gates` or `inputs` are of another type.
         OSError: If the file cannot be written.
 
@@ -85,7 +82,7 @@ def report(
 
 
 def _target(path: str | os.PathLike) -> Path:
-    """Checks that a file can be written, before work is spent on it."""
+    """Checks that a file can be written, before any work starts."""
     file = path_of("path", path)
     if file is None:
         raise TypeError("`path` must be the file to write, such as 'report.html'.")
@@ -96,21 +93,21 @@ def _target(path: str | os.PathLike) -> Path:
         )
     if not file.parent.is_dir():
         raise FileNotFoundError(
-            f"`path` must lie in a folder that exists; there is no '{file.parent}'. "
+            f"`path` must be in a folder that exists; '{file.parent}' does not exist. "
             "Create it first."
         )
     return file
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes a file that is there when it is complete, never before."""
+    """Writes a file, which appears only when it is complete."""
     handle, unfinished = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}-", suffix=".tmp"
     )
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
-        # A temporary file is its owner's alone; this one is as any other new file.
+        # Only the owner can read a temporary file; this one gets the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(unfinished, 0o666 & ~umask)

@@ -1,14 +1,14 @@
 "use strict";
-// Which units stay on the same side of a threshold, and where else they do.
+// The units that stay on one side of a threshold, and the other places where they do.
 
 const MOST_PLACES = 40;
 
-/** Returns whether a value is on the wanted side. NaN is on neither. */
+/** Returns whether a value is on the wanted side. NaN is on neither side. */
 function passes(value, { side, threshold }) {
   return side === "above" ? value > threshold : value < threshold;
 }
 
-/** The units that pass at every unmasked step of a span, and how many such steps it has. */
+/** The units that pass at every unmasked step of a span, and the number of such steps. */
 function unitsThroughout(signal, mask, query) {
   const steps = [];
   for (let step = query.start; step <= query.stop; step += 1) {
@@ -21,7 +21,7 @@ function unitsThroughout(signal, mask, query) {
   return { units, steps: steps.length };
 }
 
-/** The runs of unmasked steps, first and last, at which every one of the units passes. */
+/** The runs of unmasked steps at which all units pass, each with its first and last step. */
 function runs(signal, mask, units, query, steps) {
   const found = [];
   let start = -1;
@@ -39,7 +39,7 @@ function runs(signal, mask, units, query, steps) {
   return found;
 }
 
-/** Every other place on the page where the units pass for as long, the longest first. */
+/** Every other place on the page where the units pass for at least this long, sorted. */
 async function placesElsewhere(layer, units, length, query) {
   const found = [];
   for (let item = 0; item < layer.items.length; item += 1) {

@@ -1,4 +1,4 @@
-"""What fits on a page, and what to say about the rest."""
+"""The part of each layer that fits on a page, and sentences about the rest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from keras_gates import vocabulary as v
 from keras_gates.page.page_layers import Layer
 
 BUDGET = 10 * 2**20
-"""Bytes of packed values on a page. As text they take a third more, and Bokeh 1.3 MB:
-a page stays under 16 MB, which a browser opens in a second."""
+"""Bytes of packed values on a page. As text they take a third more, and Bokeh takes
+1.3 MB: a page is smaller than 16 MB, which a browser opens in a second."""
 
 PACKED = 2
 """Bytes of a packed value."""
 
 SHORTEST = 256
-"""Steps that are kept even if that costs some of the units."""
+"""The number of steps that are kept even if some units must then be left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Part:
         moments: Positions of the steps of training.
         samples: Positions of the samples.
         frames: Positions of the frames.
-        times: How many steps of time, from the first on.
+        times: The number of time steps, from the first on.
         units: Numbers of the units.
     """
 
@@ -39,7 +39,7 @@ class Part:
     units: np.ndarray
 
     def of(self, layer: Layer) -> dict[str, np.ndarray | slice]:
-        """Returns what `isel` takes to choose this part of a layer."""
+        """Returns the arguments of `isel` that choose this part of a layer."""
         chosen: dict[str, np.ndarray | slice] = {
             v.STEP: self.moments,
             v.SAMPLE: self.samples,
@@ -51,15 +51,15 @@ class Part:
 
 
 def parts(layers: list[Layer], budget: int) -> list[Part]:
-    """Chooses what of each layer is on the page.
+    """Chooses the part of each layer that is on the page.
 
-    Steps of training go first, since a slider over few is of little use, and samples
-    are spread evenly. Only where one sample is too large, frames are left out, then the
-    end of the sequence, and then units.
+    Steps of training have priority, since a slider over few of them is of little use.
+    Samples are spread evenly. Only if a single sample is too large, frames are left
+    out, then the end of the sequence, and then units.
 
     Args:
-        layers: All layers of the page. Of layers with the same number of samples, the
-            same ones are chosen, so that they can stand side by side.
+        layers: All layers of the page. In layers with the same number of samples, the
+            same samples are chosen, so that they can be shown side by side.
         budget: Bytes of packed values, for all layers together.
     """
     sizes = [_bytes(layer) * layer.size(v.FRAME) for layer in layers]
@@ -72,7 +72,7 @@ def parts(layers: list[Layer], budget: int) -> list[Part]:
         room = share // (frames * PACKED * len(layer.signals))
         times = min(layer.size(v.TIME), max(SHORTEST, room // layer.size(v.UNIT)))
         units = min(layer.size(v.UNIT), max(1, room // times))
-        # Reversed, so that of all steps of training the last one is the last to go.
+        # Reversed, so that the last step of training is always included.
         moments = layer.size(v.STEP) - 1 - _spread(layer.size(v.STEP), slots)[::-1]
         found.append(
             Part(
@@ -87,19 +87,19 @@ def parts(layers: list[Layer], budget: int) -> list[Part]:
 
 
 def sentences(layers: list[Layer], chosen: list[Part]) -> list[str]:
-    """Says what is not on the page; nothing if all of it is."""
-    said: dict[str, list[str]] = {}
+    """Returns sentences about the values that are not on the page, if there are any."""
+    layers_of: dict[str, list[str]] = {}
     for layer, part in zip(layers, chosen, strict=True):
         for sentence in _left_out(layer, part):
-            said.setdefault(sentence, []).append(f"'{layer.name}'")
+            layers_of.setdefault(sentence, []).append(f"'{layer.name}'")
     return [
-        sentence if len(names) == len(layers) else f"Of {', '.join(names)}: {sentence}"
-        for sentence, names in said.items()
+        sentence if len(names) == len(layers) else f"In {', '.join(names)}: {sentence}"
+        for sentence, names in layers_of.items()
     ]
 
 
 def _left_out(layer: Layer, part: Part) -> list[str]:
-    """Says what of a layer is not on the page."""
+    """Returns sentences about the values of a layer that are not on the page."""
     kept = {
         "samples": (len(part.samples), layer.size(v.SAMPLE), "spread evenly"),
         "steps of training": (len(part.moments), layer.size(v.STEP), "spread evenly"),
@@ -109,8 +109,8 @@ def _left_out(layer: Layer, part: Part) -> list[str]:
     }
     return [
         f"{few:,} of {all_:,} {what} can be inspected step by step ({how}), to keep "
-        "the file small; the findings, the plots of the layers and the table are "
-        "of all."
+        "the file small; the findings, the plots of the layers and the table cover "
+        "all of them."
         if what != "steps of training"
         else f"{few:,} of {all_:,} {what} are on the slider ({how}), to keep the file "
         "small."

@@ -1,4 +1,4 @@
-"""In which order the units of a layer can stand."""
+"""The orders in which the units of a layer can be shown."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from keras_gates.page.overview import Overview
 
 MOST_UNITS = 2000
-"""Above this number clustering takes longer than all else."""
+"""Above this number of units, clustering would take longer than all other work."""
 OPTIMAL = 256
-"""Above this number the leaves of the tree are not turned to lie well."""
+"""Above this number of units, the order of the leaves is not optimised."""
 MOST_POINTS = 20_000
 
 
 def orders(overview: Overview, units: np.ndarray, states: np.ndarray) -> list[dict]:
-    """Returns the orders, each with the words for it, the first as numbered.
+    """Returns the orders, each with its label; the first is by number.
 
     Args:
         overview: The measures of the layer.
         units: The numbers of the units that are on the page.
-        states: The values by which units are alike, of dimensions `(..., unit)`, at
+        states: The values by which units are compared, of dimensions `(..., unit)`, at
             the last step of training.
 
     Returns:
@@ -45,13 +45,13 @@ def orders(overview: Overview, units: np.ndarray, states: np.ndarray) -> list[di
 
 
 def similarity(states: np.ndarray) -> np.ndarray:
-    """Orders units so that those whose values go together stand together.
+    """Returns an order in which units with correlated values are neighbours.
 
     The order is that of the leaves of a tree: units are joined by the mean of
-    1 - correlation. A unit that is constant is like no other.
+    1 - correlation. A constant unit has no correlation with any other.
 
     Args:
-        states: Of dimensions `(..., unit)`. NaN are left out.
+        states: The values, of dimensions `(..., unit)`. NaN are left out.
 
     Example:
         >>> up, down = np.arange(4.0), -np.arange(4.0)
@@ -62,7 +62,8 @@ def similarity(states: np.ndarray) -> np.ndarray:
     from scipy.spatial.distance import squareform
 
     points = states.reshape(-1, states.shape[-1]).astype(np.float64)
-    # Evenly, but not in steps that may go along with those of time.
+    # The points are spread evenly over all of them. A fixed stride could coincide with
+    # a period of the sequences.
     few = np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).astype(int)
     points = points[few]
     points = np.where(np.isfinite(points), points, np.nan)
@@ -83,5 +84,5 @@ def similarity(states: np.ndarray) -> np.ndarray:
 
 
 def _rising(values: np.ndarray) -> np.ndarray:
-    """Orders from the smallest to the largest; what is unknown comes first."""
+    """Returns the order from the smallest to the largest; NaN come first."""
     return np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable")

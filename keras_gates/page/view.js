@@ -1,5 +1,5 @@
 "use strict";
-// What is shown, and how it is drawn.
+// The state of the page, and the functions that draw it.
 
 const ROWS = PAGE.rows;
 const find = (id) => document.getElementById(id);
@@ -9,13 +9,13 @@ const state = {
   layer: PAGE.first[0],
   beside: PAGE.first[1],
   item: 0,
-  moment: Infinity, // Each layer's last one.
+  moment: Infinity, // The last step of training of each layer.
   order: "number",
   units: [0, 0],
   step: 0,
-  // Where the question was asked: "which units stay on here?"
+  // The span in which units are searched.
   asked: { item: 0, start: 0, stop: 0 },
-  // Where one of the answers is shown.
+  // One of the places that were found, if it is shown.
   jump: null,
 };
 
@@ -67,7 +67,7 @@ function drawScale(element, scale) {
 function drawCells() {
   let coarsest = [1, 1];
   for (let row = 0; row < ROWS; row += 1) {
-    const there = (cells[row] ?? []).filter((cell) => cell?.signal);
+    const drawn = (cells[row] ?? []).filter((cell) => cell?.signal);
     for (let column = 0; column < 2; column += 1) {
       const place = find(`cell-${row}-${column}`);
       const cell = cells[row]?.[column];
@@ -77,8 +77,8 @@ function drawCells() {
       setText(place.querySelector(".words"), cell?.words ?? "");
       place.querySelector(".scale").hidden = true;
       if (!cell?.signal) continue;
-      // What stands side by side has one scale.
-      const scale = scaleOf(sides[1] ? there : [cell]);
+      // Two maps side by side share a scale.
+      const scale = scaleOf(sides[1] ? drawn : [cell]);
       drawScale(place.querySelector(".scale"), scale);
       const name = `map-${row}-${column}`;
       const plot = place.querySelector(".plot");
@@ -91,7 +91,7 @@ function drawCells() {
   const [steps, units] = coarsest;
   const many = [steps > 1 && `${steps} steps`, units > 1 && `${units} units`];
   const groups = many.filter(Boolean).join(" and ");
-  setText(find("coarse"), groups && `A dot of the maps is the mean of ${groups}. Zoom in for each.`);
+  setText(find("coarse"), groups && `Each point of the maps is the mean of ${groups}. Zoom in to see each value.`);
   for (const column of [0, 1]) {
     const { layer } = sides[column] ?? sides[0];
     model(`units-${column}`).setv({ start: -0.5, end: layer.units.length - 0.5 });
@@ -117,7 +117,7 @@ function drawSpans() {
   }
 }
 
-/** Which lines stand where: of one layer side by side, of two one below the other. */
+/** Draws the lines of a unit: side by side for one layer, in a column for each of two. */
 function drawUnits() {
   for (const [row, group] of ["gates", "states"].entries()) {
     for (let column = 0; column < 2; column += 1) {
@@ -127,7 +127,7 @@ function drawUnits() {
       const namesOf = ({ signals }) =>
         Object.keys(signals ?? {}).filter((name) => PAGE.gates.includes(name) === (which === "gates"));
       const names = namesOf(side);
-      // Beside lines of the other layer, nothing keeps its column.
+      // If the other layer has lines, this column stays, even if it is empty.
       const beside = sides[1] && sides.some((one) => namesOf(one).length);
       place.hidden = (!sides[1] && row > 0) || !(names.length || beside);
       place.classList.toggle("empty", !names.length);
@@ -175,8 +175,8 @@ function drawInputs() {
       drawLines(name, [], shown(), side.layer, [0, 1]);
       const width = place.querySelector(".plot").clientWidth;
       const room = drawWords(name, tokens, shown(), width);
-      const many = room ? ` Zoom in to ${room} steps or fewer to read it here.` : "";
-      setText(place.querySelector(".title"), `The input given.${many}`);
+      const many = room ? ` Zoom in to ${room} steps or fewer to read the tokens.` : "";
+      setText(place.querySelector(".title"), `Input.${many}`);
       drawLegend(place.querySelector(".legend"), []);
       continue;
     }
@@ -187,8 +187,8 @@ function drawInputs() {
     drawLines(name, lines, shown(), side.layer, null);
     const some = features.length < total;
     const title = some
-      ? `The input given: the ${features.length} of ${total} features that vary the most`
-      : "The input given";
+      ? `Input: the ${features.length} of ${total} features that vary the most`
+      : "Input";
     setText(place.querySelector(".title"), title);
     const names = features.map((feature, index) => [
       total > 1 ? `feature ${feature}` : "input",
@@ -198,10 +198,10 @@ function drawInputs() {
   }
 }
 
-/** Everything that depends on the part of the time axis that is shown. */
+/** Draws everything that depends on the visible part of the time axis. */
 function paint() {
   if (!sides[0]) return;
-  hideTip(); // What it says may no longer be there.
+  hideTip(); // Its cell may no longer be visible.
   drawCells();
   drawInputs();
   drawUnits();

@@ -1,5 +1,6 @@
 """The paired comparison of architectures.
 
-What is trained, by whom, where it is kept, and what came out. Intervals are over seeds,
-and differences within pairs. May import `page` and the folders before it.
+Builds and trains the models of a study, keeps the finished runs, and gathers the
+results. Intervals are over seeds, and differences within pairs. May import `page` and
+the folders before it.
 """

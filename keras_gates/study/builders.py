@@ -20,14 +20,14 @@ MOST_UNITS = 2**16
 
 @dataclasses.dataclass(frozen=True)
 class Builder:
-    """Builds one architecture of a recipe, in whatever process.
+    """Builds one architecture of a recipe, in any process.
 
     Attributes:
         name: "LSTM", "GRU" or "SimpleRNN".
         units: Units of each recurrent layer.
-        recipe: All else.
+        recipe: All other settings.
         shape: Shape of an input sample; its time is `None` if lengths differ.
-        symbols: How many symbols there are in inputs of integers, else 0.
+        symbols: The number of symbols in inputs of integers, else 0.
         outputs: Size of the default head.
         classes: Whether the targets are integers.
         sequences: Whether there is a target at every step.
@@ -45,10 +45,10 @@ class Builder:
     def __call__(self) -> keras.Model:
         """Returns a new, compiled model."""
         recipe, make = self.recipe, LAYERS[self.name]
-        stack: list[Any] = [keras.Input(self.shape), *self._front()]
+        stack: list[Any] = [keras.Input(self.shape), *self._stem()]
         for place in range(recipe.layers):
             returns = self.sequences or place < recipe.layers - 1
-            # The same name in every model, under which its gates are recorded.
+            # Gates are recorded under this name, so it is the same in every model.
             name = self.name.lower() + (f"_{place}" if place else "")
             stack.append(make(self.units, return_sequences=returns, name=name))
         model = keras.Sequential([*stack, *self._head()])
@@ -69,7 +69,7 @@ class Builder:
         )
         return model
 
-    def _front(self) -> list[keras.layers.Layer]:
+    def _stem(self) -> list[keras.layers.Layer]:
         if self.recipe.stem is not None:
             return _listed("stem", self.recipe.stem())
         if self.symbols:
@@ -98,8 +98,8 @@ def builders_of(names: Sequence[str], recipe: Recipe, data: Data) -> dict[str, B
     """Returns the builders of named architectures.
 
     Raises:
-        ValueError: If a name is unknown or repeated, or the data are not of the one
-            shape that recurrent layers take.
+        ValueError: If a name is unknown or repeated, or the data do not have the shape
+            that recurrent layers take.
     """
     if len(set(names)) < len(names):
         raise ValueError(f"`models` must hold each name once; got {list(names)}.")
@@ -116,11 +116,11 @@ def builders_of(names: Sequence[str], recipe: Recipe, data: Data) -> dict[str, B
 
 
 def _form(data: Data) -> dict[str, Any]:
-    """Finds out what a model for these data looks like."""
+    """Returns the attributes of a `Builder` that follow from the data."""
     x, y = data.x, data.y
     if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
         raise ValueError(
-            "`models` may be names if `x` and `y` are one array each. For several "
+            "`models` may be names only if `x` and `y` are one array each. For several "
             "inputs or outputs, give functions that build the models."
         )
     symbols = x.ndim == 2 and np.issubdtype(x.dtype, np.integer)
@@ -132,7 +132,7 @@ def _form(data: Data) -> dict[str, Any]:
         )
     classes = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
     for name, training, validation in (("x", x, data.x_val), ("y", y, data.y_val)):
-        # Their lengths in time may differ.
+        # Training and validation sequences may differ in length.
         if training.shape[2:] != validation.shape[2:] or (
             name == "y"
             and training.ndim == 2
@@ -140,9 +140,9 @@ def _form(data: Data) -> dict[str, Any]:
             and training.shape[1] != validation.shape[1]
         ):
             raise ValueError(
-                f"`{name}` and its part of `validation_data` must be of one kind; "
-                f"their shapes are {training.shape} and {validation.shape}. Take both "
-                "from one array."
+                f"`{name}` and its part of `validation_data` must have the same shape "
+                "except for the number of samples and time steps; their shapes are "
+                f"{training.shape} and {validation.shape}. Take both from one array."
             )
     rank = y.ndim if classes else y.ndim - 1
     numbers = 1 if y.ndim == 1 else y.shape[-1]
@@ -150,8 +150,8 @@ def _form(data: Data) -> dict[str, Any]:
     if classes and y[0].size > 1 and not sequences:
         raise ValueError(
             "`y` must hold one integer for each sample or each time step; got the "
-            f"shape {y.shape}. Turn one-hot targets into numbers with `y.argmax(-1)`, "
-            "or make quantities floats."
+            f"shape {y.shape}. Convert one-hot targets to numbers with "
+            "`y.argmax(-1)`, and quantities to floats."
         )
     one_length = x.shape[1] == data.x_val.shape[1]
     return {
@@ -164,12 +164,12 @@ def _form(data: Data) -> dict[str, Any]:
 
 
 def _codes(name: str, *parts: np.ndarray) -> int:
-    """Returns how many codes there are, from 0 to the largest."""
+    """Returns the number of codes, which run from 0 to the largest."""
     smallest = min(int(part.min()) for part in parts)
     if smallest < 0:
         raise ValueError(
             f"`{name}` holds integers, which must be codes from 0 on; the smallest is "
-            f"{smallest}. Make quantities floats, or number classes anew with "
+            f"{smallest}. Convert quantities to floats, or renumber classes with "
             "`np.unique(y, return_inverse=True)`."
         )
     return 1 + max(int(part.max()) for part in parts)
@@ -180,7 +180,7 @@ def _parameters(builder: Builder) -> int:
 
 
 def _matched(builder: Builder, wanted: int) -> Builder:
-    """Finds the units with the parameters closest to those wanted."""
+    """Returns the builder with the number of parameters closest to that wanted."""
 
     def with_units(units: int) -> Builder:
         return dataclasses.replace(builder, units=units)
@@ -195,5 +195,6 @@ def _matched(builder: Builder, wanted: int) -> Builder:
         else:
             high = middle
     return min(
-        map(with_units, (low, high)), key=lambda one: abs(_parameters(one) - wanted)
+        map(with_units, (low, high)),
+        key=lambda candidate: abs(_parameters(candidate) - wanted),
     )

@@ -17,7 +17,7 @@ from keras_gates.study.training import new_model
 def checked_builders(
     builders: Any, recipe: Recipe | None, data: Data
 ) -> Mapping[str, Callable[[], keras.Model]]:
-    """Returns a function for each name."""
+    """Returns the function that builds the model of each name."""
     if recipe is not None and not isinstance(recipe, Recipe):
         raise TypeError(
             "`recipe` must be a keras_gates.Recipe, such as `Recipe(units=16)`; got "
@@ -34,8 +34,8 @@ def checked_builders(
         )
     if recipe is not None:
         raise ValueError(
-            "`recipe` goes with architectures that are given by name, such as "
-            "['LSTM', 'GRU']; these builders decide everything themselves."
+            "`recipe` applies only to architectures that are given by name, such as "
+            "['LSTM', 'GRU']; functions build the whole model. Leave `recipe` out."
         )
     if not builders:
         raise ValueError(
@@ -52,7 +52,7 @@ def checked_builders(
             raise TypeError(
                 f"`models[{name!r}]` must be a function without arguments that "
                 f"returns a compiled model; got {type_of(build)}. Put the lines that "
-                "build and compile the model into a function, and give its name."
+                "build and compile the model into a function, and pass the function."
             )
     return dict(builders)
 
@@ -60,7 +60,11 @@ def checked_builders(
 def one_task(
     builders: Mapping[str, Callable[[], keras.Model]], x: Any, x_val: Any
 ) -> dict[str, keras.Model]:
-    """Builds every architecture, compares what they put out for `x`, returns them."""
+    """Builds every architecture twice, and refuses models of different tasks.
+
+    Returns:
+        A model of each architecture.
+    """
     shapes = [
         [leaf.shape[1:] for leaf in keras.tree.flatten(part)] for part in (x, x_val)
     ]
@@ -75,7 +79,7 @@ def one_task(
                 _outputs(name, model, x_val, VALIDATION[0])
             _check_own(name, model, models)
         except Exception as error:
-            error.add_note(f"This happened to {name!r}, before any training.")
+            error.add_note(f"This happened with {name!r}, before any training.")
             raise
         models.append(model)
         shapes = keras.tree.map_structure(lambda out: tuple(out.shape[1:]), outputs)
@@ -86,19 +90,19 @@ def one_task(
             raise ValueError(
                 "`models` must return models for one task; the outputs of a sample "
                 f"have shape {shapes} from {first!r} but {other_shapes} from {name!r}. "
-                "Give them the same last layer."
+                "Give the models the same last layer."
             )
         if loss and other_loss and loss != other_loss:
             raise ValueError(
                 "`models` must return models for one task; they are compiled with "
                 f"the loss {loss} in {first!r} but {other_loss} in {name!r}. Compile "
-                "them with the same loss."
+                "all models with the same loss."
             )
     return dict(zip(builders, models, strict=False))
 
 
 def _outputs(name: str, model: keras.Model, x: Any, argument: str) -> Any:
-    """Calls a model on a batch, or says that the two do not fit together."""
+    """Calls a model on a batch, or reports that the two do not fit together."""
     try:
         return model(x)
     except Exception as error:
@@ -109,7 +113,7 @@ def _outputs(name: str, model: keras.Model, x: Any, argument: str) -> Any:
 
 
 def _check_own(name: str, model: keras.Model, others: list[keras.Model]) -> None:
-    """Refuses a model that shares what is trained with one that was built before."""
+    """Refuses a model that shares trained objects with one that was built before."""
     if any(model is other for other in others):
         raise ValueError(
             f"`models[{name!r}]` must return a new model on every call; it returned "
@@ -136,6 +140,7 @@ def _check_own(name: str, model: keras.Model, others: list[keras.Model]) -> None
 def _loss_name(model: keras.Model) -> str | None:
     """Returns the loss that a model was compiled with by name, in its long form."""
     if not isinstance(model.loss, str):
-        return None  # Of two objects or functions nobody can say whether they agree.
-    loss = keras.losses.get(model.loss)  # A function for "mse", an object for a class.
+        return None  # Objects and functions cannot be compared.
+    # For "mse" Keras returns a function, and for the name of a class an object.
+    loss = keras.losses.get(model.loss)
     return getattr(loss, "__name__", None) or loss.name

@@ -1,4 +1,4 @@
-"""What a training run costs: seconds of training and inference, and memory."""
+"""The cost of a training run: seconds of training and inference, and memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import psutil
 from keras_gates.study.study_data import count, rows_of
 
 MEMORY_INTERVAL, INFERENCE_REPEATS = 0.02, 7
-"""Seconds between two readings of the memory, and how often inference is timed."""
+"""Seconds between two measurements of memory, and the number of timed inferences."""
 
 
 class Clock(keras.callbacks.Callback):
     """Shuffles before each epoch, and times its training part.
 
-    The epoch number comes from `fit`. Counting the calls of a PyDataset's own hooks
-    would not do: Keras also calls them while it builds a model that is not built yet.
+    The epoch number comes from `fit`. The hooks of a PyDataset cannot be counted
+    instead: Keras also calls them while it builds a model.
 
     Args:
         batches: Has a method `shuffle(epoch)`.
@@ -41,7 +41,7 @@ class Clock(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         """Stops the clock where training ends and validation begins."""
-        # Steps are queued on a device, and a value read back has waited for them.
+        # Steps are queued on a device; reading a value back waits for them.
         weights = self.model.trainable_variables
         if weights:
             smallest = min(weights, key=lambda weight: math.prod(weight.shape))
@@ -50,7 +50,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def inference_seconds(model: keras.Model, x: Any, batch_size: int) -> float:
-    """Times a batch that is compiled already, and returns the seconds of a sequence."""
+    """Returns the seconds for a sequence, in a batch that is compiled already."""
     batch = rows_of(x, slice(batch_size))
     model.predict_on_batch(batch)
     times = []
@@ -63,7 +63,7 @@ def inference_seconds(model: keras.Model, x: Any, batch_size: int) -> float:
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[Callable[[], int]]:
-    """Watches the resident memory of this process; yields a reader of its peak."""
+    """Watches the resident memory of this process; yields a function for its peak."""
     process, done = psutil.Process(), threading.Event()
     peak = process.memory_info().rss
 

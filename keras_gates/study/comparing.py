@@ -1,8 +1,8 @@
 """The paired study: several architectures, several seeds, one answer with intervals.
 
-One training run says more about its seed than about its architecture. `compare`
-trains every architecture with the same seeds on the same batches in the same order,
-so that differences can be taken within pairs.
+A single training run cannot separate the architecture from the seed. `compare` trains
+every architecture with the same seeds on the same batches in the same order, so that
+differences can be taken within pairs.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ def compare(
             that returns a new, compiled model on every call. All must have the same
             task and the same loss. Or a list of names among "LSTM", "GRU" and
             "SimpleRNN", built by `recipe`.
-        x: Inputs of shape `(sample, ...)`: an array, or a dict, list or tuple of them,
-            as the models take it.
+        x: Inputs of shape `(sample, ...)`: an array, or a dict, list or tuple of
+            arrays, as the models take them.
         y: Targets of shape `(sample, ...)`, likewise.
         validation_data: `(x_val, y_val)`, built like `x` and `y`. For a time series,
-            take what comes later, as `keras_gates.tasks.chronological_split` does; for
+            take the later part, as `keras_gates.tasks.chronological_split` does; for
             classes, `keras_gates.tasks.stratified_split` keeps their shares.
         seeds: The number of seeds, for the seeds 0, 1, ..., or the seeds themselves. An
             interval needs at least two.
@@ -107,15 +107,15 @@ def compare(
             be the same.
         n_jobs: The number of runs at the same time, as for joblib.
         make_recorder: Called as `make_recorder(name, seed)` for the `GateRecorder` of
-            a run, whose records are then in `Study.gates`. It costs time: see its
-            docstring.
+            a run, whose records are then in `Study.gates`. Recording takes time: see
+            `GateRecorder`.
         keep_predictions: Whether to keep the predictions for the validation inputs,
             for models with one output.
         verbose: 0 is silent. 1 shows a live table on a terminal, and one line for each
             run elsewhere.
         on_run_end: Called as `on_run_end(name, seed, model)` with every trained model,
-            for instance to keep one, in the process that trained it. `compare` itself
-            keeps none.
+            in the process that trained it, for instance to save the model. `compare`
+            itself keeps no model.
 
     Returns:
         A `Study`. `print(study)` shows the table. A run whose loss became NaN or
@@ -128,7 +128,7 @@ def compare(
             weights) that was returned before; the models do different tasks; the data
             is empty, holds values that are not finite or does not fit together; an
             option is out of its range; `directory` contains another study.
-        RuntimeError: A worker process died. What is in `directory` is kept.
+        RuntimeError: A worker process died. The runs in `directory` are kept.
 
     Example:
         >>> import keras_gates
@@ -217,7 +217,7 @@ def compare(
 
 @contextlib.contextmanager
 def _ledger(path, description: dict[str, Any]) -> Iterator[StudyFolder | None]:
-    """Opens the folder of a study, if there is one."""
+    """Opens the folder of a study, if a path was given."""
     ledger = StudyFolder(path, description) if path is not None else None
     try:
         yield ledger
@@ -236,14 +236,14 @@ def _best_rate(trials: list[Run], name: str) -> float | None:
     finite = {rate: loss for rate, loss in losses.items() if math.isfinite(loss)}
     if losses and not finite:
         raise ValueError(
-            f"`learning_rates` must hold one with which {name!r} learns; with each of "
-            f"{sorted(losses)} its loss became NaN or infinite. Try smaller ones."
+            f"`learning_rates` must hold a rate with which {name!r} learns; with each "
+            f"of {sorted(losses)} its loss became NaN or infinite. Try smaller rates."
         )
     return min(finite, key=finite.__getitem__, default=None)
 
 
 def _checked_rates(rates: Any) -> list[float]:
-    """Returns the learning rates, none if there are none to try."""
+    """Returns the learning rates to try, which may be none."""
     if rates is None:
         return []
     if not isinstance(rates, list | tuple | np.ndarray) or not np.iterable(rates):
@@ -261,7 +261,7 @@ def _checked_rates(rates: Any) -> list[float]:
 
 
 def _checked_seeds(seeds: Any) -> list[int]:
-    """Returns the seeds one by one."""
+    """Returns a list of all seeds."""
     if isinstance(seeds, int | np.integer):
         number = whole_number("seeds", seeds, at_least=1, at_most=TUNING_SEED)
         return list(range(number))
@@ -277,7 +277,7 @@ def _checked_seeds(seeds: Any) -> list[int]:
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(
             f"`seeds` must hold at least one seed, and each only once; got {chosen}. A "
-            "seed that is repeated repeats its run and adds no information."
+            "repeated seed repeats its run and adds no information."
         )
     if TUNING_SEED in chosen:
         raise ValueError(
@@ -288,7 +288,7 @@ def _checked_seeds(seeds: Any) -> list[int]:
 
 
 def _checked_jobs(n_jobs: Any) -> int | None:
-    """Returns how many runs at a time, as joblib takes it."""
+    """Returns the number of runs at the same time, as joblib takes it."""
     if n_jobs is None:
         return None
     words = "None, or negative, such as -1 for every CPU"

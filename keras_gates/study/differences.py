@@ -1,4 +1,4 @@
-"""The difference of two architectures, taken within pairs, and what it shows."""
+"""The difference of two architectures, taken within pairs, and its interval."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HIGHER = re.compile(r"(^|_)(acc|accuracy|auc|precision|recall|f\d?|r2|score)", 
 
 
 def higher_is_better(metric: str) -> bool:
-    """Returns whether higher is better, by a metric's name, as Keras's callbacks do."""
+    """Returns whether higher is better, by the name of the metric, as in Keras."""
     return bool(_HIGHER.search(metric))
 
 
@@ -32,7 +32,7 @@ class Difference(ShownAsText):
     Attributes:
         a: The first architecture.
         b: The second one, which is subtracted.
-        metric: What was compared.
+        metric: The metric that was compared.
         mean: Mean of `a - b` over the seeds, in the units of the metric.
         low: Lower end of the 95 % interval of that mean.
         high: Its upper end. All three are NaN if a run has no finite value.
@@ -40,7 +40,7 @@ class Difference(ShownAsText):
         p_value: The p-value of the paired t test (`scipy.stats.ttest_1samp` of the
             differences).
         prob_a_better: The probability that `a` is better than `b` with one more seed,
-            from the difference that Student's t distribution predicts from these.
+            as Student's t distribution predicts from the differences of these seeds.
             Better is lower, or higher for a metric such as accuracy.
         std: Standard deviation of the differences.
         pairs: The difference of each seed, in the order of the study.
@@ -72,20 +72,21 @@ class Difference(ShownAsText):
 
     def __str__(self) -> str:
         if math.isnan(self.mean):
-            return f"{self.a} - {self.b}: not known, for a value is not finite"
+            return f"{self.a} - {self.b}: not known, because a value is not finite"
         if not self.significant:
             verdict = "no difference shown"
         else:
             verdict = f"{self.a} is {'lower' if self.mean < 0 else 'higher'}"
-        figures = f"{interval_text(self.low, self.high)}; p = {self.p_value:.2g}"
-        return f"{self.a} - {self.b}: {self.mean:.3g} ({figures}): {verdict}"
+        numbers = f"{interval_text(self.low, self.high)}; p = {self.p_value:.2g}"
+        return f"{self.a} - {self.b}: {self.mean:.3g} ({numbers}): {verdict}"
 
     def seeds_needed(self, size: float, *, power: float = 0.8) -> int:
-        """Returns how many seeds would show a difference of a given size.
+        """Returns the number of seeds that would show a difference of a given size.
 
-        From the non-central t distribution (`scipy.stats.nct`): the fewest pairs whose
-        two-sided paired t test at 5 % finds a mean difference of `size`, with the
-        standard deviation of these pairs, with the probability `power`.
+        This is the smallest number of pairs for which the two-sided paired t test at
+        5 % finds a mean difference of `size` with the probability `power`, if the
+        differences have the standard deviation of these pairs. It is computed with the
+        non-central t distribution (`scipy.stats.nct`).
 
         Args:
             size: A difference, in the units of the metric.
@@ -105,7 +106,8 @@ class Difference(ShownAsText):
             raise ValueError("`size` must be a finite number, not 0; got 0.")
         if not math.isfinite(self.std):
             raise ValueError(
-                "The differences vary by an unknown amount, for a value is not finite."
+                "The standard deviation of the differences is not known, because a "
+                "value is not finite."
             )
         if self.std == 0:
             return 2
@@ -127,11 +129,11 @@ class Difference(ShownAsText):
 def paired(
     a: str, b: str, metric: str, values: xarray.DataArray, higher: bool
 ) -> Difference:
-    """Takes the difference of two architectures within pairs.
+    """Returns the difference of two architectures, taken within pairs.
 
     Args:
         a: The first architecture.
-        b: The one to subtract.
+        b: The architecture to subtract.
         metric: The name of the values.
         values: A value for each run, `(architecture, seed)`.
         higher: Whether higher values are better.
@@ -155,5 +157,5 @@ def paired(
 
 
 def interval_text(low: float, high: float) -> str:
-    """Returns both ends of an interval."""
+    """Returns both ends of an interval as text."""
     return f"{low:.3g} to {high:.3g}"

@@ -1,4 +1,4 @@
-"""The recipe by which architectures are built: the same around each kind of layer."""
+"""The recipe by which models are built, the same around each kind of layer."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Recipe:
         units: Units of each recurrent layer; with `match="parameters"`, of the first
             architecture.
         layers: The number of stacked recurrent layers.
-        stem: Returns a new layer, or a list of new layers, to put before the first
-            recurrent layer, such as `keras.layers.Masking`. By default, an `Embedding`
-            of `units` for integer inputs of shape `(sample, time)`, and nothing for
-            others.
-        head: Returns a new layer, or a list of new layers, to put after the last
-            recurrent layer. By default, a `Dense` layer: with a softmax over the
-            classes for integer targets, and linear for others.
+        stem: A function that returns a new layer, or a list of new layers, to put
+            before the first recurrent layer, such as `keras.layers.Masking`. By
+            default, an `Embedding` of `units` for integer inputs of shape
+            `(sample, time)`, and nothing for others.
+        head: A function that returns a new layer, or a list of new layers, to put after
+            the last recurrent layer. By default, a `Dense` layer: with a softmax over
+            the classes for integer targets, and linear for others.
         loss: For `model.compile`. By default, "sparse_categorical_crossentropy" for
             integer targets, and "mse" for others.
         metrics: For `model.compile`. By default, "accuracy" for integer targets.
@@ -47,10 +47,10 @@ class Recipe:
             the first one.
 
     Raises:
-        ValueError: If a number is below 1, `match` is neither of these, or Keras does
+        ValueError: If a number is below 1, `match` has another value, or Keras does
             not know the loss, the metric or the optimizer.
-        TypeError: If `stem`, `head`, `loss`, `metrics` or `optimizer` is something
-            else.
+        TypeError: If `stem`, `head`, `loss`, `metrics` or `optimizer` has another
+            type.
 
     Example:
         >>> import keras_gates
@@ -76,9 +76,9 @@ class Recipe:
         made = isinstance(self.optimizer, keras.optimizers.Optimizer)
         if made or not (isinstance(self.optimizer, str) or callable(self.optimizer)):
             raise TypeError(
-                "`optimizer` must be a name or a function that returns a new one, "
-                f"since each model needs its own; got {type_of(self.optimizer)}. Use "
-                "`lambda: keras.optimizers.Adam(1e-3)`."
+                "`optimizer` must be a name, or a function that returns a new "
+                "optimizer, since each model needs its own; got "
+                f"{type_of(self.optimizer)}. Use `lambda: keras.optimizers.Adam(1e-3)`."
             )
         if self.metrics is not None and not isinstance(self.metrics, list | tuple):
             raise TypeError(
@@ -95,22 +95,22 @@ Recipe.__init__ = renamed(front="stem")(Recipe.__init__)  # type: ignore[method-
 
 
 def _metric(name: str) -> Any:
-    # `model.compile` takes these words too, and the loss decides what they mean.
+    # `model.compile` also takes these words, whose meaning depends on the loss.
     words = ("accuracy", "acc", "crossentropy", "ce")
     return name if name in words else keras.metrics.get(name)
 
 
 def _known_to_keras(argument: str, given: Sequence[Any], get: Callable) -> None:
-    """Refuses names that Keras does not know, and what is neither name nor function."""
-    for one in given:
-        if isinstance(one, str):
+    """Refuses names that Keras does not know, and objects of other types."""
+    for entry in given:
+        if isinstance(entry, str):
             try:
-                get(one)
+                get(entry)
             except ValueError:
                 raise ValueError(
-                    f"`{argument}` must be a name that Keras knows; got {one!r}."
+                    f"`{argument}` must be a name that Keras knows; got {entry!r}."
                 ) from None
-        elif not callable(one) or isinstance(one, keras.Layer):
+        elif not callable(entry) or isinstance(entry, keras.Layer):
             raise TypeError(
-                f"`{argument}` must be a name or a function; got {type_of(one)}."
+                f"`{argument}` must be a name or a function; got {type_of(entry)}."
             )

@@ -1,4 +1,4 @@
-"""What a study found: its runs, its differences with intervals, its printed table."""
+"""The result of a study: its runs, its differences with intervals, and its table."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ class Study(ShownAsText):
     """The result of `compare`. Printing it shows a table.
 
     The intervals are those of Student's t distribution, at 95 %, over the seeds. They
-    describe the variation between seeds, on these data with this recipe, and not other
-    data. Each is computed separately: among many, some miss the true value by chance.
+    describe the variation between seeds, on these data with this recipe, and not the
+    variation between data sets. Each interval is computed separately: among many, some
+    miss the true value by chance.
 
     Attributes:
         runs: A row for each architecture and seed, with the columns `architecture`,
             `seed`, `learning_rate`, `parameters`, `first_epoch_seconds` (compilation
             included), `epoch_seconds` (mean of the later epochs; NaN if there are
             none), `inference_seconds` (of a sequence, in a batch that is compiled
-            already), `peak_memory` (bytes that the process held at most during the
-            run), `best_epoch` (of the lowest `val_loss`), every metric at the last
+            already), `peak_memory` (the peak memory of the process during the run, in
+            bytes), `best_epoch` (of the lowest `val_loss`), every metric at the last
             epoch (`loss`, `val_loss`, ...) and `diverged` (a loss was NaN or infinite).
         history: Every metric, and `seconds`, with the dimensions `architecture`,
             `seed` and `epoch` (from 1 on). The seconds are those of training alone,
             validation not included; `elapsed` adds them up. The coordinate `updates`
-            counts batches; `units` are those a recipe gave to each architecture.
+            counts batches; `units` holds the units of each architecture of a recipe.
         trials: The runs that chose the learning rates, as in `runs`, or `None`.
-        predictions: Those for the validation inputs, `(architecture, seed, sample,
-            ...)`, if they were asked for.
-        gates: `(architecture, seed)` to the records of its `GateRecorder`.
+        predictions: The predictions for the validation inputs, `(architecture, seed,
+            sample, ...)`, if they were requested.
+        gates: Maps `(architecture, seed)` to the records of its `GateRecorder`.
     """
 
     runs: pandas.DataFrame
@@ -59,14 +60,14 @@ class Study(ShownAsText):
 
         Args:
             a: Name of an architecture.
-            b: Name of the one to subtract.
-            metric: A numeric column of `runs`, among them `epoch_seconds` and
+            b: Name of the architecture to subtract.
+            metric: A numeric column of `runs`, such as `val_loss`, `epoch_seconds` or
                 `parameters`.
             mode: "min" if lower is better, "max" if higher is, "auto" to decide by the
                 name of the metric, as Keras's callbacks do.
 
         Returns:
-            A `Difference`. Where its interval holds zero, no difference was shown.
+            A `Difference`. If its interval contains zero, no difference was shown.
 
         Raises:
             ValueError: There is no such architecture, metric or mode, or only one seed.
@@ -190,7 +191,8 @@ class Study(ShownAsText):
         if self.history.sizes["seed"] < 2:
             raise ValueError(
                 "An interval over seeds needs at least two seeds; this study has one. "
-                "Call `compare` with `seeds=5`, say; `study.runs` holds the one run."
+                "Call `compare` with more, such as `seeds=5`; `study.runs` holds its "
+                "runs."
             )
 
 

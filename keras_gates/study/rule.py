@@ -10,8 +10,8 @@ from keras_gates.checks import one_of, whole_number
 from keras_gates.models.shown_text import ShownAsText
 
 LONG, FEW = 500, 1000
-"""Time steps from which on a sequence counts as long, and samples below which data
-count as limited. The rule names the first; the second is our reading of it."""
+"""Above the first number of time steps, a sequence counts as long. Below the second
+number of samples, data count as limited. The rule itself names only the first."""
 
 PRIORITIES = ("speed", "accuracy")
 
@@ -31,9 +31,9 @@ class RuleOfThumb(ShownAsText):
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"{self.architecture}, says the rule of thumb:",
+                f"{self.architecture}, according to the rule of thumb:",
                 *(f"  - {reason}" for reason in self.reasons),
-                "This is folklore: it is taught, and we know of no controlled study.",
+                "This is folklore: it is taught, but we know of no controlled study.",
                 "To measure it on your own data, call keras_gates.compare.",
             ]
         )
@@ -77,20 +77,23 @@ def rule_of_thumb(
     one_of("priority", priority, PRIORITIES)
     if timesteps > LONG:
         reason = (
-            f"{timesteps:,} time steps are over {LONG}: its cell is said to keep "
-            "what a GRU loses on the way."
+            f"{timesteps:,} time steps are more than {LONG}: the cell of an LSTM is "
+            "said to keep information that a GRU loses."
         )
         return RuleOfThumb(LSTM.name, (reason,))
-    short = f"{timesteps:,} time steps are not over {LONG}: both are said to remember."
+    short = (
+        f"{timesteps:,} time steps are at most {LONG}: both are said to remember this "
+        "long."
+    )
     if samples < FEW:
         reason = (
             f"{samples:,} samples are limited data (under {FEW:,}): fewer parameters "
             "are said to overfit less."
         )
         return RuleOfThumb(GRU.name, (short, reason))
-    enough = f"{samples:,} samples are enough for either."
+    enough = f"{samples:,} samples are enough for both."
     if priority == "speed":
-        reason = "Speed counts: a GRU has three matrix products where an LSTM has four."
+        reason = "Speed matters: a GRU has three matrix products, and an LSTM four."
         return RuleOfThumb(GRU.name, (short, enough, reason))
-    reason = "Accuracy counts: an LSTM has one gate more, and is said to use it."
+    reason = "Accuracy matters: an LSTM has one more gate, and is said to benefit."
     return RuleOfThumb(LSTM.name, (short, enough, reason))

@@ -1,4 +1,4 @@
-"""The folder of a study: a run is in it from its end on, whatever happens next."""
+"""The folder of a study, in which every finished run is saved at once."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from keras_gates.vocabulary import VERSION
 
 STUDY, RUN, PREDICTIONS, GATES = "study.json", "run.json", "predictions.npy", "gates"
 FORMAT = 2
-"""Since 2, each run says which study it belongs to."""
+"""Since format 2, each run names the study it belongs to."""
 
-# What Keras numbers or draws anew for every object, and what says nothing of it.
+# Numbers that Keras gives to every new object, and addresses in memory: they differ
+# between equal models.
 _CHANGING = re.compile(r'_\d+(?=["/])|0x[0-9a-f]+|"shared_object_id": \d+')
 
 
@@ -34,19 +35,19 @@ class StudyFolder:
     """Keeps the finished runs of one study in a folder.
 
     Args:
-        path: The folder, which is made if it is not there.
-        description: What the study is. A folder of another one is refused.
+        path: The folder, which is created if it does not exist.
+        description: The description of the study. A folder of another study is refused.
 
     Raises:
-        ValueError: If there is something else in the folder, or another study.
-        BlockingIOError: If another process writes this study.
+        ValueError: If the folder contains other files, or another study.
+        BlockingIOError: If another process is writing to this study.
     """
 
     def __init__(self, path: Path, description: dict[str, Any]):
         self._path = path
         busy = (
-            f"Another process writes the study '{path}'. Wait for it, or choose "
-            "another `directory`."
+            f"Another process is writing to the study '{path}'. Wait for it to end, or "
+            "choose another `directory`."
         )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -70,14 +71,14 @@ class StudyFolder:
             raise
 
     def close(self) -> None:
-        """Lets other processes write."""
+        """Releases the lock, so that other processes can write."""
         self._lock.release()
 
     def read(self, order: Order) -> Run | None:
         """Returns a run that was finished before, or `None`.
 
         Raises:
-            ValueError: If it is damaged, or of another study.
+            ValueError: If the run is damaged, or belongs to another study.
         """
         import xarray
 
@@ -101,11 +102,11 @@ class StudyFolder:
         return run
 
     def write(self, order: Order, run: Run) -> None:
-        """Keeps a run; it is there as a whole or not at all."""
-        # Beside its place, so that the last step is one renaming.
+        """Saves a run; the folder contains all of it or nothing."""
+        # In the same folder, so that the last step is a single renaming.
         unfinished = Path(tempfile.mkdtemp(dir=self._path, prefix=".unfinished-"))
         try:
-            # What is in files of its own: that it is there, and its shape.
+            # Predictions and gates have their own files; here are a shape and a flag.
             fields = run._asdict() | {
                 "predictions": run.predictions is not None
                 and list(np.shape(run.predictions)),
@@ -123,7 +124,7 @@ class StudyFolder:
             raise
 
     def _folder(self, order: Order) -> Path:
-        """Returns where a run is kept: readable, and different for different runs."""
+        """Returns the folder of a run, whose name is readable and unique."""
         name = json.dumps([order.architecture, order.seed, order.learning_rate])
         readable = re.sub(r"\W+", "-", f"{order.architecture[:40]}-{order.seed}")
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -132,9 +133,9 @@ class StudyFolder:
     def _begin(self, description: dict[str, Any]) -> None:
         about = self._path / STUDY
         found = _described(about) if about.exists() else None
-        # Hidden are the lock, and what is left where a writer was killed.
-        shown = {path.name for path in self._path.iterdir() if path.name[0] != "."}
-        if shown <= {STUDY}:  # No run was finished yet: nothing can be mixed.
+        # Hidden files are the lock, and the remains of a process that was killed.
+        visible = {path.name for path in self._path.iterdir() if path.name[0] != "."}
+        if visible <= {STUDY}:  # No run was finished yet: nothing can be mixed.
             unfinished = about.with_name(f".{STUDY}")
             unfinished.write_text(json.dumps(description, indent=1))
             os.replace(unfinished, about)
@@ -142,7 +143,7 @@ class StudyFolder:
         if found is None:
             raise ValueError(
                 f"`directory` must be new, empty or that of a study; '{self._path}' "
-                "has other files in it. Choose another."
+                "has other files in it. Choose another folder."
             )
         names = [*description, *(name for name in found if name not in description)]
         other = [name for name in names if found.get(name) != description.get(name)]
@@ -157,7 +158,7 @@ class StudyFolder:
 
 
 def _described(about: Path) -> dict[str, Any]:
-    """Reads the description of a study, and refuses what is none."""
+    """Reads the description of a study, and refuses any other file."""
     try:
         found = json.loads(about.read_text())
         if not {"format", "architectures"} <= set(found):
@@ -173,19 +174,19 @@ def _described(about: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _damage_in_words(file: Path) -> Iterator[None]:
-    """Names the file of a run that cannot be read, and the way out."""
+    """Names the file of a run that cannot be read, and what to do."""
     try:
         yield
     except Exception as error:
         raise ValueError(
-            f"`directory` holds a run that cannot be used: '{file}' is damaged, or not "
-            f"what it should be: {error}. Remove '{file.parent}', and this run is "
+            f"`directory` holds a run that cannot be used: '{file}' is damaged or does "
+            f"not belong there: {error}. Remove '{file.parent}', and this run is "
             "trained again."
         ) from error
 
 
 def _checked(fields: Any, order: Order, study: str) -> Run:
-    """Returns what a file says of a run, if that is what was ordered."""
+    """Returns the run of a file, if it is the run that was ordered."""
     wanted = {*Run._fields, "study"}
     if not isinstance(fields, dict) or set(fields) != wanted:
         raise ValueError(f"it must hold {', '.join(sorted(wanted))}, and nothing else")
@@ -201,7 +202,7 @@ def _checked(fields: Any, order: Order, study: str) -> Run:
     if not all(type(number) is int for number in whole) or not all(
         type(number) in (int, float) for number in numbers
     ):
-        raise ValueError("a number in it is none")
+        raise ValueError("one of its numbers is not a number")
     if not run.seconds or {len(values) for values in series} != {len(run.seconds)}:
         raise ValueError("it must hold a number for each epoch")
     if "val_loss" not in run.history:
@@ -214,22 +215,22 @@ def _in_words(name: str, found: dict, wanted: dict) -> str:
     if isinstance(old, dict) and isinstance(new, dict):
         key = next(key for key in [*old, *new] if old.get(key) != new.get(key))
         if key not in old or key not in new:
-            return f"{name} are {', '.join(old)}, and now they are {', '.join(new)}"
-        return f"{name[:-1]} {key!r} is another one"
+            return f"{name} were {', '.join(old)}, and are now {', '.join(new)}"
+        return f"{name[:-1]} {key!r} has changed"
     if name == "data":
-        return "data are others"
-    return f"{name} is {old!r}, and now it is {new!r}"
+        return "data have changed"
+    return f"{name} was {old!r}, and is now {new!r}"
 
 
 def description_of(
     models: dict[str, keras.Model], data: Data, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Describes a study, so that another one can be distinguished from it.
+    """Returns the description of a study, by which studies are distinguished.
 
     Args:
         models: An untrained model of each architecture.
         data: The data, of which a digest is taken.
-        options: What else a run depends on.
+        options: The other settings on which a run depends.
     """
     return {
         "format": FORMAT,
@@ -256,7 +257,7 @@ def _digest(data: Data) -> str:
 def _fingerprint(model: keras.Model) -> str:
     """Returns a digest of a model's configuration and how it was compiled."""
     parts = [[variable.path, variable.shape] for variable in model.weights]
-    # A subclassed model may have no configuration; then its weights must do.
+    # A subclassed model may have no configuration; then only its weights count.
     for part in (model.get_config, model.get_compile_config):
         with contextlib.suppress(Exception):
             parts.append(part())

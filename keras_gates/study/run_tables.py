@@ -22,7 +22,7 @@ _AUTOMATIC_NUMBER = re.compile(r"_\d+(?=_|$)")
 
 
 def attributes(data: Data, batch_size: int) -> dict[str, Any]:
-    """Returns what else a reader of a study should know."""
+    """Returns the attributes of the history of a study."""
     known = {
         "backend": keras.backend.backend(),
         "batch_size": batch_size,
@@ -40,8 +40,8 @@ def gather(
 
     Args:
         runs: All runs of the study.
-        trials: Those that chose the learning rates.
-        units: Of the recurrent layers of each architecture, if it came from a recipe.
+        trials: The runs that chose the learning rates.
+        units: The units of each architecture, if it came from a recipe.
         about: The attributes of the history.
     """
     import xarray
@@ -156,7 +156,7 @@ _SECONDS = {"seconds": "training time of an epoch", "elapsed": "training time so
 
 
 def _attributes(metric: str) -> dict[str, str]:
-    """Returns what an axis of this variable should say."""
+    """Returns the label and the unit of an axis for this variable."""
     if metric in _SECONDS:
         return {"long_name": _SECONDS[metric], "units": "s"}
     part = "validation" if metric.startswith("val_") else "training"
@@ -166,9 +166,9 @@ def _attributes(metric: str) -> dict[str, str]:
 def _without_numbers(runs: list[Run]) -> list[dict[str, list[float]]]:
     """Returns the histories under names that are the same for every run.
 
-    Keras counts the objects that it names itself, across models: the metric `AUC()` is
-    "auc" in the first model that has one, "auc_1" in the second. A name that differs
-    between runs in such numbers only is numbered anew within its run.
+    Keras numbers the objects that it names, across models: the metric `AUC()` is "auc"
+    in the first model that has one, and "auc_1" in the second. Names that differ
+    between runs only in such numbers are renumbered within each run.
     """
     stems = [
         tuple(_AUTOMATIC_NUMBER.sub("", name) for name in run.history) for run in runs

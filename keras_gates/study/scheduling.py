@@ -1,4 +1,4 @@
-"""Carries out the runs of a study, here or elsewhere, and shows how far it is."""
+"""Carries out the runs of a study, here or elsewhere, and shows the progress."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def conduct(
     ledger: StudyFolder | None,
     progress: Progress,
 ) -> list[Run]:
-    """Carries out what is not finished yet, and returns all runs in their order.
+    """Carries out the runs that are not finished yet, and returns all in their order.
 
     Args:
-        orders: What to train. They are begun in this order, so that what alternates
-            here alternates on the machine.
-        settings: What all of them share.
-        n_jobs: How many at a time, as joblib takes it.
-        ledger: Keeps each run as it ends, and knows those that were finished before.
+        orders: The runs to train. They start in this order, so architectures that
+            alternate here also alternate on the machine.
+        settings: The settings that all runs share.
+        n_jobs: The number of runs at the same time, as joblib takes it.
+        ledger: Saves each run as it ends, and holds those that were finished before.
         progress: Is updated with each run that ended.
 
     Raises:
@@ -47,7 +47,7 @@ def conduct(
     workers = joblib.Parallel(
         n_jobs=n_jobs,
         return_as="generator_unordered",
-        # A run is long: none waits for another, and PyTorch wants data it could write.
+        # Runs are long, so each is a batch of its own. PyTorch needs writable data.
         batch_size=1,
         mmap_mode="c",
     )
@@ -71,7 +71,7 @@ def _deaths_in_words(ledger: StudyFolder | None, progress: Progress) -> Iterator
     try:
         yield
     except Exception as error:
-        # Of Dask, which is not needed otherwise.
+        # An error of Dask, which is not imported here.
         killed = type(error).__name__ == "KilledWorker"
         if not (killed or isinstance(error, BrokenProcessPool)):
             raise
@@ -81,9 +81,9 @@ def _deaths_in_words(ledger: StudyFolder | None, progress: Progress) -> Iterator
             else "They are lost; with `directory=...` they would have been kept."
         )
         raise RuntimeError(
-            "A worker process died, maybe for want of memory, when "
-            f"{progress.done} of {progress.total} runs had ended. {kept} Fewer "
-            "`n_jobs` need less memory."
+            "A worker process died, possibly because it ran out of memory, when "
+            f"{progress.done} of {progress.total} runs had ended. {kept} A smaller "
+            "`n_jobs` needs less memory."
         ) from error
 
 
@@ -92,7 +92,7 @@ class Progress:
 
     Args:
         names: The architectures.
-        total: How many runs there will be.
+        total: The number of all runs.
         shown: Whether to show anything.
     """
 
@@ -119,7 +119,7 @@ class Progress:
             self._live.stop()
 
     def ended(self, run: Run, before: bool = False) -> None:
-        """Notes that a run ended, now or in an earlier call."""
+        """Counts and shows a run that ended, now or in an earlier call."""
         self.done += 1
         self._runs[run.architecture].append(run)
         if self._live is not None:

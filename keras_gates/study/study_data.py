@@ -21,7 +21,7 @@ class Data(NamedTuple):
 
 TRAINING = ("`x`", "`y`")
 VALIDATION = ("`x_val` of `validation_data`", "`y_val` of `validation_data`")
-"""What errors call the data."""
+"""The names of the data in error messages."""
 
 
 def checked_data(x: Any, y: Any, validation_data: Any) -> Data:
@@ -32,7 +32,7 @@ def checked_data(x: Any, y: Any, validation_data: Any) -> Data:
             got += f" of length {len(validation_data)}"
         raise ValueError(
             "`validation_data` must be a pair (x_val, y_val), without sample weights; "
-            f"got {got}. Keep some of the samples out of `x` and `y` for it, with "
+            f"got {got}. Take some of the samples out of `x` and `y`, with "
             "`keras_gates.tasks.chronological_split` for a series or "
             "`stratified_split` for classes."
         )
@@ -45,7 +45,7 @@ def checked_data(x: Any, y: Any, validation_data: Any) -> Data:
             both = " and ".join(names).replace(" of `validation_data`", "", 1)
             raise ValueError(
                 f"{both} must have one row for each sample; got the shapes "
-                f"{', '.join(map(str, shapes))}. Cut them to the same samples."
+                f"{', '.join(map(str, shapes))}. Use the same samples in all arrays."
             )
         arrays += part
     data = Data(*arrays)
@@ -65,7 +65,7 @@ def checked_data(x: Any, y: Any, validation_data: Any) -> Data:
     x, y, x_val, y_val = shapes
     if x == x_val and y != y_val:
         raise ValueError(
-            f"{VALIDATION[1]} must have the shape of `y` but for the number of "
+            f"{VALIDATION[1]} must have the shape of `y`, except for the number of "
             f"samples; the shapes of a sample are {y_val} and {y}. Take both from one "
             "array."
         )
@@ -84,7 +84,8 @@ def _array(name: str, leaf: Any) -> np.ndarray:
     if not hasattr(leaf, "shape"):
         raise TypeError(
             f"{name} must be an array, or a dict, list or tuple of arrays; it holds "
-            f"{type_of(leaf)}. Turn it into arrays first, with `np.asarray`, say."
+            f"{type_of(leaf)}. Convert it to arrays first, for instance with "
+            "`np.asarray`."
         )
     is_numpy = isinstance(leaf, np.ndarray)
     array = leaf if is_numpy else keras.ops.convert_to_numpy(leaf)
@@ -95,7 +96,7 @@ def _array(name: str, leaf: Any) -> np.ndarray:
         )
     if array.dtype.kind in "OSUMmc":
         way_out = (
-            "Give real and imaginary parts as two features"
+            "Pass the real and imaginary parts as two features"
             if array.dtype.kind == "c"
             else "Number classes with `np.unique(y, return_inverse=True)`"
         )
@@ -106,7 +107,8 @@ def _array(name: str, leaf: Any) -> np.ndarray:
     if bad:
         raise ValueError(
             f"{name} must hold finite numbers; {bad} of {array.size} are NaN or "
-            "infinite. Every run would diverge: fill them or leave their samples out."
+            "infinite. Every run would diverge: replace these values, or leave their "
+            "samples out."
         )
     return array.astype(keras.config.floatx(), copy=False)
 

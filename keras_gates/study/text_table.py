@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import xarray
 
 PAGE_WIDTH = 80
-"""Columns of a terminal that a printed study keeps to."""
+"""The number of columns of a printed study."""
 
 
 class Printable(Protocol):
-    """What is read of a `Study` to print it; see there."""
+    """The part of a `Study` that is needed to print it."""
 
     @property
     def runs(self) -> pandas.DataFrame:
@@ -45,17 +45,17 @@ def render(
     metric: str,
     markdown: bool = False,
 ) -> str:
-    """Returns the study as plain text, 80 columns wide where its numbers allow.
+    """Returns the study as plain text, 80 columns wide unless its numbers need more.
 
     Args:
         study: The study.
         summary: A row for each architecture, as `Study.summary` returns it.
-        metric: What is summed up.
-        markdown: Whether to draw a table of Markdown.
+        metric: The metric that is summarised.
+        markdown: Whether to return a Markdown table.
     """
     from rich import box, console, measure, table
 
-    # ASCII alone, for logs and terminals whose encoding has no lines to draw.
+    # Only ASCII, for logs and terminals whose encoding has no box characters.
     lines = box.Box("    \n    \n -- \n" + "    \n" * 5, ascii=True)
     grid = table.Table(box=lines, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     if markdown:
@@ -84,7 +84,7 @@ def render(
     page = console.Console(
         file=stream, width=200, color_system=None, markup=False, emoji=False
     )
-    # Names are folded to make room. Numbers never are, should even 80 be too few.
+    # Long names are folded to save width. Numbers are not, even if they need more.
     narrowest = measure.Measurement.get(page, page.options, grid).minimum
     width = max(PAGE_WIDTH, narrowest)
     page.print(grid, width=page.width if markdown else width)
@@ -121,14 +121,14 @@ def _notes(study: Printable, metric: str) -> list[str]:
         notes += ["", f"Learning rates, chosen by validation loss: {chosen}."]
     diverged = study.runs[study.runs["diverged"]]
     if len(diverged):
-        notes += ["", "Diverged (a loss was NaN or infinite), and kept in the figures:"]
+        notes += ["", "Diverged (a loss was NaN or infinite), but included above:"]
         for run in diverged.itertuples():
             notes.append(f"  {run.architecture}, seed {run.seed}")
     return notes
 
 
 def _as_bullets(notes: list[str]) -> list[str]:
-    """Returns the notes with a bullet for each line that is set in."""
+    """Returns the notes with a bullet for each line that is indented."""
     lines, before = [], ""
     for note in notes:
         if note.startswith("    "):
@@ -143,15 +143,16 @@ def _as_bullets(notes: list[str]) -> list[str]:
 
 
 def _wanted_seeds(difference: Difference) -> list[str]:
-    """Says how many seeds a difference that was not shown would take."""
-    if difference.significant or not abs(difference.mean) > 0:  # None, or not known.
+    """Returns the number of seeds needed to show a difference that was not shown."""
+    if difference.significant or not abs(difference.mean) > 0:  # Zero, or not known.
         return []
     seeds = difference.seeds_needed(difference.mean)
-    return [f"    {abs(difference.mean):.3g} would take about {seeds:,} seeds to show."]
+    size = f"{abs(difference.mean):.3g}"
+    return [f"    About {seeds:,} seeds would show a difference of {size}."]
 
 
 def _rule_and_measurement(study: Printable, metric: str) -> list[str]:
-    """Holds the rule of thumb against what was measured, where it has an opinion."""
+    """Compares the rule of thumb with the measurement, if the rule applies."""
     about = study.history.attrs
     names = LSTM.name, GRU.name
     if "timesteps" not in about or not set(names) <= set(_names(study)):
@@ -164,18 +165,18 @@ def _rule_and_measurement(study: Printable, metric: str) -> list[str]:
     difference = study.difference(*names, metric)
     better = difference.better
     if math.isnan(difference.mean):
-        outcome = "the measurement cannot tell"
+        outcome = "the measurement is not known"
     elif better is None:
         outcome = "the measurement shows no difference"
     elif better == advice.architecture:
         outcome = "the measurement agrees"
     else:
         outcome = f"the measurement disagrees: {better} is better"
-    return ["", f"Rule of thumb, which is folklore: {advice.architecture}; {outcome}."]
+    return ["", f"Rule of thumb (folklore): {advice.architecture}; {outcome}."]
 
 
 def _sizes(study: Printable) -> list[str]:
-    """Says how many units a recipe gave to each, and how far the parameters differ."""
+    """Returns the units of each architecture, and how much the parameters differ."""
     if "units" not in study.history.coords:
         return []
     units = study.history["units"].to_series()

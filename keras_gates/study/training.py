@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from keras_gates.recording.recorder import GateRecorder
 
 TUNING_SEED = 2**32 - 1
-"""For choosing learning rates: the same however many seeds a study has."""
+"""The seed for choosing learning rates, the same for any number of seeds."""
 
 
 class Order(NamedTuple):
-    """What to train: an architecture, with a seed and maybe a learning rate."""
+    """A run to train: an architecture with a seed and possibly a learning rate."""
 
     architecture: str
     seed: int
@@ -40,7 +40,7 @@ class Order(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What every run of a study shares."""
+    """The settings that all runs of a study share."""
 
     data: Data
     epochs: int
@@ -70,7 +70,7 @@ class Run(NamedTuple):
 
 
 def train(order: Order, settings: Settings) -> Run:
-    """Trains one model, in whatever process this is, and returns its run."""
+    """Trains one model, in any process, and returns its run."""
     _enter(settings)
     keras.utils.set_random_seed(order.seed)
     try:
@@ -78,7 +78,7 @@ def train(order: Order, settings: Settings) -> Run:
             model = new_model(order.architecture, order.build)
             run = _measure(model, order, settings)
     except Exception as error:
-        error.add_note(f"This happened to {order}.")
+        error.add_note(f"This happened with {order}.")
         raise
     if settings.on_run_end is not None:
         settings.on_run_end(order.architecture, order.seed, model)
@@ -86,7 +86,7 @@ def train(order: Order, settings: Settings) -> Run:
 
 
 def new_model(name: str, build: Callable[[], Any]) -> keras.Model:
-    """Builds a model, or says in what way the builder is not fit for a study."""
+    """Builds a model, or explains why the builder cannot be used in a study."""
     model = build()
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -103,7 +103,7 @@ def new_model(name: str, build: Callable[[], Any]) -> keras.Model:
 
 
 def set_rate(model: keras.Model, rate: float) -> None:
-    """Puts a learning rate in the place of the model's own."""
+    """Replaces the learning rate of the model."""
     try:
         model.optimizer.learning_rate = rate
     except TypeError:
@@ -115,11 +115,11 @@ def set_rate(model: keras.Model, rate: float) -> None:
 
 
 def _enter(settings: Settings) -> None:
-    """Makes this process compute as the one that called `compare` does."""
+    """Gives this process the settings of the process that called `compare`."""
     backend = keras.backend.backend()
     if settings.backend and backend != settings.backend:
         raise RuntimeError(
-            f"This worker has the backend {backend!r}, and the study runs on "
+            f"This worker has the backend {backend!r}, but the study runs on "
             f"{settings.backend!r}. Start the workers with "
             f"KERAS_BACKEND={settings.backend} in their environment."
         )
@@ -131,12 +131,12 @@ def _enter(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _random_numbers_of_its_own(seed: int) -> Iterator[None]:
-    """Keeps other threads of the process away from Keras's random numbers.
+    """Separates Keras's random numbers from those of other threads of the process.
 
-    Keras draws the seeds of initializers and of dropout by `random.randint`, from
-    Python's global generator. A Dask worker draws from it too, for its heartbeat, now
-    and then in between. With a generator of its own for `randint`, a run on a cluster
-    is the same as elsewhere.
+    Keras draws the seeds of initializers and of dropout with `random.randint`, from
+    Python's global generator. A Dask worker also draws from it, for its heartbeat, at
+    unpredictable times. With a separate generator for `randint`, a run on a cluster
+    gives the same result as elsewhere.
     """
     with mock.patch.object(random, "randint", random.Random(seed).randint):
         yield
@@ -165,7 +165,7 @@ def _measure(model: keras.Model, order: Order, settings: Settings) -> Run:
         fitted = model.fit(
             batches,
             epochs=settings.epochs,
-            # Keras would shuffle the batches once more, by the global random state.
+            # Keras would shuffle the batches again, with the global random state.
             shuffle=False,
             validation_data=(data.x_val, data.y_val),
             validation_batch_size=batch_size,
@@ -199,16 +199,16 @@ def _gates(recorders: list[GateRecorder]) -> xarray.DataTree | None:
         return None
     tree = xarray.DataTree()
     for name in ("statistics", "traces"):
-        with contextlib.suppress(ValueError):  # It does not keep this one.
+        with contextlib.suppress(ValueError):  # The recorder does not keep this record.
             tree[name] = getattr(recorders[0], name)
     return tree
 
 
 class _Batches(keras.utils.PyDataset):
-    """The batches of an epoch, in an order that only the seed and the epoch decide.
+    """The batches of an epoch, in an order that depends only on the seed and the epoch.
 
-    Keras's own shuffling draws from the global random state, which a model with more
-    random numbers in it leaves elsewhere: no two architectures would see one order.
+    Keras's own shuffling draws from the global random state, which depends on how many
+    random numbers a model draws: two architectures would see different orders.
     """
 
     def __init__(self, x: Any, y: Any, batch_size: int, seed: int):
@@ -219,7 +219,7 @@ class _Batches(keras.utils.PyDataset):
         self.shuffle(0)
 
     def shuffle(self, epoch: int) -> None:
-        """Takes the order of an epoch, counted from 0."""
+        """Sets the order of an epoch, counted from 0."""
         generator = np.random.default_rng((self._seed, epoch))
         self._order = generator.permutation(count(self._x))
 

@@ -1,11 +1,11 @@
-"""What it costs to capture cells that are not Keras's, as ratios measured in one run.
+"""Measures the cost of capturing cells that are not Keras's, as ratios in one run.
 
     KERAS_BACKEND=torch PYTHONPATH=tests python tests/benchmarks/cell_prices.py
 
-Each is compared with `predict` of the same layer, `keras.layers.RNN(cell)`, which runs
-Keras's generic loop once. Keras's own cells stand beside it, in the same loop. Sizes:
-batches of 64, 200 steps, 64 inputs, 128 units, 2 batches. On a busy machine ratios
-scatter by a tenth.
+Each cell is compared with `predict` of the same layer, `keras.layers.RNN(cell)`, which
+runs Keras's generic loop once. Keras's own cells are measured in the same loop. Sizes:
+batches of 64, 200 steps, 64 inputs, 128 units, 2 batches. On a busy machine, ratios
+vary by 10 %.
 """
 
 import os
@@ -41,7 +41,7 @@ def _step_of_mgu(signals, states):
 
 
 class Registered(MGUCell):
-    """The MGU once more, to be registered."""
+    """An MGU cell of its own class, to be registered."""
 
     def call(self, inputs, states):
         """Takes one step."""

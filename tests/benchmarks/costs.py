@@ -1,12 +1,12 @@
-"""What gates cost on one backend, as a page of the documentation states it.
+"""Measures the cost of gates on one backend, for a page of the documentation.
 
     KERAS_BACKEND=torch PYTHONPATH=tests python tests/benchmarks/costs.py --write
 
 Everything is compared with the stock layer of the same model, in turns; a ratio is the
-median over the pairs, with the quartiles behind it. Sizes are of `fast_kernels`.
-With `--write`, the table goes to `docs/costs`, and what was not measured anew stays in
-it. Arguments choose: LSTM GRU small medium long training capture fit.
-It takes about 15 minutes, and wants a machine that does nothing else.
+median over the pairs, followed by the quartiles. The sizes are those of `fast_kernels`.
+With `--write`, the table is written to `docs/costs`, where entries that were not
+measured again are kept. Arguments choose: LSTM GRU small medium long training capture
+fit. It takes about 15 minutes on a machine that does nothing else.
 """
 
 import functools
@@ -32,7 +32,7 @@ FITTED = {"small": 200, "medium": 20, "long": 4}
 
 
 def trainings(kind, size):
-    """Yields what is done, the two calls that are compared, and bytes of a result."""
+    """Yields a description, the two calls to compare, and the bytes of a result."""
     units = SIZES[size][-1]
 
     def stock(**options):
@@ -50,8 +50,8 @@ def trainings(kind, size):
     yield "no gate, a mask", masked, gate(False, "fast", masked=True), 0
 
 
-def readings(kind, size):
-    """Yields likewise what is done without training by the gates."""
+def recordings(kind, size):
+    """Yields the same for calls without gates in the loss."""
     batch, steps, features, units = SIZES[size]
     rng = np.random.default_rng(0)
     model = keras.Sequential(
@@ -83,14 +83,14 @@ def readings(kind, size):
 def use(size):
     """Uses and frees memory of a size in bytes.
 
-    A virtual machine may have to get memory from its host when it is used for the first
-    time in a while, which can take longer than the capture that is written to it.
+    A virtual machine may have to get memory from its host when it uses this memory for
+    the first time in a while. That can take longer than the capture itself.
     """
     np.ones(size, "int8")
 
 
 def table(rows):
-    """Makes the table of the page."""
+    """Returns the table of the page."""
     columns = list(dict.fromkeys(column for _, column in rows))
     lines = [
         "| compared with the stock layer | " + " | ".join(columns) + " |",
@@ -111,7 +111,7 @@ def write(rows):
 
 
 def written():
-    """Returns what the part of the page about this backend holds."""
+    """Returns the entries in the part of the page about this backend."""
     page = PAGES / f"costs-{keras.backend.backend()}.md"
     if not page.exists():
         return {}
@@ -127,7 +127,7 @@ def written():
 
 
 def chosen(what):
-    """Returns whether a row is measured, by the words of the command line."""
+    """Returns whether the arguments of the command line choose a row."""
     parts = {"training", "capture", "fit"}
     own = next((word for word in ("capture", "fit") if word in what), "training")
     return not parts & set(sys.argv) or own in sys.argv
@@ -139,7 +139,7 @@ def main():
     rows = written() if "--write" in sys.argv else {}
     for kind in kinds:
         for size in sizes:
-            for made in (trainings, readings):
+            for made in (trainings, recordings):
                 for what, first, second, result in made(kind, size):
                     if not chosen(what):
                         continue

@@ -1,10 +1,10 @@
-"""What edits and gradients cost, as ratios measured in one run.
+"""Measures the cost of edits and gradients, as ratios in one run.
 
     KERAS_BACKEND=jax python tests/benchmarks/edit_prices.py
 
 Edits are compared with `predict` of the same LSTM with `use_cudnn=False`, gradients
 with a training step. Batches of 64, 200 steps, 16 inputs, 64 units, 2 batches. On a
-busy machine ratios scatter by a tenth.
+busy machine, ratios vary by 10 %.
 """
 
 import os
@@ -98,7 +98,7 @@ def main():
         "gradients, 2.0 training steps": (train, derive),
         f"{UNITS} single edits, 1.3 (PyTorch 0.5)": (predict_often, clamp_each_unit),
     }
-    table = Table("what, and what it may cost", "base, s", "this, s", "ratio")
+    table = Table("measured, and limit of the ratio", "base, s", "this, s", "ratio")
     for name, (base, other) in pairs.items():
         times = in_turns(base, other, 3)
         table.add_row(name, *(f"{value:.2f}" for value in times))

@@ -1,10 +1,10 @@
-"""What a training step costs with `kernel="fast"`, as ratios measured in one run.
+"""Measures the cost of a training step with `kernel="fast"`, as ratios in one run.
 
     KERAS_BACKEND=torch PYTHONPATH=tests python tests/benchmarks/fast_kernels.py
 
-Each is compared with a training step of the stock layer, in turns; the ratio is the
+The step is compared with a training step of the stock layer, in turns; the ratio is the
 median over the turns. With "every gate", the squares of all signals are in the loss of
-the fast layer alone. With "a mask", between half of the steps and all are unmasked.
+the fast layer only. With "a mask", between half and all of the steps are unmasked.
 Sizes are batch, steps, features, units. Arguments choose: LSTM GRU small medium long.
 """
 
@@ -35,17 +35,17 @@ FAST = {"LSTM": keras_gates.GateLSTM, "GRU": keras_gates.GateGRU}
 
 
 class Penalty(layers.Layer):
-    """Puts the squares of all signals into the loss, and passes on the output."""
+    """Adds the squares of all signals to the loss, and returns the output."""
 
     def call(self, output, gates):
-        """Passes on the output."""
+        """Returns the output."""
         total = sum(ops.mean(ops.square(signal)) for signal in gates.values())
         self.add_loss(1e-3 * total)
         return output
 
 
 def trained(layer, size, masked, gates):
-    """Makes what trains a model of one layer for an epoch."""
+    """Returns a function that trains a model of one layer for an epoch."""
     batch, steps, features, _ = SIZES[size]
     rng = np.random.default_rng(0)
     samples = batch * BATCHES[size]

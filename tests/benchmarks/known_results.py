@@ -1,17 +1,17 @@
-"""Known results, which must come out of the package's own studies.
+"""Checks that the studies of the package reproduce known results.
 
     KERAS_BACKEND=jax python tests/benchmarks/known_results.py
 
-Takes about twenty minutes on two cores. Each part ends with what was wanted and what
-came. The exit status is 1 if something did not come out.
+It takes about twenty minutes on two cores. Each part prints whether its expected
+results were found. The exit status is 1 if one of them was not.
 
-- Counting: ten units learn a^n b^n up to n = 30. An LSTM goes on to far longer words,
-  by a cell that counts; a GRU does not (Weiss, Goldberg and Yahav, 2018).
-- Adding, 100 steps: LSTM and GRU fall well below the error of a constant, 1/6, and a
-  basic RNN does not (Arjovsky, Shah and Bengio, 2016, for the RNN).
-- A study of an architecture against itself, the arms given different seeds, shows a
+- Counting: networks of ten units learn a^n b^n up to n = 30. An LSTM continues far
+  longer words, because a cell counts; a GRU does not (Weiss, Goldberg and Yahav, 2018).
+- Adding, 100 steps: LSTM and GRU reach an error far below that of a constant, 1/6, and
+  a basic RNN does not (Arjovsky, Shah and Bengio, 2016, for the RNN).
+- Comparing an architecture with itself, with different seeds in the two arms, shows a
   difference in about 5 of 100 studies, and no more.
-- Zero weights and Keras's default bias: forget = sigmoid(1).
+- With zero weights and Keras's default bias, forget = sigmoid(1).
 """
 
 import argparse
@@ -32,11 +32,11 @@ from keras_gates.study import prepared_tasks
 
 
 def counting():
-    """Returns how far a^n b^n goes on, and how well the best cell counts."""
+    """Checks up to which n words a^n b^n are continued, and whether a cell counts."""
     problem = prepared_tasks.anbn(LONGEST_WORD)
     counts = {}
 
-    def look(name, seed, model):
+    def measure(name, seed, model):
         if name == "LSTM":
             counts[seed] = best_correlation(model)
 
@@ -46,10 +46,10 @@ def counting():
         validation_data=problem.test,
         recipe=problem.recipe,
         epochs=100,
-        learning_rates=[3e-2, 1e-2],  # The larger one goes on further.
+        learning_rates=[3e-2, 1e-2],  # The larger rate generalises to longer words.
         batch_size=32,
         keep_predictions=True,
-        on_run_end=look,
+        on_run_end=measure,
         verbose=1,
     )
     reached = {
@@ -59,14 +59,14 @@ def counting():
     print(f"n reached: {reached}")
     print(f"best correlation of a cell: {sorted(counts.values())}")
     return {
-        "LSTM goes on to n of at least 60 in every seed": min(reached["LSTM"]) >= 60,
-        "GRU goes on to n of at most 40 in every seed": max(reached["GRU"]) <= 40,
+        "LSTM: n of at least 60 for every seed": min(reached["LSTM"]) >= 60,
+        "GRU: n of at most 40 for every seed": max(reached["GRU"]) <= 40,
         "a cell counts, |correlation| >= 0.99": min(counts.values()) >= 0.99,
     }
 
 
 def best_correlation(model, n=60):
-    """Returns how well the best cell follows the number of a's less that of b's."""
+    """Returns the best correlation of a cell with the number of a's minus b's."""
     x, _ = tasks.anbn(1, smallest=n, largest=n)
     cell = keras_gates.capture(model, x)["lstm/cell"].isel(sample=0).values
     running = np.cumsum(x[0, :, 1] - x[0, :, 2])
@@ -91,14 +91,14 @@ def adding():
     worst = study.runs.groupby("architecture")["val_loss"].max()
     best = study.runs.groupby("architecture")["val_loss"].min()
     return {
-        "LSTM under a tenth of 1/6 in every seed": worst["LSTM"] < 1 / 60,
-        "GRU under a tenth of 1/6 in every seed": worst["GRU"] < 1 / 60,
-        "SimpleRNN over nine tenths of 1/6 in every seed": best["SimpleRNN"] > 0.15,
+        "LSTM below a tenth of 1/6 for every seed": worst["LSTM"] < 1 / 60,
+        "GRU below a tenth of 1/6 for every seed": worst["GRU"] < 1 / 60,
+        "SimpleRNN above nine tenths of 1/6 for every seed": best["SimpleRNN"] > 0.15,
     }
 
 
 def against_itself(studies=100, seeds=5):
-    """Counts the studies that show no difference where there is none."""
+    """Counts the studies that correctly show no difference."""
     x, y = tasks.adding(64, sequence_length=4)
     validation_data = tasks.adding(64, sequence_length=4, seed=1)
     runs = keras_gates.compare(
@@ -109,7 +109,7 @@ def against_itself(studies=100, seeds=5):
         seeds=2 * studies * seeds,
         epochs=2,
     ).runs
-    # Each study takes ten runs of the one architecture, five for either arm.
+    # Each study takes ten runs of the same architecture, five for each arm.
     arms = runs["val_loss"].to_numpy().reshape(studies, 2, seeds)
     none = 0
     for arm in arms:
@@ -119,7 +119,7 @@ def against_itself(studies=100, seeds=5):
 
 
 def small_gru():
-    """Eager: to compile it a thousand times would take longer than to train it."""
+    """Returns an eager model, since compiling takes longer than training."""
     model = keras.Sequential([keras.layers.GRU(2, unroll=True), keras.layers.Dense(1)])
     model.compile("adam", "mse", run_eagerly=True)
     return model
@@ -137,7 +137,7 @@ def study_of(arms):
 
 
 def zero_weights():
-    """Returns the forget gate of an LSTM whose weights are zero."""
+    """Checks the forget gate of an LSTM whose weights are zero."""
     layer = keras.layers.LSTM(
         3, kernel_initializer="zeros", recurrent_initializer="zeros"
     )
@@ -166,8 +166,8 @@ def main():
         print(f"\n== {name}", flush=True)
         found = PARTS[name]()
         outcomes |= found
-        for wanted, came in found.items():
-            print(f"{'yes' if came else 'NO '}  {wanted}", flush=True)
+        for expected, holds in found.items():
+            print(f"{'yes' if holds else 'NO '}  {expected}", flush=True)
     return 0 if all(outcomes.values()) else 1
 
 

@@ -1,16 +1,16 @@
-"""What it costs to see what gates mean: seconds, ratios, and the size of a page.
+"""Measures the cost of measures and pages: seconds, ratios, and the size of a page.
 
     KERAS_BACKEND=torch python tests/benchmarks/meanings.py
 
-Each measure is timed beside a plain NumPy mean of the same gigabyte, an LSTM of 128
-units, in turns; the ratio is the median. The time of `find_units` and `match` depends
-on what is asked for: all signals and 1,000 shifts of the labels of 2 % of the samples,
-and one unit over 20 steps.
+Each measure is timed in turns with a plain NumPy mean of the same gigabyte, an LSTM of
+128 units; the ratio is the median. The time of `find_units` and `match` depends on the
+arguments: here, all signals and 1,000 shifts of the labels of 2 % of the samples, and
+one unit over 20 steps.
 
-The captures of which a page is made have an LSTM and a GRU of 128 units each, over 200
-steps, all signals: of 64 samples, and of as many as make 50 MB. A page is open when its
-explorer is drawn, in headless Chromium. On a busy machine the seconds of the processor
-tell more than those of the clock; for the browser there are only the latter.
+The captures for a page have an LSTM and a GRU of 128 units each, over 200 steps, with
+all signals: one of 64 samples, and one of 50 MB. A page counts as open when its
+explorer is drawn, in headless Chromium. On a busy machine, processor seconds are more
+reliable than elapsed seconds; for the browser, only elapsed seconds are known.
 """
 
 import os
@@ -44,7 +44,7 @@ FLAGS = [
 
 
 def captured(samples):
-    """Gates that move slowly, with noise: what packs badly, as real ones do."""
+    """Returns slow gates with noise, which pack badly, like real gates."""
     rng = np.random.default_rng(0)
     tree = xarray.DataTree(xarray.Dataset(attrs={"model": "benchmark"}))
     for kind in KINDS.values():
@@ -68,7 +68,7 @@ def seconds(call):
 
 
 def measure_prices():
-    """Prints what measures cost, as multiples of a mean over the same bytes."""
+    """Prints the cost of measures, as multiples of a mean over the same bytes."""
     lstm = KINDS["LSTM"]
     samples = GIGABYTE // (STEPS * UNITS * 4 * len(lstm.signals))
     rng = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def measure_prices():
     stats = keras_gates.stats
     calls = {
         "diagnose": lambda: stats.diagnose(layer),
-        "diagnose, all gates near a half": lambda: stats.diagnose(near_a_half),
+        "diagnose, all gates near 0.5": lambda: stats.diagnose(near_a_half),
         "saturation": lambda: stats.saturation(layer),
         "entropy": lambda: stats.entropy(layer),
         "timescale": lambda: stats.timescale(layer),
@@ -108,7 +108,7 @@ def measure_prices():
 
     table = Table("measure", "seconds", "means", title=f"{layer.nbytes / 1e9:.2f} GB")
     for name, call in calls.items():
-        used = near_a_half if "half" in name and "life" not in name else layer
+        used = near_a_half if name.endswith("near 0.5") else layer
         arrays = [signal.values for signal in used.values()]
         pairs = [(seconds(mean), seconds(call)) for _ in range(3)]
         ratio = np.median([price / plain for plain, price in pairs])
@@ -117,7 +117,7 @@ def measure_prices():
 
 
 def report_price(samples, folder):
-    """Returns the capture's MB, seconds of clock and processor, and the page's path."""
+    """Returns the MB of the capture, elapsed and processor seconds, and the page."""
     tree = captured(samples)
     start = time.perf_counter(), time.process_time()
     path = keras_gates.report(tree, Path(folder, f"{samples}.html"))
@@ -126,7 +126,7 @@ def report_price(samples, folder):
 
 
 def opening_seconds(path):
-    """Returns the median seconds until a page is open, in a browser that runs."""
+    """Returns the median seconds until a page is open, in a browser already started."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -145,7 +145,7 @@ def opening_seconds(path):
 
 
 def report_prices():
-    """Prints what pages cost."""
+    """Prints the cost of pages."""
     table = Table(
         "capture", "report", "... processor", "page", "opens in", title="report"
     )

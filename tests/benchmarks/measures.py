@@ -1,14 +1,14 @@
-"""What the measures of a capture cost, in plain means of the same bytes.
+"""Measures the cost of the measures of a capture, in plain means of the same bytes.
 
     KERAS_BACKEND=torch python tests/benchmarks/measures.py [megabytes] [name ...]
 
-A capture of an LSTM with six signals in float32, by default of 128 MB, and a GRU of
-the same samples. Each measure is timed in turns with a plain mean of the signals that
-it reads, `array.mean(dtype="float64")`, in processor seconds, which a busy machine
-disturbs less; the ratio is that of the medians, then the least and the largest of the
-pairs. The peak of what it allocates is given as a share of those signals. Names choose
-functions; "masked" masks a part of the steps, "plots" times the figures instead, and
-"recorder" reading `recorder.statistics`.
+The capture has an LSTM with six signals in float32, by default of 128 MB, and a GRU
+with the same number of samples. Each measure is timed in turns with a plain mean of the
+signals that it reads, `array.mean(dtype="float64")`, in processor seconds, which a busy
+machine disturbs less. The table gives the ratio of the medians, and the smallest and
+the largest ratio of a pair. The peak of allocated memory is given as a share of those
+signals. Names choose functions; "masked" masks a part of the steps, "plots" times the
+figures instead, and "recorder" times reading `recorder.statistics`.
 """
 
 import os
@@ -34,7 +34,7 @@ from keras_gates.cells.kinds.lstm import LSTM
 STEPS, UNITS, TURNS, RECORDED = 200, 128, 7, 3000
 DIMS = ("sample", "time", "unit")
 LIMITS = {"match_units": 10, "summary": 10}
-"""In plain means; 6 for every other measure. The searches have none."""
+"""Limits in plain means; 6 for every other measure, and none for the searches."""
 
 SEARCHES = ("find_units", "match")
 
@@ -85,7 +85,7 @@ def measures(lstm, gru):
 
 
 def figures(lstm, gru):
-    """Yields the names of figures of a whole capture, and what draws them."""
+    """Yields the names of figures of a whole capture, and functions that draw them."""
     yield "gates", lambda: plots.heatmap(lstm)
     yield "pair", lambda: plots.compare_layers(lstm, gru)
     yield "saturation", lambda: plots.saturation(lstm)
@@ -99,14 +99,14 @@ def figures(lstm, gru):
 
 
 def seconds(call):
-    """Returns the processor seconds that a call takes, in all of its threads."""
+    """Returns the processor seconds of a call, in all of its threads."""
     start = time.process_time()
     call()
     return time.process_time() - start
 
 
 def peak(call):
-    """Returns the most bytes that a call allocates, what it returns included."""
+    """Returns the peak of bytes that a call allocates, including its result."""
     tracemalloc.start()
     call()
     _, most = tracemalloc.get_traced_memory()
@@ -115,7 +115,7 @@ def peak(call):
 
 
 def compared(call, signals):
-    """Returns seconds of plain means and of a call, and the ratios of the pairs."""
+    """Returns pairs of seconds, of plain means and of a call."""
     arrays = [signal.values for signal in signals]
 
     def means():
@@ -128,7 +128,7 @@ def compared(call, signals):
 
 
 def recorded():
-    """Returns the seconds of reading `statistics` once and again."""
+    """Returns the seconds of reading `statistics` for the first and the second time."""
     x = np.random.default_rng(0).normal(size=(RECORDED, 10, 1)).astype("float32")
     stack = [keras.Input((10, 1)), keras.layers.LSTM(8), keras.layers.Dense(1)]
     model = keras.Sequential(stack)
@@ -160,7 +160,7 @@ def main(words):
             )
         console.print(table)
         return
-    columns = "measure", "mean, s", "this, s", "ratio", "least", "most", "limit"
+    columns = "measure", "mean, s", "this, s", "ratio", "lowest", "highest", "limit"
     table = Table(*columns, "peak / input", title=title)
     for name, call, signals in measures(lstm, gru):
         chosen = [word for word in words if word in dir(stats)]

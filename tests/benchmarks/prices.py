@@ -1,11 +1,11 @@
-"""What the package costs, as ratios measured side by side in one run.
+"""Measures the cost of the package, as ratios in one run.
 
     KERAS_BACKEND=tensorflow python tests/benchmarks/prices.py
 
-Each pair of things is timed in turns, so that a machine that slows down slows both;
+The calls of each pair are timed in turns, so that a machine that slows down slows both;
 the ratio is the median over the turns. The sizes are: small, batches of 64, 50 steps,
 1 input, 32 units; large, 64, 200, 64 and 128. All signals are captured. An epoch has
-400 small batches or 40 large ones. On a busy machine ratios scatter by a tenth.
+400 small batches or 40 large batches. On a busy machine, ratios vary by 10 %.
 """
 
 import os
@@ -37,12 +37,12 @@ def pairs_in_turns(first, second, turns, before=lambda: None):
     """Returns the seconds of both calls, for each turn.
 
     Args:
-        first: A call.
-        second: Another one.
-        turns: How often each is called.
-        before: What is called before each of them, and not timed.
+        first: A function.
+        second: Another function.
+        turns: How often each function is called.
+        before: A function that is called before each of them, and not timed.
     """
-    first(), second()  # compilation is not what is measured
+    first(), second()  # Compilation is not timed.
     pairs = []
     for turn in range(turns):
         times = {}
@@ -56,7 +56,7 @@ def pairs_in_turns(first, second, turns, before=lambda: None):
 
 
 def in_turns(first, second, turns):
-    """Returns the median seconds of each, and the median ratio second / first."""
+    """Returns the median seconds of each function, and the median ratio of the two."""
     pairs = pairs_in_turns(first, second, turns)
     ratio = statistics.median(b / a for a, b in pairs)
     return (*map(statistics.median, zip(*pairs, strict=True)), ratio)

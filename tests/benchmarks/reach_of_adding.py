@@ -1,12 +1,13 @@
-"""The memory of a network that adds: a known answer of `keras_gates.reach`.
+"""Measures the memory of a network that adds, where the result of `reach` is known.
 
     KERAS_BACKEND=jax python tests/benchmarks/reach_of_adding.py
 
 An LSTM learns the adding problem of 50 steps. States are swapped between samples that
-have seen the same number of marks. Prints the share of the output's variance that goes
-through the state, with its interval, beside that of an exact adder on the same samples;
-and the reach, which must be infinite: up to 37 steps are seen. The time scales of the
-forget gates say three steps.
+have seen the same number of marks. The script prints the share of the variance of the
+output that passes through the state, with its interval, and the share of an exact adder
+on the same samples. It also prints the reach, which must be infinite, since at most
+37 steps are observed. By the time scales of the forget gates, memory would last three
+steps.
 """
 
 import os
@@ -25,7 +26,7 @@ LENGTH, STEPS, UNITS = 50, [12, 24, 37], 32
 
 
 def of_exact_adder(x, marks):
-    """Returns the share for a state that is the sum of the marked numbers so far."""
+    """Returns the share if the state is the sum of the marked numbers so far."""
     rng = np.random.default_rng(0)
     sums = np.cumsum(x[..., 0] * x[..., 1], axis=1)
     shares = []

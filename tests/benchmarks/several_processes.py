@@ -1,11 +1,11 @@
-"""How much faster two processes write a capture than one, on two cores.
+"""Measures how much faster two processes write a capture than one, on two cores.
 
     KERAS_BACKEND=torch python tests/benchmarks/several_processes.py [batches] [turns]
 
-A model of two layers runs on one thread in each process. One process and two take
-turns; the median of the ratios of each pair is printed. The workers were started, and
-had compiled another model, before: `joblib` keeps them for some minutes. The stores
-are compared after each turn.
+A model of two layers runs on one thread in each process. One process and two processes
+take turns; the median of the ratios of each pair is printed. The workers are started,
+and compile a model, before the first turn: `joblib` keeps them for some minutes. The
+stores are compared after each turn.
 """
 
 import os
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# What libraries read when they are loaded, here and in the workers.
+# Libraries read these when they are loaded, here and in the workers.
 os.environ.update(
     OMP_NUM_THREADS="1",
     MKL_NUM_THREADS="1",

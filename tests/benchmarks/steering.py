@@ -1,13 +1,13 @@
-"""A counter that is steered: a known answer of edits, with a trained network.
+"""Edits the cell state of a trained network that counts, where the effect is known.
 
     KERAS_BACKEND=jax python tests/benchmarks/steering.py
 
-Six units learn a^n b^n, n to 20. At the turn the cell state gets k times what one `a`
-adds to it; then the network expects n + k `b`s. At least 38 of 40 cases must come out,
-over 5 seeds and k = ±1, ±2, ±4, ±8. And the cell that counts
-most, alone or with those that count with it, must be among the first three clamps that
-`importance` finds, in each seed. Takes half a minute on two cores with JAX. The exit
-status is 1 if they do not.
+Networks of six units learn a^n b^n with n up to 20. After the last `a`, an edit adds to
+the cell state k times the amount that one `a` adds; the network must then expect n + k
+`b`s. This must succeed in at least 38 of 40 cases, over 5 seeds and k = ±1, ±2, ±4, ±8.
+For each seed, the cell that counts most, alone or in a group, must also be among the
+first three clamps that `importance` finds. It takes half a minute on two cores with
+JAX. The exit status is 1 if one of the two fails.
 """
 
 import os
@@ -48,7 +48,7 @@ def trained(seed):
 
 
 def expected_letters(model, word):
-    """Returns after how many b's the network expects the end of the word."""
+    """Returns the number of b's after which the network expects the end of the word."""
     symbols = model.predict(word, verbose=0)[0, LETTERS + 1 :].argmax(-1)
     ends = np.flatnonzero(symbols == BOUNDARY)
     return int(ends[0]) + 1 if len(ends) else None
@@ -69,7 +69,7 @@ def main():
             with keras_gates.edit(model, steered):
                 found.append(expected_letters(model, word))
         wanted = [LETTERS + shift for shift in SHIFTS]
-        right += sum(one == other for one, other in zip(found, wanted, strict=True))
+        right += sum(n == m for n, m in zip(found, wanted, strict=True))
         unseen = tasks.anbn(128, largest=20, seed=seed + 100)
         table = keras_gates.importance(model, *unseen, signals=["cell"])
         counter = int(np.abs(increment).argmax())
@@ -77,8 +77,8 @@ def main():
         place = found_in.index(True) + 1
         late += place > 3
         print(f"seed {seed}: the counter is in clamp {place} of {len(found_in)}")
-        print(f"seed {seed}: wanted {wanted}, came {found}", flush=True)
-    print(f"{right} of {SEEDS * len(SHIFTS)} cases, {WANTED} wanted")
+        print(f"seed {seed}: expected {wanted}, found {found}", flush=True)
+    print(f"{right} of {SEEDS * len(SHIFTS)} cases are right; {WANTED} are required")
     sys.exit(right < WANTED or late > 0)
 
 

@@ -1,10 +1,10 @@
-"""How long one time step of a stream takes, in milliseconds.
+"""Measures the time of one step of a stream, in milliseconds.
 
     KERAS_BACKEND=torch python tests/benchmarks/streaming.py
 
 The model is an LSTM with 64 units and a `Dense` layer, on one sample with 8 features.
-Beside the stream stands `predict` on a window of 50 steps, which is what people do
-without it. The first steps, which compile, are left out.
+The stream is compared with `predict` on a window of 50 steps, the usual way without a
+stream. The first steps, which compile, are left out.
 """
 
 import os
@@ -26,7 +26,7 @@ UNITS, FEATURES, WINDOW, WARM, STEPS, SLOW_STEPS = 64, 8, 50, 50, 2000, 50
 
 
 def milliseconds(function, steps):
-    """Returns how long each of some calls takes."""
+    """Returns the time of each call, without the first calls."""
     taken = []
     for step in range(WARM + steps):
         begin = time.perf_counter()
@@ -44,7 +44,7 @@ def main():
     x = x.astype("float32")
     plain, open_stream = keras_gates.stream(model), keras_gates.stream(model)
     open_stream(x[:, 0])
-    open_stream.gates  # noqa: B018  From now on, each step computes them.
+    open_stream.gates  # noqa: B018  From here on, each step computes the gates.
     window = x[:, :WINDOW]
     rows = {
         "stream": milliseconds(lambda t: plain(x[:, t]), STEPS),

@@ -65,7 +65,7 @@ def test_bad_words_get_a_sentence(file, tmp_path, monkeypatch, capsys):
         assert main.main(["compare", *words]) == 2
         return capsys.readouterr().err
 
-    assert "no task 'sinus'. Choose among sine, digits" in said("sinus")
+    assert "no task 'sinus'. Choose one of sine, digits" in said("sinus")
     np.savez(tmp_path / "half.npz", x=np.zeros((3, 4, 1)), y=np.zeros((3, 1)))
     assert "it lacks x_val, y_val" in said("half.npz")
     assert "There is no data file 'nowhere.npz'" in said("nowhere.npz")
@@ -80,7 +80,9 @@ def test_bad_words_get_a_sentence(file, tmp_path, monkeypatch, capsys):
         assert f"--units {words}" in said(str(file), "--units", number)
         assert f"--epochs {words}" in said(str(file), "--epochs", number)
     assert "--jobs must be from 1 to" in said(str(file), "--jobs", "0")
-    assert "each one once" in said(str(file), "--architectures", "GRU", "GRU")
+    assert "each architecture only once" in said(
+        str(file), "--architectures", "GRU", "GRU"
+    )
     assert "'letter.txt' is a file" in said(str(file), "--out", "letter.txt")
     assert "leave 'digits' out" in said("digits", "--claims")
     assert "must be at least 2, for an interval" in said("--claims", "--seeds", "1")
@@ -286,8 +288,8 @@ def test_speed_is_what_the_gru_saves():
     [
         ([1.0, 0.99, 1.0], [1.0, 1.0, 0.99], "refuted: 4."),
         ([0.25, 0.26, 0.24], [1.0, 1.0, 0.99], "holds: 4."),
-        ([0.25, 0.26, 0.24], [0.25, 0.26, 0.24], "cannot tell: 4."),
-        ([1.0, 0.2, 1.0], [1.0, 1.0, 0.99], "cannot tell: 4."),
+        ([0.25, 0.26, 0.24], [0.25, 0.26, 0.24], "undecided: 4."),
+        ([1.0, 0.2, 1.0], [1.0, 1.0, 0.99], "undecided: 4."),
     ],
 )
 def test_what_nothing_learned_is_no_evidence_of_forgetting(basic, gru, outcome):
@@ -325,7 +327,7 @@ def test_enough_counts_what_is_known():
     found = learning.enough(FakeBench(**swapped)).verdict
     assert "on 8 of 8 tasks, 100 %, and for tasks like these 63 to 100 %" in found
     unknown = {"LSTM": [1.0, 1.1, 1.2], "GRU": [np.nan, np.nan, 2.22]}
-    assert learning.enough(FakeBench(**unknown)).verdict.startswith("Cannot tell")
+    assert learning.enough(FakeBench(**unknown)).verdict.startswith("Not known")
 
 
 def test_the_page_of_claims_is_in_the_words_of_the_command():

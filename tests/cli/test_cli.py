@@ -156,7 +156,7 @@ UNVERIFIED = {
     "activation": "`hidden` of 'odd' could not be verified: its activation 'LeakyReLU'",
     "masked": "There is nothing to verify in 'odd': it has no unmasked step.",
     "diverged": "'odd' could not be verified: `input`, `forget`, .* is NaN or infinite",
-    "wrong": "'odd' deviates by .*, and rounding explains 1.0e-05 at most",
+    "wrong": "'odd' deviates by .*; rounding explains at most 1.0e-05",
 }
 
 
@@ -201,10 +201,10 @@ BAD = {
     "no data": ({"data": "none.npz"}, [], "There is no data file"),
     "not a model": ({"model": "data.npz"}, [], "could not be loaded as a Keras model"),
     "not data": ({"data": "model.keras"}, [], "tokens|could not be read as NumPy"),
-    "nothing": ({"data": "empty.npy"}, [], "has no sample in it"),
+    "nothing": ({"data": "empty.npy"}, [], "must hold at least one sample"),
     "NaN": ({"data": "nan.npy"}, [], "holds NaN in 1 places, the first at index"),
     "objects": ({"data": "objects.npy"}, [], "or holds Python objects. Write arrays"),
-    "cut off": ({"model": "cut.keras"}, [], "is not a .keras file, or was cut off"),
+    "cut off": ({"model": "cut.keras"}, [], "is not a .keras file, or is truncated"),
     "batch": ({}, ["--batch-size", "0"], "--batch-size must be at least 1; got 0"),
     "sample": ({}, ["--sample", "10"], "--sample must be between 0 and 9; got 10"),
     "layer": ({}, ["--layers", "nope"], "'nope' matches none of"),
@@ -278,7 +278,7 @@ def test_demo_leaves_what_it_promises(task, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     out = tmp_path / f"keras-gates-demo-{task}"
     assert f"Open {out.name}/report.html in a browser" in printed
-    found = printed[printed.index("What was found") :]
+    found = printed[printed.index("\nFindings\n") :]
     assert found.count("\n- ") == 5
     assert re.search(r"Which is better\? .*2 seeds, LSTM - GRU in val_", found)
     assert re.search(r"remembered\? .* in the LSTM.* in the GRU", found)

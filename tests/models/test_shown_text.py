@@ -17,7 +17,7 @@ def shown(thing):
 
 def test_a_notebook_shows_the_sentences_and_not_the_fields():
     advice = keras_gates.rule_of_thumb(timesteps=20, samples=100)
-    assert shown(advice).startswith("<pre>GRU, says the rule of thumb:\n")
+    assert shown(advice).startswith("<pre>GRU, according to the rule of thumb:\n")
     figures = {name: 0.0 for name in ("mean", "low", "high", "p_value", "std")}
     difference = keras_gates.Difference(
         "LSTM<4>", "GRU", "loss", seeds=2, prob_a_better=0.5, pairs=(), **figures

@@ -641,9 +641,9 @@ def test_names_and_tokens_are_text(opened):
     page = opened(gates, inputs=inputs)
     assert ALERT in page.text("h1")
     told = page.hover(0, 0, 0, 0)
-    assert f"read: {ALERT}" in told
-    assert "read: </script>" in page.hover(0, 0, 1, 0)
-    assert "read: $$x$$" in page.hover(0, 0, 2, 0)
+    assert f"token: {ALERT}" in told
+    assert "token: </script>" in page.hover(0, 0, 1, 0)
+    assert "token: $$x$$" in page.hover(0, 0, 2, 0)
     assert page.page.locator("#layers h3").inner_text() == f"{ALERT}/layer"
     assert page.source("input-0-words")["text"][:2] == [ALERT, "</script>"]
 
@@ -676,8 +676,8 @@ def test_characters_stand_under_their_steps(opened):
     page.slide("#sample", 1)
     # Eight characters for twelve steps, four of them masked.
     assert page.source("input-0-words")["text"] == [*[""] * 4, *"mnopqrst"]
-    assert "read: n" in page.hover(0, 0, 5, 0)
-    assert "read" not in page.hover(0, 0, 2, 0)
+    assert "token: n" in page.hover(0, 0, 5, 0)
+    assert "token" not in page.hover(0, 0, 2, 0)
 
 
 def test_words_show_when_there_is_room(opened):
@@ -742,7 +742,7 @@ def test_what_was_thinned_is_told_and_the_rest_is_true(opened, monkeypatch):
     monkeypatch.setattr(thinning, "BUDGET", 8 * one)
     page = opened(gates)
     told = page.text("#explorer")
-    assert "8 of 64 samples" in told and "the table are of all" in told
+    assert "8 of 64 samples" in told and "the table cover all" in told
     page.slide("#sample", 6)
     assert page.text("#sample-name") == "sample 54"
     np.testing.assert_allclose(page.image(1, 0), gates["forget"][54], atol=1e-5)
@@ -853,7 +853,7 @@ BAD = {
     "samples": (layer(), X[:2], ValueError, r"sample of `gates`, 3; got the shape \(2"),
     "steps": (layer(), X[:, :5], ValueError, r"has \(3, 12\); got \(3, 5\)"),
     "text": (layer(), "abc", TypeError, "Put it into a list"),
-    "texts": (layer(), ["abc"] * 3, ValueError, "12 steps, 12 of them not.*got 3"),
+    "texts": (layer(), ["abc"] * 3, ValueError, "12 steps, 12 of them unm.*got 3"),
     "too few texts": (layer(), ["abc"], ValueError, "3; got 1 texts"),
     "ragged": (layer(), [[1], [1, 2], [1]], TypeError, "`inputs` must be an array"),
     "objects": (layer(), {"a": X}, TypeError, "`inputs` must be an array"),
@@ -870,7 +870,7 @@ def test_bad_arguments_get_a_sentence(tmp_path, case):
 
 
 def test_a_path_that_cannot_be_written_gets_a_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="lie in a folder that exists.*Create"):
+    with pytest.raises(FileNotFoundError, match="be in a folder that exists.*Create"):
         keras_gates.report(layer(), tmp_path / "none" / "report.html")
     with pytest.raises(IsADirectoryError, match="is a folder. Name a file in it"):
         keras_gates.report(layer(), tmp_path)

@@ -256,7 +256,7 @@ def test_a_diverged_run_is_kept_and_marked():
     text = str(study)
     assert "Diverged (a loss was NaN or infinite)" in text
     assert "wild, seed 0\n  wild, seed 1" in text
-    assert "steady - wild: not known, for a value is not finite" in text
+    assert "steady - wild: not known, because a value is not finite" in text
 
 
 # Intervals
