@@ -143,8 +143,8 @@ def _add_inspect(commands) -> None:
         type=_path,
         metavar="DATA",
         help="inputs: a .npy file, or a .npz file whose arrays are named after the "
-        "inputs of the model; if the model has a single input, a single array may have "
-        "any name, and one of several may be named 'x'",
+        "inputs of the model; for a model with a single input, the array may also be "
+        "named 'x', or have any name if it is the only one",
     )
     command.add_argument(
         "--out",
