@@ -265,7 +265,7 @@ class Linear(MGUCell):
 REFUSED = {
     Changing: "does not compute the same when it is called twice",
     Native: "cannot be traced: ",
-    Linear: "there is no activation in it",
+    Linear: "it contains no activation",
 }
 
 
