@@ -280,17 +280,17 @@ def test_values_for_other_samples_are_refused():
     gates = keras_gates.capture(model, x)
     swap = {"r/cell": edits.swap(gates["r/cell"])}
     with (
-        pytest.raises(ValueError, match="are for 5 samples, and the model ran on 3"),
+        pytest.raises(ValueError, match="are for 5 samples, but the model ran on 3"),
         keras_gates.edit(model, swap),
     ):
         model.predict(x[:3], verbose=0)
     with (
-        pytest.raises(ValueError, match="are for 5 samples, and the model ran on 4"),
+        pytest.raises(ValueError, match="are for 5 samples, but the model ran on 4"),
         keras_gates.edit(model, swap),
     ):
         keras_gates.capture(model, x[:4])
     with (
-        pytest.raises(ValueError, match="are for 5 samples, and the model ran on 6"),
+        pytest.raises(ValueError, match="are for 5 samples, but the model ran on 6"),
         keras_gates.edit(model, swap),
     ):
         model(np.zeros((6, STEPS, FEATURES), "float32"))
@@ -311,7 +311,7 @@ def test_values_that_were_masked_are_not_put_in_where_steps_are_unmasked():
     )
     for run in runs:
         with (
-            pytest.raises(ValueError, match="masked where they come from, and unmask"),
+            pytest.raises(ValueError, match="masked in the run they were taken"),
             keras_gates.edit(model, {"r/update": edits.swap(gates)}),
         ):
             run()
