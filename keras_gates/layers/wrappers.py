@@ -21,7 +21,7 @@ class GateBidirectional(keras.layers.Bidirectional):
     On a GPU, Keras may compute both directions in one fused kernel, without calling
     the layers. Where there is no such kernel, the methods `_call_fused_*`, private to
     Keras, raise `NotImplementedError`, and Keras calls the layers. If these methods are
-    renamed, the layers emit nothing, and `capture` raises an error.
+    renamed, the layers emit nothing, and `capture` reports that they did not run.
     """
 
 
