@@ -452,7 +452,7 @@ def test_a_cell_that_does_not_go_with_its_description_is_refused(rng):
     keras_gates.register_cell(OptionCell, **MGU)
     x = rng.normal(size=(1, *SHAPE))
     keras_gates.capture(_model(OptionCell(2)), x)
-    with pytest.raises(ValueError, match="'own' does not go with what was registered"):
+    with pytest.raises(ValueError, match="'own' does not match the description"):
         keras_gates.capture(_model(OptionCell(2, doubled=True)), x)
 
 
