@@ -415,7 +415,7 @@ def test_mixed_precision():
 WRONG = {
     "no dict": ([], TypeError, "`changes` must be a dict"),
     "empty": ({}, ValueError, "`changes` is empty"),
-    "layer": ({"s/forget": edits.clamp(1.0)}, ValueError, "which are: 'r'"),
+    "layer": ({"s/forget": edits.clamp(1.0)}, ValueError, "Those of .* are: 'r'"),
     "signal": ({"r/update": edits.clamp(1.0)}, ValueError, "'forget'.*got 'update'"),
     "no edit": ({"r/forget": 1.0}, TypeError, "made by `keras_gates.edits`"),
     "unit": ({"r/forget": edits.clamp(1.0, units=4)}, IndexError, "from 0 to 3; got 4"),

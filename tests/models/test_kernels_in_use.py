@@ -124,10 +124,10 @@ def test_what_an_argument_costs_is_found_by_running_without_it(option, value):
     """PyTorch's functions take neither; Keras runs its general loop."""
     if option == "mask":
         record = sequential_record(layers.Masking(), layers.GRU(3))
-        wanted = "A mask arrives at the layer; else"
+        wanted = "A mask arrives at the layer; otherwise"
     else:
         record = sequential_record(layers.GRU(3, **{option: value}))
-        wanted = f"It has `{option}={value}`; else"
+        wanted = f"It has `{option}={value}`; otherwise"
     (reason,) = [one for one in record.reasons if one.startswith(wanted)]
     assert "a loop in Python that calls no cell would run it" in reason
 
@@ -575,7 +575,7 @@ def test_several_inputs_and_a_layer_that_does_not_run():
     found = keras_gates.kernels(model, x)
     assert found["idle"].inference == "not run"
     assert found["idle"].reasons == ("It did not run when the model was called.",)
-    with pytest.raises(ValueError, match="are not known, as it has a `call`"):
+    with pytest.raises(ValueError, match="are not known, as it has its own `call`"):
         keras_gates.kernels(model)
     a, b = keras.Input((None, 2), name="a"), keras.Input((5, 2), name="b")
     outputs = [layers.LSTM(2, name="l")(a), layers.GRU(2, name="g")(b)]
@@ -606,7 +606,7 @@ def test_the_report_reads_as_a_table_and_as_text():
     assert lines[1] == f"'a', 'b' (LSTM): {LOOP}, in inference and in training"
     assert "&#x27;b&#x27; (LSTM)" in found._repr_html_()
     assert str(found["second"]).startswith("'second' (GRU): ")
-    with pytest.raises(KeyError, match="There is no layer 'c'; there are 'a', 'b'"):
+    with pytest.raises(KeyError, match="no layer 'c'; the layers are 'a', 'b'"):
         found["c"]
 
 

@@ -96,7 +96,7 @@ def test_a_url_where_something_is_is_refused(model, memory, nothing_runs):
             keras_gates.capture(model, X, store=url)
     with pytest.raises(FileExistsError, match="left of a capture that was killed"):
         keras_gates.capture(model, X, store="memory://bucket")
-    with pytest.raises(ValueError, match="must not lie inside of another Zarr store"):
+    with pytest.raises(ValueError, match="must not be inside another Zarr store"):
         keras_gates.capture(model, X, store=f"{URL}/a/b")
     assert memory.find("/") == ["/bucket/run.zarr/zarr.json"]
 
@@ -104,7 +104,7 @@ def test_a_url_where_something_is_is_refused(model, memory, nothing_runs):
 ODD = {
     "unknown": ("nonsense://a/b", ValueError, "Protocol not known: nonsense"),
     "one slash": ("s3:/bucket/run", ValueError, "as a str, with two slashes"),
-    "no name": ("memory://", ValueError, "`store` must be a place of its own"),
+    "no name": ("memory://", ValueError, "`store` must be a URL with the name"),
 }
 
 
@@ -166,7 +166,9 @@ def test_two_writers_at_one_url_do_not_mix(model, memory):
     first, second = RemoteStore(URL), RemoteStore(URL)
     second.append("", tree(model), "sample")
     for write in (lambda: first.append("", tree(model), "sample"), first.show):
-        with pytest.raises(BlockingIOError, match="another process began one there"):
+        with pytest.raises(
+            BlockingIOError, match="another process began a store there"
+        ):
             write()
     first.remove()  # It removes nothing of the other one.
     second.show()
