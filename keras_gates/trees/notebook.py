@@ -1,6 +1,6 @@
-"""What a notebook shows of captured layers: a small picture above the text.
+"""The notebook view of captured layers: a small figure above the text.
 
-Imported only when a tree is made, as it needs xarray at once.
+It is imported only when a tree is made, as it needs xarray immediately.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 6
-"""A tree of more layers shows the pictures of the first ones."""
+"""The number of layers that have figures; of a larger tree, the first ones."""
 
 
 class DataTree(xarray.DataTree):
-    """A tree that a notebook shows with a small picture of each captured layer."""
+    """A tree that a notebook shows with a small figure of each captured layer."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ class DataTree(xarray.DataTree):
 
 
 def _picture(layer: xarray.Dataset) -> str:
-    """Returns the signals of the first sample as an image with a caption, if it can."""
+    """Returns an image of the first sample's signals with a caption, if possible."""
     others = {
         dim: -1 if dim == v.STEP else 0
         for dim in (v.STEP, v.FRAME)
@@ -48,7 +48,7 @@ def _picture(layer: xarray.Dataset) -> str:
     }
     layer = layer.isel(others)
     if not all(layer.sizes.get(dim) for dim in (v.SAMPLE, v.TIME, v.UNIT)):
-        return ""  # Statistics, or nothing captured.
+        return ""  # The layer holds statistics, or no captured signals.
     stream = io.BytesIO()
     strip(layer).savefig(stream, format="png", dpi=100)
     data = base64.b64encode(stream.getvalue()).decode()
