@@ -22,7 +22,7 @@ CELL = "cell"
 HIDDEN = "hidden"
 
 KEEP_CONVENTION = "1 keeps the old state"
-"""What an `update` of 1 does in Keras. Many texts define it the other way round."""
+"""The effect of an `update` of 1 in Keras. Many texts define it the other way round."""
 
 INPUTS = "inputs"
 """The input of a layer, with respect to which there are derivatives."""

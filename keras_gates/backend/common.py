@@ -18,7 +18,7 @@ MASKS_WITH_STATE = False
 """Whether Keras's loop outputs a state, not an earlier output, at masked steps."""
 
 KEEPS_STEP = True
-"""Whether what Keras compiles as a training step keeps the `train_step` of the model.
+"""Whether the training step that Keras compiles keeps the `train_step` of the model.
 
 If not, it is looked up at every batch, and everything runs as Python code.
 """

@@ -33,7 +33,7 @@ def name_of(function: Callable) -> str:
     described = type(function) if plain is None else function
     module = getattr(described, "__module__", None) or type(function).__name__
     if getattr(keras.layers, type(function).__name__, None) is described:
-        return described.__name__  # Such as LeakyReLU.
+        return described.__name__  # For example, LeakyReLU.
     return f"{module}.{getattr(described, '__qualname__', plain)}"
 
 

@@ -64,7 +64,7 @@ def rows(left: Kind, right: Kind) -> list[Row]:
         Row(*_marked(one, two), gates=True)
         for one, two in itertools.zip_longest(_gates_of(left), _gates_of(right))
     ]
-    # In the order of the kind that has more of them.
+    # The other signals are in the order of the kind that has more signals.
     fuller = sorted((left, right), key=lambda kind: -len(kind.signals))
     names = dict.fromkeys(name for kind in fuller for name in _others(kind))
     others = [

@@ -59,7 +59,7 @@ def weighted_sum(keep: Tensor, written: Tensor, first: Tensor) -> Tensor:
         state = share * state + add
         return state, state
 
-    # In one tensor: on TensorFlow, Keras scans several only if the time is static.
+    # Joined, as on TensorFlow, Keras scans several tensors only if time is static.
     both = ops.concatenate([keep, written], axis=-1)
     _, states = ops.scan(step, first, ops.swapaxes(both, 0, 1))
     return ops.swapaxes(states, 0, 1)

@@ -1,4 +1,4 @@
-"""The kind of a cell that nobody described, from the trace of its step."""
+"""The kind of a cell without a description, from the trace of its step."""
 
 from __future__ import annotations
 

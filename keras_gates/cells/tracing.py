@@ -1,4 +1,4 @@
-"""Cells that nobody described: their activations, which are found by tracing.
+"""Cells without a description: their activations, which are found by tracing.
 
 A cell that is called with symbolic tensors leaves a graph of Keras's operations. The
 activations in this graph are the signals of the cell.
@@ -161,13 +161,13 @@ def trace(
 def _reason(error: Exception) -> str:
     if isinstance(error, Drawn):
         return "it draws random numbers at every step"
-    said = words_of(error)
-    if "KerasTensor cannot be used as input to a JAX function" in said:
+    message = words_of(error)
+    if "KerasTensor cannot be used as input to a JAX function" in message:
         return (
             "it uses a function of JAX, or a weight is the left operand of an operator "
             "with a tensor; write it with `keras.ops`, and `x * weight`"
         )
-    return f"it must be written with `keras.ops` and Keras layers ({said})"
+    return f"it must be written with `keras.ops` and Keras layers ({message})"
 
 
 def _as_described(kind: Kind, cell, symbols: list) -> tuple[dict, list]:
@@ -195,7 +195,7 @@ def _maker(value: Any, operations: list) -> Any:
     if history is None or not any(history.operation is one for one in operations):
         return None
     operation = history.operation
-    whole = isinstance(operation, keras.layers.Layer)  # It may be anybody's.
+    whole = isinstance(operation, keras.layers.Layer)  # It may be a user's layer.
     return None if whole or isinstance(operation.output, (list, tuple)) else operation
 
 

@@ -43,9 +43,9 @@ def why_not_fast(layer) -> str | None:
             f"{known}, and this is {kind.with_article}"
         )
     if layer.unroll:
-        return "`unroll=True` asks for Keras's own loop"
+        return "`unroll=True` requires Keras's own loop"
     if getattr(layer, "use_cudnn", "auto") is True:
-        return "`use_cudnn=True` asks for the kernel of cuDNN"
+        return "`use_cudnn=True` requires the kernel of cuDNN"
     if 1.0 in (cell.dropout, cell.recurrent_dropout):
         return "it has a dropout rate of 1, on which Keras's own kernels disagree"
     for option in ("activation", "recurrent_activation"):

@@ -82,7 +82,7 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
         units: Positive integer, the number of units.
         *args: As for `keras.layers.LSTM`.
         return_gates: Whether to return every signal at every step too.
-        kernel: What runs the layer: "keras", or "fast". The fast kernel takes masks,
+        kernel: The kernel that runs the layer, "keras" or "fast". "fast" takes masks,
             dropout, initial states and any activation that has a name in Keras and acts
             on each value alone. Its gradients cannot be differentiated again, except on
             JAX.
@@ -133,7 +133,7 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
         units: Positive integer, the number of units.
         *args: As for `keras.layers.GRU`.
         return_gates: Whether to return every signal at every step too.
-        kernel: What runs the layer: "keras", or "fast". The fast kernel takes masks,
+        kernel: The kernel that runs the layer, "keras" or "fast". "fast" takes masks,
             dropout, initial states and any activation that has a name in Keras and acts
             on each value alone. Its gradients cannot be differentiated again, except on
             JAX.

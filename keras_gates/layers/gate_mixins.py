@@ -93,7 +93,7 @@ class GateRecurrence(_Layer):
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Runs the stock loop, and emits the gates to the collectors."""
-        # Not recorded inside the cell: with cuDNN and other fused kernels the cell
+        # They are not recorded in the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
         looks = _looks(self)
         carrying = carried_states.current()

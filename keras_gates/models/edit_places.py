@@ -39,7 +39,7 @@ class Dense(NamedTuple):
 
     @property
     def by_sample(self) -> bool:
-        """Whether samples differ."""
+        """Whether the edit differs between samples."""
         return max(len(self.factor), len(self.summand)) > 1
 
     @property

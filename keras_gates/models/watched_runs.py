@@ -156,9 +156,9 @@ class Watch:
 
     def _in_run(self, frame):
         frame.f_trace_lines = False
-        return self._went_on
+        return self._raised_or_ended
 
-    def _went_on(self, frame, event, value):
+    def _raised_or_ended(self, frame, event, value):
         """Is called by Python when a watched call raises or ends."""
         if event == "exception":
             error = value[1]
@@ -166,7 +166,7 @@ class Watch:
                 self._open[-1][1].caught(error, frame)
         elif event == "return" and self._open and self._open[-1][0] is frame:
             self._close()
-        return self._went_on
+        return self._raised_or_ended
 
     def _is_open(self, layer) -> bool:
         return any(run.layer is layer for _, run, _ in self._open)

@@ -71,7 +71,7 @@ def load(path: Path) -> dict | None:
 def check_same(path: Path, found: dict, wanted: dict) -> None:
     """Refuses to continue a store whose attributes differ."""
     for name, value in json.loads(json.dumps(wanted)).items():
-        # Versions of the package share a format, unless `format` says otherwise.
+        # Versions of the package share a format, unless `format` differs.
         older = name == "format" and found.get(name) in OLDER
         if name != "keras_gates" and found.get(name) != value and not older:
             raise ValueError(

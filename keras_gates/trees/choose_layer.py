@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray
 
 PICTURE = (SAMPLE, TIME, UNIT)
-"""The dimensions of signals that are drawn sample by sample."""
+"""The dimensions of signals that figures draw sample by sample."""
 
 
 def one_layer(
@@ -116,8 +116,8 @@ def one_sample(
             f"samples; got {sample}."
         ) from None
     label = labels_of(layer, SAMPLE)[place : place + 1].reshape(())
-    picture = layer.isel({SAMPLE: place}, drop=True).transpose(TIME, UNIT)
-    return picture.compute().assign_coords({SAMPLE: label})
+    chosen = layer.isel({SAMPLE: place}, drop=True).transpose(TIME, UNIT)
+    return chosen.compute().assign_coords({SAMPLE: label})
 
 
 def sample_of(picture: Any) -> str:
