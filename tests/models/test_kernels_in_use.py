@@ -404,7 +404,7 @@ def test_cudnn_on_tensorflow_is_seen_and_what_keeps_it_away_is_found(cls, monkey
     )
     cell = layers.LSTMCell(3) if cls is layers.LSTM else layers.GRUCell(3)
     record = sequential_record(layers.RNN(cell))
-    assert record.advice[0].startswith(f"Use `keras.layers.{cls.__name__}` in place")
+    assert record.advice[0].startswith(f"Use `keras.layers.{cls.__name__}` instead")
 
 
 @only("tensorflow")
