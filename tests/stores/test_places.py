@@ -227,7 +227,7 @@ def test_a_store_that_is_moved_is_written_no_more(case, path, recwarn):
         lock.unlink()  # It comes from another machine.
     HOW[case](path)
     before = listing(path.parent)
-    with pytest.warns(UserWarning, match="moved, or removed.*Training continues"):
+    with pytest.warns(UserWarning, match="moved or removed.*Training continues"):
         records.append("traces", store_writer.tree("traces", 2), (2, 2))
     for step in range(3, 5):  # Once is enough.
         records.append("traces", store_writer.tree("traces", step), (step, step))
