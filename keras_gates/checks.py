@@ -1,8 +1,8 @@
 """Checks of arguments: one for each kind, used by every public function.
 
-Each takes the name of the argument and what was given, returns it in one form, and
-raises a TypeError for a wrong type, a ValueError for a wrong value. True and False are
-not numbers, and neither are strings that look like one.
+Each takes the name of the argument and the value that was given, and returns the value
+in one form. It raises a TypeError for a wrong type and a ValueError for a wrong value.
+True and False are not numbers, and neither are strings that look like a number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LARGEST = 2**63 - 1
 """No array has more entries, on any machine."""
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
-"""Bytes: what file systems take."""
+"""The limits of file systems, in bytes."""
 
 
 Names: TypeAlias = str | Iterable[str] | None
@@ -37,14 +37,14 @@ Positions: TypeAlias = int | slice | Iterable[int] | None
 def whole_number(
     name: str, value: Any, *, at_least: int, at_most: int = LARGEST, or_else: str = ""
 ) -> int:
-    """Returns `value` as an int, or says what `name` must be.
+    """Returns `value` as an int, or raises an error that states what `name` must be.
 
     Args:
         name: The name of the argument.
-        value: What was given.
+        value: The value that was given.
         at_least: The smallest number that is allowed.
-        at_most: The largest.
-        or_else: What else is allowed; the caller has looked for it.
+        at_most: The largest number that is allowed.
+        or_else: Another value that is allowed; the caller has checked for it.
     """
     other = f" or {or_else}" if or_else else ""
     try:
@@ -65,24 +65,24 @@ def whole_number(
 
 
 def number_or(name: str, value: Any, word: str, *, at_least: int) -> int | str:
-    """Returns a whole number, or the one word that is allowed in its place."""
+    """Returns a whole number, or the word that is allowed in its place."""
     if isinstance(value, str) and value == word:
         return word
     return whole_number(name, value, at_least=at_least, or_else=repr(word))
 
 
 def seed_of(name: str, value: Any) -> int:
-    """Returns a seed as an int: one that every random generator takes."""
+    """Returns a seed as an int, in the range that every random generator accepts."""
     return whole_number(name, value, at_least=0, at_most=2**32 - 1)
 
 
 def position(name: str, value: Any, size: int) -> int:
-    """Returns `value` as an int, or says which positions `name` may be.
+    """Returns a position as an int, or raises an error that states the allowed range.
 
     Args:
         name: The name of the argument.
-        value: What was given.
-        size: How many there are.
+        value: The value that was given.
+        size: The number of positions.
     """
     try:
         number = _index(value)
@@ -104,14 +104,14 @@ def real_number(
     infinite: bool = False,
     or_else: str = "",
 ) -> float:
-    """Returns `value` as a float, or says what `name` must be.
+    """Returns `value` as a float, or raises an error that states what `name` must be.
 
     Args:
         name: The name of the argument.
-        value: What was given.
+        value: The value that was given.
         at_least: The smallest number that is allowed.
         infinite: Whether it may be infinite.
-        or_else: What else is allowed; the caller has looked for it.
+        or_else: Another value that is allowed; the caller has checked for it.
     """
     wanted = "be a number" if infinite else "be a finite number"
     wanted += f" of {at_least:g} or more" if at_least > -math.inf else ""
@@ -125,8 +125,8 @@ def real_number(
 
 
 def share_of(name: str, value: Any) -> float:
-    """Returns a share between 0 and 1, both left out, as a float."""
-    wanted = "lie between 0 and 1, both left out, such as 0.8 for 80 %"
+    """Returns a share between 0 and 1, both excluded, as a float."""
+    wanted = "lie between 0 and 1, both excluded, such as 0.8 for 80 %"
     return _number(name, value, wanted, lambda number: 0 < number < 1)
 
 
@@ -156,17 +156,17 @@ def flag(name: str, value: Any) -> bool:
 
 
 def one_of(name: str, value: Any, allowed: Collection) -> Any:
-    """Returns `value` if it is allowed, or says what `name` must be."""
+    """Returns `value` if it is allowed, or raises an error that lists what is."""
     simple = value is None or isinstance(value, str | int | np.integer)
     if not simple or value not in tuple(allowed):
-        names = ", ".join(map(repr, allowed)) or "none, for there are none"
+        names = ", ".join(map(repr, allowed)) or "none, as there are none"
         error = ValueError if simple else TypeError
         raise error(f"`{name}` must be one of {names}; got {_shown(value)}.")
     return value
 
 
 def names_of(argument: str, names: Any) -> list[str]:
-    """Returns one name or several as a list, or says what `argument` must be."""
+    """Returns one name or several as a list, or raises an error."""
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple, set)) or not all(
         isinstance(name, str) for name in names
@@ -180,16 +180,16 @@ def names_of(argument: str, names: Any) -> list[str]:
 
 
 def function_of(name: str, value: Any, what: str) -> Any:
-    """Returns a function or `None`, or says what `name` must be.
+    """Returns a function or `None`, or raises an error.
 
     Args:
         name: The name of the argument.
-        value: What was given.
-        what: What the function does, for the error, such as "of (name, seed)".
+        value: The value that was given.
+        what: A description of the function for the error, such as "of (name, seed)".
     """
     import keras
 
-    # A layer and a model can be called, but with tensors.
+    # Layers and models can be called too, but only with tensors.
     if isinstance(value, keras.layers.Layer) or not (value is None or callable(value)):
         raise TypeError(
             f"`{name}` must be a function {what}, or None; got {type_of(value)}."
@@ -198,7 +198,7 @@ def function_of(name: str, value: Any, what: str) -> Any:
 
 
 def path_of(name: str, value: Any) -> Path | None:
-    """Returns `value` as an absolute path, or says what `name` must be."""
+    """Returns `value` as an absolute path, or raises an error."""
     if value is None:
         return None
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -207,7 +207,7 @@ def path_of(name: str, value: Any) -> Path | None:
             f"`{name}` must be a path, a str or a pathlib.Path; got {_shown(value)}."
         )
     if not text or "\0" in text:
-        what = "has a NUL character in it" if text else "is empty"
+        what = "contains a NUL character" if text else "is empty"
         raise ValueError(f"`{name}` must be a path; {text!r} {what}.")
     try:
         # Absolute now: the working folder may change before it is used.
@@ -217,39 +217,39 @@ def path_of(name: str, value: Any) -> Path | None:
         raise ValueError(f"`{name}` must be a path; got {text!r}: {error}") from None
     if longest > LONGEST_NAME or len(os.fsencode(path)) > LONGEST_PATH:
         raise ValueError(
-            f"`{name}` must be a path that file systems take, with names of at most "
+            f"`{name}` must be a path that file systems accept, with names of at most "
             f"{LONGEST_NAME} bytes; got {_shown(text)}, which has a name of {longest} "
-            f"bytes and {len(os.fsencode(path))} bytes altogether."
+            f"bytes and {len(os.fsencode(path))} bytes in all."
         )
     return path
 
 
 def folder_of(name: str, value: Any) -> Path | None:
-    """Returns a path at which there is a folder or nothing."""
+    """Returns the path of a folder, which need not exist yet."""
     path = path_of(name, value)
     if path is not None:
         there = next(one for one in (path, *path.parents) if os.path.lexists(one))
         if not there.is_dir():
             raise NotADirectoryError(
-                f"`{name}` must be a folder, or a path where there is nothing yet; "
-                f"'{there}' is no folder. Choose another path."
+                f"`{name}` must be a folder, or a path that does not exist yet; "
+                f"'{there}' is not a folder. Choose another path."
             )
     return path
 
 
 def array_of(name: str, value: Any) -> np.ndarray:
-    """Returns an array of whatever type, or says that `value` cannot be one."""
+    """Returns an array of any type, or raises an error if `value` cannot be one."""
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"`{name}` must be an array, or a list that makes one; got "
+            f"`{name}` must be an array, or a list that can be made into one; got "
             f"{type_of(value)}: {error}"
         ) from None
 
 
 def real_numbers(name: str, value: Any) -> np.ndarray:
-    """Returns an array of real numbers, or of truth values; NaN may be among them."""
+    """Returns an array of real numbers or truth values, which may contain NaN."""
     array = array_of(name, value)
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -259,7 +259,7 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
 
 
 def either(names: Iterable[str], last: str = "or") -> str:
-    """Lists names as a sentence does.
+    """Lists names as in a sentence.
 
     Example:
         >>> either(["LSTM", "GRU", "SimpleRNN"])
@@ -270,7 +270,7 @@ def either(names: Iterable[str], last: str = "or") -> str:
 
 
 def type_of(value: Any) -> str:
-    """Returns what sort of thing this is, for an error."""
+    """Returns the type of a value with its article, for an error."""
     if value is None:
         return "None"
     name = type(value).__name__
@@ -284,7 +284,7 @@ def _index(value: Any) -> int:
 
 
 def _number(name: str, value: Any, wanted: str, fits: Callable[[float], bool]) -> float:
-    """Returns a number that fits as a float, or says what is wanted."""
+    """Returns a number that fits as a float, or raises an error."""
     try:
         number = float(value) if _is_real(value) else None
     except OverflowError:
@@ -302,6 +302,6 @@ def _is_real(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Returns what was given, for an error: in one short line, or what it is."""
+    """Returns a value for an error: in one short line, or else its type."""
     text = repr(value)
     return text if len(text) <= 100 and "\n" not in text else type_of(value)

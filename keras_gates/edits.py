@@ -1,10 +1,10 @@
-"""What can be done to a signal: `clamp`, `scale`, `add` and `swap`.
+"""Edits of a signal: `clamp`, `scale`, `add` and `swap`.
 
 Each returns an edit for `keras_gates.edit`, as in
 `edit(model, {"lstm/forget": clamp(1.0)})`. It is applied to a signal right after it is
 computed and before it is used, for the selected samples, time steps and units, and all
-later values follow from it. Samples are counted from 0 in the data of a call, and time
-steps in the order of the input, as in a capture.
+later values follow from it. Samples are counted from 0 in the data of a call. Time
+steps are counted in the order of the input, as in a capture.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Edit", "add", "clamp", "scale", "swap"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Edit:
-    """A change of a signal, and its place.
+    """A change of a signal, and where it acts.
 
     Attributes:
         action: "clamp", "scale", "add" or "swap".
@@ -152,7 +152,7 @@ def swap(
 
     Args:
         array: Values of another run, such as `gates["lstm/cell"]`, or a whole tree of
-            `capture`, of which the signal of the same name is taken. A DataArray is
+            `capture`, from which the signal of the same name is taken. A DataArray is
             aligned by the names of its dimensions. If it has a single sample, that
             sample is used for all. If it has several, the data must have the same
             number of samples. Steps that were masked in the other capture (NaN) are not
@@ -198,8 +198,9 @@ def _finite(name: str, value: Any) -> Any:
     values = real_numbers(name, value)
     if not np.isfinite(values).all():
         raise ValueError(
-            f"`{name}` must be finite; got {type_of(value)} with NaN or infinity in "
-            "it. For values of a capture, NaN where masked, use `edits.swap`."
+            f"`{name}` must be finite; got {type_of(value)} that contains NaN or "
+            "infinity. For values of a capture, which are NaN where masked, use "
+            "`edits.swap`."
         )
     return value if hasattr(value, "dims") else values
 

@@ -1,7 +1,7 @@
-"""Sentences for names that do not exist: what is there, and what a name became.
+"""Error messages for names that do not exist: the existing names, and the new name.
 
-Some names were changed before the first release. Their answers go with the release
-after it.
+Some names were changed before the first release. Their messages will be removed in the
+release after it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Function = TypeVar("Function", bound=Callable)
 
 
 def renamed(**names: str) -> Callable[[Function], Function]:
-    """Makes a function answer an unknown argument with those that it has.
+    """Makes a function raise an error for an unknown argument that lists its own.
 
     Args:
         names: Old name to new name, for arguments that were renamed.
@@ -67,11 +67,13 @@ def renamed(**names: str) -> Callable[[Function], Function]:
 
 
 def moved(module: str, public: Sequence[str], **names: str) -> Callable[[str], Any]:
-    """Returns a `__getattr__` that answers an unknown name with those that are there.
+    """Returns a `__getattr__` that raises an error for an unknown name.
+
+    The error lists the names that exist.
 
     Args:
-        module: The module.
-        public: What it has.
+        module: The name of the module.
+        public: Its public names.
         names: Old name to new name, for functions that were renamed.
 
     Example:

@@ -1,7 +1,7 @@
-"""The words: signals that several kinds of cells share, dimensions, and the version.
+"""The shared names: signals of several kinds of cells, dimensions, and the version.
 
 This module is the only place that spells them. Layers, labels, errors and files import
-the words from here. Which kind has which signals, each kind of cell says itself.
+the names from here. Each kind of cell defines which signals it has.
 
 The *gates* are the sigmoid signals, between 0 (closed) and 1 (open). The *signals*
 are the gates, the candidate and the states.
@@ -10,7 +10,7 @@ are the gates, the candidate and the states.
 from __future__ import annotations
 
 VERSION = "0.1.0"
-"""Of the package: what is kept says by which version it was written."""
+"""The version of the package. Stored data state the version that wrote them."""
 
 INPUT = "input"
 FORGET = "forget"
@@ -22,10 +22,10 @@ CELL = "cell"
 HIDDEN = "hidden"
 
 KEEP_CONVENTION = "1 keeps the old state"
-"""What an `update` of 1 does in Keras. Many texts define it the other way round."""
+"""The effect of an `update` of 1 in Keras. Many texts define it the other way round."""
 
 INPUTS = "inputs"
-"""What a layer received, of which there are derivatives."""
+"""The input of a layer, with respect to which there are derivatives."""
 FEATURE = "feature"
 
 SAMPLE = "sample"
@@ -47,5 +47,5 @@ def preactivation(signal: str) -> str:
 
 
 def initial(state: str) -> str:
-    """Returns the name under which the first value of a state is kept."""
+    """Returns the name under which the initial value of a state is stored."""
     return f"initial_{state}"

@@ -1,8 +1,9 @@
-"""What differs from backend to backend, behind one seam.
+"""The code that differs between backends, with one interface.
 
-Each module that is called like a backend has the same names; `backend` is the one of
-the backend that Keras uses. Its kernels are in modules whose names begin with its own.
-Nothing else in the package asks which backend it is. May import nothing of it.
+Each module that is named after a backend defines the same names; `backend` is the
+module for the backend that Keras uses. Its kernels are in modules whose names begin
+with its own name. No other code in the package checks which backend it is. May import
+nothing from the rest of the package.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What holds where a backend needs nothing special."""
+"""The defaults, which hold unless a backend needs something special."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ CARRIES_STATES = True
 """Whether `predict` carries the states of stateful layers from batch to batch."""
 
 MASKS_WITH_STATE = False
-"""Whether Keras's loop puts a state, and no earlier output, where a step is masked."""
+"""Whether Keras's loop outputs a state, not an earlier output, at masked steps."""
 
 KEEPS_STEP = True
-"""Whether what Keras compiles as a training step keeps the `train_step` of the model.
+"""Whether the training step that Keras compiles keeps the `train_step` of the model.
 
-If not, it is asked for at every batch, and everything runs as Python.
+If not, it is looked up at every batch, and everything runs as Python code.
 """
 
 FAST_KERNELS_GAIN = True
 """Whether training on a CPU takes less time in a fast kernel than in Keras's own."""
 
 COMPILES = False
-"""Whether Keras compiles what runs a model, unless it is asked not to."""
+"""Whether Keras compiles the functions that run a model unless told not to."""
 
 KERNEL_OPERATIONS: dict[str, str] = {}
-"""The operations that run a whole sequence, each to the kernel that it is part of."""
+"""The operations that run a whole sequence, each with the kernel that it belongs to."""
 
 PRODUCTS: frozenset[str] = frozenset()
 """The operations that multiply two matrices."""
@@ -56,7 +56,7 @@ def operations(note):
     """Reports the operations that this thread runs or compiles within the block.
 
     Args:
-        note: Called with the name of each.
+        note: A function that is called with the name of each operation.
     """
     yield
 
@@ -64,7 +64,7 @@ def operations(note):
 def operation_of(frame) -> str | None:
     """Returns the operation that a call of a Python function runs, or `None`.
 
-    For a backend that has no other way to report its operations.
+    It is used for a backend that has no other way to report its operations.
 
     Args:
         frame: The frame of the call, at its beginning.
@@ -76,20 +76,20 @@ def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
     """Runs a function as `fit` and `predict` do, or traces it as they compile it.
 
     Args:
-        function: Takes the batch. What it returns is dropped.
+        function: Takes the batch. Its results are dropped.
         batch: The inputs, as NumPy arrays.
-        training: Whether a gradient would follow.
+        training: Whether it runs as in training, where a gradient would follow.
         eagerly: Whether the model asks Keras not to compile.
     """
     function(batch)
 
 
 def opened():
-    """Opens a context in which no function that was compiled earlier is run as it was.
+    """Opens a context in which earlier compiled versions of functions do not run.
 
     Functions that the backend compiles on their own (`tf.function`, `jax.jit`,
-    `torch.compile`) run their Python code within the context, step by step where the
-    caller runs so, else to be compiled anew, apart from what they were.
+    `torch.compile`) run their Python code within the context: step by step if the
+    caller runs so, and otherwise to be compiled again, separately from before.
     """
     return contextlib.nullcontext()
 
@@ -97,13 +97,13 @@ def opened():
 def uncompiled():
     """Opens a context in which such functions are not compiled at all.
 
-    For code that runs step by step itself.
+    It is used by code that runs step by step itself.
     """
     return contextlib.nullcontext()
 
 
 def trace():
-    """Returns what the backend traces at the moment, to be compared later."""
+    """Returns the current trace of the backend, to be compared later."""
     return None
 
 
@@ -113,7 +113,7 @@ def leads_to(outer) -> bool:
 
 
 def assigns(outer) -> bool:
-    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps a value assigned now, in the trace `outer`."""
     return True
 
 
@@ -123,10 +123,10 @@ def recomputing() -> bool:
 
 
 class Switch:
-    """A setting of a backend that holds for all threads, on while anybody needs it.
+    """A setting of a backend for all threads, which is on while any of them needs it.
 
     Args:
-        turn_on: Turns it on, and returns what turns it back.
+        turn_on: Turns it on, and returns a function that turns it back.
     """
 
     def __init__(self, turn_on):
@@ -136,7 +136,7 @@ class Switch:
 
     @contextlib.contextmanager
     def on(self):
-        """Opens a context in which it is on; the last one to end turns it back."""
+        """Opens a context in which it is on; the last context to end turns it back."""
         with self._lock:
             if not self._blocks:
                 self._turn_back = self._turn_on()
@@ -156,30 +156,30 @@ def outside_gradient():
 
 
 def derivatives(function, variables: list) -> tuple[dict, dict]:
-    """Returns the derivatives of a number with respect to tensors made on the way.
+    """Returns the derivatives of a number with respect to tensors made by a function.
 
     Args:
         function: Returns the number and a dict of tensors. It takes a function that
-            makes the tensors, zeros, from a key, a shape and a type.
-        variables: What the function reads and changes.
+            makes the tensors, which are zeros, from a key, a shape and a type.
+        variables: The variables that the function reads and changes.
 
     Returns:
-        For each key the derivative, and the dict of tensors.
+        The derivative for each key, and the dict of tensors.
     """
     raise ValueError("This backend of Keras has no gradients.")
 
 
 class RandomNumbers:
-    """Random numbers for a run, drawn from no generator that others draw from."""
+    """Random numbers for a run, from a generator that nothing else draws from."""
 
     def apart(self):
         """Opens a context in which this thread draws from them."""
-        # Keras draws by the variables of its own `SeedGenerator`.
+        # Keras draws with the variables of its own `SeedGenerator`.
         return contextlib.nullcontext()
 
 
 def placing(model, variable) -> dict:
-    """Returns the arguments that place a new variable where a model's one is."""
+    """Returns the arguments that place a new variable where a model's variable is."""
     return {}
 
 
@@ -195,22 +195,22 @@ def scope(model):
 
 
 def is_on_accelerator(variable) -> bool:
-    """Returns whether a variable is on another device than the CPU."""
+    """Returns whether a variable is on a device other than the CPU."""
     return False
 
 
 def replicas(model) -> int:
-    """Returns into how many parts each batch of the model is split."""
+    """Returns the number of parts into which each batch of the model is split."""
     return 1
 
 
 def read(model, variables: dict) -> list[dict]:
-    """Returns the values of variables, as arrays, once for each part of the batch."""
+    """Returns the values of variables as arrays, once for each part of the batch."""
     return [{name: ops.convert_to_numpy(v).copy() for name, v in variables.items()}]
 
 
 def reset(model, variables: dict, values: dict) -> None:
-    """Gives variables the values they start from, on every device."""
+    """Sets variables to their initial values, on every device."""
     for name, variable in variables.items():
         variable.assign(values[name])
 
@@ -221,7 +221,7 @@ def gather(parts: list) -> list:
 
 
 def writes() -> bool:
-    """Returns whether this process is the one, of all of these, that writes files."""
+    """Returns whether this process, among all of these, writes the files."""
     return True
 
 
@@ -230,7 +230,7 @@ def state_of(model, arguments: tuple):
 
     Args:
         model: The model.
-        arguments: What Keras calls the training step with.
+        arguments: The arguments with which Keras calls the training step.
     """
     return contextlib.nullcontext()
 
@@ -239,10 +239,10 @@ def run_step(model, function, variables: list, arguments: tuple):
     """Runs a compiled training step that changes variables of ours too.
 
     Args:
-        model: The model, in whose lists of variables ours are while this is called.
+        model: The model, whose lists of variables hold ours during this call.
         function: The step, as Keras compiled it.
-        variables: Ours.
-        arguments: What Keras calls the step with.
+        variables: Our variables.
+        arguments: The arguments with which Keras calls the step.
     """
     return function(*arguments)
 
@@ -266,13 +266,13 @@ def ragged(tensor):
 
 
 def step_function(model, function, variables: list):
-    """Returns a function that is run again and again, as fast as the backend can.
+    """Returns a version of a function that is fast when it is called many times.
 
     Args:
-        model: The model whose variables they are.
-        function: Takes arrays and returns tensors, each in any structure. What it
-            assigns to variables is dropped.
-        variables: What it reads. The values are those at each call.
+        model: The model to which the variables belong.
+        function: Takes arrays and returns tensors, each in any structure. Values that
+            it assigns to variables are dropped.
+        variables: The variables that it reads, with their values at each call.
     """
 
     def run(*arguments):
@@ -283,5 +283,5 @@ def step_function(model, function, variables: list):
 
 
 def whole_function(model, function, variables: list):
-    """Returns such a function that is run once."""
+    """Returns a version of a function that is called once; see `step_function`."""
     return step_function(model, function, variables)

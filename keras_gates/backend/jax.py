@@ -1,4 +1,4 @@
-"""JAX, whose training step takes every variable and returns it."""
+"""JAX, where the training step takes and returns every variable."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def operation_of(frame) -> str | None:
         return None
     given = frame.f_locals
     name = given["self"].name
-    # A function that JAX traced before is not traced again, and has a name.
+    # JAX does not trace a function again that it traced before, but reports its name.
     return given["params"].get("name", name) if name in ("jit", "pjit") else name
 
 
@@ -77,52 +77,54 @@ def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
         jax.eval_shape(function, batch)
 
 
-# Not in an unrolled loop (seen in 3.15.1).
+# Keras does not do so in an unrolled loop (seen in 3.15.1).
 MASKS_WITH_STATE = True
 
 PATIENCE = 10.0
-"""For how many seconds a copy waits for a thread that has the variables."""
+"""The number of seconds for which a copy waits for a thread that has the variables."""
 
 
 def placing(model, variable) -> dict:
-    """Returns the arguments that place a new variable where a model's one is."""
+    """Returns the arguments that place a new variable where a model's variable is."""
     if keras.distribution.distribution() is None:
         return {}
     return {"layout": _read(model, lambda: variable.value.sharding)}
 
 
 def is_on_accelerator(variable) -> bool:
-    """Returns whether a variable is on another device than the CPU."""
+    """Returns whether a variable is on a device other than the CPU."""
     return any(device.platform != "cpu" for device in variable.value.devices())
 
 
 def copy_values(model, variables: list, copies: list) -> None:
     """Gives the copies of a model's variables the values that they have now."""
-    # Copied on the device: Keras's steps use up what they are given.
+    # Copied on the device, since Keras's steps consume their arguments.
     values = _read(model, lambda: [jnp.copy(variable.value) for variable in variables])
     for copy, value in zip(copies, values, strict=True):
         copy.assign(value)
 
 
 def _read(model, function):
-    """Returns what a function reads of a model's variables.
+    """Returns the result of a function that reads a model's variables.
 
-    While Keras runs `fit` or `predict` on JAX, a model has no values: they are in the
-    compiled step, which uses them up. Then this waits for the thread that runs it.
+    While Keras runs `fit` or `predict` on JAX, the variables of a model have no values:
+    the compiled step has them, and consumes them. In that case, this waits for the
+    thread that runs the step.
     """
     end = time.monotonic() + PATIENCE
     while True:
         try:
             return function()
-        except (RuntimeError, TypeError, ValueError) as error:  # Used up, or none.
+        except (RuntimeError, TypeError, ValueError) as error:  # Consumed, or none.
             if time.monotonic() > end:
                 raise RuntimeError(
-                    f"The model '{model.name}' trains or runs at this moment, and on "
-                    "JAX, Keras takes the variables from a model meanwhile. Capture it "
-                    "when that has ended. During training, give a `probe` to a "
-                    "`GateRecorder`; or in a callback of your own, capture "
-                    "`self.model`, which brings the variables back. A `fit` that ended "
-                    "by an error may have lost them: then load the model again."
+                    f"The model '{model.name}' is training or running at this moment. "
+                    "On JAX, Keras then takes the variables out of the model. Capture "
+                    "it when the run has ended. To capture during training, give a "
+                    "`probe` to a `GateRecorder`; or capture `self.model` in a "
+                    "callback of your own, which brings the variables back. A `fit` "
+                    "that ended with an error may have lost them: in that case, load "
+                    "the model again."
                 ) from error
             time.sleep(0.001)
 
@@ -132,10 +134,10 @@ _numbers = itertools.count()
 
 @contextlib.contextmanager
 def opened():
-    """Lets functions that were compiled earlier be traced anew."""
-    # JAX keeps the traces of a function apart by the metadata of its operations, which
-    # change nothing that is computed. What runs step by step would have to be compiled
-    # anew, operation by operation.
+    """Makes JAX trace functions again that were compiled earlier."""
+    # JAX distinguishes the traces of a function by the metadata of its operations. The
+    # metadata do not change the computation. Code that runs step by step would have to
+    # be compiled again, operation by operation.
     if trace() is None:
         yield
         return
@@ -149,16 +151,16 @@ def uncompiled():
 
 
 def trace():
-    """Returns what JAX traces at the moment, or `None` where it runs step by step."""
-    # Private to JAX; the public `get_opaque_trace_state` does not tell what a trace of
-    # a gradient, out of which Keras returns the state, lies in. Without it, JAX itself
-    # raises an error about a leaked tracer.
+    """Returns the current trace of JAX, or `None` where it runs step by step."""
+    # Private to JAX. The public `get_opaque_trace_state` does not give the outer trace
+    # of a trace for a gradient, out of which Keras returns the state. Without it, JAX
+    # itself raises an error about a leaked tracer.
     context = getattr(jax._src.core, "trace_ctx", None)
     return _kept(getattr(context, "trace", None))
 
 
 def leads_to(outer) -> bool:
-    """Returns whether only gradients lie between what is traced now and `outer`."""
+    """Returns whether only traces of gradients are between this trace and `outer`."""
     now = trace()
     while now is not outer and type(now).__name__ in _OF_GRADIENTS:
         now = _kept(now.parent_trace)
@@ -166,7 +168,7 @@ def leads_to(outer) -> bool:
 
 
 def assigns(outer) -> bool:
-    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps a value assigned now, in the trace `outer`."""
     return leads_to(outer)
 
 
@@ -178,12 +180,12 @@ def _kept(trace):
 
 
 def derivatives(function, variables: list) -> tuple[dict, dict]:
-    """Returns the derivatives of a number with respect to tensors made on the way."""
+    """Returns the derivatives of a number, as `common.derivatives` describes."""
     values = [variable.value for variable in variables]
     shapes: dict = {}
 
     def run(make):
-        # What is assigned inside may not leave it but as a result.
+        # Values that are assigned inside may leave it only as results.
         with keras.StatelessScope([*zip(variables, values, strict=True)]) as inside:
             total, others = function(make)
         after = [inside.get_current_value(variable) for variable in variables]
@@ -209,7 +211,7 @@ def derivatives(function, variables: list) -> tuple[dict, dict]:
 
 def state_of(model, arguments: tuple):
     """Opens a context in which the model has its variables, which Keras took out."""
-    if keras.distribution.distribution() is None:  # Nobody asks for them.
+    if keras.distribution.distribution() is None:  # They are not needed.
         return contextlib.nullcontext()
     (trainable, others, optimizer, metrics), _ = arguments
     values = zip(
@@ -228,8 +230,8 @@ def state_of(model, arguments: tuple):
 def run_step(model, function, variables: list, arguments: tuple):
     """Runs a compiled training step that changes variables of ours too.
 
-    The state that Keras hands to the step holds the model's own variables; ours are
-    put in where the model lists them, and taken out of what comes back.
+    The state that Keras passes to the step holds the model's own variables. Ours are
+    inserted where the model lists them, and taken out of the result.
     """
     (trainable, others, *rest), iterator = arguments
     own = {id(variable) for variable in variables}
@@ -248,12 +250,12 @@ def run_step(model, function, variables: list, arguments: tuple):
 
 def sparse(indices, values, shape):
     """Returns a sparse array, as the model gets it from `predict`."""
-    # Filled up, at places outside of the array, to a power of two: every new number
-    # of values would compile the model anew.
+    # Filled up to a power of two, at places outside the array: every new number of
+    # values would compile the model again.
     missing = (1 << (len(values) - 1).bit_length() if len(values) else 1) - len(values)
     outside = np.broadcast_to(shape, (missing, len(shape)))
     places = np.concatenate([indices, outside]).astype("int32")
-    # It takes arrays of NumPy as well.
+    # `BCOO` accepts NumPy arrays too.
     return BCOO(
         (np.pad(values, (0, missing)), places),  # type: ignore[arg-type]
         shape=shape,
@@ -261,7 +263,7 @@ def sparse(indices, values, shape):
 
 
 def step_function(model, function, variables: list):
-    """Returns a function that is run again and again, as fast as the backend can."""
+    """Returns a version of a function that is fast when it is called many times."""
 
     @jax.jit
     def run(values, *arguments):

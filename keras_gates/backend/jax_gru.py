@@ -1,7 +1,8 @@
 """The GRU on JAX as one operation that returns every signal.
 
-Written as the LSTM beside it is. The reset gate acts on the `past`: with `reset_after`
-the product of the hidden state with the recurrent kernel, else the hidden state itself.
+It is written like the LSTM in `jax_lstm`. The reset gate acts on the `past`: with
+`reset_after` the product of the hidden state with the recurrent kernel, otherwise the
+hidden state itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from keras_gates.backend.slopes import SLOPES
 
 
 class _Step:
-    """What is the same at every step: the products with the weights."""
+    """The part that is the same at every step: the products with the weights."""
 
     def __init__(self, arguments, options):
         inputs, hidden, kernel, recurrent, bias, past_bias, mask, factors = arguments
@@ -32,7 +33,7 @@ class _Step:
         self.of_all = of(recurrent, factors)
 
     def totals(self, now, hidden):
-        """Returns what the gates and the candidate take, the gates, and the past."""
+        """Returns the totals of gates and candidate, the gates, and the past."""
         total = self.from_inputs.of(now)
         of_gates, candidate = total[:, : 2 * self._units], total[:, 2 * self._units :]
         if self.reset_after:
@@ -163,11 +164,11 @@ def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     Args:
         inputs: `(batch, time, features)`, in the order in which they are read.
         states: `[hidden]`, `(batch, units)`.
-        weights: Those of the cell, with its activations. Without a `kernel`, `inputs`
-            are its product with the inputs already.
+        weights: The weights of the cell, with its activations. Without a `kernel`,
+            `inputs` are already its product with the inputs.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(3, batch, units)`, the dropout of the hidden state, or `None`.
-        wanted: How many of the signals are wanted, counted from the last one.
+        wanted: The number of signals that are wanted, counted from the last one.
 
     Returns:
         The wanted ones of update, reset, candidate and hidden, each
@@ -176,7 +177,7 @@ def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     """
     units, bias, past_bias = weights.recurrent_kernel.shape[0], weights.bias, None
     if bias is not None and weights.reset_after:
-        # Those of the gates are only ever added to each other.
+        # The two biases of a gate occur only as their sum.
         first, second = bias
         past_bias = second[2 * units :]
         gates = first[: 2 * units] + second[: 2 * units]

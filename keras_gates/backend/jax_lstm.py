@@ -1,7 +1,7 @@
 """The LSTM on JAX as one operation that returns every signal.
 
-The backward pass is written out: it needs nothing but the signals, so nothing else is
-kept of the forward pass, and a signal without a gradient costs nothing.
+The backward pass is written out. It needs only the signals, so nothing else is kept
+from the forward pass, and a signal without a gradient costs nothing.
 """
 
 from __future__ import annotations
@@ -127,11 +127,11 @@ def lstm(inputs, states, weights, mask=None, factors=None, wanted=6) -> tuple:
     Args:
         inputs: `(batch, time, features)`, in the order in which they are read.
         states: `[hidden, cell]`, each `(batch, units)`.
-        weights: Those of the cell, with its activations. Without a `kernel`, `inputs`
-            are its product with the inputs already.
+        weights: The weights of the cell, with its activations. Without a `kernel`,
+            `inputs` are already its product with the inputs.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(4, batch, units)`, the dropout of the hidden state, or `None`.
-        wanted: How many of the signals are wanted, counted from the last one.
+        wanted: The number of signals that are wanted, counted from the last one.
 
     Returns:
         The wanted ones of input, forget, candidate, output, cell and hidden, each

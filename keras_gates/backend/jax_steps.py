@@ -1,8 +1,8 @@
-"""What the kernels on JAX share: steps of batch-major sequences, products, slopes.
+"""Code that the kernels on JAX share: steps of batch-major sequences, products, slopes.
 
 A loop that reads and writes its step in place, at axis 1, transposes nothing. The
-product with the inputs belongs into the loop: that of all steps would be written to
-fresh memory and read again.
+product with the inputs is computed inside the loop: the product of all steps would be
+written to new memory and read again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from keras_gates.backend.slopes import SLOPES
 
 
 def at(sequence, t):
-    """Returns one step of `(batch, time, width)`; of `None`, `None`."""
+    """Returns one step of `(batch, time, width)`; for `None`, returns `None`."""
     if sequence is None:
         return None
     return lax.dynamic_index_in_dim(sequence, t, axis=1, keepdims=False)
 
 
 def put(sequence, step, t):
-    """Returns the sequence with one step in its place."""
+    """Returns the sequence with one of its steps replaced."""
     return lax.dynamic_update_index_in_dim(sequence, step, t, axis=1)
 
 
@@ -41,7 +41,7 @@ def plus(value, sequence, t):
 
 
 def where(real, value, other):
-    """Chooses by where a step is unmasked; `None` stands for everywhere."""
+    """Chooses `value` where a step is unmasked; `None` means everywhere."""
     return value if real is None else jnp.where(real, value, other)
 
 
@@ -51,12 +51,12 @@ def unmasked(mask, t):
 
 
 def values_of(arguments):
-    """Returns the values of what a forward rule with symbolic zeros gets."""
+    """Returns the values of the arguments of a forward rule with symbolic zeros."""
     return [None if one is None else one.value for one in arguments]
 
 
 def cotangents_of(arguments):
-    """Returns what a backward rule gets, with `None` in the place of zeros."""
+    """Returns the cotangents that a backward rule gets, with `None` for zeros."""
     return [None if isinstance(one, SymbolicZero) else one for one in arguments]
 
 
@@ -65,11 +65,11 @@ _OWN = {
     activations.tanh: jnp.tanh,
     activations.relu: jax.nn.relu,
 }
-"""Those of JAX, as Keras's may round float64 to float32."""
+"""Activations of JAX, used because Keras's may round float64 to float32."""
 
 
 def applied(function, total):
-    """Returns what an activation returns."""
+    """Returns the result of an activation."""
     return _OWN.get(function, function)(total).astype(total.dtype)
 
 
@@ -78,8 +78,8 @@ def slope(function, output, total):
 
     Args:
         function: The activation.
-        output: What it returned.
-        total: What it took; may be `None` where its derivative is in `SLOPES`.
+        output: Its result.
+        total: Its argument; may be `None` where its derivative is in `SLOPES`.
     """
     if function in SLOPES:
         return SLOPES[function](output).astype(output.dtype)
@@ -91,7 +91,7 @@ class InputProduct:
     """The product of the inputs with the kernel, and the bias.
 
     Args:
-        kernel: `(features, width)`, or `None` if the inputs are the product already.
+        kernel: `(features, width)`, or `None` if the inputs are already the product.
         bias: `(width,)`, or `None`.
     """
 
@@ -104,14 +104,14 @@ class InputProduct:
         return product if self._bias is None else product + self._bias
 
     def zeros(self, inputs):
-        """Returns gradients of the inputs, the kernel and the bias to begin with."""
+        """Returns zero gradients of the inputs, the kernel and the bias, to add to."""
         return jax.tree.map(jnp.zeros_like, (inputs, self._kernel, self._bias))
 
     def add(self, gradients, step, product, t):
         """Adds one step to the gradients.
 
         Args:
-            gradients: Those of the steps behind it.
+            gradients: The gradients of the steps after it.
             step: The inputs, `(batch, features)`.
             product: The gradient of their product, `(batch, width)`.
             t: The number of the step.
@@ -146,14 +146,14 @@ class HiddenProduct:
         return product.reshape(hidden.shape[0], -1)
 
     def back(self, product):
-        """Returns the gradient of a step from that of its product."""
+        """Returns the gradient of a step from the gradient of its product."""
         if self._factors is None:
             return product @ self._kernel.T
         of_blocks = jnp.einsum("bkv,ukv->kbu", self._parted(product), self._blocks)
         return (of_blocks * self._factors).sum(0)
 
     def zeros(self):
-        """Returns the gradient of the kernel to begin with."""
+        """Returns a zero gradient of the kernel, to add to."""
         return jnp.zeros_like(self._kernel)
 
     def add(self, gradient, hidden, product):
@@ -165,5 +165,5 @@ class HiddenProduct:
         return gradient + added.reshape(gradient.shape)
 
     def _parted(self, product):
-        """Parts `(batch, blocks * units)` into `(batch, blocks, units)`."""
+        """Splits `(batch, blocks * units)` into `(batch, blocks, units)`."""
         return product.reshape(product.shape[0], *self._blocks.shape[1:])

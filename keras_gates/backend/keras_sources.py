@@ -1,8 +1,8 @@
-"""Where Keras keeps the code that runs recurrent layers.
+"""The source files in which Keras keeps the code that runs recurrent layers.
 
 Nothing in these files is called or replaced: `kernels` watches which of their functions
 run, and which exceptions pass through them. Keras catches some of these exceptions and
-runs a slower loop, and there is no public way to learn of that.
+runs a slower loop, and there is no public way to find out about that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAMES = "lstm", "gru", "rnn", "bidirectional_lstm", "bidirectional_gru"
 
 
 def functions() -> list[types.FunctionType]:
-    """Returns these functions as they are now: someone may have put others there."""
+    """Returns these functions as they are now, since they may have been replaced."""
     module = sys.modules.get("keras.src.backend")
     found = [getattr(module, name, None) for name in NAMES]
     return [one for one in found if isinstance(one, types.FunctionType)]
@@ -40,7 +40,7 @@ def _places() -> tuple[pathlib.Path, frozenset[str]]:
     layers = pathlib.Path(inspect.getfile(keras.layers.RNN)).parent
     # Private to Keras: the module of `backend.lstm`, `backend.gru` and `backend.rnn`.
     # If it is renamed, exceptions that Keras catches within it are not reported, and
-    # a test says so. What runs is found all the same.
+    # a test fails. The kernel that runs is still found.
     name = f"keras.src.backend.{keras.backend.backend()}.rnn"
     try:
         file = importlib.import_module(name).__file__

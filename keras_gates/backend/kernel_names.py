@@ -1,4 +1,4 @@
-"""What the kernels are called that may run a recurrent layer."""
+"""The names of the kernels that may run a recurrent layer."""
 
 CUDNN = "cuDNN"
 MIOPEN = "MIOpen"
@@ -13,7 +13,7 @@ UNKNOWN = "unknown kernel"
 NOT_RUN = "not run"
 
 OF_GPUS = frozenset({CUDNN, MIOPEN})
-"""Those of the makers of GPUs, which are the fastest."""
+"""The kernels of GPU makers, which are the fastest."""
 
 DESCRIPTIONS = {
     CUDNN: "the kernel of cuDNN",
@@ -27,4 +27,4 @@ DESCRIPTIONS = {
     PYTHON_LOOP: "a loop in Python",
     UNKNOWN: "a kernel that is not known",
 }
-"""What each of them is in a sentence."""
+"""The words for each kernel in a sentence."""

@@ -7,10 +7,10 @@ from typing import Any
 
 
 class Recorded:
-    """Runs what a backend recorded of a function.
+    """Runs the program that a backend recorded for a function.
 
-    It is recorded once for all arguments of the same shapes and types. What a backend
-    does itself with arguments in a structure takes longer than a small program.
+    It is recorded once for all arguments of the same shapes and types. The backends'
+    own handling of arguments in structures takes longer than a small program.
 
     Args:
         function: Takes and returns tensors in structures of lists, tuples and dicts.
@@ -36,7 +36,7 @@ class Recorded:
         return _in_structure(structure[0], iter(found))
 
     def _new(self, arguments: tuple, tensors: list) -> tuple[Callable, list]:
-        structure: list = [None]  # Of what the function returns, when it has run.
+        structure: list = [None]  # Of the function's result, known after its run.
 
         def run(tensors: list) -> list:
             outputs = self._function(*_in_structure(arguments, iter(tensors)))
@@ -60,7 +60,7 @@ def _leaves(structure) -> Iterator:
 
 
 def _in_structure(structure, leaves: Iterator) -> Any:
-    """Puts leaves into a structure, where it does not hold `None`."""
+    """Puts leaves into a structure, except where it holds `None`."""
     if isinstance(structure, dict):
         placed = {
             name: _in_structure(structure[name], leaves) for name in sorted(structure)

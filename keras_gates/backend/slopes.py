@@ -1,7 +1,7 @@
-"""Derivatives of activations that follow from what the activation returned.
+"""Derivatives of activations that follow from the output of the activation.
 
-A kernel then need not keep what the activation took. The others are differentiated by
-the backend.
+For these, a kernel need not keep the input of the activation. The backend
+differentiates all other activations.
 """
 
 from __future__ import annotations
@@ -45,4 +45,4 @@ SLOPES = {
     activations.linear: _linear,
     activations.softsign: _softsign,
 }
-"""Each activation to its derivative, as a function of its output."""
+"""The derivative of each activation, as a function of its output."""

@@ -62,8 +62,8 @@ def has_gpu() -> bool:
 @contextlib.contextmanager
 def operations(note):
     """Reports the operations that this thread runs, or adds to a graph."""
-    # Private to TensorFlow: its debugger learns of operations in this way. Without
-    # it, `kernels` reports a kernel that is not known.
+    # Private to TensorFlow, whose debugger observes operations in this way. Without
+    # it, `kernels` reports an unknown kernel.
     from tensorflow.python.framework import op_callbacks
 
     def callback(kind, inputs, attributes, outputs, op_name=None, graph=None):
@@ -81,7 +81,7 @@ def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
     if eagerly:
         function(batch)
     else:
-        # As Keras does, which gives its functions unconverted.
+        # As in Keras, which passes its functions without conversion.
         tf.function(function, autograph=False).get_concrete_function(batch)
 
 
@@ -90,7 +90,7 @@ _anew = threading.local()
 
 @contextlib.contextmanager
 def opened():
-    """Lets each `tf.function` run its Python code, or be traced anew in a graph."""
+    """Makes each `tf.function` run its Python code, or be traced again in a graph."""
     if tf.executing_eagerly():
         with uncompiled():
             yield
@@ -105,9 +105,9 @@ def opened():
 
 
 def _call_copies():
-    # What a `tf.function` traced belongs to the object, and TensorFlow has no way to
-    # choose among the traces of one. So in this thread a copy is called in its place.
-    # Private: that calls pass through the class, and the method that copies.
+    # The traces of a `tf.function` belong to the object, and TensorFlow has no way to
+    # choose among them. So in this thread a copy is called instead. It is private that
+    # calls pass through the class, and so is the method that copies.
     function_class = type(tf.function(lambda: None))
     stock = function_class.__call__
 
@@ -141,7 +141,7 @@ _eagerly = Switch(_run_eagerly)
 
 
 def trace():
-    """Returns the graph that is built at the moment, or `None`."""
+    """Returns the graph that is being built, or `None`."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
@@ -151,18 +151,18 @@ def leads_to(outer) -> bool:
 
 
 def assigns(outer) -> bool:
-    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps a value assigned now, in the trace `outer`."""
     return not _runs_in("_pfor_impl")  # `vectorized_map` converts what is built there.
 
 
 def recomputing() -> bool:
     """Returns whether a forward pass runs again for the gradient (`keras.remat`)."""
-    # `keras.ops.map` runs its function on the first row, to learn the output's shape.
+    # `keras.ops.map` runs its function on the first row to get the output's shape.
     return _runs_in("inner_recompute_grad", "get_fn_output_signature")
 
 
 def _runs_in(*functions: str) -> bool:
-    # Private names of TensorFlow and Keras, which give no other sign.
+    # Private names of TensorFlow and Keras, which offer no other indication.
     frame: types.FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_name not in functions:
         frame = frame.f_back
@@ -170,7 +170,7 @@ def _runs_in(*functions: str) -> bool:
 
 
 def derivatives(function, variables: list) -> tuple[dict, dict]:
-    """Returns the derivatives of a number with respect to tensors made on the way."""
+    """Returns the derivatives of a number, as `common.derivatives` describes."""
     made = {}
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
@@ -190,18 +190,18 @@ def scope(model):
 
 
 def is_on_accelerator(variable) -> bool:
-    """Returns whether a variable is on another device than the CPU."""
-    # Empty, where TensorFlow has no device for it yet.
+    """Returns whether a variable is on a device other than the CPU."""
+    # The name is empty if TensorFlow has no device for it yet.
     return "CPU" not in (getattr(variable.value, "device", "") or "CPU")
 
 
 def replicas(model) -> int:
-    """Returns into how many parts each batch of the model is split."""
+    """Returns the number of parts into which each batch of the model is split."""
     return model.distribute_strategy.num_replicas_in_sync
 
 
 def read(model, variables: dict) -> list[dict]:
-    """Returns the values of variables, as arrays, once for each replica."""
+    """Returns the values of variables as arrays, once for each replica."""
     local = {name: _local(model, variable) for name, variable in variables.items()}
     return [
         {name: copies[part].numpy() for name, copies in local.items()}
@@ -210,7 +210,7 @@ def read(model, variables: dict) -> list[dict]:
 
 
 def reset(model, variables: dict, values: dict) -> None:
-    """Gives variables the values they start from, on every replica."""
+    """Sets variables to their initial values, on every replica."""
     for name, variable in variables.items():
         for copy in _local(model, variable):
             copy.assign(values[name])
@@ -222,7 +222,7 @@ def _local(model, variable) -> tuple:
 
 def sparse(indices, values, shape):
     """Returns a sparse tensor, as the model gets it from `predict`."""
-    # By row, column and so on, as TensorFlow wants them.
+    # Sorted by row, column and so on, as TensorFlow requires.
     order = np.lexsort(indices.T[::-1])
     return tf.SparseTensor(indices[order].astype("int64"), values[order], shape)
 
@@ -233,7 +233,7 @@ def ragged(tensor):
 
 
 def step_function(model, function, variables: list):
-    """Returns a function that is run again and again, as fast as the backend can."""
+    """Returns a version of a function that is fast when it is called many times."""
 
     def record(run, tensors: list):
         def run_apart(*tensors):

@@ -1,7 +1,8 @@
 """The GRU on TensorFlow as one operation that returns every signal.
 
-Written as the LSTM beside it is. The reset gate acts on the `past`: with `reset_after`
-the product of the hidden state with the recurrent kernel, else the hidden state itself.
+It is written like the LSTM in `tensorflow_lstm`. The reset gate acts on the `past`:
+with `reset_after` the product of the hidden state with the recurrent kernel, otherwise
+the hidden state itself.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     Args:
         inputs: `(batch, time, features)`, in the order in which they are read.
         states: `[hidden]`, `(batch, units)`.
-        weights: Those of the cell, with its activations. Without a `kernel`, `inputs`
-            are its product with the inputs already.
+        weights: The weights of the cell, with its activations. Without a `kernel`,
+            `inputs` are already its product with the inputs.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(3, batch, units)`, the dropout of the hidden state, or `None`.
-        wanted: How many of the signals are wanted, counted from the last one.
+        wanted: The number of signals that are wanted, counted from the last one.
 
     Returns:
         The wanted ones of update, reset, candidate and hidden, each
@@ -31,7 +32,7 @@ def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     """
     units, bias, past_bias = weights.recurrent_kernel.shape[0], weights.bias, None
     if bias is not None and weights.reset_after:
-        # Those of the gates are only ever added to each other.
+        # The two biases of a gate occur only as their sum.
         first, second = tf.unstack(bias)
         past_bias = second[2 * units :]
         gates = first[: 2 * units] + second[: 2 * units]
@@ -98,7 +99,7 @@ def _run(arguments, mask, factors, options, wanted):
                 *(activation, candidate, took[2]),
                 steps.plus(d_hidden - kept, of_candidate, t),
             )
-            # The gradient of what the reset gate was multiplied with.
+            # The gradient of the product with the reset gate.
             d_reset = d_candidate if reset_after else of_past.back(d_candidate)
             d_z = steps.plus(d_hidden * (before - candidate), of_z, t)
             d_z = steps.gradient_through(gate, z, took[0], d_z)
@@ -113,7 +114,7 @@ def _run(arguments, mask, factors, options, wanted):
                 d_product = tf.concat([d_gates, d_past], axis=-1)
                 d_before = kept + of_all.back(d_product)
                 of_recurrent = [of_all.add(of_recurrent[0], before, d_product)]
-                # Summed up over the batch at the end.
+                # It is summed over the batch at the end.
                 of_past_bias = [one + d_past for one in of_past_bias]
             else:
                 d_before = kept + d_past + of_gates.back(d_gates)

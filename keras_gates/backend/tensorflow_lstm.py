@@ -1,7 +1,7 @@
 """The LSTM on TensorFlow as one operation that returns every signal.
 
-Both loops keep what they have to in pieces of one step, as Keras's own do, and add up
-the gradients of the weights while the next step runs.
+Both loops keep the values that are needed later in pieces of one step, as Keras's own
+loops do, and add up the gradients of the weights while the next step runs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ def lstm(inputs, states, weights, mask=None, factors=None, wanted=6) -> tuple:
     Args:
         inputs: `(batch, time, features)`, in the order in which they are read.
         states: `[hidden, cell]`, each `(batch, units)`.
-        weights: Those of the cell, with its activations. Without a `kernel`, `inputs`
-            are its product with the inputs already.
+        weights: The weights of the cell, with its activations. Without a `kernel`,
+            `inputs` are already its product with the inputs.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(4, batch, units)`, the dropout of the hidden state, or `None`.
-        wanted: How many of the signals are wanted, counted from the last one.
+        wanted: The number of signals that are wanted, counted from the last one.
 
     Returns:
         The wanted ones of input, forget, candidate, output, cell and hidden, each

@@ -1,4 +1,4 @@
-"""What the kernels on TensorFlow share: loops, products and slopes."""
+"""Code that the kernels on TensorFlow share: loops, products and slopes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GRADIENTS = {
 
 
 def applied(function, total):
-    """Returns what an activation returns."""
+    """Returns the result of an activation."""
     return tf.cast(_OWN.get(function, function)(total), total.dtype)
 
 
@@ -24,8 +24,8 @@ def slope(function, output, total):
 
     Args:
         function: The activation.
-        output: What it returned.
-        total: What it took; may be `None` where its derivative is in `SLOPES`.
+        output: Its result.
+        total: Its argument; may be `None` where its derivative is in `SLOPES`.
     """
     if function in SLOPES:
         return tf.cast(SLOPES[function](output), output.dtype)
@@ -36,13 +36,13 @@ def slope(function, output, total):
 
 
 def gradient_through(function, output, total, gradient):
-    """Returns the gradient of what an activation took, from that of its output.
+    """Returns the gradient of an activation's argument from that of its result.
 
     Args:
         function: The activation.
-        output: What it returned.
-        total: What it took; may be `None` where its derivative is in `SLOPES`.
-        gradient: The gradient of its output.
+        output: Its result.
+        total: Its argument; may be `None` where its derivative is in `SLOPES`.
+        gradient: The gradient of its result.
     """
     if function in _GRADIENTS:
         return _GRADIENTS[function](y=output, dy=gradient)
@@ -52,19 +52,19 @@ def gradient_through(function, output, total, gradient):
 def forwards(step, time, carry, widths) -> tuple:
     """Runs a loop from the first step to the last.
 
-    What is kept stays in pieces of one step, which fit into the cache and whose memory
-    is used again and again. A tensor of all steps is made of what is wanted alone.
+    The values to keep stay in pieces of one step, which fit into the cache and whose
+    memory is reused. Only wanted signals are made into a tensor of all steps.
 
     Args:
-        step: Takes the number of a step and the states before it; returns those after
-            it, and the list of what is kept of the step, each `(batch, width)`.
+        step: Takes the number of a step and the states before it; returns the states
+            after it, and the list of values to keep from it, each `(batch, width)`.
         time: The number of steps.
         carry: The states before the first step.
-        widths: The width of each that is kept.
+        widths: The width of each value that is kept.
 
     Returns:
-        The states after the last step, a `TensorArray` of each that was kept, and one
-        of each state, which begins with the first one.
+        The states after the last step, a `TensorArray` of each value that was kept, and
+        a `TensorArray` of each state, which begins with the initial state.
     """
     kept = [_pieces(carry[0], time, width) for width in widths]
     states = [_pieces(one, time + 1).write(0, one) for one in carry]
@@ -84,13 +84,13 @@ def backwards(step, time, carry, widths) -> tuple:
     """Runs a loop from the last step to the first.
 
     Args:
-        step: As for `forwards`, with anything that is carried.
+        step: As for `forwards`, with any carried values instead of the states.
         time: The number of steps.
-        carry: What is carried to the last step.
-        widths: The width of each that is kept.
+        carry: The carried values at the last step.
+        widths: The width of each value that is kept.
 
     Returns:
-        What is carried at last, and a `TensorArray` of each that was kept.
+        The carried values in the end, and a `TensorArray` of each value that was kept.
     """
     kept = [_pieces(carry[0], time, width) for width in widths]
 
@@ -110,10 +110,10 @@ def _pieces(like, time, width=None):
 
 
 def all_steps(pieces, inputs):
-    """Returns `(batch, time, width)` of the pieces of all steps.
+    """Returns a tensor `(batch, time, width)` of the pieces of all steps.
 
     Args:
-        pieces: A `TensorArray` of each step, or of the states with the first one.
+        pieces: A `TensorArray` of all steps, or of the states with the initial one.
         inputs: `(time, batch, features)`, for the sizes, which a loop does not know.
     """
     steps = turned(pieces.stack()[-tf.shape(inputs)[0] :])
@@ -127,7 +127,7 @@ def turned(sequence):
 
 
 def where(real, value, other):
-    """Chooses by where a step is unmasked; `None` stands for everywhere."""
+    """Chooses `value` where a step is unmasked; `None` means everywhere."""
     return value if real is None else tf.where(real, value, tf.cast(other, value.dtype))
 
 
@@ -146,7 +146,7 @@ class InputProduct:
 
     Args:
         inputs: `(time, batch, features)`.
-        kernel: `(features, width)`, or `None` if the inputs are the product already.
+        kernel: `(features, width)`, or `None` if the inputs are already the product.
         bias: `(width,)`, or `None`.
     """
 
@@ -161,9 +161,9 @@ class InputProduct:
         return product if self._bias is None else tf.nn.bias_add(product, self._bias)
 
     def zeros(self, batch, width):
-        """Returns the gradients of the kernel and the bias to begin with."""
+        """Returns zero gradients of the kernel and the bias, to add to."""
         found = [] if self._kernel is None else [tf.zeros_like(self._kernel)]
-        # That of the bias is summed up over the batch at the end.
+        # The gradient of the bias is summed over the batch at the end.
         if self._bias is not None:
             found.append(tf.zeros((batch, width), self._inputs.dtype))
         return found
@@ -172,7 +172,7 @@ class InputProduct:
         """Adds one step to these gradients.
 
         Args:
-            gradients: Those of the steps behind it.
+            gradients: The gradients of the steps after it.
             t: The number of the step.
             product: The gradient of its product, `(batch, width)`.
         """
@@ -183,10 +183,10 @@ class InputProduct:
         return found if self._bias is None else [*found, gradients[-1] + product]
 
     def gradients(self, found, products):
-        """Returns those of the inputs, the kernel and the bias; none for a `None`.
+        """Returns the gradients of inputs, kernel and bias; none for a `None`.
 
         Args:
-            found: Those of the kernel and the bias, after the first step.
+            found: The gradients of the kernel and the bias, after the first step.
             products: A `TensorArray` of the gradients of the products.
         """
         of_inputs = products.stack()
@@ -221,14 +221,14 @@ class HiddenProduct:
         return tf.reshape(product, (-1, self._kernel.shape[-1]))
 
     def back(self, product):
-        """Returns the gradient of a step from that of its product."""
+        """Returns the gradient of a step from the gradient of its product."""
         if self._factors is None:
             return tf.matmul(product, self._kernel, transpose_b=True)
         of_blocks = tf.einsum("bkv,ukv->kbu", self._parted(product), self._blocks)
         return tf.reduce_sum(of_blocks * self._factors, 0)
 
     def zeros(self):
-        """Returns the gradient of the kernel to begin with."""
+        """Returns a zero gradient of the kernel, to add to."""
         return tf.zeros_like(self._kernel)
 
     def add(self, gradient, hidden, product):
@@ -240,12 +240,12 @@ class HiddenProduct:
         return gradient + tf.reshape(added, self._kernel.shape)
 
     def _parted(self, product):
-        """Parts `(batch, blocks * units)` into `(batch, blocks, units)`."""
+        """Splits `(batch, blocks * units)` into `(batch, blocks, units)`."""
         return tf.reshape(product, (-1, *self._blocks.shape[1:]))
 
 
 def differentiated_once(tensors):
-    """Returns gradients, which refuse to be differentiated in turn."""
+    """Returns gradients that raise an error if they are differentiated again."""
 
     @tf.custom_gradient
     def same(*tensors):
@@ -264,8 +264,8 @@ def with_gradient(function, arguments):
     """Calls a function that has a gradient of its own.
 
     Args:
-        function: Takes the arguments, and returns tensors and what takes their
-            cotangents and returns the gradients of all arguments that are not `None`.
+        function: Takes the arguments, and returns tensors and a function. This takes
+            their cotangents, and returns the gradients of the arguments but `None`.
         arguments: Tensors or `None`.
     """
     given = [one for one in arguments if one is not None]

@@ -66,7 +66,7 @@ def operations(note):
 class _Reporting(TorchDispatchMode):
     """Reports what PyTorch runs, after it has chosen among its implementations."""
 
-    # The module of the class is private by its name, and is documented by PyTorch.
+    # The module of the class has a private name, but PyTorch documents it.
 
     def __init__(self, note):
         super().__init__()
@@ -85,7 +85,7 @@ def run_as_keras(function, batch, training: bool, eagerly: bool) -> None:
 
 
 def uncompiled():
-    """Opens a context in which nothing that `torch.compile` made is run."""
+    """Opens a context in which no code that `torch.compile` made is run."""
     return _eagerly.on()
 
 
@@ -93,7 +93,7 @@ opened = uncompiled
 
 
 def trace():
-    """Returns what PyTorch traces at the moment, or `None`."""
+    """Returns the current transform of PyTorch, or `None`."""
     if torch.compiler.is_compiling():
         return "torch.compile"
     if torch.jit.is_tracing():
@@ -117,20 +117,20 @@ _eagerly = Switch(_run_eagerly)
 
 
 def run_step(model, function, variables: list, arguments: tuple):
-    """Runs a training step, also where Keras compiled it, as Python."""
+    """Runs a training step as Python code, even if Keras compiled it."""
     with uncompiled():
         return function(*arguments)
 
 
 def assigns(outer) -> bool:
-    """Returns whether a variable keeps what is assigned now, seen from that `outer`."""
+    """Returns whether a variable keeps a value assigned now, in the trace `outer`."""
     return leads_to(outer)
 
 
 def recomputing() -> bool:
     """Returns whether a forward pass runs again for the gradient (`keras.remat`)."""
-    # Private to PyTorch, which has no other sign that a backward pass runs. Without
-    # it, the forward pass counts double.
+    # Private to PyTorch, which offers no other indication that a backward pass runs.
+    # Without it, the forward pass is counted twice.
     return torch._C._current_graph_task_id() != -1
 
 
@@ -140,7 +140,7 @@ def outside_gradient():
 
 
 def derivatives(function, variables: list) -> tuple[dict, dict]:
-    """Returns the derivatives of a number with respect to tensors made on the way."""
+    """Returns the derivatives of a number, as `common.derivatives` describes."""
     made = {}
 
     def make(key, shape, dtype):
@@ -158,9 +158,9 @@ def derivatives(function, variables: list) -> tuple[dict, dict]:
 
 
 class RandomNumbers:
-    """Random numbers for a run, drawn from no generator that others draw from.
+    """Random numbers for a run, from a generator that nothing else draws from.
 
-    They continue where PyTorch's own generator stands at the start.
+    They continue from the state of PyTorch's own generator at the start.
     """
 
     def __init__(self):
@@ -172,10 +172,10 @@ class RandomNumbers:
 
 
 class _Drawing(TorchFunctionMode):
-    """Lets this thread draw from generators of its own, not from PyTorch's.
+    """Makes this thread draw from its own generators, not from PyTorch's.
 
-    Keras draws from PyTorch's for every `dropout` without a seed, and for recurrent
-    layers even in inference; so may a layer of the user's.
+    Keras draws from PyTorch's generators for every `dropout` without a seed, and for
+    recurrent layers even in inference; a user's layer may do so too.
     """
 
     def __init__(self, generators):
@@ -196,7 +196,7 @@ class _Drawing(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def _dropout(self, values, p=0.5, training=True, inplace=False):
-        # It takes no generator.
+        # PyTorch's `dropout` takes no generator.
         if not training or p in (0.0, 1.0) or values.device.type == "meta":
             return torch.nn.functional.dropout(values, p, training, inplace)
         generator = self._generator(values.device)
@@ -229,12 +229,12 @@ _DRAWING = {
 
 
 def is_on_accelerator(variable) -> bool:
-    """Returns whether a variable is on another device than the CPU."""
+    """Returns whether a variable is on a device other than the CPU."""
     return variable.value.device.type != "cpu"
 
 
 def replicas(model) -> int:
-    """Returns into how many parts each batch of the model is split."""
+    """Returns the number of parts into which each batch of the model is split."""
     return torch.distributed.get_world_size() if _in_group() else 1
 
 
@@ -248,7 +248,7 @@ def gather(parts: list) -> list:
 
 
 def writes() -> bool:
-    """Returns whether this process is the one, of all of these, that writes files."""
+    """Returns whether this process, among all of these, writes the files."""
     return not _in_group() or torch.distributed.get_rank() == 0
 
 
@@ -257,7 +257,7 @@ def _in_group() -> bool:
 
 
 def step_function(model, function, variables: list):
-    """Returns a function that is run again and again, as fast as the backend can."""
+    """Returns a version of a function that is fast when it is called many times."""
 
     def record(run, tensors: list):
         @torch.no_grad()
@@ -267,8 +267,8 @@ def step_function(model, function, variables: list):
             with keras.StatelessScope(pairs):
                 return run([*given])
 
-        # What Keras does around the operations of PyTorch takes ten times as long as
-        # those of a single time step.
+        # Keras's own code takes ten times as long as the operations of PyTorch for a
+        # single time step.
         program = _recorded(run_on_values, [*values(), *tensors], len(variables))
         return torch.no_grad()(lambda tensors: program(*values(), *tensors))
 
@@ -279,20 +279,20 @@ def step_function(model, function, variables: list):
 
 
 def whole_function(model, function, variables: list):
-    """Returns such a function that is run once."""
+    """Returns a version of a function that is called once; see `step_function`."""
     return torch.no_grad()(common.step_function(model, function, variables))
 
 
 def _recorded(function, tensors: list, kept: int):
-    """Returns the operations that a function leads to, or the function itself.
+    """Returns the recorded operations of a function, or the function itself.
 
-    A function that decides by values, or takes them out of PyTorch, leads to others
-    with other values.
+    The function itself is returned if its branches depend on values, or if it takes
+    values out of PyTorch: its operations then differ with other values.
 
     Args:
         function: Takes and returns tensors.
-        tensors: What it is recorded on.
-        kept: How many of them, at the start, are weights.
+        tensors: The arguments with which it is recorded.
+        kept: The number of weights, which are the first of the arguments.
     """
     others = [*tensors[:kept], *map(_varied, tensors[kept:])]
     try:

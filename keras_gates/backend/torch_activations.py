@@ -1,4 +1,4 @@
-"""Activations that work in place, and their derivatives, in PyTorch."""
+"""Activations that are computed in place, and their derivatives, in PyTorch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _IN_PLACE = {
 
 
 class Activation:
-    """An activation that acts on each value alone.
+    """An activation that acts on each value separately.
 
     Args:
-        function: The function of Keras, or one of the user's.
+        function: The function of Keras, or a user's function.
 
     Attributes:
-        needs_inputs: Whether the derivative is computed from what the function takes.
-            If not, it is computed from what it returns.
+        needs_inputs: Whether the derivative is computed from the inputs of the
+            function. If not, it is computed from the outputs.
     """
 
     def __init__(self, function):
@@ -32,7 +32,7 @@ class Activation:
         self.needs_inputs = self._slope is None
 
     def put(self, values, out=None) -> None:
-        """Puts the values of the function into `out`, or in the place of its inputs."""
+        """Writes the values of the function into `out`, or over its inputs."""
         out = values if out is None else out
         if out is not values and self._function is activations.tanh:
             torch.tanh(values, out=out)
@@ -42,12 +42,12 @@ class Activation:
             out.copy_(self._function(values))
 
     def put_slope(self, outputs, inputs, out) -> None:
-        """Puts the derivative into `out`.
+        """Writes the derivative into `out`.
 
         Args:
-            outputs: What the function returned.
-            inputs: What it took; may be `None` unless it `needs_inputs`.
-            out: Where the derivative goes.
+            outputs: The outputs of the function.
+            inputs: Its inputs; may be `None` unless it `needs_inputs`.
+            out: The tensor for the derivative.
         """
         if self._function is activations.sigmoid:
             torch.addcmul(outputs, outputs, outputs, value=-1, out=out)

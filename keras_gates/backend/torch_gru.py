@@ -1,6 +1,6 @@
 """The GRU on PyTorch as one operation that returns every signal.
 
-Written as the LSTM beside it is.
+It is written like the LSTM in `torch_lstm`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _GRU(torch.autograd.Function):
         totals = InputProduct(inputs, kernel, bias).of_all_steps()
         of_gates, of_past, _ = _products(recurrent, factors)
         blocks = totals.view(time, batch, 3, units)
-        before = None  # What the activations took.
+        before = None  # The inputs of the activations.
         if activation.needs_inputs or gate.needs_inputs:
             before = torch.empty_like(blocks)
         # The state before each step, and after the last one.
@@ -37,7 +37,7 @@ class _GRU(torch.autograd.Function):
         pasts = totals.new_empty(time, batch, units) if reset_after else None
         reset_past = totals.new_empty(batch, units)
         real = None if mask is None else mask.T[..., None]
-        # Taken apart once: an index at every step would cost as much as its sums.
+        # Split once: indexing at every step would take as long as its additions.
         gates, candidate_totals = totals.split([2 * units, units], dim=-1)
         gates, candidates = gates.unbind(0), candidate_totals.unbind(0)
         keeps, resets = blocks[:, :, 0].unbind(0), blocks[:, :, 1].unbind(0)
@@ -102,7 +102,7 @@ class _GRU(torch.autograd.Function):
                     slopes[:, :, block],
                 )
             past = pasts[now] if reset_after else hiddens[now]
-            # What is asked of the totals by the signals themselves.
+            # The gradients of the totals that come from the signals themselves.
             if of_blocks is None:
                 d_totals.zero_()
             else:
@@ -115,7 +115,7 @@ class _GRU(torch.autograd.Function):
             torch.addcmul(
                 slopes[:, :, 2], slopes[:, :, 2], chunk[:, :, 0], value=-1, out=into
             )
-            # And how much of that of the reset past reaches the reset gate's.
+            # How much of the gradient of the reset past reaches the reset gate's total.
             slopes[:, :, 1].mul_(past)
             if masked is not None:
                 slopes.masked_fill_(masked[now, :, None], 0)
@@ -183,11 +183,11 @@ def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     Args:
         inputs: `(batch, time, features)`, in the order in which they are read.
         states: `[hidden]`, `(batch, units)`.
-        weights: Those of the cell, with its activations. Without a `kernel`, `inputs`
-            are its product with the inputs already.
+        weights: The weights of the cell, with its activations. Without a `kernel`,
+            `inputs` are already its product with the inputs.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(3, batch, units)`, the dropout of the hidden state, or `None`.
-        wanted: How many of the signals are wanted, counted from the last one.
+        wanted: The number of signals that are wanted, counted from the last one.
 
     Returns:
         The wanted ones of update, reset, candidate and hidden, each
@@ -196,7 +196,7 @@ def gru(inputs, states, weights, mask=None, factors=None, wanted=4) -> tuple:
     """
     units, bias, past_bias = weights.recurrent_kernel.shape[0], weights.bias, None
     if bias is not None and weights.reset_after:
-        # Those of the gates are only ever added to each other.
+        # The two biases of a gate occur only as their sum.
         first, second = bias
         past_bias = second[2 * units :]
         bias = torch.cat([first[: 2 * units] + second[: 2 * units], first[2 * units :]])

@@ -1,9 +1,9 @@
 """The LSTM on PyTorch as one operation that returns every signal.
 
-Stock Keras takes each step by a dozen operations of which autograd keeps track. Here
-the steps write into memory that is there, and the backward pass is written out: it goes
-through chunks of steps that fit into the cache, takes what is element-wise of a chunk
-at once, and leaves one product and a few sums to each step.
+Stock Keras computes each step with a dozen operations that autograd tracks. Here the
+steps write into existing memory, and the backward pass is written out. It goes through
+chunks of steps that fit into the cache, computes the element-wise part of a chunk at
+once, and leaves one product and a few additions for each step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _LSTM(torch.autograd.Function):
         totals = InputProduct(inputs, kernel, bias).of_all_steps()
         product = hidden_product(recurrent, factors)
         blocks = totals.view(time, batch, 4, units)
-        before = None  # What the activations took.
+        before = None  # The inputs of the activations.
         if activation.needs_inputs or gate.needs_inputs:
             before = torch.empty_like(blocks)
         # The states before each step, and after the last one.
@@ -36,7 +36,7 @@ class _LSTM(torch.autograd.Function):
         shown = totals.new_empty(time, batch, units)  # The activation of the cell.
         hiddens[0], cells[0] = hidden, cell
         real = None if mask is None else mask.T[..., None]
-        # Taken apart once: an index at every step would cost as much as its sums.
+        # Split once: indexing at every step would take as long as its additions.
         all_totals, first_two = totals.unbind(0), blocks[:, :, :2].unbind(0)
         written, kept, candidates, outs = (b.unbind(0) for b in blocks.unbind(2))
         hs, cs, shows = hiddens.unbind(0), cells.unbind(0), shown.unbind(0)
@@ -148,11 +148,11 @@ def lstm(inputs, states, weights, mask=None, factors=None, wanted=6) -> tuple:
     Args:
         inputs: `(batch, time, features)`, in the order in which they are read.
         states: `[hidden, cell]`, each `(batch, units)`.
-        weights: Those of the cell, with its activations. Without a `kernel`, `inputs`
-            are its product with the inputs already.
+        weights: The weights of the cell, with its activations. Without a `kernel`,
+            `inputs` are already its product with the inputs.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         factors: `(4, batch, units)`, the dropout of the hidden state, or `None`.
-        wanted: How many of the signals are wanted, counted from the last one.
+        wanted: The number of signals that are wanted, counted from the last one.
 
     Returns:
         The wanted ones of input, forget, candidate, output, cell and hidden, each

@@ -1,7 +1,7 @@
 """Products of steps with weights, in time-major order, and their gradients.
 
-The gradients of weights are summed up over chunks of steps, while what they are
-computed from is still in the cache of the processor.
+The gradients of weights are summed over chunks of steps, while the values from which
+they are computed are still in the cache of the processor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class InputProduct:
 
     Args:
         inputs: `(batch, time, features)`.
-        kernel: `(features, width)`, or `None` if the inputs are the product already.
+        kernel: `(features, width)`, or `None` if the inputs are already the product.
         bias: `(width,)`, or `None`.
     """
 
@@ -36,7 +36,7 @@ class InputProduct:
         return product.view(self._time, self._batch, -1)
 
     def begin(self, of_inputs: bool) -> None:
-        """Begins to sum up the gradients; those of the inputs only if asked for."""
+        """Begins to sum the gradients; those of the inputs only if `of_inputs`."""
         steps = self._steps
         self._of_inputs = torch.empty_like(steps) if of_inputs else None
         self._of_kernel = (
@@ -49,7 +49,7 @@ class InputProduct:
 
         Args:
             start: The first of the steps.
-            end: The one behind the last.
+            end: The step after the last.
             product: The gradient of their product, `(time, batch, width)`.
         """
         rows = slice(start * self._batch, end * self._batch)
@@ -108,7 +108,7 @@ class HiddenProduct:
 
 
 class DroppedProduct:
-    """The same with dropout: each block of columns meets its own factors.
+    """The same product with dropout: each block of columns has its own factors.
 
     Args:
         kernel: `(units, blocks * units)`.
@@ -146,7 +146,7 @@ class DroppedProduct:
         return self._gradient.transpose(0, 1).flatten(1)
 
     def _parted(self, product):
-        """Parts `(rows, blocks * units)` into `(blocks, rows, units)`."""
+        """Splits `(rows, blocks * units)` into `(blocks, rows, units)`."""
         blocks, units, _ = self._blocks.shape
         return product.reshape(-1, blocks, units).transpose(0, 1)
 

@@ -1,5 +1,5 @@
-"""What one step of a cell computes: its signals, equations and states.
+"""The computation of one step of a cell: its signals, equations and states.
 
-A kind of cell is one file here, and the rest of the package asks that file. May import
-`vocabulary` and `checks`.
+Each kind of cell is described in one file of `kinds`, and the rest of the package uses
+that description. May import `vocabulary` and `checks`.
 """

@@ -1,4 +1,4 @@
-"""Activation functions, under names by which the same function is found again."""
+"""Activation functions, with names by which the same function can be found again."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable
 import keras
 
 OPERATIONS = "keras.ops."
-"""What the name of a function of `keras.ops` begins with: `tanh` is another one."""
+"""The prefix for functions of `keras.ops`, whose `tanh` is a different function."""
 
 
 def name_of(function: Callable) -> str:
     """Returns a name for an activation.
 
-    A function is recognised by what it is, not by what it is called: a user's own
-    `tanh` must not be taken for Keras's.
+    A function is recognised by its identity, not by its name: a user's own `tanh` must
+    not be taken for Keras's.
 
     Args:
         function: The activation of a cell: a function, a layer, or anything else that
             can be called.
 
     Returns:
-        The name by which `find` finds this very function. If there is none, a
+        The name by which `find` finds this same function. If there is none, a
         description that `find` does not know, such as "my_module.tanh".
     """
     plain = getattr(function, "__name__", None)
@@ -33,7 +33,7 @@ def name_of(function: Callable) -> str:
     described = type(function) if plain is None else function
     module = getattr(described, "__module__", None) or type(function).__name__
     if getattr(keras.layers, type(function).__name__, None) is described:
-        return described.__name__  # Such as LeakyReLU.
+        return described.__name__  # For example, LeakyReLU.
     return f"{module}.{getattr(described, '__qualname__', plain)}"
 
 
@@ -41,14 +41,14 @@ def find(name: str) -> Callable | None:
     """Returns the activation function of a name, or `None`.
 
     Args:
-        name: What `name_of` returned, perhaps in another process.
+        name: A name that `name_of` returned, perhaps in another process.
     """
     if name.startswith(OPERATIONS):
         function = getattr(keras.ops, name.removeprefix(OPERATIONS), None)
     elif name in ("get", "serialize", "deserialize"):
-        return None  # Functions of the module that are no activations.
+        return None  # Functions of the module that are not activations.
     else:
-        # Keras's own first, whatever else is registered under a name of theirs.
+        # Keras's own come first, even if others are registered under their names.
         function = getattr(keras.activations, name, None)
         function = function or keras.saving.get_registered_object(name)
     is_function = callable(function) and not isinstance(function, type)

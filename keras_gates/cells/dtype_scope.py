@@ -1,4 +1,4 @@
-"""Code that runs as if inside a layer of some dtype."""
+"""Running code as if inside a layer of a given dtype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 
 
 class DtypeScope(keras.layers.Layer):
-    """Runs a function where Keras casts variables to the dtype of a layer.
+    """A scope in which Keras casts variables to the dtype of a layer.
 
     Args:
         policy: The dtype policy of the layer.
@@ -18,7 +18,7 @@ class DtypeScope(keras.layers.Layer):
         super().__init__(dtype=policy, name="keras_gates_dtype")
 
     def build(self, shape):
-        """Has no weights."""
+        """Makes no weights."""
 
     def call(self, inputs, run):
         """Runs a function of no arguments; `inputs` is any tensor."""

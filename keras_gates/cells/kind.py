@@ -1,4 +1,4 @@
-"""What a kind of cell is: all in which one kind differs from another."""
+"""The description of a kind of cell: everything in which kinds differ."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any, NamedTuple
 
 Tensor = Any
 Change = Callable[[str, Tensor], Tensor]
-"""Takes the name and the value of a signal of one step, and returns its value."""
+"""Takes the name and the value of a signal at one step, and returns its new value."""
 
 
 def unchanged(name: str, value: Tensor) -> Tensor:
-    """The change that changes nothing."""
+    """Returns the value as it is."""
     return value
 
 
 class Weights(NamedTuple):
-    """What a cell needs to compute its gates.
+    """The weights and activations with which a cell computes its gates.
 
     Attributes:
         kernel: `(features, blocks * units)`.
         recurrent_kernel: `(units, blocks * units)`.
         bias: `(blocks * units,)`; `(2, blocks * units)` for a GRU with
             `reset_after=True`; or `None`.
-        activation: The function of the candidate (and of an LSTM's cell state).
-        recurrent_activation: The function of the gates.
+        activation: The activation of the candidate (and of an LSTM's cell state).
+        recurrent_activation: The activation of the gates.
         reset_after: For a GRU, whether the reset gate acts after the matrix product.
     """
 
@@ -42,8 +42,8 @@ class Coupling(NamedTuple):
 
     Attributes:
         first: The name of a gate.
-        second: The name of another one.
-        opposed: Whether `first` goes with 1 - `second`.
+        second: The name of another gate.
+        opposed: Whether `first` corresponds to 1 - `second`.
     """
 
     first: str
@@ -52,11 +52,11 @@ class Coupling(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What it says of a layer that a gate hardly moves from one of its ends.
+    """What it means for a layer that a gate stays near 0 or 1.
 
     Attributes:
-        open: What the layer does while the gate is open.
-        closed: What it does while the gate is closed.
+        open: A description of the layer while the gate is open.
+        closed: A description of the layer while the gate is closed.
     """
 
     open: str
@@ -82,45 +82,45 @@ class Kind:
     """One kind of recurrent cell.
 
     Attributes:
-        name: The name people use, such as "LSTM".
+        name: The common name, such as "LSTM".
         layer: Keras's layer, or `None` for a kind of cell that has none of its own.
         cell: The class of the cell, or `None` where it does not matter.
-        states: What is carried from step to step, in the reverse of Keras's order.
-            The last signal, in most kinds the last state, is the output.
+        states: The states, which are carried from step to step, in the reverse of
+            Keras's order. The last signal, in most kinds the last state, is the output.
         colour: Its colour in figures of several architectures.
-        blocks: The signals that own a block of columns in Keras's weights, in order.
+        blocks: The signals that have a block of columns in Keras's weights, in order.
         gates: The blocks that are sigmoid gates.
         keep: The gate whose value is the share of the old state that is kept.
         write: The gate whose value is the fraction of the candidate that is written.
             `None` for a kind with `keep`: 1 - `keep`.
-        show: The gate that decides how much of the state is shown.
+        show: The gate that determines how much of the state is output.
         coupled: Two gates that may carry the same information.
-        long_names: The words for axes and colour bars, of each signal.
+        long_names: The name of each signal on axes and colour bars.
         colours: The colour of each signal in figures.
-        meanings: Of each gate, what it says that it is open, or closed.
-        convention: What every figure must say that does not say it in a label.
+        meanings: For each gate, what it means that it is open, or closed.
+        convention: A sentence that every figure must show unless a label states it.
         article: "a" or "an", before the name in a sentence.
-        lacking: Of a signal that others have, why this kind has none.
+        lacking: For signals of other kinds, a sentence on why this kind has none.
         compute: Computes the blocks of a step, or of all steps of a sequence at once,
             from the inputs, the hidden state *before* each step and the weights. Each
-            passes through a `Change` before another one is computed from it.
-        sums: Computes, from the same, the pre-activation of each signal that is an
-            activation of a weighted sum. `None` where they are not known.
-        run: Computes the states of a sequence other than the hidden state, from the
+            block passes through a `Change` before another one is computed from it.
+        sums: Computes, from the same arguments, the pre-activation of each signal that
+            is an activation of a weighted sum. `None` where they are not known.
+        run: Computes the states of a sequence other than the hidden state. Takes the
             blocks `(batch, time, units)`, which are zero where masked, the initial
             states and where steps are unmasked, `(batch, time, 1)` or `None`.
         step: Computes the states after a step from its signals, the states before it
-            and the activation, which is `None` if it is not known; then states that
-            need it are left out. Each state passes through a `Change` before another
-            one is computed from it. `None` for a kind whose states do not follow from
-            its other signals.
+            and the activation, which is `None` if it is not known; states that need it
+            are then left out. Each state passes through a `Change` before another one
+            is computed from it. `None` for a kind whose states do not follow from its
+            other signals.
         uses_activation: Whether `step` applies the activation.
-        describe: Returns attributes that only this kind has, of a cell.
+        describe: Returns the attributes of a cell that only this kind has.
         methods: The methods of Keras's cell that hold equations of this kind alone.
         signals_of: Computes the blocks of a step from the cell, the inputs and the
-            states, in the order of Keras. For a cell of the user's own.
-        traced: Whether the blocks are what was found by tracing the cell.
-        widths: Of each block of another width than the output, its width.
+            states, in the order of Keras. For cells of the user's own.
+        traced: Whether the blocks were found by tracing the cell.
+        widths: The width of each block whose width is not that of the output.
     """
 
     name: str
@@ -158,7 +158,7 @@ class Kind:
 
     @property
     def with_article(self) -> str:
-        """The name as a sentence has it, such as "an LSTM"."""
+        """The name with its article, such as "an LSTM"."""
         return f"{self.article} {self.name}"
 
     @property
@@ -168,5 +168,5 @@ class Kind:
 
     @property
     def memory(self) -> tuple[str, ...]:
-        """The gates that say what share of a state is kept, and what is written."""
+        """The gates that determine which share of a state is written, and kept."""
         return tuple(gate for gate in (self.write, self.keep) if gate is not None)

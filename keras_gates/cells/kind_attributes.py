@@ -1,4 +1,4 @@
-"""A kind as attributes of data, which describe it where nobody registered it."""
+"""A kind as attributes of data, which describe it where it is not registered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras_gates import vocabulary as v
 from keras_gates.cells.kind import Kind, Meaning
 
 PALETTE = ("#56B4E9", "#CC79A7", "#009E73", "#E69F00", "#0072B2", "#D55E00", "#7F6A00")
-"""The colours of signals that no kind of Keras's has."""
+"""The colours of signals that no kind of Keras has."""
 
 _NAMES = {v.HIDDEN: "hidden state", v.CELL: "cell state"}
 
@@ -23,15 +23,15 @@ def own_kind(
     write: str | None = None,
     **others: Any,
 ) -> Kind:
-    """Returns the kind of a cell that is not Keras's, with words for its signals.
+    """Returns the kind of a cell that is not Keras's, with names for its signals.
 
     Args:
         name: The name of the kind.
         blocks: Its signals without the states.
-        states: Its states, as `Kind` has them.
+        states: Its states, as in `Kind`.
         gates: Which of the signals are gates.
-        keep: As `Kind` has it.
-        write: As `Kind` has it.
+        keep: As in `Kind`.
+        write: As in `Kind`.
         others: Further attributes of the kind.
     """
     long_names = {}
@@ -98,12 +98,12 @@ def kind_of_attributes(attributes: Mapping[Any, Any]) -> Kind | None:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    # A list of one name comes back from some files as that name.
+    # Some file formats return a list of one name as that name.
     names = [value] if isinstance(value, str) else list(value)
     return tuple(str(name) for name in names if str(name))
 
 
 def _article(name: str) -> str:
-    """Returns "a" or "an", as a name is read: letter by letter if it is short."""
+    """Returns "a" or "an" for a name; three capitals at its start are spelt out."""
     spelt = name[:3].isupper()
     return "an" if name[:1] in ("AEFHILMNORSX" if spelt else "AEIOaeio") else "a"

@@ -1,4 +1,4 @@
-"""Which cells a recurrent layer has, and whose equations are known."""
+"""The cells of a recurrent layer, and the kinds of those with known equations."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class StockEquations:
 _traced: weakref.WeakKeyDictionary[Any, tuple[type, Kind | str]] = (
     weakref.WeakKeyDictionary()
 )
-"""Of each cell that was traced: its class then, and its kind or why there is none."""
+"""For each traced cell, its class when traced, and its kind or why it has none."""
 
 
 def kind_of(cell) -> Kind | None:
     """Returns the kind of a cell: registered, of Keras, or traced; else `None`.
 
-    A subclass counts as what it is derived from if it leaves the equations alone.
+    A subclass has the kind of its base class if it does not change the equations.
     """
     return _described(cell) or _found_by_tracing(cell)
 
@@ -35,7 +35,7 @@ def kind_of(cell) -> Kind | None:
 def why_unknown(cell) -> str:
     """Returns why a cell that has no kind cannot be traced."""
     if not isinstance(cell, keras.layers.Layer):
-        return "it is no Keras layer"
+        return "it is not a Keras layer"
     if not cell.built:
         return "it is not built"
     _found_by_tracing(cell)
@@ -95,9 +95,9 @@ _EQUATIONS = frozenset(
 def cells_of(layer: keras.layers.RNN) -> list[tuple[str, Any]]:
     """Lists the cells of a recurrent layer, with their paths inside it.
 
-    A layer around a single cell has one, at the path "". The cells of a stack have
-    their names, behind the names of the stacks that a stack may hold in turn. A stack
-    of the user's own, which calls its cells in its own way, counts as one cell.
+    A single cell has the path "". A cell of a stack has its name as its path, after
+    the names of the stacks that hold it if stacks are nested. A stack of the user's
+    own, which calls its cells in its own way, counts as one cell.
     """
 
     def visit(cell, path):
@@ -124,12 +124,12 @@ def _changes(cell, stock: type, methods: Set[str]) -> bool:
 
 
 def has_kernel(layer: keras.layers.RNN) -> bool:
-    """Returns whether Keras may run a kernel in place of the cell of a layer."""
+    """Returns whether Keras may run a kernel instead of the cell of a layer."""
     has_own = type(layer).inner_loop is not keras.layers.RNN.inner_loop
     return has_own and getattr(layer, "use_cudnn", False) is not False
 
 
 def output_width(cell) -> int:
-    """Returns the number of values of the output of a cell, as Keras's layers do."""
+    """Returns the number of values of the output of a cell, as in Keras's layers."""
     size = getattr(cell, "output_size", None)
     return keras.tree.flatten(cell.state_size if size is None else size)[0]

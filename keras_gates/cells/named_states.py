@@ -1,4 +1,4 @@
-"""The states of a cell: their shapes, and their values by place or by name."""
+"""The states of a cell: their shapes, and their values by position or by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def state_shapes(cell, batch: int | None) -> list[tuple[Any, ...]]:
 
 
 class NamedStates(tuple):
-    """A tuple of states, which can also be read by name.
+    """A tuple of states that can also be indexed by name.
 
     Args:
         names: The names, in the order of Keras.
@@ -29,13 +29,13 @@ class NamedStates(tuple):
     names: tuple[str, ...]
 
     def __new__(cls, names: Iterable[str], values: Iterable[Any]):
-        """Makes the tuple."""
+        """Returns a new tuple."""
         made = super().__new__(cls, values)
         made.names = tuple(names)
         return made
 
     def __getitem__(self, key: Any) -> Any:
-        """Returns a state by its place or its name."""
+        """Returns a state by its position or its name."""
         if isinstance(key, str):
             if key not in self.names:
                 raise KeyError(f"There is no state {key!r}, only {self.names}.")

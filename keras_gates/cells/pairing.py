@@ -1,4 +1,4 @@
-"""Which signals of two kinds of cells do the same work, and stand side by side."""
+"""Pairs of signals of two kinds of cells that have the same role, for comparison."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ALONE = " (no counterpart)"
 
 
 class Place(NamedTuple):
-    """A signal that stands on one side of a row.
+    """A signal on one side of a row.
 
     Attributes:
-        name: What is shown: the signal, or 1 - the signal.
+        name: The name of the values shown: the signal, or 1 - the signal.
         signal: The name of the signal.
-        complement: Whether it is 1 - the signal.
-        title: The words above it.
+        complement: Whether 1 - the signal is shown.
+        title: The title above it.
     """
 
     name: str
@@ -27,11 +27,11 @@ class Place(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What stands side by side.
+    """Two signals side by side.
 
     Attributes:
         left: A signal; a sentence, where the kind has none; or `None` for nothing.
-        right: The same of the other kind.
+        right: The same for the other kind.
         gates: Whether these are gates.
     """
 
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
     @property
     def sides(self) -> tuple[Place | str | None, Place | str | None]:
-        """What stands on the left and on the right."""
+        """The left side and the right side."""
         return self.left, self.right
 
     @property
@@ -51,11 +51,11 @@ class Row(NamedTuple):
 
 
 def rows(left: Kind, right: Kind) -> list[Row]:
-    """Returns the rows in which two layers stand side by side, gates first.
+    """Returns the rows that show two layers side by side, gates first.
 
-    The share of the old state that is kept stands beside the share that is kept, and
-    the share that is written beside the share that is written; then come the other
-    gates; then the candidate and the states, each beside that of the same name.
+    The first row has the share of the old state that each layer keeps. The second has
+    the share that it writes. The other gates follow, and then the candidate and the
+    states, each paired with the signal of the same name.
     """
     if left is right:
         places = [_place(left, name) for name in _in_order(left)]
@@ -64,7 +64,7 @@ def rows(left: Kind, right: Kind) -> list[Row]:
         Row(*_marked(one, two), gates=True)
         for one, two in itertools.zip_longest(_gates_of(left), _gates_of(right))
     ]
-    # In the order of the kind that has more of them.
+    # The other signals are in the order of the kind that has more signals.
     fuller = sorted((left, right), key=lambda kind: -len(kind.signals))
     names = dict.fromkeys(name for kind in fuller for name in _others(kind))
     others = [
@@ -75,7 +75,7 @@ def rows(left: Kind, right: Kind) -> list[Row]:
 
 
 def _in_order(kind: Kind) -> list[str]:
-    """Returns the signals of a kind by the work that they do."""
+    """Returns the signals of a kind in the order of their roles."""
     shares = [gate for gate in (kind.keep, kind.write) if gate is not None]
     return list(dict.fromkeys([*shares, *kind.gates, *kind.signals]))
 
@@ -85,17 +85,17 @@ def _others(kind: Kind) -> list[str]:
 
 
 def without(kind: Kind, what: str) -> str:
-    """Returns the sentence that stands where a kind has nothing to show."""
+    """Returns the sentence that is shown where a kind lacks something."""
     return f"{kind.article.capitalize()} {kind.name} has no {what}."
 
 
 def _gates_of(kind: Kind) -> list[Place | str]:
-    """Returns the gates of a kind, or that it has none."""
+    """Returns the gates of a kind, or a sentence that it has none."""
     return [*_by_work(kind)] or [without(kind, "gates")]
 
 
 def _by_work(kind: Kind) -> list[Place]:
-    """Returns the gates of a kind: what is kept, what is written, then the others."""
+    """Returns the gates of a kind: share kept, share written, then the others."""
     if kind.keep is None:
         return [_place(kind, gate, ALONE) for gate in kind.gates]
     share = " (share written)"
@@ -116,7 +116,7 @@ Side = Place | str | None
 
 
 def _marked(left: Side, right: Side) -> tuple[Side, Side]:
-    """Says of a gate that stands alone in its row that it does."""
+    """Adds a note to the title of a gate without a counterpart in its row."""
 
     def marked(side: Side) -> Side:
         if not isinstance(side, Place):
@@ -129,7 +129,7 @@ def _marked(left: Side, right: Side) -> tuple[Side, Side]:
 
 
 def _beside(kind: Kind, name: str, other: Kind) -> Place | str:
-    """Returns the signal of a kind, or why it has none."""
+    """Returns the signal of a kind, or a sentence on why it has none."""
     if name in kind.signals:
         return _place(kind, name, "" if name in other.signals else ALONE)
     return kind.lacking.get(name, without(kind, other.long_names[name]))

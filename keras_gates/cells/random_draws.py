@@ -1,4 +1,4 @@
-"""Whether code of a cell draws random numbers."""
+"""Detection of random numbers that the code of a cell draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _lock = threading.RLock()
 
 
 class Drawn(Exception):
-    """Raised in place of a random number."""
+    """Raised instead of returning a random number."""
 
 
 def _generators(cell) -> list[Any]:
@@ -30,7 +30,7 @@ def _generators(cell) -> list[Any]:
 
 @contextlib.contextmanager
 def noticed(cell) -> Iterator[list[Any]]:
-    """Yields a list that holds each generator of a cell that is drawn from."""
+    """Yields a list of the cell's generators from which numbers are drawn."""
     drawn: list[Any] = []
 
     def next_of(generator):
@@ -46,7 +46,7 @@ def noticed(cell) -> Iterator[list[Any]]:
 
 @contextlib.contextmanager
 def refused(cell) -> Iterator[None]:
-    """Lets a cell raise `Drawn` where it would draw a random number."""
+    """Makes a cell raise `Drawn` where it would draw a random number."""
 
     def next_of(generator):
         def draw(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""A kind of cell that a user describes in one call."""
+"""Registration of a user's own kind of cell in one call."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def register_cell(
     have the names of their operations.
 
     The description is tested on a cell with random weights, and on every cell of the
-    class before it is read for the first time: `step` must return the states that the
-    cell returns, gates must lie between 0 and 1, and `keep` must be the fraction of the
-    old state that is kept.
+    class before its signals are read for the first time: `step` must return the states
+    that the cell returns, gates must be between 0 and 1, and `keep` must be the
+    fraction of the old state that is kept.
 
     Args:
         cell_class: The class of the cell: a Keras layer with a `state_size`, whose
             `call(inputs, states)` returns the output and the new states.
-        signals: Computes the signals of one step without the states, in `keras.ops`:
-            takes the cell, the inputs `(batch, features)` and the states, and returns
-            name to tensor, each `(batch, units)`. The states can be read in the order
-            of `state_size` or by name: `states[0]` or `states["hidden"]`.
+        signals: Computes the signals of one step, except the states, with `keras.ops`.
+            Takes the cell, the inputs `(batch, features)` and the states, and returns
+            a dict of names to tensors, each `(batch, units)`. The states can be read
+            in the order of `state_size` or by name: `states[0]` or `states["hidden"]`.
         step: Computes the new states from the signals (by name) and the old states (as
-            above), in operators or `keras.ops`. Returns one tensor, a list in the
+            above), with operators or `keras.ops`. Returns one tensor, a list in the
             order of `state_size`, or a dict by name.
         gates: The names of the signals that are gates, between 0 (closed) and 1 (open).
         keep: The gate whose value is the fraction of the old state that is kept: 1
@@ -69,18 +69,18 @@ def register_cell(
         states: The names of the states, in the order of `state_size`. The first one,
             which must be "hidden", is the output of the cell.
         name: The name of the kind of cell. Default: that of the class without "Cell".
-        example: A cell of the class to test on, which is not changed. Default:
+        example: A cell of the class for the test, which is not changed. Default:
             `cell_class(3)`.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the description contradicts itself, the cell, or the meaning of a
-            name in another kind of cell; or if the class or the name is registered
-            already. Then nothing is registered.
+            name in another kind of cell; or if the class or the name is already
+            registered. Nothing is registered then.
 
     Example:
-        The minimal gated unit, whose `forget` of 1 *replaces* the state. A `forget` of
-        Keras's LSTM keeps it, so here its complement has the name `keep`:
+        The minimal gated unit, where a `forget` of 1 *replaces* the state. In Keras's
+        LSTM, a `forget` of 1 keeps it, so here the complement is named `keep`:
 
         >>> import keras, keras_gates, numpy as np
         >>> from keras import ops
@@ -153,14 +153,14 @@ def register_cell(
         found = signals(cell, inputs, NamedStates(names, values))
         if not isinstance(found, Mapping):
             raise TypeError(
-                "`signals` must return a dict of names to tensors; it returned "
+                "`signals` must return a dict of names to tensors; got "
                 f"{type_of(found)}"
             )
         return dict(found)
 
     def new_states(now, before, activation=None):
         arrays = all(isinstance(value, np.ndarray) for value in now.values())
-        if arrays:  # As `verify` has them; `step` may be written in `keras.ops`.
+        if arrays:  # `verify` passes arrays; `step` may be written in `keras.ops`.
             now, before = (
                 {
                     name: keras.ops.convert_to_tensor(array)
@@ -207,13 +207,13 @@ def _name_of(cell_class: type, name: str | None) -> str:
 def _refuse_second(cell_class: type, name: str) -> Kind | None:
     """Refuses a class or a name that is registered; returns the kind to be replaced.
 
-    A class that is defined again, as in a notebook, takes the place of its first one.
+    A class that is defined again, as in a notebook, replaces the first one.
     """
     for kind in registry.KINDS.values():
         if kind.cell is cell_class:
             raise ValueError(
-                f"`{cell_class.__name__}` is registered already, as '{kind.name}'. To "
-                "describe it in another way, define the class again and register that."
+                f"`{cell_class.__name__}` is already registered, as '{kind.name}'. To "
+                "change its description, define the class again and register it."
             )
     known = registry.KINDS.get(name)
     if known is None:
@@ -225,7 +225,7 @@ def _refuse_second(cell_class: type, name: str) -> Kind | None:
     if known.name in registry.STOCK or not again:
         raise ValueError(
             f"There is another kind of cell called '{name}', `{known.cell.__name__}`. "
-            "Give another one with `name=`."
+            "Choose another name with `name=`."
         )
     return known
 
@@ -235,8 +235,8 @@ def _example_of(cell_class: type) -> Any:
         return cell_class(3)
     except Exception as error:  # A class of the user's own may raise anything.
         raise ValueError(
-            f"`{cell_class.__name__}(3)` failed ({words_of(error)}), so "
-            "there is no cell to test the description on. Give one: `example="
+            f"`{cell_class.__name__}(3)` failed ({words_of(error)}), so there is no "
+            "cell to test the description on. Give an instance: `example="
             f"{cell_class.__name__}(...)`."
         ) from error
 
@@ -256,7 +256,7 @@ def _checked(example: Any, cell_class: Any) -> Any:
 
 
 def _by_name(result: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Brings what `step` returned to a dict."""
+    """Converts the result of `step` to a dict."""
     if not isinstance(result, Mapping):
         flat = keras.tree.flatten(result)
         if len(flat) != len(names):

@@ -1,4 +1,4 @@
-"""What the description of a cell is tested on: the cell itself, and the other kinds."""
+"""Checks of the description of a cell against the cell and the other kinds."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ RESERVED = frozenset(
         v.MASK,
     }
 )
-"""Names of dimensions, and of what stands beside the signals in a capture."""
+"""Names of dimensions, and of other variables than signals in a capture."""
 
 
 def signals_at_work(
     cell, names: tuple[str, ...], blocks: Callable
 ) -> dict[str, np.ndarray]:
-    """Builds a cell, gives it random weights, and returns its signals of a step.
+    """Builds a cell, gives it random weights, and returns its signals at a step.
 
     Raises:
-        ValueError: If it does not run, or these are no signals.
+        ValueError: If it does not run, or if the results are not signals.
     """
     number = len(keras.tree.flatten(cell.state_size))
     if len(names) != number:
@@ -66,9 +66,10 @@ def signals_at_work(
     for name, state in found.after.items():
         if state.shape != (SAMPLES, width):
             raise ValueError(
-                f"Every state of a cell that is registered must have the width of its "
-                f"output, {width}; `{name}` has the shape {state.shape} for a batch of "
-                f"{SAMPLES}. Do not register the cell: it is traced."
+                f"Every state of a registered cell must have the width of its output, "
+                f"{width}; `{name}` has the shape {state.shape} for a batch of "
+                f"{SAMPLES}. Do not register the cell: without registration, it is "
+                "traced."
             )
     return found.signals
 
@@ -94,13 +95,13 @@ def check_names(
             raise ValueError(f"A signal must have a name without a '/'; got {name!r}.")
         if name in RESERVED or name.startswith(v.initial("")):
             raise ValueError(
-                f"'{name}' names something else in a capture, so no signal can be "
-                "called so. Give it another name."
+                f"'{name}' names something else in a capture, so no signal can have "
+                "this name. Choose another name."
             )
         if every.count(name) > 1:
             raise ValueError(
-                f"'{name}' is given twice. `signals` must not return the states: these "
-                "are what the cell returns."
+                f"'{name}' is given twice. `signals` must not return the states: the "
+                "cell returns them."
             )
     for argument, names, known, what in (
         ("gates", gates, blocks, "signals"),
@@ -111,12 +112,12 @@ def check_names(
         if wrong:
             raise ValueError(
                 f"`{argument}` must be among the {what}, "
-                f"{', '.join(map(repr, known)) or 'of which there are none'}; got "
+                f"{', '.join(map(repr, known)) or 'but there are none'}; got "
                 f"{', '.join(map(repr, wrong))}."
             )
     if write is not None and (keep is None or keep == write):
         raise ValueError(
-            "`write` must be another gate than `keep`, and goes with it; got "
+            "`write` must be a different gate from `keep`, and needs it; got "
             f"keep={keep!r}, write={write!r}."
         )
 
@@ -131,13 +132,13 @@ def check_roles(kind: Kind, others: Iterable[Kind]) -> None:
             either_gate = {here, there} == {"write", "gate"} and kind.keep is None
             if here == "gate" and there == "signal":
                 raise ValueError(
-                    f"'{name}' is no gate in other cells, such as "
-                    f"{other.with_article}. Take it out of `gates`, or give it another "
+                    f"'{name}' is not a gate in other cells, such as "
+                    f"{other.with_article}. Remove it from `gates`, or give it another "
                     "name."
                 )
             if here != there and not either_gate:
                 raise ValueError(
-                    f"'{name}' of {other.with_article} is {_ROLES[there]}, and of "
+                    f"'{name}' of {other.with_article} is {_ROLES[there]}, but in "
                     f"{kind.with_article} it would be {_ROLES[here]}: the statistics "
                     "and figures would mistake one for the other. Give it another name."
                 )
@@ -145,10 +146,10 @@ def check_roles(kind: Kind, others: Iterable[Kind]) -> None:
 
 _ROLES = {
     "keep": "the gate whose 1 keeps the old state (`keep`)",
-    "write": "the gate that says what share of the candidate is written (`write`)",
+    "write": "the gate whose value is the share that is written (`write`)",
     "gate": "a gate that neither keeps nor writes",
     "state": "a state",
-    "signal": "no gate",
+    "signal": "not a gate",
 }
 
 
@@ -161,7 +162,7 @@ def _role(kind: Kind, name: str) -> str:
 
 
 def check_step(kind: Kind, cell) -> None:
-    """Refuses a description that does not give what the cell gives."""
+    """Refuses a description whose results differ from those of the cell."""
     assert kind.signals_of is not None and kind.step is not None
     names = tuple(reversed(kind.states))
     for scale in (1.0, 20.0):
@@ -170,9 +171,9 @@ def check_step(kind: Kind, cell) -> None:
             values = found.signals[gate]
             if values.min() < -1e-6 or values.max() > 1 + 1e-6:
                 raise ValueError(
-                    f"`{gate}` is said to be a gate, and on random inputs has values "
-                    f"from {values.min():.3g} to {values.max():.3g}; a gate is between "
-                    "0 and 1. Leave it out of `gates`."
+                    f"`{gate}` is listed as a gate, but has values from "
+                    f"{values.min():.3g} to {values.max():.3g} on random inputs; a "
+                    "gate is between 0 and 1. Leave it out of `gates`."
                 )
         derived = _step(kind, found.signals, found.before)
         for name, value in found.after.items():
@@ -182,15 +183,15 @@ def check_step(kind: Kind, cell) -> None:
                 raise ValueError(
                     f"`step` must return the states that the cell returns; on random "
                     f"inputs its `{name}` differs by {error:.2g}. Compare `signals` "
-                    "and `step` with what `call` computes, and `states` with the order "
-                    "of `state_size`."
+                    "and `step` with `call`, and `states` with the order of "
+                    "`state_size`."
                 )
         shown = np.abs(found.output - found.after[v.HIDDEN]).max()
         if not shown <= tolerance(cell) * max(np.abs(found.output).max(), 1.0):
             raise ValueError(
-                f"The first state of a cell that is registered must be its output; "
-                f"what `{type(cell).__name__}` returns differs from it by {shown:.2g}. "
-                "Do not register it: it is traced."
+                f"The first state of a registered cell must be its output; the output "
+                f"of `{type(cell).__name__}` differs from it by {shown:.2g}. Do not "
+                "register the cell: without registration, it is traced."
             )
     if kind.keep is not None:
         _check_keep(kind, trial(cell, names, kind.signals_of))
@@ -215,10 +216,10 @@ def _check_keep(kind: Kind, found: Trial) -> None:
         erased = step(0.0, 1.0)
         turned = [name for name in before if same(erased[name], before[name])]
         way_out = (
-            f" A `{keep}` of 0 does: return the complement (1 - {keep}) from "
-            "`signals`, under a name that says that it keeps, and use it in `step`."
+            f" A `{keep}` of 0 keeps it: return the complement (1 - {keep}) from "
+            "`signals`, under a name that fits a gate that keeps, and use it in `step`."
             if turned
-            else " Give no `keep` if no gate does this."
+            else " Leave `keep` out if no gate does this."
         )
         worst = min(np.abs(kept[name] - before[name]).max() for name in before)
         raise ValueError(
@@ -230,14 +231,14 @@ def _check_keep(kind: Kind, found: Trial) -> None:
     moved = step(share, 0.0, other)[name] - step(share, 0.0)[name]
     if not same(moved, share):
         raise ValueError(
-            f"With `{keep}` at {share} (`keep`), a change of the old `{name}` must "
-            f"remain to that share; {np.mean(moved):.2g} of it remains. Give no `keep` "
-            "if it is no share."
+            f"With `{keep}` at {share} (`keep`), this share of a change of the old "
+            f"`{name}` must remain; {np.mean(moved):.2g} of it remains. Leave `keep` "
+            "out if no gate is such a share."
         )
     if write is not None and not same(step(share, 0.0)[name], share * before[name]):
         raise ValueError(
-            f"With `{write}` at 0 (`write`), `step` must write nothing, and it does. "
-            "Give no `write` if no gate does this."
+            f"With `{write}` at 0 (`write`), `step` must write nothing, but it writes "
+            "something. Leave `write` out if no gate does this."
         )
 
 
@@ -246,9 +247,9 @@ def _step(kind: Kind, signals: Mapping, before: Mapping) -> dict[str, np.ndarray
     try:
         return kind.step(signals, before, None)
     except Exception as error:  # Code of the user's own may raise anything.
-        if str(error).startswith("`step` must"):  # Of what it returned.
+        if str(error).startswith("`step` must"):  # An error about its result.
             raise
         raise ValueError(
             f"`step` failed on the signals {', '.join(signals)} and the states "
-            f"{', '.join(before)} of a step of the cell ({words_of(error)})."
+            f"{', '.join(before)} of one step of the cell ({words_of(error)})."
         ) from error

@@ -1,4 +1,4 @@
-"""All kinds of cells, and what is known of a signal by its name alone."""
+"""All kinds of cells, and the properties of a signal that its name determines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_gates.cells.kind_attributes import described, kind_of_attributes
 
 
 def _find() -> dict[str, Kind]:
-    """Imports every file of `kinds`, and returns what they define, by name."""
+    """Imports every file of `kinds`, and returns the kinds defined there, by name."""
     found = []
     for file in pkgutil.iter_modules(kinds.__path__):
         module = importlib.import_module(f"{kinds.__name__}.{file.name}")
@@ -24,15 +24,15 @@ def _find() -> dict[str, Kind]:
 
 
 STOCK: dict[str, Kind] = _find()
-"""The kinds of Keras's own cells by name."""
+"""The kinds of Keras's own cells, by name."""
 
 KINDS: dict[str, Kind] = dict(STOCK)
-"""Those, and the kinds of cells that users registered, by name."""
+"""The kinds of Keras's own cells and of those that users registered, by name."""
 
 _others: dict[str, Kind] = {}
-"""Kinds that nobody registered here: of traced cells, and of data of other processes.
+"""Kinds that are not registered here, by their description.
 
-By their description.
+These are the kinds of traced cells, and of data from other processes.
 """
 
 
@@ -50,27 +50,27 @@ def kind_from(attributes: Mapping[Any, Any]) -> Kind | None:
 
 
 def remember(kind: Kind) -> Kind:
-    """Lets the signals of a kind be known by name; returns the first one like it."""
+    """Makes the signals of a kind known by name; returns the first kind equal to it."""
     return _others.setdefault(repr(described(kind)), kind)
 
 
 def chosen(choose: Callable[[Kind], Iterable[str]]) -> tuple[str, ...]:
-    """Returns the signals that a function chooses of any kind, each once."""
+    """Returns the signals that a function chooses from all kinds, each once."""
     return _each(tuple(choose(kind)) for kind in _all())
 
 
 def signals() -> tuple[str, ...]:
-    """Returns every signal of any kind, each once."""
+    """Returns the signals of all kinds, each once."""
     return _each(kind.signals for kind in _all())
 
 
 def gates() -> tuple[str, ...]:
-    """Returns every gate of any kind, each once."""
+    """Returns the gates of all kinds, each once."""
     return _each(kind.gates for kind in _all())
 
 
 def long_names() -> dict[str, str]:
-    """Returns the words for each signal."""
+    """Returns the long name of each signal."""
     return _first_of_all("long_names")
 
 
@@ -80,7 +80,7 @@ def colours() -> dict[str, str]:
 
 
 def kind_with(names: Iterable[str]) -> Kind:
-    """Returns the kind that has the most of some signals, the first one of several."""
+    """Returns the kind that has the most of the given signals, the first if several."""
     names = set(names)
     return max(_all(), key=lambda kind: len(names & set(kind.signals)))
 

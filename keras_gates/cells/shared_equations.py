@@ -1,9 +1,9 @@
-"""What the equations of several kinds share, as pure functions of `keras.ops`.
+"""Equations that several kinds share, as pure functions of `keras.ops`.
 
 Gates depend only on the input, the *previous* hidden state and the weights. So one
 function serves a single step, where the tensors are `(batch, features)`, and a whole
 sequence, where they are `(batch, time, features)` and every step is computed in one
-matrix product. Only the cell state of an LSTM needs a loop, and an element-wise one.
+matrix product. Only the cell state of an LSTM needs a loop, which is element-wise.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from keras_gates.cells.kind import Kind, Tensor, Weights
 
 
 def cast(value: Tensor, dtype: str) -> Tensor:
-    """Brings a tensor or a variable to a type, at no cost where it has it.
+    """Casts a tensor or a variable, at no cost where it already has the type.
 
-    At each step of a loop that runs as Python, `ops.cast` takes as long as a sum.
+    At each step of a loop in Python, `ops.cast` takes as long as an addition.
     """
     if isinstance(value, keras.Variable):
         value = value.value
@@ -27,7 +27,7 @@ def cast(value: Tensor, dtype: str) -> Tensor:
 
 
 def project(values: Tensor, kernel: Tensor) -> Tensor:
-    """Multiplies by a kernel; a list of values meets its blocks one by one."""
+    """Multiplies by a kernel; of a list, each value by its block of the kernel."""
     if not isinstance(values, (list, tuple)):
         return ops.matmul(values, kernel)
     blocks = ops.split(kernel, len(values), axis=-1)
@@ -36,7 +36,7 @@ def project(values: Tensor, kernel: Tensor) -> Tensor:
 
 
 def weighted_inputs(inputs: Tensor, hidden: Tensor, weights: Weights) -> Tensor:
-    """Computes `W x + U h + b`, of all blocks side by side."""
+    """Computes `W x + U h + b`, with the blocks concatenated."""
     total = project(inputs, weights.kernel)
     total = total + project(hidden, weights.recurrent_kernel)
     return total if weights.bias is None else total + weights.bias
@@ -47,7 +47,7 @@ def weighted_sum(keep: Tensor, written: Tensor, first: Tensor) -> Tensor:
 
     Args:
         keep: `(batch, time, units)`, the share of the state that is kept.
-        written: `(batch, time, units)`, what is added to it.
+        written: `(batch, time, units)`, the values that are added to it.
         first: `(batch, units)`, the state before the first step.
 
     Returns:
@@ -59,27 +59,27 @@ def weighted_sum(keep: Tensor, written: Tensor, first: Tensor) -> Tensor:
         state = share * state + add
         return state, state
 
-    # In one tensor: on TensorFlow, Keras scans several only if the time is static.
+    # Joined, as on TensorFlow, Keras scans several tensors only if time is static.
     both = ops.concatenate([keep, written], axis=-1)
     _, states = ops.scan(step, first, ops.swapaxes(both, 0, 1))
     return ops.swapaxes(states, 0, 1)
 
 
 def hold(sequence: Tensor, first: Tensor, mask: Tensor) -> Tensor:
-    """Replaces masked steps by the last real one: the state that Keras carries on.
+    """Replaces masked steps by the last unmasked one, whose state Keras carries on.
 
     Args:
         sequence: `(batch, time, units)`.
         first: `(batch, units)`, held until the first unmasked step.
-        mask: `(batch, time)`, true where a step is real.
+        mask: `(batch, time)`, true where a step is unmasked.
 
     Returns:
         `(batch, time, units)`.
     """
     length = ops.shape(sequence)[1]
     steps = ops.arange(1, length + 1, dtype="int32")
-    # The unmasked steps in order, then the masked ones: the n-th entry is the n-th real
-    # step, and a running count of unmasked steps gives the n that each step holds.
+    # The unmasked steps in order, then the masked ones: the n-th entry is the n-th
+    # unmasked step. A running count of unmasked steps gives the n that each step holds.
     order = ops.argsort(ops.where(mask, steps, steps + length), axis=1)
     count = ops.cumsum(ops.cast(mask, "int32"), axis=1)
     held = ops.take_along_axis(order, ops.maximum(count - 1, 0), axis=1)
@@ -88,7 +88,7 @@ def hold(sequence: Tensor, first: Tensor, mask: Tensor) -> Tensor:
 
 
 def before(sequence: Tensor, first: Tensor) -> Tensor:
-    """Shifts a sequence of states by one step: what each step started from.
+    """Shifts a sequence of states by one step: the state before each step.
 
     Args:
         sequence: `(batch, time, units)`, the state after each step.
@@ -114,11 +114,11 @@ def complete(
         blocks: Gates and candidate, `(batch, time, units)`.
         hidden: The hidden state after each step, held where masked.
         initial: The states before the first step, `(batch, units)`.
-        mask: `(batch, time)`, true where a step is real, or `None`.
+        mask: `(batch, time)`, true where a step is unmasked, or `None`.
 
     Returns:
         Every signal of the kind. At a masked step, states are held, and gates and
-        candidate are zero, as nothing was computed that counts.
+        candidate are zero, as no value that is computed there is used.
     """
     real = None if mask is None else ops.expand_dims(mask, -1)
     if real is not None:

@@ -1,4 +1,4 @@
-"""The operations of a traced step, run one after the other.
+"""The operations of a traced step, which run one after the other.
 
 Each signal passes through a function right after it is computed.
 """
@@ -29,9 +29,10 @@ def graph_of(symbols: list, results: list) -> keras.Function:
 def program_of(
     graph: keras.Function,
 ) -> list[tuple[Callable, Callable, list[int], list[int]]]:
-    """Lists what a graph calls: the function, its arguments, and what it computes.
+    """Lists the calls of a graph: each function, its arguments, and its results.
 
-    And which values nothing needs after it: of a whole sequence, they are large.
+    Each call also has the values that are not needed after it. They are dropped, since
+    values of a whole sequence are large.
 
     On PyTorch, a capture by `keras.Function` itself takes twice the time.
     """
@@ -59,7 +60,7 @@ def program_of(
 
 
 def _arguments(symbolic) -> Callable[[dict[int, Tensor]], tuple[tuple, dict]]:
-    """Returns what makes the arguments of a call from the values of its tensors."""
+    """Returns a function that makes the arguments of a call from tensor values."""
     args, kwargs = symbolic.args, symbolic.kwargs
     named = keras.tree.flatten(kwargs)
     if any(map(keras.tree.is_nested, args)) or any(
@@ -91,7 +92,7 @@ def run_program(program, graph: keras.Function, given: list[Tensor]) -> list[Ten
 
 
 def is_given(result, symbols: list) -> bool:
-    """Returns whether a result is an input or a constant: nothing computes it."""
+    """Returns whether a result is an input or a constant, which nothing computes."""
     symbolic = isinstance(result, keras.KerasTensor)
     return not symbolic or any(result is symbol for symbol in symbols)
 
@@ -105,12 +106,12 @@ def same_as_given(result, symbols: list, given: list) -> Tensor:
 
 
 class Hooks:
-    """Lets the values of some operations pass through a function while they run."""
+    """Passes the values of some operations through a function while they run."""
 
     def __init__(self, named: list[tuple[str, Any]]):
         self._local = threading.local()
         for name, operation in named:
-            # The operation was made by the trace, and is nobody else's.
+            # The trace made the operation, so nothing else uses it.
             vars(operation)["call"] = self._hooked(name, operation.call)
 
     def _hooked(self, name: str, call: Callable) -> Callable:
@@ -122,7 +123,7 @@ class Hooks:
 
     @contextlib.contextmanager
     def calling(self, change: Change) -> Iterator[None]:
-        """Lets them pass through `change`, within the block."""
+        """Passes the values through `change` within the block."""
         self._local.change = change
         try:
             yield
@@ -131,9 +132,9 @@ class Hooks:
 
 
 def keep_dtypes(operations: list, cell) -> None:
-    """Lets operations see the weights of a layer in the dtype of the layer.
+    """Gives operations the weights of a layer in the dtype of the layer.
 
-    In half precision, layers inside a cell may have another dtype than the cell.
+    In half precision, layers inside a cell may have a different dtype from the cell's.
     """
     scopes: dict[int, DtypeScope] = {}
     for layer in held_layers(cell, recursive=True):

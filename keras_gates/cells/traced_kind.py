@@ -1,4 +1,4 @@
-"""The kind of a cell that nobody described, from the trace of its step."""
+"""The kind of a cell without a description, from the trace of its step."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from keras_gates.cells.tracing import SIGMOIDS, Traced, Untraceable, trace
 def traced_kind(cell) -> Kind:
     """Returns the kind of a cell whose step is traced.
 
-    Its signals are its activations under the names of their operations, then `hidden`,
-    which is its output, and its other states as `state_0`, `state_1` and so on, in the
-    order of Keras. Of the activations, the sigmoids are gates.
+    Its signals are its activations, with the names of their operations; then `hidden`,
+    which is its output; and its other states as `state_0`, `state_1` and so on, in the
+    order of Keras. The activations that are sigmoids are gates.
 
     Args:
         cell: A cell that is built.
 
     Raises:
-        Untraceable: If it cannot be traced, or there is no activation in it.
+        Untraceable: If it cannot be traced, or contains no activation.
     """
     shape = (cell.get_build_config() or {}).get("input_shape")
     if shape is None:
         raise Untraceable("its `build` does not take the `input_shape` alone")
     shapes = state_shapes(cell, None)
-    # Such as the cells of `ConvLSTM1D`, whose states are images.
+    # This is so for the cells of `ConvLSTM1D`, whose states are images.
     if any(not isinstance(size, int) or size < 1 for one in shapes for size in one[1:]):
         raise Untraceable("the sizes of its states depend on those of its input")
     symbols = [
@@ -40,7 +40,7 @@ def traced_kind(cell) -> Kind:
     traced = trace(cell, symbols[0], symbols[1:], {})
     names = tuple(traced.widths)
     if not names:
-        raise Untraceable("there is no activation in it, such as a sigmoid or a tanh")
+        raise Untraceable("it contains no activation, such as a sigmoid or a tanh")
     states = states_of(traced, len(shapes))
     last = {
         n: math.prod(shape[1:])
@@ -58,7 +58,7 @@ def traced_kind(cell) -> Kind:
 
 
 def states_of(traced: Traced, number: int) -> tuple[str, ...]:
-    """Returns the names of the states of a traced cell, as `Kind` has them."""
+    """Returns the names of the states of a traced cell, as in `Kind`."""
     names = [
         v.HIDDEN if place == traced.output else f"state_{place}"
         for place in range(number)

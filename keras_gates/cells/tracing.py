@@ -1,7 +1,7 @@
-"""Cells whose equations nobody described: their activations, found by tracing.
+"""Cells without a description: their activations, which are found by tracing.
 
 A cell that is called with symbolic tensors leaves a graph of Keras's operations. The
-activations in it are the signals of the cell.
+activations in this graph are the signals of the cell.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Tensor = Any
 _lock = threading.RLock()
 
 SIGMOIDS = ("sigmoid", "hard_sigmoid")
-"""The activations whose values are between 0 and 1, whatever the others of a unit."""
+"""The activations with values between 0 and 1 that do not depend on other units."""
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def activations() -> dict[str, str]:
 
 
 class Untraceable(Exception):
-    """Why a cell cannot be traced."""
+    """The reason why a cell cannot be traced."""
 
 
 class Traced(NamedTuple):
@@ -58,8 +58,8 @@ class Traced(NamedTuple):
 
     Attributes:
         run: Computes the output and the new states from the inputs and the states, as
-            a flat list. Each signal passes through a function of its name and value,
-            before anything else is computed from it; so do the states.
+            a flat list. Each signal and each state passes through a function of its
+            name and value before anything else is computed from it.
         widths: How many numbers each signal has for each sample.
         output: The number of the state that is the output too, or `None`.
         width: How many numbers the output has for each sample.
@@ -76,23 +76,23 @@ def trace(
 ) -> Traced:
     """Traces the step of a cell.
 
-    Call it where the cell runs: what the cell computes of its weights alone becomes a
-    constant of what is returned.
+    Call it where the cell runs: values that the cell computes from its weights alone
+    become constants of the traced step.
 
     Args:
         cell: A cell that is built.
-        inputs: What the cell gets, or anything with its `shape` and `dtype`.
-        states: The states, likewise.
+        inputs: The inputs of the cell, or anything with their `shape` and `dtype`.
+        states: The states, or anything with their `shape` and `dtype`.
         options: Further arguments for the `call` of the cell.
-        kind: What was registered of the cell, whose functions are traced in place of
-            its `call`.
+        kind: The kind that was registered for the cell, whose functions are traced
+            instead of its `call`.
 
     Raises:
         Untraceable: If it uses something other than Keras's operations.
     """
     with _lock, refused(cell), _operations_of_layers(cell) as origins:
         symbols = [
-            # With a name, so that the inputs of the user's models keep their numbers.
+            # Named, so that the numbers in the names of the user's inputs stay.
             keras.Input(
                 batch_shape=tensor.shape,
                 dtype=keras.backend.standardize_dtype(tensor.dtype),
@@ -161,13 +161,13 @@ def trace(
 def _reason(error: Exception) -> str:
     if isinstance(error, Drawn):
         return "it draws random numbers at every step"
-    said = words_of(error)
-    if "KerasTensor cannot be used as input to a JAX function" in said:
+    message = words_of(error)
+    if "KerasTensor cannot be used as input to a JAX function" in message:
         return (
-            "it uses a function of JAX, or a weight stands left of a tensor in an "
-            "operator; write it with `keras.ops`, and `x * weight`"
+            "it uses a function of JAX, or a weight is the left operand of an operator "
+            "with a tensor; write it with `keras.ops`, and `x * weight`"
         )
-    return f"it must be written with `keras.ops` and Keras layers ({said})"
+    return f"it must be written with `keras.ops` and Keras layers ({message})"
 
 
 def _as_described(kind: Kind, cell, symbols: list) -> tuple[dict, list]:
@@ -180,7 +180,7 @@ def _as_described(kind: Kind, cell, symbols: list) -> tuple[dict, list]:
 
 
 def _carried(kind: Kind | None, results: list, own: list[int]) -> dict[str, int]:
-    """Returns the name of each state, and which result it is; the output last."""
+    """Returns the name of each state, and the index of its result; the output last."""
     number = len(results) - 1
     if kind is not None:
         return {name: number - n for n, name in enumerate(kind.states)}
@@ -189,13 +189,13 @@ def _carried(kind: Kind | None, results: list, own: list[int]) -> dict[str, int]
 
 
 def _maker(value: Any, operations: list) -> Any:
-    """Returns the operation whose only result a value is, or `None`."""
+    """Returns the operation that has a value as its only result, or `None`."""
     # Private to Keras: which operation a symbolic tensor comes from.
     history = getattr(value, "_keras_history", None)
     if history is None or not any(history.operation is one for one in operations):
         return None
     operation = history.operation
-    whole = isinstance(operation, keras.layers.Layer)  # It may be anybody's.
+    whole = isinstance(operation, keras.layers.Layer)  # It may be a user's layer.
     return None if whole or isinstance(operation.output, (list, tuple)) else operation
 
 
@@ -216,7 +216,7 @@ def _named(operations: list) -> dict[str, Any]:
 
 
 def _number(tensor) -> int:
-    """Returns which symbolic tensor it was: Keras counts them in their names."""
+    """Returns the number of a symbolic tensor, which is part of its name in Keras."""
     found = re.search(r"_(\d+)$", tensor.name)
     return int(found.group(1)) if found else 0
 
@@ -230,13 +230,13 @@ def _product(shape) -> int:
 
 @contextlib.contextmanager
 def _operations_of_layers(cell) -> Iterator[dict]:
-    """Lets the layers inside a cell leave their operations in the graph.
+    """Records the operations of the layers inside a cell in the graph.
 
-    Called with symbolic tensors, a layer leaves itself there, and hides what is in it.
-    What is yielded says of the outputs of layers which operations they come from.
+    Called with symbolic tensors, a layer adds itself to the graph, not its operations.
+    The dict that is yielded maps the outputs of layers to their operations.
     """
-    # Private to Keras: which operation a symbolic tensor comes from, and what a layer
-    # remembers of the graphs it is in. If these are renamed, no cell can be traced.
+    # Private to Keras: which operation a symbolic tensor comes from, and the nodes that
+    # a layer keeps of its graphs. If these are renamed, no cell can be traced.
     layers = held_layers(cell, recursive=True)
     nodes = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in layers]
     origins: dict[int, tuple[Any, Any]] = {}
@@ -247,7 +247,8 @@ def _operations_of_layers(cell) -> Iterator[dict]:
             return stays(layer, *args, **kwargs)
         try:
             outputs = layer.call(*args, **kwargs)
-        # What is not made of operations of Keras, such as random numbers, stays whole.
+        # A layer that uses more than Keras's operations, such as random numbers, stays
+        # whole.
         except Exception:
             return stays(layer, *args, **kwargs)
         for tensor in keras.tree.flatten(outputs):
@@ -266,7 +267,7 @@ def _operations_of_layers(cell) -> Iterator[dict]:
 
 
 def _same_as_its_operations(layer) -> bool:
-    """Returns whether a layer inside a cell is nothing more than its operations."""
+    """Returns whether a layer inside a cell can be replaced by its operations."""
     return (
         layer.activity_regularizer is None
         and getattr(layer, "quantization_mode", None) is None

@@ -1,4 +1,4 @@
-"""One step of a cell on random numbers, and what its description says of it."""
+"""One step of a cell on random numbers, and its signals as they were described."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_gates.cells.named_states import state_shapes
 from keras_gates.checks import type_of
 
 FEATURES, SAMPLES, WARM_UP = 3, 5, 4
-"""Of the random inputs, and after how many steps from the initial state they come."""
+"""The numbers of features and samples of the inputs, and of the steps that are run."""
 
 
 class Trial(NamedTuple):
@@ -22,8 +22,8 @@ class Trial(NamedTuple):
 
     Attributes:
         before: The states before the step by name, as arrays.
-        after: Those after it.
-        output: What the cell returned.
+        after: The states after the step, likewise.
+        output: The output of the cell.
         signals: The signals without the states.
     """
 
@@ -34,14 +34,14 @@ class Trial(NamedTuple):
 
 
 def tolerance(cell) -> float:
-    """Returns how far rounding may take what a cell computes, for a value of 1."""
+    """Returns the rounding error that is allowed in a cell, for a value of 1."""
     return {"float64": 1e-6, "float16": 2e-2, "bfloat16": 1e-1}.get(
         cell.compute_dtype, 1e-4
     )
 
 
 def trial(cell, names: tuple[str, ...], blocks: Callable, scale: float = 1.0) -> Trial:
-    """Runs a cell on random inputs until its states are such as it has.
+    """Runs a cell on random inputs for a few steps, and returns the last one.
 
     Args:
         cell: A cell that is built.

@@ -1,5 +1,5 @@
-"""The gate layers: those of Keras, which also hand out their signals.
+"""The gate layers: Keras's layers, which also emit their signals.
 
-A layer computes with Keras's own code; its gates follow from what it put out, and go to
-whoever collects. May import `cells`, `backend` and what those may.
+A layer computes with Keras's own code. Its gates follow from its outputs, and go to
+the active collectors. May import `cells`, `backend` and whatever those may import.
 """

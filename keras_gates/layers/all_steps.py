@@ -1,8 +1,8 @@
-"""The signals of all steps at once, from the states that the loop hands out.
+"""The signals of all steps at once, from the states that the loop returns.
 
-A loop that hands out only states costs little more than Keras's own. What a cell
-computes of its inputs and the states before each step is then computed once, with the
-steps of all samples as the rows of one batch.
+A loop that returns only states costs little more than Keras's own. The signals follow
+from the inputs and the states before each step. They are computed once, with the steps
+of all samples as the rows of one batch.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from keras_gates.layers.opened_cells import OpenedCell, flat_rows, flat_states, 
 Tensor = Any
 
 _by_rows: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Cells of the user's own whose rows are known not to depend on each other."""
+"""Cells of the user's own whose rows are known to be independent of each other."""
 
 
 def allow(cell) -> None:
-    """Lets a cell be run on all steps at once."""
+    """Allows a cell to be run on all steps at once."""
     _by_rows.add(cell)
 
 
@@ -35,7 +35,7 @@ def allowed(cell, kind: Kind | None) -> bool:
 
 
 class StatesStep:
-    """Takes the place of the cell of a layer, and returns its states as the output.
+    """Replaces the cell of a layer, and returns its states as the output.
 
     Args:
         cell: The cell of the layer, which may be a stack.
@@ -49,9 +49,9 @@ class StatesStep:
         takes_training = "training" in inspect.signature(cell.call).parameters
         self._options = {"training": training} if takes_training else {}
         self.shapes: list[tuple[tuple, str]] = []
-        """Of each state, its axes after the first one, and its type."""
+        """The axes of each state after the first one, and its type."""
         self.widths: list[int] = []
-        """Of each tensor that is returned."""
+        """The width of each tensor that is returned."""
 
     def __call__(self, inputs, states):
         """Takes one step."""
@@ -85,10 +85,10 @@ def signals_of_steps(
     Args:
         cell: The view of the cell that runs here.
         kind: Its kind.
-        sequences: What it received, `(batch, time, features)`.
+        sequences: Its inputs, `(batch, time, features)`.
         states: Its states after each step, `(batch, time, width)`, held where masked.
-        initial: Those before the first step, `(batch, width)`.
-        shapes: Of each state, its axes after the first one, and its type.
+        initial: Its states before the first step, `(batch, width)`.
+        shapes: The axes of each state after the first one, and its type.
 
     Returns:
         Its output and its signals without the states, `(batch, time, width)`.

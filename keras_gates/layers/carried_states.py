@@ -1,7 +1,7 @@
 """States that recurrent layers carry from one run of a model to the next one.
 
 The model runs on a single time step. Each of its recurrent layers takes its states from
-here in place of its initial ones, and leaves here what they become.
+here instead of its initial ones, and stores its new states here.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Tensor = Any
 _local = threading.local()
 
 STATE = "state_{}"
-"""The name of a state of a cell that is not known, by its number."""
+"""The name of a state of an unknown cell, by its number."""
 
 HELD = "held_output"
-"""The name of the output of the last unmasked step, where a masked one repeats it."""
+"""The name of the output of the last unmasked step, which masked steps repeat."""
 
 
 class Carrying:
@@ -61,7 +61,7 @@ class Carrying:
             _local.carrying = outer
 
     def carries(self, layer) -> bool:
-        """Returns whether a layer takes its states from here."""
+        """Returns whether a layer carries its states."""
         return id(layer) in self._paths
 
     def run(self, layer, sequences: Tensor, initial, mask, looks) -> tuple:
@@ -70,15 +70,15 @@ class Carrying:
         Args:
             layer: The layer.
             sequences: `(batch, 1, ...)`.
-            initial: The states that Keras lets it start from.
+            initial: The states from which Keras starts it.
             mask: `(batch, 1)`, or `None`.
-            looks: How many rows of its signals are wanted, each number once.
+            looks: The numbers of rows of its signals that are wanted, each once.
 
         Returns:
-            What `inner_loop` returns.
+            The result of `inner_loop`.
         """
         mask = mask_of_steps(mask)
-        if layer.stateful:  # Keras lets it go on from its own.
+        if layer.stateful:  # Keras would continue from the layer's own states.
             initial = layer.get_initial_state(ops.shape(sequences)[0])
         parts = _parts(layer, initial)
         names = self._names(layer, parts)
@@ -106,7 +106,7 @@ class Carrying:
         return output, output[:, None], keras.tree.pack_sequence_as(initial, after)
 
     def _names(self, layer, parts: list[tuple[str, Any, int]]) -> list[str]:
-        """Names the states of the present call of a layer, in the order of Keras."""
+        """Names the states of the current call of a layer, in the order of Keras."""
         calls = self._calls[id(layer)] = self._calls.get(id(layer), 0) + 1
         path = self._paths[id(layer)] + (f"@{calls}" if calls > 1 else "")
         names: list[str] = []
@@ -117,21 +117,21 @@ class Carrying:
                 own = [*reversed(kind.states)]
             node = twin = f"{path}/{place}" if place else path
             twins = 1
-            while f"{twin}/{own[0]}" in names:  # Cells of one name in a stack.
+            while f"{twin}/{own[0]}" in names:  # Cells with the same name in a stack.
                 twins += 1
                 twin = f"{node}#{twins}"
             names += [f"{twin}/{name}" for name in own]
         return names
 
     def _before(self, name: str, given: Tensor) -> Tensor:
-        """Returns what a state is before the step."""
+        """Returns the value of a state before the step."""
         if self._states is None:
             return given
         carried = ops.cast(self._states[name], given.dtype)
         return _where(self._fresh, given, carried)
 
     def _masked(self, layer, name: str, real, output: Tensor, state: Tensor) -> Tensor:
-        """Puts in the place of masked steps what Keras has there."""
+        """Replaces masked steps by the values that Keras has there."""
         if layer.zero_output_for_mask:
             return _where(real, output, ops.zeros_like(output))
         if backend.MASKS_WITH_STATE and not layer.unroll:
@@ -143,7 +143,7 @@ class Carrying:
 
 
 def current() -> Carrying | None:
-    """Returns what carries states in this thread at the moment."""
+    """Returns the `Carrying` that is active in this thread, if any."""
     return getattr(_local, "carrying", None)
 
 
@@ -156,7 +156,7 @@ def carries(layer) -> bool:
 def _parts(layer, initial) -> list[tuple[str, Any, int]]:
     """Returns the cells of a layer, with their places and their numbers of states."""
     cells = cells_of(layer)
-    if len(cells) == 1:  # That of a `ConvLSTM1D` does not say how many it has.
+    if len(cells) == 1:  # The cell of a `ConvLSTM1D` does not state how many it has.
         return [(*cells[0], len(keras.tree.flatten(initial)))]
     return [(*one, len(keras.tree.flatten(one[1].state_size))) for one in cells]
 
@@ -178,7 +178,7 @@ def _step(cell, inputs, states: list[Tensor], opened: bool) -> tuple:
 
 
 def _without_dropout(cell) -> Any:
-    """Returns a view of a cell that draws no dropout, which Keras draws and drops."""
+    """Returns a view of a cell without dropout, as Keras drew and dropped its own."""
     drawn = [name for name in _DRAWN if hasattr(cell, name)]
     return view(cell, **dict.fromkeys(drawn, _nothing)) if drawn else cell
 

@@ -1,6 +1,6 @@
-"""What layers hand out while a model runs, and who receives it.
+"""The signals that layers emit while a model runs, and the collectors of these signals.
 
-Tensors kept on a layer would be leaked tracers after a compiled call. So a layer hands
+Tensors kept on a layer would be leaked tracers after a compiled call. So a layer passes
 them to the collectors that are active at that moment, within the same call.
 """
 
@@ -23,16 +23,16 @@ class Emission(NamedTuple):
 
     Attributes:
         layer: The recurrent layer.
-        cell: Its cell, or the one of its stack that the signals belong to.
+        cell: Its cell, or the cell of its stack to which the signals belong.
         signals: Signal name to `(batch, time, units)`, or
             `(batch, frame, time, units)` inside a `TimeDistributed`.
         initial: State name to `(batch, units)`, the state before the first step.
-        mask: `(batch, time)`, true where a step is real, or `None`.
+        mask: `(batch, time)`, true where a step is unmasked, or `None`.
         go_backwards: Whether the layer read its input from the end.
         rows: How many rows of the batch were sampled, outside the gradient; `None`
             for all of them, in the gradient.
-        sums: Whether the signals are not the signals themselves, but what enters
-            their activations.
+        sums: Whether `signals` holds not the signals themselves, but the sums that
+            enter their activations.
     """
 
     layer: Any
@@ -46,14 +46,15 @@ class Emission(NamedTuple):
 
 
 class Collector:
-    """Receives what the wanted layers emit while it is active.
+    """Receives the signals that the wanted layers emit while it is active.
 
     Args:
         places: Pairs of a layer and a cell of it, whose signals are wanted.
         rows: How many rows of each batch are wanted, outside the gradient; `None`
             for all of them, in the gradient.
         fast: The layers that may run in a fast kernel in inference.
-        sums: Whether what enters the activations is wanted, in place of the signals.
+        sums: Whether the sums that enter the activations are wanted instead of the
+            signals.
 
     Attributes:
         missed: Pairs of a layer and a cell of it, whose signals were emitted in a
@@ -79,7 +80,7 @@ class Collector:
         return id(layer) in self._fast
 
     def receive(self, emission: Emission) -> None:
-        """Takes what a wanted cell emitted."""
+        """Takes an emission of a wanted cell."""
         self.emissions.append(emission)
 
     def miss(self, emission: Emission) -> None:
@@ -87,19 +88,19 @@ class Collector:
         self.missed.append((emission.layer, emission.cell))
 
     def begin_trace(self) -> None:
-        """Receives, from now on, what is emitted in the function that runs now."""
+        """Receives, from now on, emissions in the function that runs now."""
         self._trace, self._recomputes = backend.trace(), backend.recomputing()
 
     def end_trace(self) -> None:
-        """Lets go of that function, which may hold all of its tensors."""
+        """Releases that function, which may hold all of its tensors."""
         self._trace = None
 
     def listens(self) -> bool:
-        """Returns whether this is a first pass, and none for the gradient."""
+        """Returns whether this is a first forward pass, not one for the gradient."""
         return self._recomputes or not backend.recomputing()
 
     def reaches(self) -> bool:
-        """Returns whether what is emitted now can be received."""
+        """Returns whether an emission can be received now."""
         return backend.leads_to(self._trace)
 
     def variables(self, layer) -> list:
@@ -123,12 +124,12 @@ class Collector:
 
 
 def active() -> bool:
-    """Returns whether anybody collects in this thread."""
+    """Returns whether a collector is active in this thread."""
     return bool(_stack())
 
 
 def looks(layer, cells) -> set[float | None]:
-    """Returns how many rows are wanted of the cells in a layer, each number once."""
+    """Returns the numbers of rows that are wanted of a layer's cells, each once."""
     return {
         collector.rows
         for collector in _stack()
@@ -142,7 +143,7 @@ def may_be_fast(layer) -> bool:
 
 
 def wants_sums(layer, cells) -> bool:
-    """Returns whether what enters the activations of cells in a layer is wanted."""
+    """Returns whether the sums that enter the activations of cells are wanted."""
     return any(
         collector.sums and any(collector.wants(layer, cell) for cell in cells)
         for collector in _stack()
@@ -163,7 +164,7 @@ def _stack() -> list[Collector]:
 
 
 def emit(emission: Emission) -> None:
-    """Hands signals to every active collector that wants them."""
+    """Passes signals to every active collector that wants them."""
     frames = _frames()
     if frames is None:
         _deliver(emission, _stack())
@@ -189,7 +190,7 @@ def _deliver(emission: Emission, collectors: list[Collector], missed=False) -> N
 
 
 class _Frames(NamedTuple):
-    """What was emitted inside a `TimeDistributed`, and how many collect outside.
+    """The emissions inside a `TimeDistributed`, and the number of collectors outside.
 
     The frames are joined in the function that the backend traces as `trace`.
 
@@ -214,17 +215,17 @@ def folded() -> Any:
 
 @contextlib.contextmanager
 def frames(join, folded=None):
-    """Gathers what layers emit inside a `TimeDistributed`.
+    """Gathers the emissions of layers inside a `TimeDistributed`.
 
     Args:
-        join: Makes of all of these emissions the ones that are handed on, whose
-            tensors have a frame axis behind the batch.
+        join: Joins all of these emissions into those that are passed on, whose
+            tensors have a frame axis after the batch axis.
         folded: The number of frames, if they are folded into the batch.
     """
     if _frames() is not None:
         raise ValueError(
             "A recurrent layer inside two `TimeDistributed` wrappers cannot be "
-            "captured. Leave it out: name the other layers in `layers`."
+            "captured. Leave it out by naming the other layers in `layers`."
         )
     _local.frames = gathered = _Frames(len(_stack()), [], backend.trace(), folded)
     try:
@@ -236,7 +237,7 @@ def frames(join, folded=None):
 
 
 def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
-    """Joins what was emitted frame by frame."""
+    """Joins emissions that were made frame by frame."""
     by_place: dict[tuple, list[Emission]] = {}
     for emission in emissions:
         place = id(emission.layer), id(emission.cell), emission.rows, emission.sums
@@ -250,7 +251,7 @@ def stack_frames(emissions: list[Emission], frames: int) -> list[Emission]:
 
 
 def unfold_frames(emissions: list[Emission], frames) -> list[Emission]:
-    """Parts the frames, which were folded into the batch, from it again."""
+    """Separates the frames from the batch into which they were folded."""
 
     def unfold(tensor):
         return ops.reshape(tensor, (-1, frames, *ops.shape(tensor)[1:]))
@@ -259,7 +260,7 @@ def unfold_frames(emissions: list[Emission], frames) -> list[Emission]:
 
 
 def _map(function, *emissions: Emission) -> Emission:
-    """Applies a function to every tensor of one emission, or of several alike."""
+    """Applies a function to every tensor of one emission, or of several like it."""
     first = emissions[0]
     return first._replace(
         signals={

@@ -1,7 +1,7 @@
 """Layers that run in a kernel which returns every signal.
 
-`kernel="fast"` is within rounding of Keras's layer and not to the bit, as it adds up in
-another order.
+`kernel="fast"` agrees with Keras's layer within rounding and not to the bit, as it
+adds in a different order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from keras_gates.layers.replay import drop, mask_of_steps
 Tensor = Any
 
 KERNELS = "keras", "fast"
-"""What may run a gate layer."""
+"""The names of the kernels that can run a gate layer."""
 
 
 def why_not_fast(layer) -> str | None:
@@ -43,9 +43,9 @@ def why_not_fast(layer) -> str | None:
             f"{known}, and this is {kind.with_article}"
         )
     if layer.unroll:
-        return "`unroll=True` asks for Keras's own loop"
+        return "`unroll=True` requires Keras's own loop"
     if getattr(layer, "use_cudnn", "auto") is True:
-        return "`use_cudnn=True` asks for the kernel of cuDNN"
+        return "`use_cudnn=True` requires the kernel of cuDNN"
     if 1.0 in (cell.dropout, cell.recurrent_dropout):
         return "it has a dropout rate of 1, on which Keras's own kernels disagree"
     for option in ("activation", "recurrent_activation"):
@@ -63,16 +63,16 @@ def _why_unknown(function) -> str | None:
     if activations.find(name) is not function:
         return (
             f"is `{name}`, which has no name in Keras, so it may have weights that the "
-            "kernel would not train; a function without weights gets a name by "
+            "kernel would not train; a function without weights gets a name with "
             "`keras.saving.register_keras_serializable`"
         )
     if not _acts_on_each_value(function):
-        return f"is `{name}`, which does not act on each value alone"
+        return f"is `{name}`, which does not act on each value separately"
     return None
 
 
 def _acts_on_each_value(function) -> bool:
-    """Returns whether a function takes each value of its input alone."""
+    """Returns whether a function acts on each value of its input separately."""
     first = np.array([[-0.7, 0.3, 0.3, 1.1]], "float32")
     second = np.array([[2.9, 0.3, -5.0, 1.1]], "float32")
     seen = [
@@ -86,7 +86,7 @@ def _acts_on_each_value(function) -> bool:
 
 
 def require_kernel(layer, kernel: str) -> str:
-    """Checks that a layer can run in the kernel that was asked for.
+    """Checks that a layer can run in the requested kernel.
 
     Raises:
         ValueError: If it cannot.
@@ -105,16 +105,16 @@ def run_fast(owner, layer, sequences, initial_state, mask, training, looks=()):
     """Runs a layer in a fast kernel, and emits its signals.
 
     Args:
-        owner: The layer, whose signals they are.
+        owner: The layer to which the signals belong.
         layer: The layer, or the view of it that runs here.
         sequences: As for `inner_loop` of Keras's layers.
         initial_state: Likewise.
         mask: Likewise.
         training: Likewise.
-        looks: How many rows are wanted, each number once.
+        looks: The numbers of rows that are wanted, each once.
 
     Returns:
-        What `inner_loop` returns.
+        The result of `inner_loop`.
     """
     kind = known_kind(owner.cell)
     mask = mask_of_steps(mask)
@@ -145,7 +145,7 @@ def _states(cell, initial_state) -> list[Tensor]:
 
 
 def _prepared(cell, sequences: Tensor, states: list, training) -> tuple:
-    """Returns what a kernel takes, with the dropout that Keras drew.
+    """Returns the arguments of a kernel, with the dropout that Keras drew.
 
     Returns:
         The inputs, the weights and the factors of the hidden state.
@@ -155,7 +155,7 @@ def _prepared(cell, sequences: Tensor, states: list, training) -> tuple:
     kernel = ops.cast(cell.kernel, dtype)
     if cell.dropout and training:
         sequences = drop(sequences, cell.get_dropout_mask(sequences[:, 0, :]))
-        if isinstance(sequences, list):  # Each block has its own.
+        if isinstance(sequences, list):  # Each block has its own inputs.
             sequences, kernel = project(sequences, kernel), None
     factors = None
     if cell.recurrent_dropout and training:
@@ -172,7 +172,7 @@ def _prepared(cell, sequences: Tensor, states: list, training) -> tuple:
 
 
 def _where_masked(layer, outputs: Tensor, mask: Tensor) -> Tensor:
-    """Puts in the place of masked steps what Keras has there.
+    """Replaces masked steps by the values that Keras has there.
 
     Args:
         layer: The layer.

@@ -1,4 +1,4 @@
-"""The gate layers and cells: those of Keras, which can also return their gates."""
+"""The gate layers and cells: Keras's own, which can also return their gates."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class GateLSTM(GateRecurrence, keras.layers.LSTM):
         units: Positive integer, the number of units.
         *args: As for `keras.layers.LSTM`.
         return_gates: Whether to return every signal at every step too.
-        kernel: What runs the layer: "keras", or "fast". The fast kernel takes masks,
+        kernel: The kernel that runs the layer, "keras" or "fast". "fast" takes masks,
             dropout, initial states and any activation that has a name in Keras and acts
             on each value alone. Its gradients cannot be differentiated again, except on
             JAX.
@@ -133,7 +133,7 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
         units: Positive integer, the number of units.
         *args: As for `keras.layers.GRU`.
         return_gates: Whether to return every signal at every step too.
-        kernel: What runs the layer: "keras", or "fast". The fast kernel takes masks,
+        kernel: The kernel that runs the layer, "keras" or "fast". "fast" takes masks,
             dropout, initial states and any activation that has a name in Keras and acts
             on each value alone. Its gradients cannot be differentiated again, except on
             JAX.
@@ -178,7 +178,7 @@ class GateRNN(GateRecurrence, keras.layers.RNN):
 def _cell_of(kind: Kind) -> type:
     """Makes the gate cell of a kind that has none above."""
     name = f"Gate{kind.cell.__name__}"
-    words = f"The step of {kind.with_article}, with its signals when asked for."
+    words = f"The step of {kind.with_article}, with its signals if requested."
     return named_as_stock(type(name, (GateCell, kind.cell), _described(name, words)))
 
 
@@ -203,17 +203,17 @@ def _described(name: str, words: str) -> dict[str, str]:
 GATE_LAYERS: dict[type, type] = {
     cls.__bases__[1]: cls for cls in (GateLSTM, GateGRU, GateRNN)
 }
-"""Each stock layer to its gate layer."""
+"""The gate layer of each stock layer."""
 
 GATE_CELLS: dict[type, type] = {
     cls.__bases__[1]: cls for cls in (GateLSTMCell, GateGRUCell)
 }
-"""Each stock cell to its gate cell."""
+"""The gate cell of each stock cell."""
 
 for _kind in STOCK.values():
     if _kind.layer not in GATE_LAYERS:
         GATE_LAYERS[_kind.layer] = _layer_of(_kind)
         GATE_CELLS[_kind.cell] = _cell_of(_kind)
-        # Where `pickle` looks for a class.
+        # `pickle` looks for a class there.
         for _cls in (GATE_LAYERS[_kind.layer], GATE_CELLS[_kind.cell]):
             globals()[_cls.__qualname__] = _cls

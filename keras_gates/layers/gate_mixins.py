@@ -1,9 +1,10 @@
-"""What makes a stock recurrent layer or cell one that can return its gates.
+"""Mixins that enable a stock recurrent layer or cell to return its gates.
 
 The output of a gate layer is computed by the stock Keras code. The gates are computed
-beside it, from the sequence of hidden states it produced (see `replay`), and only
-when somebody wants them: the layer itself with `return_gates=True`, or a collector
-that is active while a model runs (see `capture`).
+separately, from the sequence of hidden states that this code produced (see `replay`).
+They are computed only if they are wanted: by the layer itself with
+`return_gates=True`, or by a collector that is active while a model runs (see
+`capture`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from keras_gates.layers.observed_loop import run_observed, runs_in_loop
 from keras_gates.layers.replay import LayerRun, as_read, blocks, look, replay
 from keras_gates.layers.run_views import beneath, view, view_of_cell
 
-# The classes below are mixed with Keras's, whose attributes a type checker must know.
+# The classes below are mixed with Keras's. A type checker must know their attributes.
 if TYPE_CHECKING:
     from keras.layers import RNN as _Layer
 else:
@@ -31,7 +32,7 @@ else:
 
 
 class GateCell(StockEquations):
-    """What the gate cells share: the stock step, and its gates when asked for."""
+    """The code that gate cells share: the stock step, and its gates if requested."""
 
     def call(self, inputs, states, training=False, return_gates=False):
         """Takes one step."""
@@ -49,7 +50,7 @@ class GateCell(StockEquations):
 
 
 class GateRecurrence(_Layer):
-    """What the gate layers share: the stock layer, and the replay of its gates."""
+    """The code that gate layers share: the stock layer, and the replay of its gates."""
 
     return_gates = False
     kernel = "keras"
@@ -60,27 +61,27 @@ class GateRecurrence(_Layer):
         return_gates = flag("return_gates", return_gates)
         if return_gates and self.activity_regularizer is not None:
             raise ValueError(
-                "`activity_regularizer` does not go with `return_gates=True`: Keras "
-                "applies it to everything that a layer returns, so the gates would "
-                "count too. Penalise what you mean with `add_loss` instead."
+                "`activity_regularizer` cannot be used with `return_gates=True`: Keras "
+                "applies it to everything that a layer returns, so it would include "
+                "the gates. Add a penalty with `add_loss` instead."
             )
         self.return_gates = return_gates
 
     def choose_kernel(self, kernel):
-        """Sets what runs the layer."""
+        """Sets the kernel that runs the layer."""
         self.kernel = require_kernel(self, kernel)
 
     @property
     def variables(self):
-        """Lists the variables of the layer, of collecting, and of an edit.
+        """Lists the variables of the layer, of its collectors, and of an edit.
 
         In a step that JAX compiles, only listed variables can change.
         """
         stock = beneath(GateRecurrence, self).variables
         return [*stock, *collect.variables(self), *signal_changes.variables(self)]
 
-    # Keras draws the dropout of a run before `inner_loop` and forgets it behind it, on
-    # the cell, for every thread. A run that is observed has its own.
+    # Keras stores the dropout masks of a run on the cell, for every thread: it draws
+    # them before `inner_loop`, and drops them after it. An observed run has its own.
 
     def _maybe_config_dropout_masks(self, *arguments):
         if not _runs_apart(self):
@@ -91,8 +92,8 @@ class GateRecurrence(_Layer):
             _dropout(self, "reset", *arguments)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Runs the stock loop, and emits the gates to whoever wants them."""
-        # Not recorded inside the cell: with cuDNN and other fused kernels the cell
+        """Runs the stock loop, and emits the gates to the collectors."""
+        # They are not recorded in the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
         looks = _looks(self)
         carrying = carried_states.current()
@@ -107,12 +108,12 @@ class GateRecurrence(_Layer):
         keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
         observed = runs_in_loop(self) or signal_changes.are_changed(self)
         fast = self.kernel == "fast" or (not training and collect.may_be_fast(self))
-        # A fast kernel does not emit what enters the activations.
+        # A fast kernel does not emit the sums that enter the activations.
         fast = fast and not collect.wants_sums(self, [c for _, c in cells_of(self)])
         stock = not observed and not fast
         options = {"return_sequences": keep} if stock else {}
         layer = view(self, cell=view_of_cell(self.cell), **options)
-        _dropout(layer, "reset", layer.cell)  # That of a run in another thread.
+        _dropout(layer, "reset", layer.cell)  # It may be from another thread.
         _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
         if not stock:
             run_loop = run_observed if observed else run_fast
@@ -122,13 +123,13 @@ class GateRecurrence(_Layer):
             _dropout(layer, "reset", layer.cell)
             return result
         result = layer.stock_loop(sequences, initial_state, mask, training)
-        # So Keras marks a layer that ran on cuDNN.
+        # This is how Keras marks a layer that ran on cuDNN.
         if self.supports_jit and not layer.supports_jit:
             self.supports_jit = False
         # On TensorFlow, Keras zeroes the wrong steps of an unrolled backward layer
         # (seen in 3.15.1), so its outputs do not give the states.
-        told = keep and not (self.unroll and self.zero_output_for_mask)
-        outputs = as_read(self, result[0], result[1]) if told else None
+        usable = keep and not (self.unroll and self.zero_output_for_mask)
+        outputs = as_read(self, result[0], result[1]) if usable else None
         run = LayerRun(sequences, initial_state, mask, training, outputs)
         for rows in looks:
             if rows is None:
@@ -146,7 +147,7 @@ class GateRecurrence(_Layer):
 
     def call(self, sequences, initial_state=None, mask=None, training=False, **others):
         """Runs the layer on a sequence."""
-        # `others` are the arguments that a subclass of the user's adds.
+        # `others` are arguments that a user's subclass adds.
         arguments = {
             "initial_state": initial_state,
             "mask": mask,
@@ -164,7 +165,7 @@ class GateRecurrence(_Layer):
         return (*outputs, gates) if self.return_state else (outputs, gates)
 
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):
-        """Gives the shapes of what `call` returns."""
+        """Returns the shapes of the results of `call`."""
         shape = super().compute_output_shape(sequences_shape, initial_state_shape)
         if not self.return_gates:
             return shape
@@ -173,7 +174,7 @@ class GateRecurrence(_Layer):
         return (*shape, gates) if self.return_state else (shape, gates)
 
     def compute_mask(self, sequences, mask):
-        """Gives each output its mask, and every gate that of the steps."""
+        """Returns the mask of each output; every gate has the mask of the steps."""
         masks = super().compute_mask(sequences, mask)
         if not self.return_gates:
             return masks
@@ -182,7 +183,7 @@ class GateRecurrence(_Layer):
         return [*masks, gates] if self.return_state else [masks, gates]
 
     def get_config(self):
-        """Gives the stock configuration, and what of ours is not at its default."""
+        """Returns the stock configuration, and our arguments without the defaults."""
         config = super().get_config()
         # The defaults are left out, so that the stock class can read the config.
         if self.return_gates:
@@ -193,7 +194,7 @@ class GateRecurrence(_Layer):
 
 
 def _looks(layer) -> set[float | None]:
-    """Returns how many rows of a layer's batch are wanted, each number once."""
+    """Returns the numbers of rows of a layer's batch that are wanted, each once."""
     return collect.looks(layer, [cell for _, cell in cells_of(layer)])
 
 
@@ -204,7 +205,7 @@ def _runs_apart(layer) -> bool:
 
 
 def _dropout(layer, what: str, *arguments) -> None:
-    """Lets Keras draw the dropout of a run (`"config"`), or forget it (`"reset"`)."""
+    """Makes Keras draw the dropout of a run (`"config"`), or drop it (`"reset"`)."""
     # Private to Keras. If the methods are renamed, runs in several threads disturb
     # each other's dropout, as they do in Keras.
     stock = beneath(GateRecurrence, layer)
@@ -216,8 +217,9 @@ def _dropout(layer, what: str, *arguments) -> None:
 def named_as_stock(cls):
     """Registers a gate class for saving, and gives it the name of the stock class.
 
-    Keras addresses the layers in a weights file, and names them by default, by the
-    `__name__` of their class. With the stock name, weights files go both ways.
+    Keras identifies the layers in a weights file, and names layers by default, by the
+    `__name__` of their class. With the stock name, weights files work in both
+    directions.
     """
     keras.saving.register_keras_serializable("keras_gates", cls.__qualname__)(cls)
     cls.__name__ = cls.__qualname__.removeprefix("Gate")

@@ -1,4 +1,4 @@
-"""The edits of a layer: data in variables, so that one program serves all of them."""
+"""The edits of a layer: data in variables, so that one program works for all."""
 
 from __future__ import annotations
 
@@ -20,57 +20,57 @@ _edits: dict[int, LayerEdit] = {}
 
 
 class Rows:
-    """Which samples of a data set the rows of a batch are.
+    """Keeps track of which samples of a data set are the rows of a batch.
 
-    Edits of chosen samples follow them from batch to batch by counting rows.
+    Rows are counted from batch to batch, so that an edit acts on its chosen samples.
     """
 
     def __init__(self):
         self.begun = keras.Variable(0, trainable=False, dtype="int32", name="edit_rows")
-        """How many rows the batches had so far."""
+        """The number of rows of all batches so far."""
         self.samples: int | None = None
-        """How many samples the edits have values for, if for each its own."""
+        """The number of samples that have their own values in the edits, if any."""
         self.keys: list[str] = []
-        """The keys of the edits of chosen samples."""
+        """The keys of the edits that have chosen samples."""
         self.missed = keras.Variable(0, trainable=False, dtype="int32", name="missed")
-        """Whether a step ran unmasked for which an edit has no value."""
+        """Whether a step for which an edit has no value ran unmasked."""
 
     def rewind(self) -> None:
-        """Lets the next batch be the first one of a data set."""
+        """Makes the next batch the first one of a data set."""
         self.begun.assign(0)
         self.missed.assign(0)
 
     def require_all(self) -> None:
-        """Refuses the data that ran if an edit has no values for some of them."""
+        """Raises an error if an edit has no values for some of the data that ran."""
         self.require_values(int(ops.convert_to_numpy(self.missed.value)))
         if self.samples is not None:
             self.require(int(ops.convert_to_numpy(self.begun.value)))
 
     def require_values(self, missed: int) -> None:
-        """Refuses data of which a step ran unmasked for which there is no value."""
+        """Raises an error if a step for which there is no value ran unmasked."""
         if missed:
             self.rewind()
             raise ValueError(
-                "The values of an edit are NaN at steps that were masked where they "
-                "come from, and unmasked here: there is nothing to put in. Swap runs "
-                "with the same mask, or choose steps in `time`."
+                "The values of an edit are NaN at steps that were masked in the run "
+                "they were taken from, but are unmasked here, so there is no value to "
+                "use. Swap runs with the same mask, or choose steps in `time`."
             )
 
     def require(self, ran: int) -> None:
-        """Refuses a number of samples for which the edits have no values."""
+        """Raises an error if the edits have no values for a number of samples."""
         if self.samples is None or ran in (0, self.samples):
             return
         self.rewind()
         keys = " and ".join(f"'{key}'" for key in self.keys)
         raise ValueError(
-            f"The values for {keys} are for {self.samples} samples, and the model ran "
-            f"on {ran}: its results are those of an edit that missed some. Run it on "
-            "the same samples, or give values of one sample."
+            f"The values for {keys} are for {self.samples} samples, but the model ran "
+            f"on {ran}, so its results are not those of the intended edit. Run the "
+            "model on the same samples, or give values of one sample."
         )
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
-        """Counts the rows of the one batch that runs in the block."""
+        """Counts the rows of the single batch that runs in the block."""
         before = getattr(_local, "first", None)
         _local.first = {self: None}
         try:
@@ -95,12 +95,13 @@ class PlaceData(NamedTuple):
     """The data of the edits of one signal.
 
     Attributes:
-        place: Which signal of the layer it is.
+        place: The signal of the layer.
         steps: How many steps the layer must have, or `None`.
-        factor: `(samples, steps, width)`: what the signal is multiplied by. A single
-            sample or step stands for all; the last one stands for all later ones.
-        summand: Likewise, what is added.
-        absent: Likewise, 1 where there is no value, so that steps must be masked.
+        factor: `(samples, steps, width)`: the factor by which the signal is multiplied.
+            A single sample or step applies to all; the last one applies to all later
+            ones.
+        summand: The summand, likewise.
+        absent: 1 where there is no value, so that steps must be masked; likewise.
     """
 
     place: Place
@@ -116,7 +117,7 @@ class LayerEdit:
     Args:
         path: The name of the layer in its model, for errors.
         parts: The data of each edited signal, with variables in it.
-        rows: Which samples the rows of a batch are.
+        rows: The count of rows, which gives the samples of a batch.
     """
 
     def __init__(self, path: str, parts: list[PlaceData], rows: Rows):
@@ -148,10 +149,10 @@ class LayerEdit:
 
 
 def edit_of(layer) -> LayerEdit | None:
-    """Returns the edit of a layer, if there is one at this moment."""
+    """Returns the edit of a layer that is in force now, if any."""
     return _edits.get(id(layer))
 
 
 def edited_layers(layers) -> list:
-    """Returns those of some layers that are edited at this moment."""
+    """Returns the given layers that are edited now."""
     return [layer for layer in layers if id(layer) in _edits]

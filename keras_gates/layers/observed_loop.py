@@ -1,8 +1,8 @@
 """Keras's loop over a sequence, which also returns the signals of every step.
 
-For cells whose signals do not follow from the outputs of the layer, and for layers
-whose signals are changed: the loop runs once, with a step that hands out its signals
-beside its output.
+It is used for cells whose signals do not follow from the outputs of the layer, and for
+layers whose signals are changed. The loop runs once, with a step that returns its
+signals together with its output.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class _Part(NamedTuple):
     """One cell of a layer.
 
     Attributes:
-        own: The cell as the layer has it, whose signals they are.
+        own: The layer's own cell, to which the signals belong.
         kind: Its kind, or `None`.
-        step: What runs it.
+        step: The `OpenedCell` that runs it.
         states: The number of its states.
     """
 
@@ -52,14 +52,14 @@ class _Part(NamedTuple):
 
 @functools.cache
 def _inputs_class(number: int) -> Any:
-    """Returns the class of what a loop takes apart step by step.
+    """Returns the class of the inputs that a loop splits into steps.
 
-    Joined to the sequence, what is done to signals would have to be parted from it at
-    each step, which on JAX takes twice the time. Keras's loop takes a flat tuple; the
-    method around it asks the sequence for its shape.
+    If the changes of signals were joined to the sequence, they would have to be
+    separated from it at each step, which on JAX takes twice the time. Keras's loop
+    takes a flat tuple; the method that calls it needs the shape of the sequence.
 
     Args:
-        number: How many tensors there are beside the sequence.
+        number: The number of tensors besides the sequence.
     """
     names = ["sequences", *(f"moving_{n}" for n in range(number))]
     shape = property(lambda inputs: inputs.sequences.shape)
@@ -68,11 +68,11 @@ def _inputs_class(number: int) -> Any:
 
 
 class _Step:
-    """Takes the place of the cell of a layer, and returns all signals as the output.
+    """Replaces the cell of a layer, and returns all signals as the output.
 
     Args:
         parts: The cells of the layer.
-        changes: What is done to their signals.
+        changes: The changes of their signals.
         hands_out: Whether signals are returned; else the output of the layer alone.
     """
 
@@ -81,7 +81,7 @@ class _Step:
         self._changes = changes
         self._hands_out = hands_out
         self.widths: list[tuple[int, str, int]] = []
-        """Of what is returned: the number of a cell, a signal of it, and its width."""
+        """For each result: the number of a cell, a signal of it, and its width."""
 
     def __call__(self, inputs, states):
         inputs, *moving = inputs
@@ -95,7 +95,7 @@ class _Step:
             after += new
             if self._hands_out:
                 found += [(number, name, value) for name, value in signals.items()]
-        # The output of the layer comes last, also of a cell that is not known.
+        # The output of the layer comes last, even if its cell is not known.
         found.append((len(self._parts), v.OUTPUT, inputs))
         values = [value for _, _, value in found]
         self.widths = [(n, name, value.shape[-1]) for n, name, value in found]
@@ -110,16 +110,16 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     """Runs a layer, and emits its signals.
 
     Args:
-        owner: The layer, whose signals they are.
+        owner: The layer to which the signals belong.
         layer: The view of it that runs here.
         sequences: As for `inner_loop` of Keras's layers.
         initial_state: Likewise.
         mask: Likewise.
         training: Likewise.
-        looks: How many rows are wanted, each number once.
+        looks: The numbers of rows that are wanted, each once.
 
     Returns:
-        What `inner_loop` returns.
+        The result of `inner_loop`.
     """
     parts = [
         _Part(
@@ -139,7 +139,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     # Copied, as a stateful layer overwrites its states in place on PyTorch.
     initial_state = keras.tree.map_structure(ops.copy, initial_state)
     changes = LoopChanges(owner, sequences, mask)
-    # The state that Keras may put where a step is masked must be known.
+    # Keras may use a state as the output of masked steps; that state must be known.
     alone = len(parts) == 1 and _shows_state(parts[0])
     hands_out = bool(looks) or (mask is not None and not alone)
     at_once = (
@@ -163,7 +163,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         zero_output_for_mask=True,
     )
     inputs = _inputs_class(len(changes.moving))(changes.sequences, *changes.moving)
-    # Not that of the layer's own class, which may prefer a kernel to the cell.
+    # Not the loop of the layer's own class, which may run a kernel, not the cell.
     last, joined, states = keras.layers.RNN.inner_loop(
         loop, inputs, initial_state, mask
     )
@@ -193,7 +193,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         if part.kind is not None:
             hand_out(owner, part.own, signals, initial, mask, looks)
     if mask is not None and not layer.zero_output_for_mask:
-        # Of a stack of cells of one state each, Keras takes that of the first cell.
+        # For a stack of cells with one state each, Keras takes the first cell's state.
         nested = keras.tree.is_nested(states[0])
         outputs = _held(layer, outputs, mask, held[-1 if nested else 0])
     return outputs[:, -1], outputs, states
@@ -207,9 +207,9 @@ def _all_at_once(
     Args:
         layer: The view of the layer that runs here.
         parts: Its cells.
-        step: What ran in the place of its cell.
-        sequences: What it ran on.
-        joined: What the loop returned of each step.
+        step: The step that replaced its cell.
+        sequences: The inputs that it ran on.
+        joined: The results of the loop for each step.
         first: The states before the first step, `(batch, width)`.
         mask: Where steps are unmasked, or `None`.
     """
@@ -249,15 +249,15 @@ def _shows_state(part: _Part) -> bool:
 
 
 def hand_out(owner, cell, signals, initial, mask, looks) -> None:
-    """Emits the signals of a run to everybody who wants some rows of them.
+    """Emits the signals of a run to every collector that wants some rows of them.
 
     Args:
         owner: The layer that ran.
-        cell: Its cell that they belong to.
+        cell: The cell of the layer to which they belong.
         signals: Each `(batch, time, units)`, in the order in which the layer worked.
-        initial: Of each state, what the run started from.
+        initial: The value of each state from which the run started.
         mask: Where steps are unmasked, or `None`.
-        looks: How many rows are wanted, each number once; `None` for all of them, in
+        looks: The numbers of rows that are wanted, each once; `None` for all rows, in
             the gradient.
     """
     for rows in looks:
@@ -284,13 +284,13 @@ def _parted(joined: Tensor, widths: list[tuple[int, str, int]]) -> dict:
 
 
 def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor) -> Tensor:
-    """Puts in the place of masked steps what Keras has there.
+    """Replaces masked steps by the values that Keras has there.
 
     Args:
         layer: The layer.
         outputs: Its output at every step.
         mask: Where steps are unmasked.
-        state: The state that Keras takes for the output, where a backend does so.
+        state: The state that Keras uses as the output, on backends that do so.
     """
     if backend.MASKS_WITH_STATE and not layer.unroll:
         return ops.where(mask[..., None], outputs, ops.cast(state, outputs.dtype))

@@ -1,4 +1,4 @@
-"""A cell that is run step by step, and hands out its signals at each step."""
+"""A cell that is run step by step, and returns its signals at each step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class OpenedCell:
     """The step of a cell, with its signals.
 
     Each signal passes through a function right after it is computed, before it is used.
-    The step runs inside Keras's own call of the cell, which casts what it is given.
+    The step runs inside Keras's own call of the cell, which casts its arguments.
 
     Args:
         cell: The cell, or a view of it, with the dropout that Keras drew.
@@ -57,11 +57,12 @@ class OpenedCell:
 
         Returns:
             The output, the new states in the order of Keras, and the signals, each
-            `(batch, width)`. Of a cell that is not known, its first state as `hidden`.
+            `(batch, width)`. The only signal of an unknown cell is its first state, as
+            `hidden`.
         """
         opened = self._opened
         vars(opened)["call"] = _with_change(self._step(change), change or unchanged)
-        # What a step in the layer's own call would get: one tensor, not a list of it.
+        # As in the layer's own call: one tensor, not a list that holds it.
         output, after = opened(inputs, states, **self._options)
         signals, self._signals = self._signals, {}
         return output, flat_states(after), signals
@@ -74,7 +75,7 @@ class OpenedCell:
             return self._described_step
         if kind.signals_of is not None:
             return self._traced_step
-        # What has no signal but its states is computed by the stock code.
+        # A cell without signals other than its states is run by the stock code.
         return self._changed_step if kind.blocks else self._changed_states
 
     def _described_step(self, inputs, states, change, **options):
@@ -100,9 +101,9 @@ class OpenedCell:
         if drawn:
             raise ValueError(
                 f"The signals of a `{type(self._cell).__name__}` cannot be read in "
-                "training: it draws random numbers at each step, and what was "
-                "registered as `signals` would draw others. Move the dropout out of "
-                "the cell, or do not register it: it is traced then."
+                "training: it draws random numbers at each step, and the registered "
+                "function `signals` would draw different ones. Move the dropout out of "
+                "the cell, or do not register the cell: it is then traced."
             )
         self._drawless = True
         return result
@@ -141,8 +142,8 @@ class OpenedCell:
         assert self._kind is not None
         flat = flat_states(states)
         if self._traced is None or self._where is not backend.trace():
-            # What it computes of its weights alone belongs to the function that is
-            # traced by the backend at this moment.
+            # Values computed from the weights alone belong to the function that the
+            # backend traces at this moment.
             self._where = backend.trace()
             self._traced = self._trace(inputs, flat, options)
         signals: dict[str, Tensor] = {}
@@ -167,8 +168,8 @@ class OpenedCell:
             when = "in training" if self._training else "on these inputs"
             raise ValueError(
                 f"A `{type(self._cell).__name__}` cannot be traced {when}: {reason}. "
-                "Leave its layer out: name the other layers in `layers`. Or describe "
-                "the cell with `keras_gates.register_cell`."
+                "Leave its layer out by naming the other layers in `layers`, or "
+                "describe the cell with `keras_gates.register_cell`."
             ) from reason
 
 
@@ -180,7 +181,7 @@ def _with_change(step: Callable, change: Change) -> Callable:
 
 
 def flat_rows(signal: Tensor) -> Tensor:
-    """Brings the values of a step to `(batch, width)`."""
+    """Reshapes the values of a step to `(batch, width)`."""
     if len(signal.shape) == 2:
         return signal
     width = 1
@@ -192,13 +193,13 @@ def flat_rows(signal: Tensor) -> Tensor:
 def flat_states(states) -> list[Tensor]:
     """Lists the states of a cell or a loop.
 
-    At each step of a loop that runs as Python, `keras.tree` takes as long as a sum.
+    At each step of a loop in Python, `keras.tree` takes as long as an addition.
     """
     return list(states) if _is_flat(states) else keras.tree.flatten(states)
 
 
 def packed(states, flat: list[Tensor]) -> Any:
-    """Puts a list of states into the structure that others have."""
+    """Puts a list of states into the structure of other states."""
     if _is_flat(states):
         return type(states)(flat)
     return keras.tree.pack_sequence_as(states, flat)

@@ -1,4 +1,4 @@
-"""The gates of a run of a recurrent layer, from the hidden states that it produced."""
+"""The gates of a recurrent layer's run, computed from its hidden states."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Tensor = Any
 
 
 class LayerRun(NamedTuple):
-    """What a layer ran on, and its outputs at every step, where these are known."""
+    """The inputs of a layer's run, and its outputs at every step, if known."""
 
     sequences: Tensor
     initial_state: Any
@@ -47,13 +47,13 @@ def look(owner, layer, run: LayerRun, rows: float) -> None:
 
 
 def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
-    """Emits the signals of a sequence; runs it again if its outputs are lacking.
+    """Emits the signals of a sequence; runs it again if its outputs are not known.
 
     Args:
-        owner: The layer that ran, and whose signals they are.
+        owner: The layer that ran, to which the signals belong.
         layer: The view of it that runs here.
-        run: What it ran on.
-        rows: How many rows of the batch these are; `None` for all of them.
+        run: The inputs of the run.
+        rows: The number of rows of the batch; `None` for all of them.
     """
     sequences, initial_state, mask, training, outputs = run
     if outputs is None:
@@ -101,8 +101,9 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
 def as_read(layer, last: Tensor, outputs: Tensor) -> Tensor:
     """Puts the outputs of a loop in the order in which the layer read its steps.
 
-    That of a backward layer is the reverse of the input's, as Keras's layers return it.
-    Its cuDNN kernel of an LSTM on JAX returns that of the input (seen in 3.15.1).
+    A backward layer reads its steps in reverse, and Keras's layers return its outputs
+    in that order. Only the cuDNN kernel of an LSTM on JAX returns them in the order of
+    the input (seen in 3.15.1).
 
     Args:
         layer: The layer.
@@ -124,7 +125,7 @@ def as_read(layer, last: Tensor, outputs: Tensor) -> Tensor:
 def rows_of(values: Tensor | None, rows: float) -> Tensor | None:
     """Takes some rows of a batch, spread evenly over it, outside the gradient.
 
-    Spread evenly, the rows are the same where a batch is parted among devices.
+    Rows that are spread evenly are the same where a batch is split among devices.
     """
     if values is None:
         return None
@@ -144,7 +145,7 @@ def rows_of(values: Tensor | None, rows: float) -> Tensor | None:
 
 
 def mask_of_steps(mask: Tensor | None) -> Tensor | None:
-    """Brings a mask to `(batch, time)` booleans."""
+    """Converts a mask to booleans of shape `(batch, time)`."""
     mask = keras.tree.flatten(mask)[0]
     if mask is None:
         return None
@@ -174,14 +175,14 @@ def blocks(
     training,
     change: Change = unchanged,
 ) -> dict[str, Tensor]:
-    """Computes gates and candidate of a cell, with the dropout that Keras drew."""
+    """Computes the gates and the candidate of a cell, with the dropout of Keras."""
     if not kind.blocks:
         return {}
     return kind.compute(*_entering(cell, inputs, hidden, training), change)
 
 
 def _entering(cell, inputs: Tensor, hidden: Tensor, training) -> tuple:
-    """Returns what the equations of a cell take: inputs, hidden state and weights."""
+    """Returns the arguments of a cell's equations: inputs, hidden state and weights."""
     dtype = cell.compute_dtype
     inputs, hidden = cast(inputs, dtype), cast(hidden, dtype)
     if training and 1.0 in (cell.dropout, cell.recurrent_dropout):
@@ -207,7 +208,7 @@ def _entering(cell, inputs: Tensor, hidden: Tensor, training) -> tuple:
 
 
 def step_wise(function):
-    """Lets an activation see `(batch, units)`, as in Keras, also for a sequence."""
+    """Gives an activation `(batch, units)`, as in Keras, even for a sequence."""
 
     def apply(values):
         if len(values.shape) == 2:
@@ -219,7 +220,7 @@ def step_wise(function):
 
 
 def drop(values: Tensor, masks) -> Any:
-    """Applies a dropout mask, or one for each block, the same at every step."""
+    """Applies a dropout mask, or a mask for each block, the same at every step."""
     if isinstance(masks, (list, tuple)):
         return [drop(values, mask) for mask in masks]
     return values * (masks if len(values.shape) == 2 else masks[:, None, :])

@@ -1,7 +1,7 @@
 """Views of a layer or a cell, which run its stock code with other options.
 
-A layer is shared by all threads that use its model. So nothing is set on it for the
-time of a run: the run gets a view, a second object with the same weights.
+A layer is shared by all threads that use its model. So no attribute of it is set for a
+run. The run gets a view instead, a second object with the same weights.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from keras_gates.cells.known_cells import is_plain_stack
 def view(layer, **changes) -> Any:
     """Makes a view of a layer: the same weights, parts and class, other options.
 
-    Nothing of Keras's is run for it: a view is not tracked, not saved and not named.
+    No code of Keras runs for it: a view is not tracked, not saved and not named.
 
     Args:
         layer: A layer or a cell.
         changes: The attributes in which the view differs from it.
     """
     twin = object.__new__(type(layer))
-    # PyTorch keeps layers inside a layer in a dict of its own, and looks there last.
+    # PyTorch keeps layers inside a layer in a separate dict, which it searches last.
     vars(twin).update(vars(layer), **changes)
     return twin
 
@@ -33,10 +33,10 @@ def view_of_cell(cell, pick=None) -> Any:
     and resets them. On a view, they belong to the run.
 
     Args:
-        cell: A cell, or a stack of cells. One of the user's own that has no dropout
-            is returned as it is.
-        pick: Applied to the masks of the cell, so that some rows of a batch get the
-            dropout that they were given.
+        cell: A cell, or a stack of cells. A user's own cell without dropout is
+            returned as it is.
+        pick: A function that is applied to the masks of the cell, so that some rows of
+            a batch keep the dropout that they had.
     """
     if is_plain_stack(cell):
         return view(cell, cells=[view_of_cell(part, pick) for part in cell.cells])
@@ -45,8 +45,8 @@ def view_of_cell(cell, pick=None) -> Any:
         return cell
     if pick is None:
         return view(cell)
-    # The masks are drawn before the loop and kept: a cell that has one does not look
-    # at the step it is called with.
+    # The masks are drawn before the loop and kept: a cell that has a mask does not use
+    # the step with which it is called.
     return view(
         cell,
         **{
@@ -60,10 +60,10 @@ _MASKS = "get_dropout_mask", "get_recurrent_dropout_mask"
 
 
 def beneath(gate_class: type, layer) -> Any:
-    """Returns what `super()` is in a method of a gate class.
+    """Returns what `super()` returns in a method of a gate class.
 
-    Another thread may turn a layer back while this one runs it. Then the layer is
-    its own stock layer already.
+    Another thread may restore a layer while this one runs it. The layer is then
+    already a stock layer.
     """
     try:
         return super(gate_class, layer)

@@ -1,7 +1,7 @@
-"""What is done to the signals of a layer at each step of its loop.
+"""Changes of the signals of a layer at each step of its loop.
 
 An edit is data: a factor and a summand for each unit, step and sample of a signal, in
-variables that the layer lists. So one compiled program serves every edit of the same
+variables that the layer lists. So one compiled program works for every edit of the same
 signals. A derivative is taken at zeros, which are added to a signal in the same way.
 """
 
@@ -25,27 +25,29 @@ Tensor = Any
 
 
 def are_changed(layer) -> bool:
-    """Returns whether anything is done to the signals of a layer."""
+    """Returns whether the signals of a layer are changed."""
     return edit_of(layer) is not None or zeros_of(layer) is not None
 
 
 def variables(layer) -> list:
-    """Returns the variables with the edit of a layer."""
+    """Returns the variables that hold the edit of a layer."""
     edit = edit_of(layer)
     return [] if edit is None else edit.variables
 
 
 class LoopChanges:
-    """What is done to the signals of one run of a layer.
+    """The changes of the signals in one run of a layer.
 
     Args:
         owner: The layer.
-        sequences: What it runs on, `(batch, time, features)`, in the order of its work.
+        sequences: Its inputs, `(batch, time, features)`, in the order in which it
+            reads them.
         mask: Where its steps are unmasked, `(batch, time)`, or `None`.
 
     Attributes:
-        sequences: What it runs on instead.
-        moving: What differs from step to step, each `(batch or 1, time, width)`.
+        sequences: The inputs that it gets instead.
+        moving: The data that differ from step to step, each
+            `(batch or 1, time, width)`.
     """
 
     def __init__(self, owner, sequences: Tensor, mask: Tensor | None = None):
@@ -67,14 +69,14 @@ class LoopChanges:
 
         Args:
             number: The number of the cell.
-            now: What `moving` has at this step.
+            now: The values of `moving` at this step.
         """
         found = {**self._steady, **dict(zip(self._order, now, strict=True))}
 
         def change(name: str, value: Tensor) -> Tensor:
             if len(value.shape) == 2:
                 return changed((number, name), value)
-            # What a traced cell computes may have further axes.
+            # The signals of a traced cell may have further axes.
             rows = ops.reshape(value, (-1, math.prod(value.shape[1:])))
             return ops.reshape(changed((number, name), rows), ops.shape(value))
 
@@ -96,9 +98,9 @@ class LoopChanges:
     def _add_edit(self, edit: LayerEdit, cells: list, mask) -> None:
         if backend.trace() is None and edit.thread != threading.get_ident():
             raise RuntimeError(
-                f"'{edit.path}' is edited at this moment, in another thread, and its "
-                "values here would be those of the edited model. Run the model when "
-                "the `keras_gates.edit` block has ended, or use a copy of it."
+                f"'{edit.path}' is being edited in another thread, so its values here "
+                "would be those of the edited model. Run the model after the "
+                "`keras_gates.edit` block has ended, or use a copy of it."
             )
         for part in edit.parts:
             if part.absent is not None:
@@ -113,7 +115,7 @@ class LoopChanges:
                     self._order.append((part.place, what))
 
     def _require_masked(self, edit: LayerEdit, part: PlaceData, mask) -> None:
-        """Sees to it that no step runs unmasked for which there is no value."""
+        """Checks, now or after the run, that steps without a value are masked."""
         absent = self._for_samples(ops.cast(part.absent, "bool"), edit)
         if absent.shape[1] > 1:
             absent = self._for_steps(absent, edit, part)
@@ -122,7 +124,7 @@ class LoopChanges:
         missed = ops.cast(missed, "int32")
         if backend.trace() is None:
             edit.rows.require_values(int(ops.convert_to_numpy(missed)))
-        else:  # Known when the run has ended.
+        else:  # The value is known when the run has ended.
             edit.rows.missed.assign(ops.maximum(edit.rows.missed, missed))
 
     def _for_samples(self, data: Tensor, edit: LayerEdit) -> Tensor:
@@ -137,7 +139,7 @@ class LoopChanges:
         if part.steps is not None and steps not in (None, part.steps):
             raise ValueError(
                 f"The edit of '{edit.path}/{part.place[1]}' is for {part.steps} time "
-                f"steps, and the layer runs on {steps}. Choose `time`, or give values, "
+                f"steps, but the layer runs on {steps}. Choose `time`, or give values, "
                 f"for {steps} steps, or leave `time` out."
             )
         if steps != data.shape[1]:

@@ -1,4 +1,4 @@
-"""Keras's wrappers of recurrent layers, made ready for collection."""
+"""Keras's wrappers of recurrent layers, adapted for collection."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from keras_gates.layers.signal_changes import are_changed
 
 @named_as_stock
 class GateBidirectional(keras.layers.Bidirectional):
-    """`keras.layers.Bidirectional` that lets its layers speak during collection.
+    """`keras.layers.Bidirectional` that calls its layers during collection.
 
-    On a GPU, Keras may compute both directions in one fused kernel that passes by
+    On a GPU, Keras may compute both directions in one fused kernel, without calling
     the layers. Where there is no such kernel, the methods `_call_fused_*`, private to
-    Keras, raise `NotImplementedError`, and Keras calls the layers. If they are renamed,
-    the layers emit nothing, and `capture` says so.
+    Keras, raise `NotImplementedError`, and Keras calls the layers. If these methods are
+    renamed, the layers emit nothing, and `capture` reports that they did not run.
     """
 
 
 def _unless_collecting(name: str):
     """Makes a method that refuses the fused kernel of that name during collection.
 
-    Likewise where the signals of the layers are changed.
+    It also refuses the kernel while the signals of the layers are changed.
     """
 
     def call_fused(self, *args, **kwargs):
@@ -47,11 +47,11 @@ for _method in dir(keras.layers.Bidirectional):
 
 @named_as_stock
 class GateTimeDistributed(keras.layers.TimeDistributed):
-    """`keras.layers.TimeDistributed` that hands out tensors during collection.
+    """`keras.layers.TimeDistributed` that emits tensors during collection.
 
     Keras calls the layer in a loop over the frames, or, where their number is not
-    known, in a vectorised map, whose tensors must not leave it. In that case the
-    frames are folded into the batch during collection, and Keras sees a single frame.
+    known, in a vectorised map, whose tensors must not leave it. In that case, during
+    collection, the frames are folded into the batch, and Keras sees a single frame.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -80,10 +80,10 @@ GATE_CLASSES = {
     keras.layers.Bidirectional: GateBidirectional,
     keras.layers.TimeDistributed: GateTimeDistributed,
 }
-"""Each stock class to the class that an instrumented layer has in its place."""
+"""For each stock class, the class that an instrumented layer has instead."""
 
 
 def added(layer) -> set[str]:
-    """Returns the names that a user's subclass adds to Keras's class and to ours."""
+    """Returns the names that a user's subclass adds to Keras's class and our class."""
     known = {base for cls in GATE_CLASSES.values() for base in cls.__mro__}
     return {name for cls in set(type(layer).__mro__) - known for name in vars(cls)}

@@ -1,5 +1,6 @@
-"""A user's model: its recurrent layers, and what it takes as input.
+"""A user's model: its recurrent layers, and its inputs.
 
-It finds the layers, turns them into gate layers and back, and puts inputs in batches.
-Nothing here reads a value of a gate. May import `layers` and the folders before it.
+This folder finds the layers, converts them to gate layers and back, and puts inputs
+in batches. No code here reads a value of a gate. May import `layers` and the folders
+before it.
 """

@@ -17,7 +17,7 @@ from keras_gates.models.shown_text import ShownAsText
 
 
 class Accelerated(ShownAsText, Instrumented):
-    """What `accelerate` did. Use it as a context manager, or forget it.
+    """The result of `accelerate`, which can be used as a context manager.
 
     Attributes:
         model: The model.
@@ -37,7 +37,7 @@ class Accelerated(ShownAsText, Instrumented):
     def __str__(self):
         return "\n".join(
             f"'{path}': "
-            + ("fast kernel" if reason is None else f"as it was, {reason}")
+            + ("fast kernel" if reason is None else f"unchanged, as {reason}")
             for path, reason in self.reasons.items()
         )
 
@@ -52,9 +52,9 @@ def accelerate(model: keras.Model) -> Accelerated:
     compiled again.
 
     Training on a CPU is faster on PyTorch and JAX. On TensorFlow it takes 1.0 to 1.5
-    times as long as the stock layer: there, leave the model as it is.
-    `tests/benchmarks/costs.py` measures it. On a GPU it was not measured: where Keras
-    runs a layer on cuDNN, leave the model as it is.
+    times as long as with the stock layer: there, leave the model as it is.
+    `tests/benchmarks/costs.py` measures these times. They were not measured on a GPU:
+    where Keras runs a layer on cuDNN, leave the model as it is.
 
     Args:
         model: A `keras.Model`, of any style, with recurrent layers. If another model
@@ -105,19 +105,19 @@ def why_not_accelerated(layer: Any) -> str | None:
     if is_made_with_gates(layer):
         stock = getattr(type(layer), "stock_class", type(layer))
         if layer.kernel == "fast":
-            return "it runs in one already"
+            return "it already runs in one"
         return f'it is a `{stock.__qualname__}`: make it with `kernel="fast"`'
     return why_not_replaced(layer)
 
 
 def is_made_with_gates(layer: Any) -> bool:
-    """Returns whether a layer was made as a gate layer, and not turned into one."""
+    """Returns whether a layer was made as a gate layer, and not converted to one."""
     stock = getattr(type(layer), "stock_class", type(layer))
     return issubclass(stock, tuple(GATE_CLASSES.values()))
 
 
 def why_not_replaced(layer: Any) -> str | None:
-    """Returns why a fast kernel cannot run in the place of Keras's, or `None`.
+    """Returns why a fast kernel cannot replace Keras's kernel, or `None` if it can.
 
     Args:
         layer: A recurrent layer of Keras, or a gate layer.

@@ -1,4 +1,4 @@
-"""Whether what is known of a cell gives what the cell gives, before it is read."""
+"""Checks, before a cell is read, that its known signals agree with its outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _passed: weakref.WeakKeyDictionary[Any, Kind] = weakref.WeakKeyDictionary()
 
 
 def check_cell(path: str, cell) -> None:
-    """Compares a cell that is registered or traced with its signals, once.
+    """Compares a registered or traced cell with its signals, once.
 
     Args:
         path: The path of its node, for errors.
@@ -34,7 +34,7 @@ def check_cell(path: str, cell) -> None:
     kind = kind_of(cell)
     if kind is None or not kind.runs_in_loop or _passed.get(cell) is kind:
         return
-    # What it would change of its variables is dropped.
+    # The scope drops changes of the cell's variables.
     with keras.StatelessScope():
         if kind.traced:
             _check_trace(path, cell, kind)
@@ -43,8 +43,8 @@ def check_cell(path: str, cell) -> None:
                 check_step(kind, cell)
             except ValueError as error:
                 raise ValueError(
-                    f"The cell of '{path}' does not go with what was registered of "
-                    f"`{kind.cell.__name__}`: {error}"
+                    f"The cell of '{path}' does not match the description registered "
+                    f"for `{kind.cell.__name__}`: {error}"
                 ) from error
         if _rows_are_independent(cell, kind):
             all_steps.allow(cell)
@@ -52,7 +52,7 @@ def check_cell(path: str, cell) -> None:
 
 
 def _rows_are_independent(cell, kind: Kind) -> bool:
-    """Returns whether a row alone gives what it gives beside others."""
+    """Returns whether a row has the same results alone as together with others."""
     inputs, states = _random_step(cell)
     opened = OpenedCell(cell, kind, False)
     try:
@@ -75,7 +75,7 @@ def _check_trace(path: str, cell, kind: Kind) -> None:
         raise ValueError(
             f"The signals of '{path}' cannot be read: its cell, a "
             f"`{type(cell).__name__}`, does not compute the same when it is called "
-            "twice, or not with Keras's operations alone. Describe it with "
+            "twice, or uses other operations than Keras's. Describe it with "
             f"`keras_gates.register_cell({type(cell).__name__}, ...)`."
         )
 

@@ -1,4 +1,4 @@
-"""Which samples, time steps or units are chosen by a number, a list or a slice."""
+"""The samples, time steps or units that a number, a list or a slice chooses."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from keras_gates.checks import array_of, type_of
 
 
 def chosen_places(argument: str, chosen: Any, size: int) -> list[int]:
-    """Returns which of a known number of places are chosen.
+    """Returns the chosen places among a known number of places.
 
     Args:
         argument: The name of the argument.
         chosen: A number, a list of numbers, or a slice.
-        size: How many places there are.
+        size: The number of places.
     """
     return places_from(argument, chosen, size)[0]
 
@@ -24,7 +24,7 @@ def chosen_places(argument: str, chosen: Any, size: int) -> list[int]:
 def places_from(
     argument: str, chosen: Any, size: int | None
 ) -> tuple[list, int | None]:
-    """Returns which places are chosen, and from which on all are."""
+    """Returns the chosen places, and the place from which on all are chosen."""
     if isinstance(chosen, slice):
         places, last = _of_slice(argument, chosen, size)
     else:
@@ -56,8 +56,8 @@ def _of_slice(argument, chosen: slice, size) -> tuple[list[int], int | None]:
         return list(range(start or 0, stop, step or 1)), None
     if step not in (None, 1):
         raise ValueError(
-            f"`{argument}` must be a slice with an end, as their number is not known; "
-            f"got {chosen!r}."
+            f"`{argument}` must be a slice with an end, as the total number is not "
+            f"known; got {chosen!r}."
         )
     return [], start or 0
 
@@ -86,8 +86,8 @@ def _of_numbers(argument, chosen, size) -> list[int]:
 
 def _not_from_the_end(argument, chosen) -> ValueError:
     return ValueError(
-        f"`{argument}` cannot be counted from the end, as their number is not known "
-        f"before the model runs; got {chosen!r}. Count from 0."
+        f"`{argument}` cannot be counted from the end, as the total number is not "
+        f"known before the model runs; got {chosen!r}. Count from 0."
     )
 
 

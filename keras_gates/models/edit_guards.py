@@ -1,7 +1,8 @@
-"""What must not be done with a model while it is edited.
+"""Refusals of operations that are not possible with a model while it is edited.
 
-What Keras compiled for a model does not ask whether the model is edited. So Keras's own
-methods that compile are watched while any model is: an edit is never ignored silently.
+A function that Keras compiled for a model does not check whether the model is edited.
+So Keras's own methods that compile are watched while any model is edited, and an edit
+is never ignored silently.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from keras_gates.models.find_layers import walk
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
-    """A model that is edited at this moment.
+    """An open block in which a model is edited.
 
     Attributes:
         model: The model.
@@ -39,7 +40,7 @@ class Block:
 
     @property
     def rows(self) -> Rows:
-        """Which samples the rows of a batch are."""
+        """The count of rows, which gives the samples of a batch."""
         return self.program.rows
 
 
@@ -53,7 +54,7 @@ def block_of(model) -> Block | None:
 
 @contextlib.contextmanager
 def guarding(block: Block) -> Iterator[None]:
-    """Watches what is done with a model within the block."""
+    """Watches the use of a model within the block."""
     outer = block_of(block.model)
     if outer is not None and outer.thread != threading.get_ident():
         raise _of_another_thread(block.model)
@@ -80,7 +81,7 @@ def guarding(block: Block) -> Iterator[None]:
 
 
 def _counting(block: Block, step: Callable) -> Callable:
-    """Lets a step of a model know which samples its batch has."""
+    """Makes a step of a model count the rows of its batch."""
 
     def counted(*args, **kwargs):
         with block.rows.counted():
@@ -91,14 +92,14 @@ def _counting(block: Block, step: Callable) -> Callable:
 
 @contextlib.contextmanager
 def counted(model) -> Iterator[None]:
-    """Counts, within the block, the rows of one batch of an edited model, if it is."""
+    """Counts the rows of one batch within the block, if the model is edited."""
     block = block_of(model)
     with contextlib.nullcontext() if block is None else block.rows.counted():
         yield
 
 
 def rewind(model) -> None:
-    """Lets the next batch of a model be the first one of a data set."""
+    """Makes the next batch of a model the first one of a data set."""
     block = block_of(model)
     if block is not None:
         block.rows.require_all()
@@ -106,11 +107,11 @@ def rewind(model) -> None:
 
 
 def require_complete(model, ran: int, value_of: Callable) -> None:
-    """Refuses data for which the edits of a model have no values.
+    """Raises an error for data for which the edits of a model have no values.
 
     Args:
         model: The model.
-        ran: On how many samples it ran.
+        ran: The number of samples on which it ran.
         value_of: Returns the value of a variable after the run.
     """
     block = block_of(model)
@@ -121,14 +122,14 @@ def require_complete(model, ran: int, value_of: Callable) -> None:
 
 def _of_another_thread(model) -> RuntimeError:
     return RuntimeError(
-        f"The model '{model.name}' is edited at this moment, in another thread, and "
-        "would run edited here. Run it when the `keras_gates.edit` block has ended, or "
-        "use a copy of it."
+        f"The model '{model.name}' is being edited in another thread, so it would run "
+        "edited here too. Run it after the `keras_gates.edit` block has ended, or use "
+        "a copy of it."
     )
 
 
 def _check(model, what: str) -> None:
-    """Refuses what an edit would be ignored in, before Keras runs it."""
+    """Refuses a call that would ignore an edit, before Keras runs it."""
     block = block_of(model)
     if block is not None:
         if block.thread != threading.get_ident():
@@ -141,9 +142,9 @@ def _check(model, what: str) -> None:
         if what == "make_train_function" and block.rows.keys:
             keys = " and ".join(f"'{key}'" for key in block.rows.keys)
             raise ValueError(
-                f"`fit` cannot use the edit of {keys}, which is for chosen samples: in "
-                "training they come in any order. Leave `samples` out, with values "
-                "that are the same for all samples."
+                f"`fit` cannot use the edit of {keys}, which is for chosen samples: "
+                "the order of samples in training is not known. Leave `samples` out, "
+                "and give values that are the same for all samples."
             )
         rewind(model)
         return
@@ -157,8 +158,8 @@ def _check(model, what: str) -> None:
             if any(one is held[0] for _, one in walk(block.model))
         )
         raise ValueError(
-            f"The model '{model.name}' holds layers of '{inner.name}', which is edited "
-            "at this moment, and what Keras compiled for it would ignore the edit. "
+            f"The model '{model.name}' holds layers of '{inner.name}', which is being "
+            "edited, but functions that Keras compiled for it would ignore the edit. "
             f"Edit '{model.name}' itself: `keras_gates.edit({model.name}, ...)`."
         )
 
@@ -172,8 +173,9 @@ WATCHED = (
 
 
 def _watch() -> Callable[[], None]:
-    """Checks each model, as long as any is edited, before Keras compiles or runs it."""
-    # Where Keras defines them: it asks whether a class has a `compile` of its own.
+    """Checks each model before Keras compiles or runs it, while any model is edited."""
+    # Replaced in the class that defines them, as Keras checks whether a class has its
+    # own `compile`.
     owners = {
         name: next(cls for cls in keras.Model.__mro__ if name in vars(cls))
         for name in WATCHED

@@ -1,4 +1,4 @@
-"""Where an edit acts: its samples, time steps and units, and the values there."""
+"""The places of an edit: its samples, time steps and units, and the values there."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ARGUMENTS = {v.SAMPLE: "samples", v.TIME: "time", v.UNIT: "units"}
 class Dense(NamedTuple):
     """An edit for each sample, step and unit.
 
-    A single sample or step stands for all. Of several, the last one stands for all
-    that come later, where their number is not known.
+    A single sample or step applies to all. If there are several and the total number is
+    not known, the last one applies to all later ones.
 
     Attributes:
-        factor: `(samples, steps, units)`, what the signal is multiplied by.
-        summand: Likewise, what is added.
-        touched: Likewise, whether anything is done there.
-        absent: Likewise, whether there is no value to put in, as the step was masked
-            where it comes from: it must be masked here too.
-        samples: How many samples the data must have, or `None`.
-        steps: How many steps the layer must have, or `None`.
+        factor: `(samples, steps, units)`, the factor by which the signal is multiplied.
+        summand: The summand, likewise.
+        touched: Whether the signal is changed there, likewise.
+        absent: Whether there is no value to use, as the step was masked in the run from
+            which the values are; it must then be masked here too. Likewise.
+        samples: The number of samples that the data must have, or `None`.
+        steps: The number of steps that the layer must have, or `None`.
     """
 
     factor: np.ndarray
@@ -39,22 +39,22 @@ class Dense(NamedTuple):
 
     @property
     def by_sample(self) -> bool:
-        """Whether samples differ."""
+        """Whether the edit differs between samples."""
         return max(len(self.factor), len(self.summand)) > 1
 
     @property
     def sizes(self) -> tuple:
-        """What a compiled program depends on."""
+        """The properties on which a compiled program depends."""
         absent = bool(self.absent.any())
         return self.factor.shape, self.summand.shape, absent, self.steps
 
 
 class _Axis(NamedTuple):
-    """What an edit does along one dimension.
+    """The layout of an edit along one dimension.
 
     Attributes:
-        touched: Whether anything is done at each place; one place stands for all.
-        source: Where its value comes from.
+        touched: Whether the signal is changed at each place; one place applies to all.
+        source: The index of the value for each place.
         exact: The number of places that there must be, or `None`.
     """
 
@@ -69,13 +69,13 @@ def dense(key: str, edit: Edit, units: int, steps: int | None) -> Dense:
     Args:
         key: The path and the name of the signal, for errors.
         edit: The edit.
-        units: How many units the signal has.
-        steps: How many time steps there are, or `None` if that is not known.
+        units: The number of units of the signal.
+        steps: The number of time steps, or `None` if it is not known.
 
     Raises:
-        IndexError: If it chooses what is not there.
+        IndexError: If it chooses a place that does not exist.
         ValueError: If it chooses nothing, or its values have another shape.
-        TypeError: If what it chooses is no number, list or slice.
+        TypeError: If its choice is not a number, a list or a slice.
     """
     values = _values(key, edit)
     sizes = {v.SAMPLE: None, v.TIME: steps, v.UNIT: units}
@@ -96,8 +96,8 @@ def dense(key: str, edit: Edit, units: int, steps: int | None) -> Dense:
         absent = np.isnan(values) & touched
         if absent.any() and (edit.time is not None or (absent == touched).all()):
             raise ValueError(
-                f"The values for '{key}' are NaN at steps that are chosen: they were "
-                "masked there, so there is nothing to put in. Choose unmasked steps in "
+                f"The values for '{key}' are NaN at chosen steps: the steps were "
+                "masked there, so there is no value to use. Choose unmasked steps in "
                 "`time`."
             )
         touched = touched & ~absent
@@ -116,7 +116,7 @@ def joined(key: str, edits: list[Dense]) -> Dense:
     """Joins the edits of one signal.
 
     Raises:
-        ValueError: If two of them do something at the same place.
+        ValueError: If two of them act on the same place.
     """
     first, *others = edits
     for other in others:
@@ -130,9 +130,9 @@ def joined(key: str, edits: list[Dense]) -> Dense:
         if both.any():
             sample, step, unit = (int(i) for i in np.argwhere(both)[0])
             raise ValueError(
-                f"Two edits of '{key}' overlap, at time step {step} of sample {sample} "
-                f"in unit {unit}, for one: which comes first is not defined. Join them "
-                "in one edit, or choose other samples, time steps or units."
+                f"Two edits of '{key}' overlap, for example at time step {step} of "
+                f"sample {sample} in unit {unit}, and their order is not defined. Join "
+                "them in one edit, or choose other samples, time steps or units."
             )
         first = Dense(
             np.where(two[2], two[0], one[0]),
@@ -151,7 +151,7 @@ def _extended(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def rounded_up(edit: Dense, steps: int | None) -> Dense:
-    """Repeats the last sample and step, so that few sizes occur: each is compiled."""
+    """Repeats the last sample and step, so that few sizes occur and are compiled."""
 
     def rounded(array: np.ndarray) -> np.ndarray:
         samples, rows, units = array.shape
@@ -170,7 +170,7 @@ def _power(size: int) -> int:
 
 
 def _values(key: str, edit: Edit) -> np.ndarray:
-    """Brings the values of an edit to three dimensions."""
+    """Gives the values of an edit three dimensions."""
     value = edit.value
     dims = getattr(value, "dims", None)
     if dims is None:
@@ -205,9 +205,9 @@ def _along(key: str, dim: str, chosen: Any, size: int | None, given: int) -> _Ax
     Args:
         key: The path and the name of the signal, for errors.
         dim: The dimension.
-        chosen: Which places of it are chosen, or `None` for all.
-        size: How many places there are, or `None` if that is not known.
-        given: How many values are given along it.
+        chosen: The places of it that are chosen, or `None` for all.
+        size: The number of places, or `None` if it is not known.
+        given: The number of values that are given along it.
     """
     if chosen is None:
         if given == 1:
@@ -218,7 +218,7 @@ def _along(key: str, dim: str, chosen: Any, size: int | None, given: int) -> _Ax
     places, last = places_from(ARGUMENTS[dim], chosen, size)
     rows = size or max(places, default=last or 0) + 2
     if last is not None:
-        rows = max(last + 1, 2)  # Not 1, which is compiled as what stands for all.
+        rows = max(last + 1, 2)  # Not 1, as a single row is applied to all.
     touched, source = np.zeros(rows, bool), np.zeros(rows, int)
     touched[places] = True
     if last is not None:

@@ -1,4 +1,4 @@
-"""What is to be edited, checked against the model before anything runs."""
+"""The plan of edits, which is checked against the model before anything runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from keras_gates.models.edit_places import Dense, dense, joined, rounded_up
 from keras_gates.models.find_layers import Node, find_nodes, walk
 
 Plan = dict[str, tuple[Node, str, list[Dense]]]
-"""For each key: where it is, which signal, and what is done to it."""
+"""For each key, its node, its signal, and the edits of the signal."""
 
 
 def planned(model: keras.Model, changes: Any) -> Plan:
-    """Checks what is to be edited, and lays it out."""
+    """Checks the requested edits, and lays them out."""
     if not isinstance(changes, Mapping):
         raise TypeError(
             "`changes` must be a dict of 'path/signal' to edits, such as "
@@ -63,12 +63,12 @@ def _found(key: Any, nodes: dict[str, Node], model) -> tuple[Node, str]:
         if again in nodes:
             raise ValueError(
                 f"'{key}' names one call of a layer that is called several times. An "
-                f"edit acts on each call: name it '{again}/{signal}'."
+                f"edit acts on every call: use the key '{again}/{signal}'."
             )
         there = ", ".join(f"'{path}'" for path in nodes) or "none"
         raise ValueError(
             f"A key of `changes` must be 'path/signal' with the path of a recurrent "
-            f"layer of '{model.name}', which are: {there}; got {key!r}."
+            f"layer. Those of '{model.name}' are: {there}; got {key!r}."
         )
     node = nodes[path]
     if node.kind is None or signal not in node.kind.signals:
@@ -85,8 +85,8 @@ def _found(key: Any, nodes: dict[str, Node], model) -> tuple[Node, str]:
         ):
             raise ValueError(
                 f"'{path}' cannot be edited: it is inside the `TimeDistributed` "
-                f"'{place}', where a row of the batch is no sample. Edit a model of "
-                "this layer alone."
+                f"'{place}', where a row of the batch is not a sample. Edit a model "
+                "that consists of this layer."
             )
     return node, signal
 
@@ -102,14 +102,15 @@ def _looked_up(key: str, one: Edit) -> Edit:
         values = tree[place]
     except KeyError:
         raise ValueError(
-            f"The values for '{key}' are a tree that has no '{place}', so it is of "
-            "another model. Give a capture of one with the same layers, or an array."
+            f"The values for '{key}' are a tree without '{place}', so it is from a "
+            "different model. Give a capture of a model with the same layers, or an "
+            "array."
         ) from None
     return Edit(one.action, values, one.samples, one.time, one.units)
 
 
 def _steps_of(layer) -> int | None:
-    """Returns how many time steps a layer has, where that is known."""
+    """Returns the number of time steps of a layer, or `None` if it is not known."""
     built = layer.get_build_config() or {}
     shape = built.get("input_shape")
     if shape is None:  # With initial states among its inputs.
@@ -127,8 +128,8 @@ def _require_range(key: str, whole: Dense, node: Node) -> None:
         fits = [np.isfinite(array.astype(dtype)).all() for array in whole[:2]]
     if not all(fits):
         raise ValueError(
-            f"The values for '{key}' exceed what float16 holds, in which '{node.path}' "
-            "computes: 65504. Use smaller ones."
+            f"The values for '{key}' exceed 65504, the largest value of float16, in "
+            f"which '{node.path}' computes. Use smaller values."
         )
 
 

@@ -1,4 +1,4 @@
-"""What Keras compiled for edits of the same signals, and the variables of these."""
+"""The functions that Keras compiled for edits of the same signals, and variables."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from keras_gates.layers.layer_edits import LayerEdit, PlaceData, Rows
 from keras_gates.models.edit_plans import Plan
 
 FUNCTIONS = ("train_function", "test_function", "predict_function")
-"""What Keras compiles for a model."""
+"""The functions that Keras compiles for a model."""
 
 KEPT = 8
-"""For how many groups of edited signals the compiled functions are kept."""
+"""The number of groups of edited signals whose compiled functions are kept."""
 
 
 class Program:
-    """The variables of some edited signals, and what Keras compiled with them."""
+    """The variables of some edited signals, and the functions compiled with them."""
 
     def __init__(self, plan: Plan):
         self.rows = Rows()
@@ -50,7 +50,7 @@ class Program:
         ]
 
     def assign(self, plan: Plan) -> None:
-        """Takes the values of edits of the same signals."""
+        """Assigns the values of edits of the same signals."""
         self.rows.rewind()
         ones = {key: one for key, (_, _, (one,)) in plan.items()}
         self.rows.keys = [key for key, one in ones.items() if one.by_sample]
@@ -62,7 +62,7 @@ class Program:
 
     @contextlib.contextmanager
     def functions_in_place(self, model):
-        """Puts what was compiled for the edits in place of what the model has."""
+        """Replaces the model's compiled functions by those for the edits."""
         before = {name: getattr(model, name, None) for name in FUNCTIONS}
         for name in FUNCTIONS:
             setattr(model, name, self.functions.get(name))
@@ -85,16 +85,16 @@ class Programs:
         return Programs, ()  # A copy of a model compiles for itself.
 
     def of(self, model) -> Programs:
-        """Forgets everything if the model was compiled anew."""
+        """Drops all programs if the model was compiled again."""
         # Private to Keras, which makes a new one with each `compile`. If it is renamed,
-        # a model that is compiled anew between two blocks runs as it was compiled.
+        # a model that is compiled again between two blocks runs as compiled before.
         compiled = getattr(model, "_compiled_trainable_state", None)
         if compiled is not self._compiled:
             self._compiled, self._kept = compiled, {}
         return self
 
     def program(self, plan: Plan) -> Program:
-        """Returns the program for a plan, made now if there is none."""
+        """Returns the program for a plan, and makes it if there is none."""
         key = tuple(
             (path, one.sizes, id(node.layer))
             for path, (node, _, (one,)) in sorted(plan.items())
@@ -108,6 +108,6 @@ class Programs:
 
 def programs_of(model) -> Programs:
     """Returns the programs of a model."""
-    # On the model, since what is compiled holds the model: kept anywhere else, it would
-    # hold it for ever.
+    # Stored on the model, since compiled functions hold the model: stored elsewhere,
+    # they would keep it for ever.
     return vars(model).setdefault("_keras_gates_edits", Programs()).of(model)

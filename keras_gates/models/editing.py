@@ -1,4 +1,4 @@
-"""Editing the signals of a model for the time of a block."""
+"""Editing the signals of a model within a block."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
 
     A signal is changed right after it is computed and before it is used, and all later
     steps follow from it. Within the block, `predict`, `evaluate`, `fit`, `capture`, a
-    `GateRecorder` and a plain call use the edited model. After the block, the model is
-    as before, also after an error. Gradients flow through edits: `fit` trains the
-    weights with, say, a forget gate clamped to 1. Masked steps stay masked. An edit is
-    data of the compiled program: moving it to another unit, step or value does not
-    compile the model again, in a block inside this one or after it.
+    `GateRecorder` and a plain call use the edited model. After the block, even after an
+    error, the model is as before. Gradients flow through edits: `fit` can train the
+    weights with a forget gate clamped to 1, for example. Masked steps stay masked. An
+    edit is data of the compiled program: another block, inside this one or after it,
+    can change the unit, the step or the value without compiling the model again.
 
     A function that you compiled yourself around the model (`tf.function`, `jax.jit`)
-    may have run before, and then does not see the edit.
+    ignores the edit if it has run before.
 
     Args:
         model: A model with recurrent layers that are built.
-        changes: `"path/signal"`, as in a capture, to an edit of `keras_gates.edits`, or
-            to a list of edits of different places. An edit of a layer that is called
-            several times acts on each call.
+        changes: A dict. The keys are `"path/signal"`, as in a capture. A value is an
+            edit from `keras_gates.edits`, or a list of edits of different places. An
+            edit of a layer that is called several times acts on each call.
 
     Returns:
         A context manager, which yields the model. Several blocks may be nested, if no
@@ -44,9 +44,9 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
         ValueError: If a key names no layer or signal of the model; if two edits
             overlap, or one chooses nothing; if values have the wrong shape, or exceed
             the precision of the layer; if the layer is inside a `TimeDistributed`.
-            Within the block: if `fit` meets an edit of chosen samples, or the data have
-            another number of samples than the values of an edit; if the model is
-            compiled, or another model runs that holds it.
+            Within the block: if `fit` runs with an edit of chosen samples; if the data
+            have a different number of samples from the values of an edit; if the model
+            is compiled, or if another model runs that holds it.
         RuntimeError: Within the block, if another thread runs the model.
         TypeError: If an argument has the wrong type.
 
@@ -76,7 +76,9 @@ class Edited:
 
     def __enter__(self) -> keras.Model:
         if self._stack is not None:
-            raise ValueError("This block is open already. Call `edit` once for each.")
+            raise ValueError(
+                "This block is already open. Call `edit` once for each block."
+            )
         outer = edit_guards.block_of(self.model)
         plan = self._plan if outer is None else together(outer.plan, self._plan)
         program = programs_of(self.model).program(plan)

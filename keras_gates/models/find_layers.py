@@ -1,4 +1,4 @@
-"""Where in a model gates can be read: recurrent layers, found and chosen by name."""
+"""The places in a model where gates can be read, found and chosen by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Node(NamedTuple):
     Attributes:
         path: The names of the layers that lead to it, joined by "/".
         layer: The recurrent layer.
-        cell: The cell whose gates they are, the layer's own or one of its stack.
+        cell: The cell to which the gates belong: the layer's cell, or one of its stack.
         kind: The kind of the cell, or `None` if its equations are not known.
     """
 
@@ -42,7 +42,7 @@ class Node(NamedTuple):
 
     @property
     def known_kind(self) -> Kind:
-        """The kind of a node that `select` returned: it refuses unknown ones."""
+        """The kind of a node that `select` returned, which refuses unknown cells."""
         if self.kind is None:
             raise ValueError(f"The equations of '{self.path}' are not known.")
         return self.kind
@@ -60,8 +60,8 @@ Layers: TypeAlias = str | keras.Layer | Iterable[str | keras.Layer] | None
 def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yields every layer inside a layer or model, with the path that leads to it.
 
-    A layer that is found twice is yielded once, at its first path. Of two layers at
-    one path, the second gets "#2" behind it.
+    A layer that is found twice is yielded once, at its first path. If two layers have
+    the same path, "#2" is appended to the second one's.
     """
     seen, paths = set(), set()
 
@@ -83,16 +83,16 @@ def walk(layer, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _sublayers(layer) -> list:
-    # A model lists its layers in the order of its graph; one that a user derives from
-    # a functional model may hold others besides.
+    # A model lists its layers in the order of its graph. A user's subclass of a
+    # functional model may hold other layers as well.
     known = layer.layers if isinstance(layer, keras.Model) else []
     return list({id(child): child for child in [*known, *held_layers(layer)]}.values())
 
 
 def find_nodes(model: keras.Model) -> list[Node]:
-    """Lists the places in a model where gates are, known or not, in order.
+    """Lists the places in a model that have gates, known or not, in order.
 
-    A layer that the cell of another one holds counts as not known: it runs inside a
+    A layer inside the cell of another layer counts as not known: it runs inside a
     loop, which no tensor may leave.
     """
     nodes: list[Node] = []
@@ -137,14 +137,14 @@ def select(model: keras.Model, patterns) -> list[Node]:
     if not nodes and model.built:
         raise ValueError(
             f"The model '{model.name}' has no {either(registry.KINDS)} layer; it has "
-            f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell is "
-            "read where a `keras.layers.RNN` runs it."
+            f"{_list_of(type(layer).__name__ for _, layer in walk(model))}. A cell can "
+            "be read only where a `keras.layers.RNN` runs it."
         )
     chosen = nodes
     if patterns is not None:
         patterns = layers_of(patterns)
         chosen = [node for node in nodes if any(_matches(node, p) for p in patterns)]
-    # A model that only trains, with a `train_step` of its own, is never built itself.
+    # A model that only has its own `train_step` is never built itself.
     if not (model.built or (chosen and all(node.layer.built for node in chosen))):
         raise not_built(model)
     for pattern in patterns or []:
@@ -156,8 +156,8 @@ def select(model: keras.Model, patterns) -> list[Node]:
     for node in chosen:
         if {"", ".", ".."} & set(node.path.split("/")):
             raise ValueError(
-                f"A layer on the path {node.path!r} has a name that means another "
-                "place, so it can have none in a tree. Rename the layer."
+                f"A layer on the path {node.path!r} has a name that refers to another "
+                "place in a tree, so it cannot be in one. Rename the layer."
             )
         if node.kind is None:
             raise _unknown(node, nodes, model)
@@ -178,22 +178,22 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
         ):
             return ValueError(
                 f"The gates of '{node.path}' cannot be read: the cell of '{path}' "
-                f"runs it anew at each step, inside a loop. {way_out}"
+                f"runs this layer at each step, inside a loop. {way_out}"
             )
     layer, cell = type(node.layer).__name__, type(node.cell).__name__
     if "inner_loop" in added(node.layer):
-        reason = "the layer has an `inner_loop` of its own"
+        reason = "the layer has its own `inner_loop`"
     elif has_kernel(node.layer):
         reason = (
-            "Keras may run a kernel of its own in place of the cell; "
+            "Keras may run its own kernel instead of the cell; "
             "`keras.layers.RNN(cell)` runs the cell, and so does `use_cudnn=False`"
         )
     else:
         reason = f"the cell cannot be traced: {why_unknown(node.cell)}"
     return ValueError(
         f"The equations of '{node.path}' are not known. It is a `{layer}` with a "
-        f"`{cell}`, which is none of Keras's {_cells('and')}, and {reason}. Describe "
-        f"the cell with `keras_gates.register_cell({cell}, ...)`. {way_out}"
+        f"`{cell}`, which is not one of Keras's {_cells('and')}, and {reason}. "
+        f"Describe the cell with `keras_gates.register_cell({cell}, ...)`. {way_out}"
     )
 
 
@@ -202,11 +202,11 @@ def _cells(last: str) -> str:
 
 
 def not_built(model) -> ValueError:
-    """Returns what to raise for a model that has no weights yet."""
+    """Returns the error for a model that has no weights yet."""
     way_out = (
-        "Call it once on a batch, or begin it with a `keras.Input`."
+        "Call it once on a batch, or start it with a `keras.Input`."
         if has_call(model)
-        else "Build its layers, or begin the models inside it with a `keras.Input`."
+        else "Build its layers, or start the models inside it with a `keras.Input`."
     )
     return ValueError(
         f"The model '{model.name}' is not built yet, so it has no weights. {way_out}"
@@ -231,7 +231,7 @@ def _shown(pattern: str | keras.Layer) -> str:
 
 
 def _matches(node: Node, pattern: str | keras.Layer) -> bool:
-    """Returns whether a pattern is, or names, a node or a layer around it."""
+    """Returns whether a pattern matches a node or a layer around it."""
     if isinstance(pattern, keras.Layer):
         inside = (layer for _, layer in walk(pattern))
         return any(layer is node.layer for layer in (pattern, *inside))
@@ -250,11 +250,11 @@ def _list_of(words) -> str:
 def require_call(
     model: keras.Model, way_out: str = "Capture a model inside it{}, or add a `call`."
 ) -> None:
-    """Refuses a model that cannot be run, with names of those inside it that can.
+    """Refuses a model that cannot be run; the error names models inside it that can.
 
     Args:
         model: The model.
-        way_out: What to do, with braces for the names.
+        way_out: The advice for the user, with braces for the names.
     """
     require_model(model)
     if has_call(model):

@@ -1,4 +1,4 @@
-"""One array of the inputs, whatever library it comes from."""
+"""A single array of the inputs, from any library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_gates.backend import backend
 
 @dataclasses.dataclass(frozen=True)
 class Sparse:
-    """An array that is mostly zero: the values that are not, and where they are.
+    """A sparse array, given by its nonzero values and their indices.
 
     Attributes:
         indices: `(values, axes)`, ordered by sample.
@@ -47,7 +47,7 @@ def is_array(leaf: Any) -> bool:
 
 
 def sliceable(leaf: Any) -> Any:
-    """Returns an array in the form in which its samples can be chosen."""
+    """Returns an array in a form from which samples can be chosen."""
     module = type(leaf).__module__
     if module.startswith("scipy.sparse"):
         rows = leaf.tocsr(copy=True)
@@ -72,7 +72,7 @@ def _from_jax(leaf) -> Any:
     leaf = leaf.update_layout(n_batch=0, n_dense=0).sum_duplicates()
     indices, values = np.asarray(leaf.indices), np.asarray(leaf.data)
     order = np.argsort(indices[:, 0], kind="stable")
-    # JAX fills up with places outside of the array.
+    # JAX pads with places outside the array.
     inside = order[(indices[order] < leaf.shape).all(axis=-1)]
     return Sparse(indices[inside], values[inside], tuple(leaf.shape))
 
@@ -84,17 +84,17 @@ def samples(leaf: Any) -> int:
 
 
 def some_samples(leaf: Any, start: int, stop: int) -> Any:
-    """Returns some of the samples of what `sliceable` returned."""
+    """Returns some of the samples of an array that `sliceable` returned."""
     if isinstance(leaf, Sparse):
         return leaf.rows(start, stop)
     return getattr(leaf, "iloc", leaf)[start:stop]
 
 
 def to_model(leaf: Any) -> Any:
-    """Returns an array as the model is to get it.
+    """Returns an array in the form for the model.
 
-    That is a NumPy array, but for what has another form in `predict` too: sparse
-    arrays on TensorFlow and JAX, ragged ones on TensorFlow.
+    This is a NumPy array, except for arrays that have another form in `predict` too:
+    sparse arrays on TensorFlow and JAX, and ragged arrays on TensorFlow.
     """
     leaf = sliceable(leaf)
     if isinstance(leaf, Sparse):
@@ -110,13 +110,13 @@ def to_model(leaf: Any) -> Any:
         return np.concatenate([to_model(part) for part in leaf.values])
     array = np.asarray(leaf)
     if array.ndim == 1 and hasattr(leaf, "iloc"):
-        array = array[:, None]  # As Keras takes a column of a table.
+        array = array[:, None]  # As Keras does with a column of a table.
     return _standard(array)
 
 
 def _standard(array: np.ndarray) -> np.ndarray:
-    """Brings numbers to the precision, and strings to the type, that Keras takes."""
-    # The shorter floats of JAX and TensorFlow, such as bfloat16, are of no kind.
+    """Converts numbers to the precision, and strings to the type, that Keras uses."""
+    # For short floats of JAX and TensorFlow, such as bfloat16, the kind is not "f".
     floating = array.dtype.kind == "f" or "float" in array.dtype.name
     if floating and array.dtype.name != keras.config.floatx():
         return array.astype(keras.config.floatx())
@@ -141,7 +141,7 @@ def values(leaf: Any) -> np.ndarray:
 
 
 def _is_tensorflow(leaf: Any, name: str) -> bool:
-    # By name, so that nothing is imported that nobody uses.
+    # Compared by name, so that unused libraries are not imported.
     return type(leaf).__name__ == name and type(leaf).__module__.startswith(
         "tensorflow."
     )

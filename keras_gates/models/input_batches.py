@@ -1,7 +1,7 @@
-"""The inputs of a model, in batches, whatever form they come in.
+"""The inputs of a model, in batches, from any form of data.
 
-Keras's own adapters of data are not public, and `predict`, which runs them, keeps the
-outputs of all batches. So the forms that `predict` takes are read here.
+Keras's own adapters of data are not public, and `predict`, which uses them, keeps the
+outputs of all batches. So the forms of data that `predict` accepts are read here.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from keras_gates.models.input_checks import check, given
 from keras_gates.models.variable_copies import finish_building
 
 MANY_BATCHES, MANY_BYTES = 10_000, 1e9
-"""From so many on, data of unknown length are suspected of having no end."""
+"""The number from which on data of unknown length are suspected to be endless."""
 
 
 def iterate(
     x: Any, model: keras.Model, batch_size: int, argument: str
 ) -> Generator[Any, None, None]:
-    """Yields the inputs of one batch after the other, checked against the model.
+    """Yields the inputs batch by batch, checked against the model.
 
     Args:
         x: Arrays, in a list or a dict or alone; or a data set that yields batches.
@@ -46,8 +46,8 @@ def iterate(
         optional input that is not given; targets and weights are dropped.
 
     Raises:
-        ValueError: If there is no batch, or no end of them, or if a batch is empty,
-            does not fit the model, or holds what no model reads.
+        ValueError: If there is no batch, if the batches never end, or if a batch is
+            empty, does not fit the model, or holds values that no model can read.
     """
     empty = True
     for batch in _batches(x, batch_size, argument):
@@ -56,8 +56,8 @@ def iterate(
             if np.ma.is_masked(leaf):
                 raise ValueError(
                     f"`{argument}` is a masked array of NumPy, whose mask Keras would "
-                    "ignore. Give its values, with `.filled(...)`, and let a `Masking` "
-                    "layer leave the steps out."
+                    "ignore. Give its values, with `.filled(...)`, and use a `Masking` "
+                    "layer to leave the steps out."
                 )
         inputs = keras.tree.map_structure(
             lambda leaf: None if leaf is None else to_model(leaf), batch
@@ -68,12 +68,12 @@ def iterate(
         once = isinstance(x, Iterator)
         raise ValueError(
             f"`{argument}` is empty: it has no batch to run."
-            + (" A generator can be read only once; make it anew." if once else "")
+            + (" A generator can be read only once; make a new one." if once else "")
         )
 
 
 def number_of_batches(x: Any, batch_size: int) -> int | None:
-    """Returns how many batches there will be, or `None` where nobody knows."""
+    """Returns the number of batches, or `None` if it is not known."""
     if is_arrays(x):
         return -(-max(map(samples, given(x))) // batch_size)
     if isinstance(x, keras.utils.PyDataset):
@@ -85,7 +85,7 @@ def number_of_batches(x: Any, batch_size: int) -> int | None:
 
 
 def number_of_samples(batch: Any) -> int:
-    """Returns how many samples a batch has that `iterate` yielded."""
+    """Returns the number of samples in a batch that `iterate` yielded."""
     return max(map(samples, given(batch)))
 
 
@@ -98,7 +98,7 @@ def build(model: keras.Model, x: Any, batch_size: int, argument: str) -> Any:
     """Creates the weights of a model from its first batch, as `predict` does.
 
     Returns:
-        `x`, with that batch in it again.
+        `x`, including that batch.
     """
     batch_size = whole_number("batch_size", batch_size, at_least=1)
     first = x
@@ -111,9 +111,9 @@ def build(model: keras.Model, x: Any, batch_size: int, argument: str) -> Any:
 
 
 class Kept:
-    """The batches of a data set, read once, so that they are the same at each reading.
+    """The batches of a data set, kept so that they are the same at each reading.
 
-    A data set may shuffle, or draw anew what it changes at random.
+    A data set may shuffle its samples, or change them at random at each reading.
 
     Args:
         x: As for `iterate`.
@@ -136,7 +136,7 @@ class Kept:
         return ((batch,) for batch in self._batches)
 
     def fingerprint(self) -> str:
-        """Returns a digest, the same wherever the inputs are the same."""
+        """Returns a digest, which is the same for the same inputs."""
         digest = hashlib.sha256()
         for leaf in keras.tree.flatten(self._batches):
             if not isinstance(leaf, np.ndarray):
@@ -148,10 +148,10 @@ class Kept:
 
 
 class SoFar:
-    """Counts the batches of data of unknown length, and warns if there is no end.
+    """Counts the batches of data of unknown length, and warns if they may be endless.
 
     Args:
-        total: The number of batches, or `None` where nobody knows.
+        total: The number of batches, or `None` if it is not known.
         argument: The name of the data in the warning.
     """
 
@@ -169,18 +169,18 @@ class SoFar:
             self._known = True  # Once is enough.
             warnings.warn(
                 f"`{self._argument}` has yielded {self._batches} batches so far, with "
-                f"{self._bytes / 1e9:.1f} GB of arrays, and does not say how many "
-                "there are. If it never ends, interrupt, and limit it, with "
-                "`itertools.islice` or `.take`.",
+                f"{self._bytes / 1e9:.1f} GB of arrays, and does not state how many "
+                "there are. If it never ends, interrupt the run, and limit the number "
+                "with `itertools.islice` or `.take`.",
                 stacklevel=4,
             )
 
 
-# The forms that data come in.
+# The forms of data.
 
 
 def is_arrays(x: Any) -> bool:
-    """Returns whether `x` is made of arrays, and no data set of batches."""
+    """Returns whether `x` is made of arrays, and is not a data set of batches."""
     if isinstance(x, keras.utils.PyDataset):
         return False
     leaves = given(x)
@@ -201,7 +201,7 @@ def raw(x: Any, argument: str) -> Iterator[Any]:
         argument: The name of `x` in error messages.
 
     Raises:
-        ValueError: If it is no data set, or has no end.
+        ValueError: If it is not a data set, or never ends.
     """
     if isinstance(x, keras.utils.PyDataset):
         return _of_py_dataset(x, argument)
@@ -236,7 +236,7 @@ def _slices(x, batch_size, argument):
             f"The arrays in `{argument}` must have the same number of samples; "
             f"got {sizes}."
         )
-    # With no samples, one batch of none, of which `check` says the shape.
+    # No samples give one empty batch, whose shape `check` reports.
     x = keras.tree.map_structure(sliceable, x)
     for start in range(0, max(sizes[0], 1), batch_size):
         yield keras.tree.map_structure(
@@ -251,7 +251,7 @@ def _of_py_dataset(x, argument):
     number = _length(x)
     if number is None:
         raise _endless(argument, "a `num_batches`")
-    # As `predict` does: some data sets open their files there.
+    # As in `predict`: some data sets open their files there.
     x.on_epoch_begin()
     for index in range(number):
         yield x[index]
@@ -272,7 +272,7 @@ def _is_tf(x) -> bool:
 def _has_no_end(x) -> bool:
     """Returns whether a data set is known to be endless."""
     if _is_tf(x):
-        # Of a distributed data set of TensorFlow it is a number.
+        # For a distributed data set of TensorFlow, it is a number.
         number = x.cardinality() if callable(x.cardinality) else x.cardinality
         return int(number) == -1
     if isinstance(x, itertools.repeat):
@@ -285,21 +285,21 @@ def _has_no_end(x) -> bool:
 
 def _endless(argument, limit) -> ValueError:
     return ValueError(
-        f"`{argument}` must come to an end, and this data set never does. Limit its "
-        f"number of batches with {limit}."
+        f"`{argument}` must end, but this data set never does. Limit its number of "
+        f"batches with {limit}."
     )
 
 
 def _inputs_of(batch, argument):
     """Returns the inputs of a batch, without its targets and weights."""
-    if isinstance(batch, list):  # As a PyTorch `DataLoader` yields tuples.
+    if isinstance(batch, list):  # A PyTorch `DataLoader` yields lists for tuples.
         batch = tuple(batch)
     if isinstance(batch, tuple) and not 1 <= len(batch) <= 3:
         raise ValueError(
             f"A batch of `{argument}` must be the inputs, `(inputs,)`, `(inputs, "
             "targets)` or `(inputs, targets, weights)`; got a tuple of "
-            f"{len(batch)}. Where the model has several inputs, put them into a tuple "
-            "of their own."
+            f"{len(batch)}. If the model has several inputs, put them into a tuple of "
+            "their own."
         )
     inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
     for leaf in given(inputs):

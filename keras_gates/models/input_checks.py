@@ -1,4 +1,4 @@
-"""Whether a batch of inputs fits a model, and what is wrong where it does not."""
+"""Checks that a batch of inputs fits a model, with errors that state the reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def given(x: Any) -> list:
 
 
 def check(inputs: Any, model: keras.Model, argument: str) -> None:
-    """Refuses a batch that does not fit a model, or that no model reads.
+    """Refuses a batch that does not fit a model, or that no model can read.
 
     Args:
         inputs: The inputs, as `input_arrays.to_model` returns them.
@@ -56,7 +56,7 @@ def check(inputs: Any, model: keras.Model, argument: str) -> None:
             continue
         _check_type(leaf, spec, argument)
         if len(leaf.shape) <= 2 and _is_missing(leaf) and _is_embedded(spec, model):
-            raise _missing(leaf, "an `Embedding` takes them for numbers", argument)
+            raise _missing(leaf, "an `Embedding` would read it as a number", argument)
 
 
 def refuse_missing(
@@ -66,8 +66,8 @@ def refuse_missing(
 
     Args:
         inputs: A batch that `iterate` yielded.
-        signals: Node path to what was read there.
-        model: The model that read it. If its weights hold NaN, they may be the reason.
+        signals: Node path to the signals of that node.
+        model: The model. If its weights hold NaN, they may be the reason.
         argument: The name of `x` in the error message.
     """
     missing = [leaf for leaf in given(inputs) if _is_missing(leaf)]
@@ -89,8 +89,8 @@ def _missing(leaf, what: str, argument: str) -> ValueError:
     first = tuple(int(index) for index in np.argwhere(places)[0])
     return ValueError(
         f"`{argument}` holds NaN in {places.sum()} places, the first at index {first} "
-        f"of its batch, and {what}. Fill them in, or mark the steps with a value that "
-        "a `Masking` layer leaves out."
+        f"of its batch, and {what}. Replace the NaN, or mark the steps with a value "
+        "that a `Masking` layer leaves out."
     )
 
 
@@ -107,7 +107,7 @@ def _is_embedded(spec, model) -> bool:
         if isinstance(layer, keras.layers.Embedding):
             try:
                 read = layer.input
-            except (AttributeError, ValueError):  # Called never, or more than once.
+            except (AttributeError, ValueError):  # Never called, or more than once.
                 return True
             if not any(read is other for other in others):
                 return True
@@ -125,7 +125,7 @@ def _has_nan(arrays: dict[str, np.ndarray]) -> bool:
 
 @contextlib.contextmanager
 def ragged_explained(inputs: Any, argument: str) -> Iterator[None]:
-    """Says of a model that fails on ragged inputs that they may be the reason."""
+    """Explains the error of a model that fails on ragged inputs."""
     try:
         yield
     except Exception as error:
@@ -134,8 +134,8 @@ def ragged_explained(inputs: Any, argument: str) -> Iterator[None]:
             raise
         raise ValueError(
             f"The model failed on the ragged tensor in `{argument}`, as it does in "
-            "`predict`: no recurrent layer of Keras takes one. Give "
-            "`ragged.to_tensor()`, and mask the padding, with a `Masking` layer or an "
+            "`predict`: no recurrent layer of Keras accepts ragged tensors. Give "
+            "`ragged.to_tensor()`, and mask the padding with a `Masking` layer or an "
             "`Embedding(..., mask_zero=True)`."
         ) from error
 
@@ -151,7 +151,7 @@ def _misfit(shape, spec, model, argument) -> ValueError:
 
 
 def _check_type(leaf, spec, argument) -> None:
-    """Refuses types of numbers, and texts, that Keras cannot hand to the model."""
+    """Refuses types of numbers, and strings, that Keras cannot pass to the model."""
     kind = values(leaf).dtype.kind
     text = is_text(leaf)
     where = "" if spec is None else f" for the input '{spec.name}'"
@@ -168,12 +168,13 @@ def _check_type(leaf, spec, argument) -> None:
     if wants_text and not text:
         raise ValueError(
             f"`{argument}` must hold strings{where}; got {values(leaf).dtype}. Give "
-            "the text itself."
+            "the strings themselves."
         )
     if kind == "c":
         raise ValueError(
             f"`{argument}` must hold real numbers; got {values(leaf).dtype}, whose "
-            "imaginary part would be lost. Give real and imaginary part as features."
+            "imaginary part would be lost. Give the real and imaginary parts as "
+            "features."
         )
     if not text and kind not in "biuf":
         raise ValueError(
@@ -185,11 +186,11 @@ def _check_type(leaf, spec, argument) -> None:
 
 
 def _pairs(inputs, model, argument) -> list[tuple]:
-    """Lists the inputs of a model, what is given, and whether it may be left out."""
+    """Lists each input of a model, its array, and whether the input is optional."""
     try:
         specs = list(model.inputs)
     except (AttributeError, TypeError):
-        return []  # A subclassed model does not say what it takes.
+        return []  # A subclassed model does not state its inputs.
     leaves = keras.tree.flatten(inputs)
     if isinstance(inputs, dict) and all(spec.name in inputs for spec in specs):
         leaves = [inputs[spec.name] for spec in specs]
@@ -207,7 +208,7 @@ def _pairs(inputs, model, argument) -> list[tuple]:
 
 
 def _fits(shape, wanted) -> bool:
-    # As Keras does: a last axis of 1 may be left out, or be there too much.
+    # As in Keras, a last axis of 1 may be missing or superfluous.
     if len(shape) == len(wanted) - 1 and wanted[-1] == 1:
         shape = (*shape, 1)
     elif len(shape) == len(wanted) + 1 and shape[-1] == 1:

@@ -1,4 +1,4 @@
-"""Turning the recurrent layers of a model into gate layers, in place, and back."""
+"""Converting the recurrent layers of a model to gate layers, in place, and back."""
 
 import dataclasses
 import functools
@@ -17,19 +17,19 @@ from keras_gates.models.model_checks import require_model
 
 _lock = threading.RLock()
 _holders: dict[int, set["Holder"]] = {}
-"""For each converted layer, by its `id`: who needs it.
+"""The holders of each converted layer, by its `id`.
 
-Several threads may use one model. A layer is restored when nobody needs it any more.
+Several threads may use one model. A layer is restored when it has no holder any more.
 """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Holder:
-    """Somebody who needs layers to be converted.
+    """A run or a call that needs layers to be converted.
 
     Attributes:
-        lasting: Whether `restore` ends that.
-        fast: Whether the layers run in a fast kernel meanwhile.
+        lasting: Whether `restore` ends this need.
+        fast: Whether the layers run in a fast kernel as long as it lasts.
     """
 
     lasting: bool = False
@@ -39,7 +39,7 @@ class Holder:
 class Instrumented:
     """Holds the layers that one call of `instrument` converted, to restore them.
 
-    Use it as a context manager, or forget it and call `restore`.
+    Use it as a context manager, or ignore it and call `restore`.
     """
 
     def __init__(self, model, layers, holder=None):
@@ -66,8 +66,8 @@ def instrument(model: keras.Model) -> Instrumented:
     and the same predictions. Every `LSTM` becomes a `GateLSTM`, every `GRU` a
     `GateGRU`, every `SimpleRNN` a layer that returns its hidden state, and every `RNN`
     around other cells a layer that returns their signals. Wrappers and stacks around
-    them are converted, too. Layers that are already gate layers stay as they are. A
-    model that is saved, pickled or exported meanwhile is saved as the original model.
+    them are converted too. Layers that are already gate layers stay as they are. A
+    converted model is saved, pickled and exported as the original model.
 
     Args:
         model: A `keras.Model`, of any style, with recurrent layers that are built.
@@ -118,18 +118,18 @@ def _require_stock_call(path: str, layer) -> None:
         raise ValueError(
             f"'{path}' is a `{type(layer).__name__}`, which changes the `call` of "
             "`TimeDistributed`, so the recurrent layer inside cannot be captured. "
-            "`capture` and `GateRecorder` leave it out if `layers` names the others."
+            "`capture` and `GateRecorder` leave it out if `layers` names other layers."
         )
 
 
 def restore(model: keras.Model) -> keras.Model:
     """Restores every layer that `instrument` or `accelerate` converted.
 
-    A layer that a capture or a recorder in another thread runs at this moment is
-    restored when that run ends.
+    A layer that a capture or a recorder in another thread is running is restored when
+    that run ends.
 
     Args:
-        model: The model; one that was never instrumented is left as it is.
+        model: The model. A model that was never instrumented is left as it is.
 
     Returns:
         The same model.
@@ -161,13 +161,13 @@ def fast_paths(model: keras.Model) -> list[str]:
 
 
 def compile_anew(model: keras.Model) -> None:
-    """Drops what Keras compiled for a model, which holds the kernels that ran then."""
+    """Drops the functions that Keras compiled for a model, as they hold old kernels."""
     for name in FUNCTIONS:
         setattr(model, name, None)
 
 
 def _turn(layer: Any, holder: Holder) -> None:
-    """Turns one layer into its gate layer, unless it is one, and notes who needs it."""
+    """Converts one layer to its gate layer, unless it is one, and notes the holder."""
     cls: Any = type(layer)
     if not issubclass(cls, _Converted):
         if issubclass(cls, tuple(GATE_CLASSES.values())):
@@ -183,7 +183,7 @@ def _turn(layer: Any, holder: Holder) -> None:
 
 
 def _turn_back(layer, ends: Callable[[Holder], bool]) -> bool:
-    """Turns one layer back, if nobody needs it any more.
+    """Restores one layer, if it has no holder any more.
 
     Returns:
         Whether it ran in a fast kernel before, and does not now.
@@ -201,13 +201,13 @@ def _turn_back(layer, ends: Callable[[Holder], bool]) -> bool:
 
 
 class _Converted:
-    """Marks the classes of converted layers, which remember what the layer was."""
+    """Marks the classes of converted layers, which know the layer's original class."""
 
     stock_class: Any
 
     @classmethod
     def from_config(cls, *args, **kwargs):
-        """Makes a copy of what the layer was: nobody would turn a copy back."""
+        """Makes a copy of the original layer, as a converted copy is never restored."""
         return cls.stock_class.from_config(*args, **kwargs)
 
 
@@ -216,7 +216,7 @@ def _turned(stock: Any) -> type:
     """Makes the gate class of a stock class, or of a user's subclass of one.
 
     Keras saves a layer under the module, the name and the registered name of its
-    class. They are those of the stock class, so that Keras loads it as what it was.
+    class. They are those of the stock class, so that Keras loads the original layer.
     """
     gate = next(GATE_CLASSES[cls] for cls in stock.__mro__ if cls in GATE_CLASSES)
     public = getattr(keras.layers, stock.__name__, None) is stock
@@ -226,16 +226,16 @@ def _turned(stock: Any) -> type:
         "stock_class": stock,
     }
     if issubclass(gate, GateRecurrence):
-        # A converted layer never returns gates. So what a layer of the user's is called
-        # with goes to their own methods as it is, whatever arguments they take.
+        # A converted layer never returns gates. So the arguments of a user's layer are
+        # passed to its own methods as they are, whatever these methods take.
         for name in ("call", "compute_output_shape", "compute_mask", "get_config"):
             attributes[name] = getattr(stock, name)
     converted = type(stock.__name__, (_Converted, gate, stock), attributes)
     full_name = keras.saving.get_registered_name(stock)
     package, _, name = full_name.rpartition(">")
     if package:
-        # The class that is found under the name now shall be found again: it comes
-        # last. It need not be this one, if the user has defined the class anew.
+        # The class that is found under the name now must be found later too, so it is
+        # registered last. If the user has defined the class again, it is another class.
         found = keras.saving.get_registered_object(full_name) or stock
         for cls in (converted, found):
             keras.saving.register_keras_serializable(package, name)(cls)

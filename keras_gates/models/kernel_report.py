@@ -1,4 +1,4 @@
-"""What `kernels` returns: a record for each layer, and sentences about it."""
+"""The report of `kernels`: a record for each layer, with sentences about it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import pandas
 
 LENGTH = 400
-"""How many characters of an exception's message are shown."""
+"""The number of characters that are shown of an exception's message."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerKernel(ShownAsText):
-    """Which kernel runs one recurrent layer.
+    """The kernel that runs one recurrent layer.
 
     Attributes:
         layer: The path of the layer, as in a capture.
@@ -55,7 +55,7 @@ class LayerKernel(ShownAsText):
 
 @dataclasses.dataclass(frozen=True)
 class Kernels(ShownAsText):
-    """Which kernel runs each recurrent layer of a model: `print` it.
+    """The kernel that runs each recurrent layer of a model: `print` it.
 
     Attributes:
         layers: A record for each layer, in the order of the model.
@@ -78,7 +78,7 @@ class Kernels(ShownAsText):
             if one.layer == path:
                 return one
         known = ", ".join(f"'{one.layer}'" for one in self.layers)
-        raise KeyError(f"There is no layer {path!r}; there are {known}.")
+        raise KeyError(f"There is no layer {path!r}; the layers are {known}.")
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns a table with a row for each layer, by its path.
@@ -108,7 +108,7 @@ class Kernels(ShownAsText):
     def __str__(self):
         where = "with a GPU" if self.gpu else "without a GPU"
         head = f"Keras {keras.version()} on {self.backend}, {where}"
-        # Layers of which the same is said are named together.
+        # Layers with the same sentences are listed together.
         same = itertools.groupby(self.layers, lambda one: _sentences(one))
         return "\n".join([head, *(_paragraph(list(some)) for _, some in same)])
 
@@ -136,7 +136,7 @@ def joined(runs: list[Run]) -> str:
 
 
 def described(run: Run) -> str:
-    """Returns what runs a layer, in words."""
+    """Returns a description of the kernel that runs a layer."""
     what = names.DESCRIPTIONS[run.kernel]
     if run.kernel not in (names.XLA_SCAN, names.TENSORFLOW_LOOP, names.PYTHON_LOOP):
         return what
@@ -167,7 +167,7 @@ def _sentence(caught: Caught) -> str:
         if words:
             return (
                 f"Keras caught a {type(error).__name__} in its function "
-                f'`{caught.function}`, and took another way without a word: "{words}"'
+                f'`{caught.function}`, and silently ran other code: "{words}"'
             )
     return (
         f"Keras called its function `{caught.function}` first, which raised a "
@@ -176,7 +176,7 @@ def _sentence(caught: Caught) -> str:
 
 
 def _below(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields an exception, what it came from, and so on."""
+    """Yields an exception, its cause, the cause of this, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""How much faster a layer would be with another kernel, measured on this machine."""
+"""The speedup of a layer with another kernel, measured on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_gates.models.kernel_trials import Change
 from keras_gates.models.layer_copies import arrays_like, randomness_kept
 
 SECONDS, FEWEST = 0.3, 3
-"""How long two layers are run in turns, and how often at least."""
+"""The time for which two layers run in turns, and the smallest number of runs."""
 
 
 def speedups(before: Change, after: Change, shape: tuple) -> dict[str, float]:
@@ -29,7 +29,7 @@ def speedups(before: Change, after: Change, shape: tuple) -> dict[str, float]:
         shape: The shape of the layer's input.
 
     Returns:
-        "inference" and "training" to the ratio.
+        A dict with the ratio for "inference" and "training".
     """
     with randomness_kept():
         models = [_Timed(change, shape) for change in (before, after)]

@@ -1,6 +1,6 @@
-"""Which kernel would run a layer if one thing about it were different.
+"""Trials of which kernel would run a layer if one thing about it were different.
 
-Keras's conditions are not copied here: a copy of the layer with one change is run, and
+Keras's conditions are not repeated here: a copy of the layer with one change is run and
 watched.
 """
 
@@ -38,7 +38,7 @@ SUITS = {
     "reset_after": True,
     "unroll": False,
 }
-"""The arguments of Keras's layers to try, each with its default."""
+"""The arguments of Keras's layers to try, with their defaults."""
 
 _GROUPS: list[Set[str]] = [
     names.OF_GPUS,
@@ -49,7 +49,7 @@ _GROUPS: list[Set[str]] = [
     {names.PYTHON_LOOP},
     {names.UNKNOWN},
 ]
-"""The kernels, the fastest first. Of those in one set, either may be the faster one."""
+"""The kernels, the fastest first. Within a set, any kernel may be the fastest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Change:
     """One thing that may be different about a layer.
 
     Attributes:
-        reason: What stands in the way, a sentence without its full stop.
-        advice: What to do, likewise.
+        reason: The obstacle to a faster kernel, a sentence without its full stop.
+        advice: The advice for the user, likewise.
         make: Makes a copy of the layer with the change.
         masked: Whether it gets a mask.
     """
@@ -71,13 +71,13 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What a change leads to.
+    """The result of a change.
 
     Attributes:
         change: The change.
-        runs: The run in inference, and the one in training.
-        faster: Whether that is a faster kernel. If not, it is another loop, of which
-            only a measurement says whether it is faster.
+        runs: The run in inference, and the run in training.
+        faster: Whether it leads to a faster kernel. If not, it leads to another loop,
+            and only a measurement shows whether that loop is faster.
     """
 
     change: Change
@@ -86,7 +86,7 @@ class Trial:
 
 
 def is_faster(one: Run, other: Run) -> bool:
-    """Returns whether a kernel is known to be faster than another one."""
+    """Returns whether a kernel is known to be faster than another kernel."""
     groups = [
         next(n for n, group in enumerate(_GROUPS) if run.kernel in group)
         for run in (one, other)
@@ -97,11 +97,11 @@ def is_faster(one: Run, other: Run) -> bool:
 def telling_trials(
     layer: Any, runs: tuple[Run, Run], fast: Change | None, eagerly: bool
 ) -> list[Trial]:
-    """Tries one change after the other, and returns what leads to something else.
+    """Tries the changes one by one, and returns those that lead to another kernel.
 
     Args:
         layer: The layer.
-        runs: How it runs as it is, in inference and in training.
+        runs: Its runs as it is, in inference and in training.
         fast: The change to or from a fast kernel of this package, if there is one.
         eagerly: Whether the model asks Keras not to compile it.
     """
@@ -115,12 +115,12 @@ def telling_trials(
             trials.append(trial)
     if fast is not None:
         trials.append(tried_change(fast, runs, eagerly))
-    told = []
+    useful = []
     for trial in trials:
         faster = _leads_to_faster(trial.runs, runs)
         if faster or _is_another_loop(trial.runs, runs):
-            told.append(dataclasses.replace(trial, faster=faster))
-    return told
+            useful.append(dataclasses.replace(trial, faster=faster))
+    return useful
 
 
 def _leads_to_faster(now: tuple[Run, Run], before: tuple[Run, Run]) -> bool:
@@ -149,7 +149,7 @@ def unchanged(layer: Any, masked: bool) -> Change:
 
 
 def differing(layer: Any) -> dict[str, Any]:
-    """Returns the defaults of the arguments in which a layer differs from them."""
+    """Returns the default values of the arguments that a layer has changed."""
     config = layer.get_config()
     given = config | {"use_cudnn": getattr(layer, "use_cudnn", "auto")}
     return {
@@ -160,7 +160,7 @@ def differing(layer: Any) -> dict[str, Any]:
 
 
 def changes(layer: Any, masked: bool) -> Iterator[Change]:
-    """Yields what may be different about a layer, one thing at a time."""
+    """Yields the possible changes of a layer, one at a time."""
     if masked:
         yield Change(
             "A mask arrives at the layer",
@@ -183,17 +183,17 @@ def changes(layer: Any, masked: bool) -> Iterator[Change]:
         stock = kind.layer.__name__
         yield Change(
             "A `keras.layers.RNN` calls its cell at every step",
-            f"Use `keras.layers.{stock}` in place of `RNN({kind.cell.__name__})`",
+            f"Use `keras.layers.{stock}` instead of `RNN({kind.cell.__name__})`",
             lambda: layer_for_cell(layer, kind.layer),
             masked,
         )
 
 
 def fast_change(layer: Any, masked: bool) -> Change | None:
-    """Returns how a fast kernel comes to run a layer, or no longer runs it.
+    """Returns the change to a fast kernel, or from it if it already runs the layer.
 
     Returns:
-        `None` where it cannot, or where the layer was made with it.
+        `None` if it cannot run the layer, or if the layer was made with it.
     """
     if is_fast(layer):
         if "kernel" in layer.get_config():
@@ -219,7 +219,7 @@ def all_together(layer: Any, masked: bool) -> Change | None:
     given = ", ".join(f"`{name}={value!r}`" for name, value in arguments.items())
     mask = "Leave out the mask, and make" if masked else "Make"
     return Change(
-        "Several things together stand in the way",
+        "Several things together prevent a faster kernel",
         f"{mask} the layer with {given}",
         lambda: copy_of(layer, arguments),
         False,
@@ -227,7 +227,7 @@ def all_together(layer: Any, masked: bool) -> Change | None:
 
 
 def tried_change(change: Change, runs: tuple[Run, Run], eagerly: bool) -> Trial:
-    """Runs a changed copy of a layer as the layer ran, on zeros."""
+    """Runs a changed copy of a layer as the layer itself ran, on zeros."""
     x, mask = arrays_like(runs[0].shape, change.masked)
     with randomness_kept():
         layer = change.make()

@@ -1,4 +1,4 @@
-"""Which kernel really runs each recurrent layer of a model, and why no faster one."""
+"""The kernel that actually runs each recurrent layer of a model, and the reasons."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from keras_gates.models.model_checks import require_model
 from keras_gates.models.watched_runs import Run, watched_runs
 
 ROWS, STEPS = 2, 8
-"""The samples and the time steps of inputs that are made up."""
+"""The numbers of samples and time steps of generated inputs."""
 MEASURED_ROWS, MEASURED_STEPS = 32, 100
-"""The same where time is measured; also the most rows of `x` that are used."""
+"""The same where time is measured; also the largest number of rows used of `x`."""
 WORTHWHILE = 1.1
-"""From which ratio of measured times on a change is advised."""
+"""The ratio of measured times from which on a change is recommended."""
 
 
 def kernels(model: keras.Model, x: Any = None, *, measure: bool = False) -> Kernels:
@@ -56,9 +56,10 @@ def kernels(model: keras.Model, x: Any = None, *, measure: bool = False) -> Kern
     the mask, to find out which change leads to a faster kernel. The weights, states,
     seeds and metrics of the model do not change.
 
-    A function that is compiled later, such as with `jit_compile=True` on PyTorch, is
-    described as it is before compilation. A GPU was never tried: the names of its
-    kernels are those of the operations that PyTorch, TensorFlow and JAX document.
+    A function that is compiled later, for example with `jit_compile=True` on PyTorch,
+    is described as it is before compilation. The function was never tried on a GPU: the
+    names of GPU kernels are those of the operations that PyTorch, TensorFlow and JAX
+    document.
 
     Args:
         model: A `keras.Model`, of any style, with recurrent layers. One that is not
@@ -132,7 +133,7 @@ def _watched(model, batch, training: bool, eagerly: bool, made: bool) -> list[Ru
     try:
         return watched_runs(run, layers, batch, training, eagerly)
     except Exception as error:
-        what = "inputs that were made up for it" if made else "`x`"
+        what = "generated inputs" if made else "`x`"
         way_out = " Give some rows of your data: `kernels(model, x)`." if made else ""
         raise ValueError(
             f"The model '{model.name}' could not be run on {what}: "
@@ -147,14 +148,14 @@ def _of(layer, runs: list[Run]) -> list[Run]:
 def _record(
     path: str, layer: Any, runs: list[list[Run]], eagerly: bool, measure: bool
 ) -> LayerKernel:
-    """Returns what there is to say of one layer.
+    """Returns the record of one layer.
 
     Args:
         path: Its path.
         layer: The layer.
-        runs: Its runs in inference, and those in training.
+        runs: Its runs in inference, and its runs in training.
         eagerly: Whether the model asks Keras not to compile it.
-        measure: Whether to measure what a change would bring.
+        measure: Whether to measure the speedup of a change.
     """
     every = [run for some in runs for run in some]
     reasons = caught_by_keras(every)
@@ -176,11 +177,11 @@ def _record(
         outcomes = _outcomes(layer, slowest, eagerly, measure)
     except Exception as error:  # The layer may be of the user's own, and do anything.
         reasons.append(
-            "Nothing else could be tried, as a copy of the layer does not run alone: "
+            "No change could be tried, as a copy of the layer does not run on its own: "
             f"{type(error).__name__}: {one_line(error)}"
         )
         outcomes = []
-    # The best comes first, where time was measured.
+    # If time was measured, the best change comes first.
     outcomes.sort(key=lambda outcome: -outcome.mean_speedup)
     return dataclasses.replace(
         record,
@@ -198,7 +199,7 @@ def _slowest(runs: list[Run]) -> Run:
 
 
 def _standing_reasons(layer: Any) -> list[str]:
-    """Returns what no change of an argument would help with."""
+    """Returns the reasons that no change of an argument would remove."""
     if is_fast(layer):
         return []
     reasons = []
@@ -219,7 +220,7 @@ def _standing_reasons(layer: Any) -> list[str]:
 
 @dataclasses.dataclass
 class _Outcome:
-    """What one change leads to, in sentences, and what it brings."""
+    """The outcome of one change, in sentences, and its speedup."""
 
     reason: str = ""
     advice: str = ""
@@ -233,7 +234,7 @@ class _Outcome:
 def _outcomes(
     layer: Any, runs: tuple[Run, Run], eagerly: bool, measure: bool
 ) -> list[_Outcome]:
-    """Tries what may lead to a faster kernel, and says what came of it."""
+    """Tries changes that may lead to a faster kernel, and returns their outcomes."""
     fast = fast_change(layer, any(run.masked for run in runs))
     # On a GPU, no fast kernel of this package was ever measured.
     pays = backend.FAST_KERNELS_GAIN and not backend.has_gpu()
@@ -253,8 +254,8 @@ def _unmeasured(layer: Any, runs: tuple[Run, Run], trial: Trial) -> _Outcome:
     if not change.reason:
         return _Outcome()
     return _Outcome(
-        f"{change.reason}; else {now} would run it. `measure=True` measures whether "
-        "that is faster."
+        f"{change.reason}; otherwise {now} would run it. `measure=True` measures "
+        "whether that is faster."
     )
 
 
@@ -271,7 +272,7 @@ def _measured(layer: Any, runs: tuple[Run, Run], trial: Trial) -> _Outcome:
     )
     gains = [mode for mode, ratio in speedup.items() if ratio >= WORTHWHILE]
     if not gains:
-        return _Outcome(f"This does not pay. {found}", speedup=speedup)
+        return _Outcome(f"This is not worthwhile. {found}", speedup=speedup)
     if min(speedup.values()) < 1 / WORTHWHILE:
         found = f"For {gains[0]} only: {found}"
     return _Outcome(f"{change.reason}." if change.reason else "", found, speedup)

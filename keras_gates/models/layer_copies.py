@@ -1,4 +1,4 @@
-"""Copies of a recurrent layer, alike but for some arguments, to be run alone."""
+"""Copies of a recurrent layer with some arguments changed, which can run alone."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def copy_of(layer: Any, changed: dict[str, Any] | None = None, fast=False) -> An
     config = layer.get_config() | {"stateful": False, "return_state": False} | changed
     if "return_gates" in config:
         config["return_gates"] = False
-    # Keras's initial values take time to draw, and play no part here.
+    # Keras's initial values take time to draw, and do not matter here.
     config |= {name: "zeros" for name in config if name.endswith("_initializer")}
     cls: Any = type(layer)
     copy = cls.from_config(config)
     if use_cudnn is not None:
-        copy.use_cudnn = use_cudnn  # Not in the configuration.
+        copy.use_cudnn = use_cudnn  # It is not in the configuration.
     if fast:
         Instrumented(None, [copy], Holder(lasting=True, fast=True))
     return copy
 
 
 def layer_for_cell(layer: Any, stock: Any) -> Any:
-    """Makes Keras's layer for the cell that an `RNN` has."""
+    """Makes Keras's layer for the cell of an `RNN`."""
     made: Any = stock(layer.cell.units)
     config = made.get_config()
     both = layer.get_config() | layer.cell.get_config()

@@ -1,4 +1,4 @@
-"""Inputs that fit a model, made up where the user gives none."""
+"""Inputs that fit a model, generated if the user gives none."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 
 def made_inputs(model: keras.Model, samples: int, steps: int) -> Any:
-    """Returns a batch of inputs that a model takes.
+    """Returns a generated batch of inputs for a model.
 
     The last step is zero, so that a `Masking` layer has something to mask.
 
     Args:
         model: A model that is built.
-        samples: The number of samples, where the model leaves it open.
-        steps: The size of any other axis that the model leaves open.
+        samples: The number of samples, if the model does not fix it.
+        steps: The size of any other axis that the model does not fix.
 
     Raises:
-        ValueError: If nothing is known of the inputs.
+        ValueError: If the shapes of the inputs are not known.
     """
     inputs = getattr(model, "inputs", None)  # A model may have no such attribute.
     if inputs and isinstance(model, keras.Sequential):
@@ -27,12 +27,12 @@ def made_inputs(model: keras.Model, samples: int, steps: int) -> Any:
     elif inputs:
         wanted = model.input
     else:
-        # A model with a `call` of its own knows the shapes that it was built with.
+        # A model with its own `call` knows the shapes with which it was built.
         shape = (model.get_build_config() or {}).get("input_shape")
         if not (shape and all(size is None or isinstance(size, int) for size in shape)):
             raise ValueError(
-                f"The inputs of '{model.name}' are not known, as it has a `call` of "
-                "its own. Give some rows of your data: `kernels(model, x)`."
+                f"The inputs of '{model.name}' are not known, as it has its own "
+                "`call`. Give some rows of your data: `kernels(model, x)`."
             )
         wanted = keras.KerasTensor(shape)
 

@@ -1,4 +1,4 @@
-"""What is a model that can be read, and what to do with what is none."""
+"""Checks that a model can be read, with advice for objects that are not models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 
 
 def require_model(model) -> None:
-    """Refuses what is no model."""
+    """Raises an error for an object that is not a model."""
     if isinstance(model, keras.Model):
         return
     if isinstance(model, type) and issubclass(model, keras.Model):
@@ -39,25 +39,25 @@ _KERAS_2 = (
 
 
 def _from_elsewhere(model) -> str | None:
-    """Returns what to do with a model of another library, which is known by module."""
+    """Returns the advice for a model of another library, recognised by its module."""
     for cls in type(model).__mro__:
         module = f"{cls.__module__}."
         if module.startswith(_KERAS_2):
             return (
-                "This is a model of Keras 2. Build it anew with Keras 3, from the same "
+                "This is a model of Keras 2. Rebuild it with Keras 3, from the same "
                 "code with `import keras` and without TF_USE_LEGACY_KERAS=1 in the "
                 "environment, and load its weights."
             )
         if module.startswith("torch.nn."):
             return (
                 "This is a module of PyTorch. keras_gates reads the recurrent layers "
-                "of Keras: build the model from those of `keras.layers`, which run on "
+                "of Keras: build the model from layers of `keras.layers`, which run on "
                 "PyTorch too."
             )
         if module.startswith(("flax.", "equinox.", "haiku.")):
             return (
                 f"This is a model of {module.partition('.')[0]}. keras_gates reads the "
-                "recurrent layers of Keras: build the model from those of "
+                "recurrent layers of Keras: build the model from layers of "
                 "`keras.layers`, which run on JAX too."
             )
     return None

@@ -1,4 +1,4 @@
-"""A model on its way to another process, with what it needs there."""
+"""A model that is sent to another process, with everything that it needs there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_gates.models.find_layers import walk
 from keras_gates.models.instrumenting import Holder, Instrumented, fast_paths
 
 _HERE = uuid.uuid4().hex
-"""This process: joblib may run what it was given in the process that gave it."""
+"""An id of this process, in which joblib may run a task instead of in a worker."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sent:
     Attributes:
         home: The process that sends it.
         name: The name of the model.
-        file: The file that Keras saves of it.
+        file: The file as which Keras saves it.
         registered: The classes and functions that are registered with Keras here.
         classes: The other classes of layers that are not Keras's own.
         kinds: The kinds of cells that are registered here.
@@ -40,7 +40,7 @@ class Sent:
         eagerly: Whether it runs without being compiled.
         weights: A digest of each weight.
         backend: The backend of Keras.
-        settings: What the configuration of Keras says.
+        settings: The settings in the configuration of Keras.
     """
 
     home: str
@@ -56,7 +56,7 @@ class Sent:
     settings: dict[str, Any]
 
     def load(self) -> keras.Model:
-        """Makes the model anew, within `in_force`.
+        """Rebuilds the model, within `in_force`.
 
         Raises:
             ValueError: If Keras cannot load it.
@@ -70,7 +70,7 @@ class Sent:
             path = Path(folder, "model.keras")
             path.write_bytes(self.file)
             try:
-                # Not safe, as a pickle: it is the user's own model, sent to be run.
+                # Not in safe mode, like a pickle, as this is the user's own model.
                 model = keras.saving.load_model(path, compile=False, safe_mode=False)
             except Exception as error:  # Classes of the user's own raise anything.
                 raise _not_loaded(self.name, error) from error
@@ -78,9 +78,9 @@ class Sent:
             model.run_eagerly = True
         if _digests(model) != self.weights:
             raise RuntimeError(
-                f"`n_jobs` needs a model that is the same when it was saved and "
-                f"loaded; the weights of '{self.name}' are not. Save the state of its "
-                "layers in their `save_own_variables`, or leave `n_jobs` out."
+                f"`n_jobs` needs a model that is the same after it was saved and "
+                f"loaded, but the weights of '{self.name}' differ. Save the state of "
+                "its layers in their `save_own_variables`, or leave `n_jobs` out."
             )
         layers = dict(walk(model))
         fast = [layers[path] for path in self.fast]
@@ -89,14 +89,14 @@ class Sent:
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
-        """Lets what holds in the process that sent the model hold in the block.
+        """Applies the settings of the process that sent the model within the block.
 
         Raises:
             RuntimeError: If Keras has another backend here.
         """
         if keras.backend.backend() != self.backend:
             raise RuntimeError(
-                f"A worker process runs Keras on {keras.backend.backend()}, and "
+                f"A worker process runs Keras on {keras.backend.backend()}, but "
                 f"'{self.name}' is a model on {self.backend}. Set "
                 f"KERAS_BACKEND={self.backend} in the environment of this process and "
                 "of the workers, before they start."
@@ -126,7 +126,7 @@ class Sent:
 
 
 def pack(model: keras.Model) -> np.ndarray:
-    """Returns a model as bytes, of which `unpack` makes it in another process.
+    """Returns a model as bytes, from which `unpack` restores it in another process.
 
     Raises:
         ValueError: If Keras cannot save it, or what it needs cannot be pickled.
@@ -140,7 +140,7 @@ def pack(model: keras.Model) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.keras")
             with warnings.catch_warnings():
-                # Nobody loads it but we, and only now.
+                # Only this package loads it, and only now.
                 warnings.filterwarnings("ignore", message="The object being serialized")
                 model.save(path)
             file = path.read_bytes()
@@ -165,12 +165,12 @@ def pack(model: keras.Model) -> np.ndarray:
             "`get_config` that returns every argument of their `__init__`, or leave "
             "`n_jobs` out."
         ) from error
-    # An array: joblib sends large ones once, however many tasks there are.
+    # An array, as joblib sends large arrays once for any number of tasks.
     return np.frombuffer(packed, np.uint8)
 
 
 def unpack(name: str, packed: np.ndarray) -> Sent:
-    """Returns what `pack` packed.
+    """Restores the result of `pack`.
 
     Raises:
         ValueError: If a class or function cannot be found here.
@@ -193,7 +193,7 @@ def _not_loaded(name: str, error: Exception) -> ValueError:
 
 
 def _classes(model) -> dict[str, type]:
-    """Returns the classes of layers that are not Keras's own, by their names there."""
+    """Returns the classes of layers that are not Keras's own, by their Keras names."""
     found: dict[str, type] = {}
     for layer in (model, *(layer for _, layer in walk(model))):
         cls = getattr(type(layer), "stock_class", type(layer))
@@ -203,7 +203,7 @@ def _classes(model) -> dict[str, type]:
 
 
 def _sendable(objects: dict[str, Any]) -> dict[str, Any]:
-    """Returns those that can be sent: others may have nothing to do with the model."""
+    """Returns the objects that can be sent; the others may not concern the model."""
     import cloudpickle
 
     sent = {}
@@ -224,7 +224,7 @@ def _register(name: str, one: Any) -> None:
 
 
 def _digests(model) -> list[str]:
-    """Returns a digest of each weight, sorted: their order is Keras's affair."""
+    """Returns a digest of each weight, sorted, as Keras may change their order."""
     arrays = map(keras.ops.convert_to_numpy, model.weights)
     return sorted(
         hashlib.sha256(repr((a.shape, a.dtype)).encode() + a.tobytes()).hexdigest()

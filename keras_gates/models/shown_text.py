@@ -1,4 +1,4 @@
-"""What a notebook shows of an object that is made to be printed."""
+"""The notebook view of an object that is made to be printed."""
 
 from __future__ import annotations
 

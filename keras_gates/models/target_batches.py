@@ -16,7 +16,7 @@ from keras_gates.models.input_checks import given
 def with_targets(
     x: Any, y: Any, model: keras.Model, batch_size: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Yields the inputs and the targets of one batch after the other.
+    """Yields the inputs and the targets batch by batch.
 
     Args:
         x: As for `input_batches.iterate`.
@@ -26,7 +26,7 @@ def with_targets(
         batch_size: Number of samples in a batch of arrays.
 
     Raises:
-        ValueError: If there are no targets, or if they have another length.
+        ValueError: If there are no targets, or if their number is different.
     """
     if y is None:
         yield from _of_data_set(x, model, batch_size)

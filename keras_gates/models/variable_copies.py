@@ -1,4 +1,4 @@
-"""Copies of a model's variables, which a run reads and writes in place of the model's.
+"""Copies of a model's variables, which a run reads and writes instead.
 
 The variables of a model are shared by all threads that use it. A run on copies sees
 one state of the model from its first batch to its last, and leaves the model alone.
@@ -18,14 +18,14 @@ _building = threading.RLock()
 
 
 class Copies:
-    """Copies of everything that running a model reads and changes.
+    """Copies of all variables that a run of a model reads and changes.
 
     Args:
         model: A model whose layers have their weights.
 
     Attributes:
-        variables: The copies. In a step that JAX compiles, only variables can change
-            that the model which is compiled lists: it must list these.
+        variables: The copies. The compiled model must list them: in a step that JAX
+            compiles, only listed variables can change.
     """
 
     def __init__(self, model: keras.Model):
@@ -47,7 +47,7 @@ class Copies:
                 dtype=one.dtype,
                 trainable=False,
                 aggregation=one.aggregation,
-                # Without a name, Keras would count it among the user's.
+                # Without a name, Keras would count it with the user's variables.
                 name=f"copy_{number}",
                 **backend.placing(model, one),
             )
@@ -55,7 +55,7 @@ class Copies:
         ]
 
     def take(self) -> None:
-        """Gives the copies the values that the model's variables have now."""
+        """Sets the copies to the current values of the model's variables."""
         backend.copy_values(self._model, self._originals, self.variables)
 
     def changing(self) -> list:
@@ -66,13 +66,13 @@ class Copies:
         ]
 
     def rewind(self, values: list) -> None:
-        """Gives the copies the values again that `changing` returned, or none."""
+        """Sets the copies back to the values that `changing` returned, if any."""
         for copy, value in zip(self.variables, values, strict=False):
             if value is not None:
                 copy.assign(value)
 
     def value_of(self, variable):
-        """Returns the value of the copy of a variable, or of one that has none."""
+        """Returns the value of a variable's copy, or of the variable if it has none."""
         for original, copy in zip(self._originals, self.variables, strict=True):
             if original is variable:
                 variable = copy
@@ -81,7 +81,7 @@ class Copies:
 
     @contextlib.contextmanager
     def in_place(self):
-        """Puts the copies in the place of the model's variables, in this thread."""
+        """Replaces the model's variables by the copies, in this thread."""
         pairs = list(zip(self._originals, self.variables, strict=True))
         with keras.StatelessScope(pairs) as scope:
             before = [scope.get_current_value(one) for one in self._originals]
@@ -93,15 +93,15 @@ class Copies:
 
 
 def finish_building(model: keras.Model, batch) -> None:
-    """Lets a model make its weights, or those of its layers that have not run yet."""
+    """Makes a model create the weights that it does not have yet."""
     with _building:
         if not model.built:
-            # As `predict` does. In a scope, a stateful layer could not make its states.
+            # As in `predict`. In a scope, a stateful layer could not make its states.
             model(batch)
             for _, layer in walk(model):
                 if isinstance(layer, keras.layers.RNN) and layer.stateful:
                     layer.reset_state()
         elif not all(layer.built for _, layer in walk(model)):
-            # Keras makes the weights at the end of the scope, and changes no others.
+            # Keras makes the weights at the end of the scope, and changes no variables.
             with keras.StatelessScope():
                 model(batch, training=False)

@@ -1,6 +1,6 @@
-"""Watching a model run: which operations each recurrent layer really runs.
+"""Watching a model run: the operations that each recurrent layer actually runs.
 
-Nothing of the model or of Keras is replaced. Python itself reports the calls and the
+No part of the model or of Keras is replaced. Python itself reports the calls and the
 exceptions of the thread that runs the model, and the backend reports its operations.
 """
 
@@ -22,7 +22,7 @@ from keras_gates.layers import fast_loop
 
 @dataclasses.dataclass(eq=False)
 class Run:
-    """What was seen of one run of a layer.
+    """The record of one run of a layer.
 
     Attributes:
         layer: The layer.
@@ -30,8 +30,8 @@ class Run:
             known.
         masked: Whether a mask arrived at it.
         compiled: Whether it was traced, to be compiled, and did not run at once.
-        ran: The operations, and how often each ran or was compiled.
-        cell_calls: How often Keras called the cell, as its general loop does.
+        ran: The operations, and the number of times each ran or was compiled.
+        cell_calls: The number of times Keras called the cell, as in its general loop.
         fast: Whether it ran in a fast kernel of this package.
         errors: The exceptions that Keras caught.
         dropped: The kernels whose result Keras dropped, because of an exception.
@@ -62,7 +62,7 @@ class Run:
         return names.UNKNOWN
 
     def caught(self, error: BaseException, frame) -> None:
-        """Notes an exception: what ran before it comes to nothing."""
+        """Notes an exception, and that the results of the run so far are dropped."""
         if any(one.error is error for one in self.errors):
             return
         kernel = self.kernel
@@ -96,7 +96,7 @@ class Watch:
         compiled: Whether what runs is traced, to be compiled, and not run at once.
 
     Attributes:
-        runs: What was seen of each run, in order.
+        runs: The record of each run, in order.
     """
 
     def __init__(self, layers: list, compiled: bool):
@@ -108,7 +108,7 @@ class Watch:
         self._cells = {
             id(cell) for layer in self._layers.values() for _, cell in cells_of(layer)
         }
-        # Held, so that no other code gets the `id` of theirs.
+        # The functions are kept, so that no other code object gets the same `id`.
         self._functions = {id(one.__code__): one for one in keras_sources.functions()}
         self._open: list[tuple[Any, Run, int]] = []
 
@@ -156,9 +156,9 @@ class Watch:
 
     def _in_run(self, frame):
         frame.f_trace_lines = False
-        return self._went_on
+        return self._raised_or_ended
 
-    def _went_on(self, frame, event, value):
+    def _raised_or_ended(self, frame, event, value):
         """Is called by Python when a watched call raises or ends."""
         if event == "exception":
             error = value[1]
@@ -166,7 +166,7 @@ class Watch:
                 self._open[-1][1].caught(error, frame)
         elif event == "return" and self._open and self._open[-1][0] is frame:
             self._close()
-        return self._went_on
+        return self._raised_or_ended
 
     def _is_open(self, layer) -> bool:
         return any(run.layer is layer for _, run, _ in self._open)
@@ -177,7 +177,7 @@ class Watch:
         masks = keras.tree.flatten(arguments.get("mask"))
         masked = any(one is not None for one in masks)
         run = Run(layer, tuple(shape), masked, self._compiled)
-        # What a `Bidirectional` tried before it ran its layers is tried for them.
+        # A `Bidirectional` may have tried a kernel for its layers before it ran them.
         if self._open and id(self._open[-1][1].layer) in self._wrappers:
             run.errors += self._open[-1][1].errors
             run.dropped += self._open[-1][1].dropped
@@ -188,7 +188,7 @@ class Watch:
         if id(run.layer) not in self._wrappers:
             self.runs.append(run)
             return
-        # Both layers in one kernel, which passes by them.
+        # Both layers ran in one kernel, which does not call them.
         for layer in (run.layer.forward_layer, run.layer.backward_layer):
             if not any(one.layer is layer for one in self.runs[first:]):
                 self.runs.append(dataclasses.replace(run, layer=layer))
@@ -201,7 +201,7 @@ class Watch:
 def watched_runs(
     function, layers: list, batch: Any, training: bool, eagerly: bool
 ) -> list[Run]:
-    """Runs a function as Keras runs it, and returns what was seen of the layers.
+    """Runs a function as Keras runs it, and returns the records of the layers' runs.
 
     Args:
         function: Takes a batch, and calls the layers.
@@ -213,7 +213,7 @@ def watched_runs(
     watch = Watch(layers, backend.COMPILES and not eagerly)
 
     def run(batch):
-        # What is assigned in a scope is dropped at its end: states, seeds, statistics.
+        # States, seeds and statistics assigned in the scope are dropped at its end.
         with backend.opened(), keras.StatelessScope(), watch.active():
             function(batch)
 
@@ -223,7 +223,7 @@ def watched_runs(
             backend.run_as_keras(run, batch, training, eagerly)
     finally:
         for layer in layers:
-            # Keras notes there that a layer ran on cuDNN.
+            # Keras notes in this attribute that a layer ran on cuDNN.
             if layer.supports_jit != supports[id(layer)]:
                 layer.supports_jit = supports[id(layer)]
             _forget_dropout(layer)
@@ -231,7 +231,7 @@ def watched_runs(
 
 
 def _forget_dropout(layer) -> None:
-    """Drops the dropout masks that a run which failed leaves on the cells."""
+    """Drops the dropout masks that a failed run has left on the cells."""
     if isinstance(layer, keras.layers.RNN):
         for _, cell in cells_of(layer):
             for name in ("reset_dropout_mask", "reset_recurrent_dropout_mask"):

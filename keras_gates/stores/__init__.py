@@ -1,6 +1,6 @@
-"""Labelled data on disk, in Zarr stores that survive being killed.
+"""Labelled data on disk, in Zarr stores that stay valid if the writer is killed.
 
-Where a store may be, what in a folder belongs to it, and how it is written so that a
-reader never sees half a step. Captures and recorders write through it. May import
-`trees` and the folders before it.
+This folder defines where a store may be, which files in a folder belong to it, and how
+it is written so that a reader never sees an incomplete step. Captures and recorders
+write through it. May import `trees` and the folders before it.
 """

@@ -1,4 +1,4 @@
-"""Names of layers become names of files: each its own, on every file system."""
+"""Conversion of layer names to file names, which are distinct on every file system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 LONGEST = 200
-"""Bytes of a name; most file systems take 255, and temporary files need some."""
+"""Bytes of a name. Most file systems allow 255, and temporary names need some."""
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f"%*/:<>?\\|\ud800-\udfff]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _ZARR = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
@@ -16,16 +16,16 @@ _ZARR = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 def keys(nodes: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Chooses a key in a store for each node of a tree.
 
-    An ordinary name is its own key. Characters that some file system does not take
-    are written as in a URL, `%3A` for a colon. Of two names in one folder that some
-    file system does not distinguish, `"LSTM"` and `"lstm"`, the second one gets `~2`
-    behind it.
+    An ordinary name is its own key. Characters that some file system does not accept
+    are written as in a URL, such as `%3A` for a colon. If some file system does not
+    distinguish two names in one folder, such as `"LSTM"` and `"lstm"`, `~2` is appended
+    to the second one.
 
     Args:
-        nodes: Path of each node, to the names of what lies in it.
+        nodes: Path of each node, to the names of its content.
 
     Returns:
-        Path to key, two paths never to keys that differ in their case only.
+        Path to key. Two keys never differ in their case only.
 
     Example:
         >>> keys({"encoder/LSTM": ["forget"], "encoder/lstm": ["forget"], "..": []})
@@ -34,7 +34,7 @@ def keys(nodes: Mapping[str, Iterable[str]]) -> dict[str, str]:
     parts: dict[str, tuple[str, ...]] = {
         path: tuple(path.split("/")) if path else () for path in nodes
     }
-    # What lies in a node besides the nodes below it.
+    # The content of a node besides the nodes below it.
     taken = {
         parts[path]: {*_ZARR, *map(_fold, variables)}
         for path, variables in nodes.items()
@@ -50,7 +50,7 @@ def keys(nodes: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def _escape(name: str) -> str:
-    """Writes a name in characters that every file system takes."""
+    """Writes a name in characters that every file system accepts."""
     name = _FORBIDDEN.sub(lambda found: _percent(found[0]), name)
     if name.endswith((".", " ")):
         name = name[:-1] + _percent(name[-1])
@@ -61,13 +61,13 @@ def _escape(name: str) -> str:
 
 
 def _percent(character: str) -> str:
-    # Also of a surrogate that stands alone, which is no text.
+    # It may be a lone surrogate, which is not valid text.
     code = character.encode("utf-8", "surrogatepass")
     return "".join(f"%{byte:02X}" for byte in code)
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """Numbers a name until it is free, and takes it."""
+    """Numbers a name until it is free, and marks it as taken."""
     free, number = name, 1
     while _fold(free) in taken:
         number += 1
@@ -77,7 +77,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _fold(name: str) -> str:
-    """Returns what is left of a name where neither case nor composition count."""
+    """Returns a form of a name without differences of case and composition."""
     name = unicodedata.normalize("NFKC", name).casefold()
     return unicodedata.normalize("NFKC", name)
 

@@ -1,4 +1,4 @@
-"""What is in the folder of a store: whether it is ours, and can be written."""
+"""The content of a store's folder: whether it is ours, and whether it is writable."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _BLOCK = 2**20
 
 
 def survey(path: Path, keys: Collection[str], groups: Collection[str]) -> list[str]:
-    """Lists what is in a store, and refuses what must not be in one.
+    """Lists foreign content of a store, and refuses content that must not be in one.
 
     Args:
         path: The folder.
-        keys: What the store shows: the keys of its groups and arrays.
-        groups: The groups that a writer may leave half written, shown or not.
+        keys: The keys of the groups and arrays that the store shows.
+        groups: The groups that a writer may leave incomplete, shown or not.
 
     Returns:
-        What is not ours, relative to the folder.
+        The paths that are not ours, relative to the folder.
 
     Raises:
         ValueError: If there is a link.
@@ -43,7 +43,7 @@ def survey(path: Path, keys: Collection[str], groups: Collection[str]) -> list[s
         if entry.is_symlink():
             raise ValueError(
                 f"The store '{path}' holds a link, '{name}', and writing through it "
-                "would change what lies elsewhere. Put the folder itself in its place, "
+                "would change files elsewhere. Replace the link by the folder itself, "
                 "or choose another path."
             )
         folder = entry.is_dir(follow_symlinks=False)
@@ -55,7 +55,7 @@ def survey(path: Path, keys: Collection[str], groups: Collection[str]) -> list[s
 
 
 def _ends(key: str) -> list[int]:
-    """Returns where the names in a key end."""
+    """Returns the positions at which the names in a key end."""
     return [at for at, character in enumerate(f"{key}/") if character == "/"]
 
 
@@ -75,9 +75,9 @@ def _require_writable(path: Path, folder: str) -> None:
 
 
 def _ours(name: str, folder: bool, keys: Collection[str], hidden: list[str]) -> bool:
-    """Says whether a file or folder is one that Zarr writes for these keys."""
+    """Returns whether Zarr writes a file or folder of this name for these keys."""
     if any(name == group or name.startswith(f"{group}/") for group in hidden):
-        key = True  # Begun, and not shown: its keys are known to nobody.
+        key = True  # Begun, but not shown, so its keys are not known.
     else:
         found = _CHUNK.fullmatch(name)
         key = name in keys or (found is not None and found[1] in keys)
@@ -90,7 +90,7 @@ def _ours(name: str, folder: bool, keys: Collection[str], hidden: list[str]) -> 
 
 
 def remove(path: Path, groups: Collection[str]) -> None:
-    """Removes groups, of which `survey` found that they are ours."""
+    """Removes groups that are ours according to `survey`."""
     for group in groups:
         shutil.rmtree(path / group, ignore_errors=False)
     for leftover in os.listdir(path):
@@ -99,7 +99,7 @@ def remove(path: Path, groups: Collection[str]) -> None:
 
 
 class Opened:
-    """The folder of a store that is written, whatever its name is by now."""
+    """The folder of a store that is being written, even if it is renamed."""
 
     def __init__(self):
         self._path: Path | None = None
@@ -107,7 +107,7 @@ class Opened:
         self._release: Callable[[], Any] = lambda: None
 
     def make(self, path: Path, room: int) -> None:
-        """Makes the folder if it is not there, and finds out whether it has room.
+        """Makes the folder if it does not exist, and checks that it has room.
 
         Raises:
             OSError: If it cannot be made, or there is no room.
@@ -123,7 +123,7 @@ class Opened:
                 raise
             self._path, self._made = path, os.stat(path)
             if hasattr(os, "O_DIRECTORY"):
-                # As long as it is open, no other folder gets its number.
+                # As long as it is open, no other folder gets its inode number.
                 number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
                 self._release = weakref.finalize(self, os.close, number)
         except OSError as error:
@@ -131,11 +131,11 @@ class Opened:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """Lets go of the folder."""
+        """Releases the folder."""
         self._release()
 
     def check(self) -> None:
-        """Checks that what is at the path is still the folder that was opened.
+        """Checks that the folder that was opened is still at its path.
 
         Raises:
             OSError: If it is not, or this is another process.
@@ -150,18 +150,18 @@ class Opened:
                 and os.path.samestat(os.lstat(self._path), self._made)
             ):
                 return
-        reason = "it was moved, or removed, while it was written"
+        reason = "it was moved or removed while it was being written"
         raise OSError(errno.ESTALE, reason, str(self._path))
 
 
 def new_file(path: Path):
-    """Opens a file for bytes whose name nobody can know before."""
-    # By "x" it is made here, or it is an error: a link is never followed.
+    """Opens a new binary file with an unpredictable name."""
+    # With "x", an existing file is an error, and a link is never followed.
     return open(path / f"zarr.{uuid.uuid4().hex}.partial", "xb")
 
 
 def try_room(path: Path, size: int) -> None:
-    """Writes and removes a file, to find out before training whether there is room."""
+    """Writes and removes a file, to check before training whether there is room."""
     block = os.urandom(_BLOCK)
     file = new_file(path)
     try:

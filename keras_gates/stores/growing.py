@@ -1,7 +1,7 @@
-"""Arrays that grow along a dimension, and how much of them a store shows.
+"""Arrays that grow along a dimension, and the part of them that a store shows.
 
-Zarr's consolidated metadata hold the shapes of all arrays in one file. What is
-written behind the end that they show is seen by nobody, until they show it in all
+Zarr's consolidated metadata hold the shapes of all arrays in one file. Data that are
+written beyond the shapes in this file are invisible, until the file shows them in all
 arrays at once.
 """
 
@@ -29,7 +29,7 @@ class Growing:
         place: The path or the URL of the store.
 
     Attributes:
-        place: Likewise.
+        place: The path or the URL of the store.
     """
 
     def __init__(self, place: Path | str):
@@ -37,7 +37,7 @@ class Growing:
         self._shown: Any = None
         self._arrays: dict[str, Any] = {}
 
-    # Where the store is says how these are done.
+    # The subclass for the kind of place defines these.
 
     def _check(self) -> None:
         """Checks that the store may still be written."""
@@ -48,15 +48,15 @@ class Growing:
         raise NotImplementedError
 
     def _write(self, shown: dict) -> None:
-        """Puts new metadata in the place of the old ones."""
+        """Replaces the metadata."""
         raise NotImplementedError
 
     def append(self, group: str, tree: xarray.DataTree, dim: str) -> None:
-        """Adds a tree behind those of a group; it shows when it is complete.
+        """Appends a tree to those of a group. It is shown when it is complete.
 
         Args:
             group: The name of the group that holds the trees.
-            tree: The tree; all trees of a group have the same nodes and variables.
+            tree: The tree. All trees of a group have the same nodes and variables.
             dim: The dimension along which trees are added, the first of its arrays.
         """
         self._check()
@@ -74,9 +74,9 @@ class Growing:
         self._show(lengths)
 
     def reserve(self, group: str, dim: str, length: int) -> None:
-        """Makes room up to a length behind what a group shows.
+        """Makes room up to a length, beyond the part that a group shows.
 
-        Other processes may then write there, with `write_region`. `cut` shows it.
+        Other processes may then write there with `write_region`. `cut` shows the data.
         """
         self._check()
         for key in self._along(group, dim):
@@ -85,21 +85,21 @@ class Growing:
                 array.resize((length, *array.shape[1:]))
 
     def chunk_lengths(self, group: str, dim: str) -> set[int]:
-        """Returns how many entries along a dimension the chunks of a group have."""
+        """Returns the numbers of entries along a dimension in the chunks of a group."""
         return {self._array(key).chunks[0] for key in self._along(group, dim)}
 
     def cut(self, group: str, dim: str, length: int) -> None:
-        """Shows what lies before a length along a dimension, and drops the rest."""
+        """Shows the data up to a length along a dimension, and drops the rest."""
         self._show(dict.fromkeys(self._along(group, dim), length))
         self._cut_off_unfinished()
 
     def keys(self, group: str) -> dict[str, str]:
-        """Returns the keys of the layers that have another one than their path."""
+        """Returns the keys of the layers whose key is not their path."""
         entry = metadata.nodes(self._shown)[group] if group else self._shown
         return entry["attributes"].get(KEYS, {})
 
     def _entries(self, group: str) -> dict[str, dict]:
-        """Returns what the store shows of the arrays in a group, by key."""
+        """Returns the shown metadata of the arrays in a group, by key."""
         prefix = f"{group}/" if group else ""
         return {
             key: entry
@@ -119,7 +119,7 @@ class Growing:
         return self._arrays[key]
 
     def _cut_off_unfinished(self) -> None:
-        """Brings every array to the length that the store shows."""
+        """Cuts every array to the length that the store shows."""
         for key, entry in self._entries("").items():
             array = self._array(key)
             if array.shape != tuple(entry["shape"]):
@@ -134,16 +134,17 @@ class Growing:
 
 
 def load_codecs() -> None:
-    """Loads what compresses arrays, so that it does so alike in several processes.
+    """Loads the compression codecs, so that several processes compress identically.
 
-    Before Keras saves or loads a model: it imports TensorFlow then, wherever that is
-    installed, and the version of zstd that is loaded first is taken by all.
+    It must be called before Keras saves or loads a model. Keras then imports
+    TensorFlow, if it is installed, and the version of zstd that is loaded first is used
+    by all.
     """
     importlib.import_module("zarr")
 
 
 def open_array(place: Path | str, key: str):
-    """Opens an array of a store, to write in it."""
+    """Opens an array of a store for writing."""
     import zarr
 
     return zarr.open_array(place, path=key, mode="r+")
@@ -156,8 +157,8 @@ def growing_arrays(
 
     Args:
         tree: The tree.
-        group: The group that it is written in.
-        keys: As `Growing.keys` returns them.
+        group: The group in which it is written.
+        keys: The keys that `Growing.keys` returned.
         dim: The dimension.
     """
     for node in recurrent(tree):
@@ -180,16 +181,16 @@ def write_region(
     Args:
         array_at: Returns the open array with a key.
         tree: The tree.
-        keys: As `Growing.keys` returns them.
+        keys: The keys that `Growing.keys` returned.
         dim: The dimension.
-        start: Where the tree begins along it.
+        start: The position along it at which the tree begins.
     """
     for key, values in growing_arrays(tree, "", keys, dim):
         array_at(key)[start : start + len(values)] = values
 
 
 def lay_out(place: Any, group: str, tree: xarray.DataTree, dim: str) -> None:
-    """Writes a first tree, which says how the arrays of a group are laid out.
+    """Writes a first tree, which determines the layout of the arrays of a group.
 
     Args:
         place: A path, or a store of Zarr.
@@ -218,13 +219,13 @@ def lay_out(place: Any, group: str, tree: xarray.DataTree, dim: str) -> None:
 
 
 def consolidate(place: Any) -> None:
-    """Shows every array of a store at the length that it has."""
+    """Shows every array of a store at its full length."""
     import zarr
 
     with warnings.catch_warnings():
-        # They are in no specification yet. Readers that do not know them see the
-        # arrays as they are, and the same as soon as the writer is done.
+        # They are not in the specification yet. Readers that do not know them see the
+        # actual arrays, which are the same as soon as the writer is done.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        # Left over where a writer was killed.
+        # A writer that was killed may have left such files.
         warnings.filterwarnings("ignore", message="Object at .*partial")
         zarr.consolidate_metadata(place)

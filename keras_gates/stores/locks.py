@@ -1,4 +1,4 @@
-"""Locks: what one process writes, no other one writes at the same time."""
+"""Locks, which keep two processes from writing the same store at the same time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def acquire(file: Path, busy: str) -> filelock.BaseFileLock:
     """Takes a lock that is held until it is released, or this process ends.
 
     Args:
-        file: The file that stands for the lock.
-        busy: What to say if another process holds it.
+        file: The file of the lock.
+        busy: The error message if another process holds it.
 
     Raises:
         BlockingIOError: If another process holds it.
@@ -35,7 +35,7 @@ def acquire(file: Path, busy: str) -> filelock.BaseFileLock:
 
 
 def lock_store(path: Path) -> filelock.BaseFileLock:
-    """Keeps other processes from writing, as long as this one lives.
+    """Keeps other processes from writing a store until the lock is released.
 
     Raises:
         BlockingIOError: If another process writes.
@@ -43,14 +43,14 @@ def lock_store(path: Path) -> filelock.BaseFileLock:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the store, which holds data only.
+        # Next to the store, which holds data only.
         file = path.with_name(f".{path.name}.lock")
         refuse_odd(file)
         return acquire(
             file,
-            f"Another process writes the store '{path}', or another recorder of this "
-            "one. Wait for it, or choose another path; after a `fit` that was "
-            "interrupted, call the recorder's `on_train_end()`.",
+            f"Another process, or another recorder of this process, is writing the "
+            f"store '{path}'. Wait for it, or choose another path. After a `fit` that "
+            "was interrupted, call the recorder's `on_train_end()`.",
         )
     except BlockingIOError:
         raise
@@ -59,7 +59,9 @@ def lock_store(path: Path) -> filelock.BaseFileLock:
 
 
 def refuse_odd(file: Path) -> None:
-    """Refuses to open a link, or a pipe, in the place of a file of ours."""
+    """Refuses to open a link or a pipe in place of one of our files."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(file).st_mode):
-            raise OSError(errno.EINVAL, f"'{file}' is in the way: it is no plain file")
+            raise OSError(
+                errno.EINVAL, f"'{file}' is in the way: it is not a plain file"
+            )

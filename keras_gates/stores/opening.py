@@ -1,4 +1,4 @@
-"""Opens the trees of a store, lazily."""
+"""Lazy opening of the trees of a store."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import xarray
 
 KEYS = "keys"
-"""The attribute that says where layers are whose names are no names of files."""
+"""The attribute with the keys of layers whose names cannot be file names."""
 
 
 def open_tree(path, group: str = "") -> xarray.DataTree:
     """Opens the tree of a group in a store; arrays are read when they are used."""
     import xarray
 
-    # From the root, whose metadata say how much of each array is complete.
+    # From the root, whose metadata state how much of each array is complete.
     tree: Any = xarray.open_datatree(path, engine="zarr")
     tree = tree[group] if group else tree
     attributes = dict(tree.attrs)
@@ -28,5 +28,5 @@ def open_tree(path, group: str = "") -> xarray.DataTree:
         for layer in attributes["layers"]
     }
     tree = grow(layers, attributes)
-    tree.encoding = {"source": str(path)}  # As xarray does: errors can name it.
+    tree.encoding = {"source": str(path)}  # As in xarray, so that errors can name it.
     return tree

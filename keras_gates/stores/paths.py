@@ -1,4 +1,4 @@
-"""Where a store may be, which is checked before anything is touched."""
+"""The allowed paths of a store, which are checked before any file is touched."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ FILE, _DRIVE = ("file://", "local://"), re.compile(r"/[a-z]:", re.IGNORECASE)
 
 
 def url_of(value) -> str | None:
-    """Returns the URL that a store is given by, or `None` where it is a path."""
+    """Returns the URL of a store, or `None` if a path was given."""
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     return text if isinstance(text, str) and _URL.match(text) else None
 
 
 def local_path(value, argument: str = "store") -> Path | None:
-    """Returns the absolute path of a store, or says what the argument must be.
+    """Returns the absolute path of a store, or raises an error.
 
     Raises:
-        TypeError: If it is no path.
-        ValueError: If it is a URL, other than one of a file.
+        TypeError: If it is not a path.
+        ValueError: If it is a URL, other than the URL of a file.
     """
     url = url_of(value)
     if url is None:
@@ -34,8 +34,9 @@ def local_path(value, argument: str = "store") -> Path | None:
     if not url.startswith(FILE):
         raise ValueError(
             f"`{argument}` must be a path on this machine; got the URL '{url}'. A "
-            "record that grows is written by renaming files, which only a file system "
-            "can. Write it to a local folder, and copy the folder when it is complete."
+            "growing record needs files to be renamed, which only a file system "
+            "supports. Write it to a local folder, and copy the folder when it is "
+            "complete."
         )
     path = url.partition("://")[2]
     if not path.startswith("/"):
@@ -47,14 +48,14 @@ def local_path(value, argument: str = "store") -> Path | None:
 
 
 def settle(path: Path) -> Path:
-    """Returns the one true path of a store, or says why no store can be there.
+    """Returns the resolved path of a store, or raises an error if it is not possible.
 
-    Whatever is a link on the way to it is followed, so that two names of one place
-    become one. A store itself must not be a link.
+    Links to the folders above it are followed, so that each place has only one path.
+    The store itself must not be a link.
 
     Raises:
-        ValueError: If there is a link, or a Zarr store around the path.
-        OSError: If the file system takes no such path.
+        ValueError: If the path is a link, or is inside another Zarr store.
+        OSError: If the file system does not accept such a path.
     """
     path = path.resolve() if path.name in ("", "..") else path
     if not path.name:
@@ -63,7 +64,7 @@ def settle(path: Path) -> Path:
             "new folder."
         )
     try:
-        # What is written there has names, too.
+        # The files in the store have long names too.
         with contextlib.suppress(FileNotFoundError):
             os.lstat(path / ("x" * 200) / ("x" * 200))
     except NotADirectoryError:
@@ -73,11 +74,11 @@ def settle(path: Path) -> Path:
     if path.is_symlink():
         raise ValueError(
             f"`store` must not be a link; '{path}' is a link to '{os.readlink(path)}'. "
-            "Give the path that it leads to, or choose another."
+            "Give the path to which it leads, or choose another path."
         )
     for folder in path.parents:
         if folder.is_symlink() and not folder.exists():
-            reason = f"'{folder}' is a link that leads nowhere"
+            reason = f"'{folder}' is a broken link"
             raise cannot_write(path, FileNotFoundError(errno.ENOENT, reason))
     try:
         path = path.parent.resolve() / path.name
@@ -87,19 +88,19 @@ def settle(path: Path) -> Path:
         with contextlib.suppress(OSError):
             if (folder / METADATA).is_file():
                 raise ValueError(
-                    f"`store` must not lie inside of another Zarr store; '{path}' "
-                    f"lies in '{folder}'. Choose a path outside of it."
+                    f"`store` must not be inside another Zarr store; '{path}' is in "
+                    f"'{folder}'. Choose a path outside it."
                 )
     return path
 
 
 def new_path(value) -> Path | None:
-    """Returns a path at which a new store can be written, or says why not.
+    """Returns a path at which a new store can be written, or raises an error.
 
     Raises:
-        FileExistsError: If there is something at the path already.
-        ValueError: As of `local_path` and `settle`.
-        OSError: As of `settle`.
+        FileExistsError: If the path already exists.
+        ValueError: As in `local_path` and `settle`.
+        OSError: As in `settle`.
     """
     path = local_path(value)
     if path is None:
@@ -108,13 +109,13 @@ def new_path(value) -> Path | None:
         what = "is a link" if path.is_symlink() else "exists already"
         raise FileExistsError(
             f"`store` must be a new path; '{path}' {what}. Remove it, or choose "
-            "another."
+            "another path."
         )
     return settle(path)
 
 
 def cannot_write(path: Path, error: Exception) -> OSError:
-    """Makes the error about a place where nothing can be written."""
+    """Returns the error for a place that cannot be written."""
     number = getattr(error, "errno", None) or errno.EIO
     reason = getattr(error, "strerror", None) or str(error)
     kind = type(error) if isinstance(error, OSError) else OSError
@@ -126,8 +127,8 @@ def cannot_write(path: Path, error: Exception) -> OSError:
 
 
 def no_store(path: Path) -> ValueError:
-    """Makes the error about a path at which there is something else."""
+    """Returns the error for a path at which there is something else."""
     return ValueError(
-        f"'{path}' is not a store that keras_gates wrote. Choose a path where there is "
-        "nothing yet."
+        f"'{path}' is not a store that keras_gates wrote. Choose a path that does not "
+        "exist yet."
     )

@@ -1,7 +1,8 @@
-"""A Zarr store on object storage, which shows when it is complete.
+"""A Zarr store on object storage, which is shown when it is complete.
 
-There is no renaming there, and no lock. So the metadata of its root, without which
-nothing opens it, are written last. A mark says meanwhile who writes it.
+Object storage has neither renaming nor locks. So the metadata of the root, without
+which no reader can open the store, are written last. Until then, a mark identifies the
+writer.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _PROTOCOL = re.compile(r"(?:[a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+://", re.IGNOR
 
 
 def new_url(url: str) -> str:
-    """Returns a URL at which a new store can be written, or says why not.
+    """Returns a URL at which a new store can be written, or raises an error.
 
     Raises:
-        FileExistsError: If there is something already.
-        ValueError: If it is no URL that `fsspec` knows.
-        OSError: If nothing can be read there.
+        FileExistsError: If there is already something at the URL.
+        ValueError: If it is not a URL that `fsspec` knows.
+        OSError: If the URL cannot be read.
     """
     if not _PROTOCOL.match(url):
         raise ValueError(
@@ -41,8 +42,8 @@ def new_url(url: str) -> str:
     files, root = _files(url)
     if not root.strip("/") or url.endswith("://"):
         raise ValueError(
-            f"`store` must be a place of its own; got '{url}'. Add the name of the "
-            "store to the URL."
+            f"`store` must be a URL with the name of the store; got '{url}'. Add the "
+            "name to the URL."
         )
     url = url.rstrip("/")
     with _refusals(url):
@@ -51,24 +52,24 @@ def new_url(url: str) -> str:
         there = files.exists(root)
         complete = there and files.exists(f"{root}/{METADATA}")
     if there:
-        what = "exists already" if complete else "holds something that is no store"
-        killed = "" if complete else ", maybe what is left of a capture that was killed"
+        what = "exists already" if complete else "holds data that are not a store"
+        killed = "" if complete else ", perhaps the remains of a killed capture"
         raise FileExistsError(
             f"`store` must be a new URL; '{url}' {what}{killed}. Remove it, or choose "
-            "another."
+            "another URL."
         )
     return url
 
 
 def _refuse_inside(files: Any, root: str, url: str) -> None:
-    """Refuses a place inside of another store, which would show parts of this one."""
+    """Refuses a place inside another store, which would show parts of this one."""
     names = root.split("/")
     for end in range(1, len(names)):
         above = "/".join(names[:end])
         if above and files.exists(f"{above}/{METADATA}"):
             raise ValueError(
-                f"`store` must not lie inside of another Zarr store; '{url}' lies in "
-                f"'{above}'. Choose a URL outside of it."
+                f"`store` must not be inside another Zarr store; '{url}' is in "
+                f"'{above}'. Choose a URL outside it."
             )
 
 
@@ -78,7 +79,7 @@ def _files(url: str) -> tuple[Any, str]:
         import fsspec
 
         return fsspec.core.url_to_fs(url)
-    # What its many file systems raise has no type in common.
+    # The errors of its many file systems have no common type.
     except Exception as error:
         raise ValueError(
             f"`store` must be a path or a URL that `fsspec` opens; got '{url}': "
@@ -88,7 +89,7 @@ def _files(url: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def _refusals(url: str) -> Iterator[None]:
-    """Says of what a file system refuses which store it is about."""
+    """Adds the URL of the store to the errors of a file system."""
     try:
         yield
     except (ValueError, BlockingIOError):
@@ -101,13 +102,13 @@ def _refusals(url: str) -> Iterator[None]:
 
 
 class RemoteStore(Growing):
-    """A new store at a URL, which shows what it holds when `show` is called.
+    """A new store at a URL, which is shown when `show` is called.
 
     Args:
         url: A URL from `new_url`.
 
     Raises:
-        OSError: If nothing can be written there.
+        OSError: If the URL cannot be written.
     """
 
     def __init__(self, url: str):
@@ -120,7 +121,7 @@ class RemoteStore(Growing):
             self._check()
 
     def show(self) -> None:
-        """Lets readers find the store, which is complete."""
+        """Makes the store, which is complete, visible to readers."""
         self._check()
         with _refusals(str(self.place)):
             shown = json.dumps(self._shown).encode()
@@ -128,7 +129,7 @@ class RemoteStore(Growing):
             self._files.rm_file(f"{self._root}/{MARK}")
 
     def remove(self) -> None:
-        """Removes everything of the store, unless another process began one there."""
+        """Removes the whole store, unless another process began one there."""
         with _refusals(str(self.place)):
             self._files.invalidate_cache()
             if self._files.cat_file(f"{self._root}/{MARK}") == self._own:
@@ -141,8 +142,8 @@ class RemoteStore(Growing):
             found = None
         if found != self._own:
             raise BlockingIOError(
-                f"The store '{self.place}' was removed while it was written, or "
-                "another process began one there. Choose another URL."
+                f"The store '{self.place}' was removed while it was being written, or "
+                "another process began a store there. Choose another URL."
             )
 
     def _begin(self, group: str, tree: xarray.DataTree, dim: str) -> None:

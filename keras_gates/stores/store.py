@@ -1,8 +1,8 @@
-"""An append-only Zarr store in a folder, which survives being killed.
+"""An append-only Zarr store in a folder, which stays valid if the writer is killed.
 
-A step is written behind the end of every array first, and then shown in all of them at
-once, by putting a new version of the metadata in the place of the old one. So a store
-whose writer was killed holds the steps that were complete, and no others.
+A step is first written after the end of every array, and then shown in all of them at
+once, by replacing the metadata. So a store whose writer was killed holds the steps that
+were complete, and no others.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     import xarray
 
 GROUPS = ("statistics", "traces")
-"""What a recorder writes."""
+"""The groups that a recorder writes."""
 
 
 class Store(Growing):
     """A store that one process writes, tree by tree.
 
-    Everything that can be refused is refused before anything is touched: links,
-    things that are not ours, a folder that cannot be written, a full disk.
+    All problems that can be detected are refused before any file is touched: links,
+    foreign files, a folder that cannot be written, a full disk.
 
     Args:
-        path: A folder. It is made if it is not there.
-        attributes: What describes the store. One that is there already must have the
-            same, unless it holds no tree.
+        path: A folder. It is made if it does not exist.
+        attributes: The attributes that describe the store. An existing store must have
+            the same attributes, unless it holds no tree.
         mode: "w-" if there must be no tree in it yet; "w" to begin again; "a" to
             continue.
-        room: How many bytes there must be room for.
+        room: The number of bytes for which there must be room.
 
     Raises:
         ValueError: If there is something else at the path than a store of this kind,
@@ -62,7 +62,7 @@ class Store(Growing):
             leftover = self._survey(begun, mode)
             self._opened.make(self.path, room)
             if not begun or mode != "a":
-                # In one step, so that there is no moment without a store.
+                # In one step, so that a store exists at every moment.
                 self._write(metadata.empty(attributes))
             folder_contents.remove(self.path, leftover)
             self._cut_off_unfinished()
@@ -71,12 +71,12 @@ class Store(Growing):
             raise
 
     def close(self) -> None:
-        """Lets other processes write."""
+        """Releases the store, so that other processes can write it."""
         self._opened.close()
         self._lock.release()
 
     def _survey(self, begun: bool, mode: str) -> list[str]:
-        """Returns the groups that are to be removed, of those that are there."""
+        """Returns the existing groups that are to be removed."""
         if not self.path.exists():
             return []
         keys = set(metadata.nodes(self._shown)) if self._shown else set()
@@ -98,8 +98,8 @@ class Store(Growing):
             foreign = [name for name in foreign if name.split("/")[0] in leftover]
         if foreign:
             raise ValueError(
-                f"The store '{self.path}' holds what no recorder of keras_gates wrote, "
-                f"'{min(foreign)}', and it would be removed. Move it elsewhere, or "
+                f"The store '{self.path}' holds '{min(foreign)}', which no recorder of "
+                "keras_gates wrote and which would be removed. Move it elsewhere, or "
                 "choose another path."
             )
         return leftover
@@ -118,7 +118,7 @@ class Store(Growing):
         self._shown = metadata.load(self.path)
 
     def _write(self, shown: dict) -> None:
-        """Puts new metadata in the place of the old ones."""
+        """Replaces the metadata."""
         file = folder_contents.new_file(self.path)
         try:
             with file:

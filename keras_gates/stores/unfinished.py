@@ -1,4 +1,4 @@
-"""Unfinished stores: hidden folders, and what killed processes left of them."""
+"""Unfinished stores: hidden folders, and the remains of those of killed processes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from keras_gates.stores.paths import cannot_write
 
 UNFINISHED, LOCK = ".unfinished", ".lock"
 REPLACED = "replaced"
-"""A store that another one replaces."""
+"""The name of a store that is replaced by another one."""
 AGE = 3600
-"""Seconds after which a hidden folder without a lock belongs to nobody."""
+"""The seconds after which a hidden folder without a lock counts as abandoned."""
 _OURS = {LOCK, ".store.lock", "store", REPLACED}
 _HIDDEN = re.compile(r"\..+-[a-z0-9_]{8}(\.unfinished)?")
 
 
 @contextlib.contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Makes a hidden folder beside a path, and removes it in the end.
+    """Makes a hidden folder next to a path, and removes it in the end.
 
-    What killed processes left of such folders is removed first.
+    Folders that killed processes have left are removed first.
 
     Raises:
-        BlockingIOError: If another process has one for the same path.
-        OSError: If nothing can be written there.
+        BlockingIOError: If another process has such a folder for the same path.
+        OSError: If the place cannot be written.
     """
     prefix = f".{path.name[:100]}-"
     with contextlib.ExitStack() as stack:
@@ -39,7 +39,7 @@ def beside(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             if any(name.startswith(prefix) for name in _sweep(path.parent)):
                 raise BlockingIOError(
-                    f"Another capture writes the store '{path}'. Wait for it, or "
+                    f"Another capture is writing the store '{path}'. Wait for it, or "
                     "choose another path."
                 )
             while True:
@@ -47,13 +47,13 @@ def beside(path: Path) -> Iterator[Path]:
                     dir=path.parent,
                     prefix=prefix,
                     suffix=UNFINISHED,
-                    # A worker that is not stopped yet may write there meanwhile.
+                    # A worker that has not stopped yet may still write there.
                     ignore_cleanup_errors=True,
                 )
                 folder = Path(stack.enter_context(made))
                 with contextlib.suppress(BlockingIOError, FileNotFoundError):
                     stack.callback(locks.acquire(folder / LOCK, "").release)
-                    # Unless another process swept it away before it was locked.
+                    # Another process may have removed it before it was locked.
                     if folder.exists():
                         break
         except BlockingIOError:
@@ -66,17 +66,17 @@ def beside(path: Path) -> Iterator[Path]:
 def _sweep(parent: Path) -> list[str]:
     """Removes the hidden folders of dead processes, and returns those of living ones.
 
-    A living process holds the lock that lies in its folder.
+    A living process holds the lock in its folder.
     """
     living = []
     for entry in list(os.scandir(parent)):
         if not (_HIDDEN.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)):
             continue
-        with contextlib.suppress(OSError, NotImplementedError):  # Gone by now.
+        with contextlib.suppress(OSError, NotImplementedError):  # It may be gone.
             inside = set(os.listdir(entry.path))
             file = Path(entry.path, LOCK if LOCK in inside else ".store.lock")
             if not inside or (inside == {"store"} and entry.name.endswith(UNFINISHED)):
-                # The second is what a worker wrote whose capture had ended.
+                # The second case is a folder that a worker wrote after the capture.
                 if time.time() - entry.stat().st_mtime > AGE:
                     shutil.rmtree(entry.path)
             elif file.name in inside and inside <= _OURS:

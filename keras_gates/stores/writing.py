@@ -1,4 +1,4 @@
-"""Writes trees as one new store, at a path or a URL."""
+"""Writing of trees as one new store, at a path or a URL."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MODES = ("w-", "w")
 
 
 def new_place(value, mode: str) -> Path | str | None:
-    """Returns the path or the URL at which a store can be written, or says why not.
+    """Returns the path or the URL at which a store can be written, or raises an error.
 
     Args:
         value: A path, a URL or `None`.
-        mode: "w-" if there must be nothing yet; "w" to replace a store.
+        mode: "w-" if it must not exist yet; "w" to replace a store.
 
     Raises:
-        FileExistsError: If there is something already, and `mode` is "w-".
-        ValueError: As of `paths.local_path`, `paths.settle` and `remote.new_url`. If
-            there is something else than a store of this package, or it is at a URL.
+        FileExistsError: If it already exists, and `mode` is "w-" or it is a URL.
+        ValueError: As in `paths.local_path`, `paths.settle` and `remote.new_url`; or if
+            the path holds something other than a store of this package.
         TypeError: If it is neither.
-        OSError: If nothing can be written there.
+        OSError: If the place cannot be written.
     """
     one_of("mode", mode, MODES)
     url = paths.url_of(value)
@@ -50,7 +50,7 @@ def new_place(value, mode: str) -> Path | str | None:
 
 
 def _require_replaceable(path: Path) -> None:
-    """Refuses to replace what is not a store of this package, and nothing else."""
+    """Refuses to replace a folder that holds more than a store of this package."""
     shown = metadata.load(path)
     keys = set(metadata.nodes(shown)) if shown else set()
     foreign = folder_contents.survey(path, keys, ())
@@ -58,22 +58,22 @@ def _require_replaceable(path: Path) -> None:
         raise paths.no_store(path)
     if foreign:
         raise ValueError(
-            f"The store '{path}' holds what keras_gates did not write, "
-            f"'{min(foreign)}', and it would be removed. Move it elsewhere, or choose "
-            "another path."
+            f"The store '{path}' holds '{min(foreign)}', which keras_gates did not "
+            "write and which would be removed. Move it elsewhere, or choose another "
+            "path."
         )
 
 
 def write_trees(
     place: Path | str, trees: Iterable[xarray.DataTree], mode: str
 ) -> xarray.DataTree:
-    """Writes trees one behind the other, along the samples.
+    """Writes trees one after the other, along the samples.
 
-    The store appears at its place when it is complete, never before. What killed
-    processes left beside it is removed.
+    The store appears at its place when it is complete, never before. Folders that
+    killed processes have left next to it are removed.
 
     Args:
-        place: Where the store shall be, from `new_place`.
+        place: The place for the store, from `new_place`.
         trees: At least one tree; all of them with the same nodes and lengths.
         mode: As for `new_place`.
 
@@ -96,18 +96,17 @@ def same_lengths(lengths: dict | None, tree: xarray.DataTree) -> dict:
     """Returns the number of time steps of each layer, the same in every tree.
 
     Args:
-        lengths: What this returned for the trees before, or `None`.
+        lengths: The result for the previous trees, or `None`.
         tree: The next tree.
 
     Raises:
-        ValueError: If it differs.
+        ValueError: If the numbers differ.
     """
     now = {node.path: node.sizes[v.TIME] for node in recurrent(tree)}
     if lengths not in (None, now):
         raise ValueError(
-            "With `store`, every batch must have the same number of time "
-            f"steps; got {lengths}, then {now}. Pad the batches and mask "
-            "the padding."
+            "With `store`, every batch must have the same number of time steps; got "
+            f"{lengths}, then {now}. Pad the batches and mask the padding."
         )
     return now
 
@@ -116,11 +115,11 @@ def same_lengths(lengths: dict | None, tree: xarray.DataTree) -> dict:
 def new_store(place: Path | str, mode: str) -> Iterator[Growing]:
     """Makes a store, which appears at its place at the end of the block.
 
-    If the block fails, nothing of the store is left, and one that it would have
+    If the block fails, no part of the store is left, and a store that it would have
     replaced stays.
 
     Args:
-        place: Where the store shall be, from `new_place`.
+        place: The place for the store, from `new_place`.
         mode: As for `new_place`.
     """
     with _at_url(place) if isinstance(place, str) else _at_path(place, mode) as store:
@@ -129,13 +128,13 @@ def new_store(place: Path | str, mode: str) -> Iterator[Growing]:
 
 @contextlib.contextmanager
 def _at_path(path: Path, mode: str) -> Iterator[Growing]:
-    # A folder of its own beside the path: nobody's file can be in the way.
+    # A separate folder next to the path, so that no other file can be in the way.
     with unfinished.beside(path) as folder:
         with contextlib.closing(Store(folder / "store", {"keras_gates": ""})) as store:
             yield store
         try:
             if mode == "w" and path.exists():
-                # Into the hidden folder, which goes with all that is in it.
+                # Into the hidden folder, which is removed with everything in it.
                 os.rename(path, folder / unfinished.REPLACED)
             os.rename(store.path, path)
         except OSError as error:
@@ -149,7 +148,7 @@ def _at_url(url: str) -> Iterator[Growing]:
         yield store
         store.show()
     except BaseException:
-        # What it failed of matters more than that something is left.
+        # The original error matters more than an error while removing the store.
         with contextlib.suppress(OSError):
             store.remove()
         raise

@@ -1,4 +1,4 @@
-"""How a signal is drawn, wherever it is: its colour, and the colours of its values."""
+"""The appearance of a signal in all figures: its colour and the scale of its values."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ MASKED = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "////", "linewidth":
 def colour_of(signal: str) -> str:
     """Returns the colour of a signal, the same in every figure.
 
-    Those of the kinds of Keras are of the palette of Okabe and Ito (2008), which suits
-    every kind of colour vision; `forget` and `update`, which do the same work, are both
-    blue.
+    For Keras's own kinds, colours are from the palette of Okabe and Ito (2008), which
+    suits every kind of colour vision. `forget` and `update`, which have the same role,
+    are both blue.
     """
     return registry.colours().get(signal, "#000000")
 
 
 def scale(name: str, *values: np.ndarray) -> dict[str, Any]:
-    """Returns 0 to 1 for a gate; for others what is centred and holds every value.
+    """Returns a scale: 0 to 1 for a gate; for others, symmetric and with every value.
 
     Args:
         name: The name of the signal.
-        values: Arrays of what is drawn on one scale.
+        values: The arrays that are drawn with this scale.
 
     Returns:
-        `cmap`, `vmin` and `vmax`, as Matplotlib takes them.
+        `cmap`, `vmin` and `vmax`, as arguments for Matplotlib.
     """
     if name in registry.gates():
         return {"cmap": GATE_MAP, "vmin": 0, "vmax": 1}

@@ -1,4 +1,4 @@
-"""One measure for whatever it is given: a tree of layers, a layer or a gate."""
+"""Application of a measure to any input: a tree of layers, a layer or a gate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 Wanted = Callable[[Kind], Sequence[str]]
-"""Chooses signals of a kind."""
+"""A function that chooses signals of a kind."""
 
 
 def gates_of(kind: Kind) -> Sequence[str]:
@@ -37,7 +37,7 @@ def keeping(kind: Kind) -> Sequence[str]:
 
 
 def of_each_signal(gates: Any, wanted: Wanted, measure: Callable) -> Any:
-    """Applies a measure to the wanted signals of whatever xarray object it gets."""
+    """Applies a measure to the wanted signals of any xarray object."""
     import xarray
 
     if isinstance(gates, xarray.DataArray):
@@ -64,10 +64,10 @@ def of_each_layer(
     Args:
         gates: A tree, or the dataset of one layer.
         wanted: Chooses the signals. Layers without any are left out.
-        measure: Takes a dataset of those that are there and returns a mapping from
-            names to arrays. Layers of which it returns nothing are left out.
+        measure: Takes a dataset of those that exist and returns a mapping from names to
+            arrays. Layers for which it returns nothing are left out.
         dims: The dimensions that the signals must have.
-        together: Which signals `measure` needs, for each kind that it measures.
+        together: The signals that `measure` needs, for each kind that it measures.
     """
     import xarray
 
@@ -83,7 +83,7 @@ def of_each_layer(
         needed = ", or ".join(" and ".join(map(repr, names)) for names in together)
         have = dict.fromkeys(name for layer in layers.values() for name in layer)
         raise ValueError(
-            f"`gates` must hold, of one layer, {needed}; it has "
+            f"`gates` must hold {needed} of the same layer; it has "
             f"{', '.join(map(repr, have))}. Name them in "
             "`capture(..., signals=...)`, or leave `signals` out."
         )
@@ -108,11 +108,11 @@ def as_tree(gates: Any) -> xarray.DataTree:
 def signals_by_layer(
     tree: xarray.DataTree, wanted: Wanted, dims: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Returns path and wanted signals of every layer that has one, as a dataset.
+    """Returns the wanted signals of every layer that has one, as datasets by path.
 
     Args:
         tree: A tree of layers.
-        wanted: Chooses the signals. Those that have no value for each unit, which only
+        wanted: Chooses the signals. Signals without a value for each unit, which only
             traced cells have, are left out.
         dims: The dimensions that they must have.
     """
@@ -135,8 +135,8 @@ def signals_by_layer(
         have = [repr(name) for node in depth_first(tree) for name in node.data_vars]
         if "'histogram'" in have:
             raise ValueError(
-                "`gates` are the statistics of a training, which have no signals. Take "
-                "the `traces` of the recorder, or what `capture` returns."
+                "`gates` are the statistics of a training, which have no signals. Use "
+                "the `traces` of the recorder, or the result of `capture`."
             )
         wide = [
             name
@@ -148,7 +148,8 @@ def signals_by_layer(
             raise ValueError(
                 f"{', '.join(map(repr, dict.fromkeys(wide)))} of `gates` cannot be "
                 "measured by unit: the width is not that of the layer's output. Give "
-                "one of them as an array, such as `.rename({'tanh_unit': 'unit'})`."
+                "one signal as an array with a dimension `unit`, such as "
+                "`.rename({'tanh_unit': 'unit'})`."
             )
         known = {kind_of_layer(node.to_dataset()) for node in recurrent(tree)}
         named = ", ".join(map(repr, registry.chosen(wanted)))
@@ -167,12 +168,12 @@ def signals_by_layer(
 
 
 def called(path: str, layer: xarray.Dataset) -> str:
-    """Returns what a layer is called; at the root its path says little."""
+    """Returns the name of a layer, which is an attribute at the root of a tree."""
     return layer.attrs.get("layer", path) if path == "/" else path
 
 
 def _way_out(kinds: set[Kind]) -> str:
-    """Returns what to do about cells whose gates have no meaning yet."""
+    """Returns the advice for cells whose gates have no meaning yet."""
     if not any(kind.traced for kind in kinds):
         return ""
     return " Name the gates of a traced cell with `keras_gates.register_cell`."

@@ -1,4 +1,4 @@
-"""One layer, one sample or one moment, out of what a function was given."""
+"""The choice of one layer, one sample or one moment from the argument of a function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray
 
 PICTURE = (SAMPLE, TIME, UNIT)
-"""The dimensions of what is drawn sample by sample."""
+"""The dimensions of signals that figures draw sample by sample."""
 
 
 def one_layer(
@@ -29,11 +29,11 @@ def one_layer(
     dims: Sequence[str] = (),
     of_signals: bool = True,
 ) -> xarray.Dataset:
-    """Returns the dataset of one layer, or says what was given instead.
+    """Returns the dataset of one layer, or raises an error.
 
     Args:
         node: A DataTree node or a Dataset.
-        argument: The name of the argument it was given as.
+        argument: The name of the argument.
         kinds: The kinds of layers that are wanted. Default: all.
         dims: The dimensions that its signals must have.
         of_signals: Whether it must hold signals, and not the statistics of training.
@@ -68,8 +68,8 @@ def one_layer(
     signals = [node[name] for name in known.signals if has_units(node, name)]
     if of_signals and not signals:
         raise ValueError(
-            f"`{argument}` must hold signals; {quoted(node)} has none of them. Take a "
-            "layer of what `capture` returns, or of a recorder's `traces`."
+            f"`{argument}` must hold signals; {quoted(node)} has none. Use a layer of "
+            "the result of `capture`, or of a recorder's `traces`."
         )
     for signal in signals:
         real_signal(signal, argument)
@@ -88,10 +88,10 @@ def one_sample(
         layer: The dataset of a layer.
         sample: The label of the sample, or its position where samples have no labels.
             `None`: the first one.
-        signals: The names of the signals. Default: every one that is there.
+        signals: The names of the signals. Default: all signals that it has.
 
     Returns:
-        A dataset in memory, whose coordinate `sample` says which one it is.
+        A dataset in memory, whose coordinate `sample` has the label of the sample.
     """
     layer = layer[_chosen(layer, signals)]
     wanted, dims = PICTURE, tuple(layer.sizes)
@@ -99,8 +99,8 @@ def one_sample(
         others = [dim for dim in dims if dim not in wanted]
         missing = [dim for dim in wanted if dim not in dims]
         raise ValueError(
-            f"The signals of {quoted(layer)} must have the dimensions {wanted} and no "
-            f"others; the layer has {dims}."
+            f"The signals of {quoted(layer)} must have exactly the dimensions "
+            f"{wanted}; the layer has {dims}."
             + "".join(f" Choose one `{dim}` with `.isel({dim}=0)`." for dim in others)
             + "".join(f" Keep one `{dim}` with a list: `[0]`." for dim in missing)
         )
@@ -116,17 +116,17 @@ def one_sample(
             f"samples; got {sample}."
         ) from None
     label = labels_of(layer, SAMPLE)[place : place + 1].reshape(())
-    picture = layer.isel({SAMPLE: place}, drop=True).transpose(TIME, UNIT)
-    return picture.compute().assign_coords({SAMPLE: label})
+    chosen = layer.isel({SAMPLE: place}, drop=True).transpose(TIME, UNIT)
+    return chosen.compute().assign_coords({SAMPLE: label})
 
 
 def sample_of(picture: Any) -> str:
-    """Returns which sample `one_sample` returned, in words."""
+    """Returns the label of the sample that `one_sample` returned, as text."""
     return words(picture[SAMPLE].values.reshape(1))[0]
 
 
 def _wanted(attributes: Any, kinds: tuple[str, ...] | None) -> Kind | None:
-    """Returns the kind that attributes describe, if it is among those wanted."""
+    """Returns the kind that attributes describe, if it is wanted."""
     kind = registry.kind_from(attributes)
     return kind if kind is not None and (not kinds or kind.name in kinds) else None
 
@@ -140,7 +140,7 @@ def _chosen(layer: xarray.Dataset, signals: Sequence[str] | None) -> list[str]:
     if unknown or not chosen:
         known = ", ".join(map(repr, present)) or "none"
         raise ValueError(
-            f"`signals` must be among those captured of the {kind.name} layer "
+            f"`signals` must be among the captured signals of the {kind.name} layer "
             f"{quoted(layer)}: {known}; got {', '.join(map(repr, unknown)) or 'none'}."
         )
     return chosen

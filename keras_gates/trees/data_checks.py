@@ -1,4 +1,4 @@
-"""What data must be, so that a function takes them: the errors if they are not."""
+"""Checks of the data that a function gets, with errors if they do not fit."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def check_dimensions(
     wanted: Sequence[str] = (),
     name: str = "",
 ) -> None:
-    """Raises an error if data have other dimensions, lack one, or have an empty one.
+    """Raises an error if a dimension of data is not allowed, is missing or is empty.
 
     Args:
         data: A DataArray or a Dataset.
-        argument: The name of the argument that it was given as.
-        allowed: The dimensions that it may have. What nobody named must not be
-            averaged over.
-        wanted: Those of them that it must have.
-        name: Which layer of the argument it is.
+        argument: The name of the argument.
+        allowed: The dimensions that it may have. Other dimensions are refused, so that
+            no measure averages over them silently.
+        wanted: The dimensions that it must have.
+        name: The layer of the argument to which the data belong.
     """
     where = f"'{name}' of `{argument}`" if name else f"`{argument}`"
     others = [str(dim) for dim in data.dims if dim not in allowed]
@@ -43,15 +43,15 @@ def check_dimensions(
         ]
         raise ValueError(
             f"{where} must have no dimensions but {', '.join(allowed)}; it has "
-            f"{', '.join(map(repr, others))}. Choose one place along it, such as "
+            f"{', '.join(map(repr, others))}. Choose one position along it, such as "
             f"{' and '.join(ways)}."
         )
     missing = [dim for dim in wanted if dim not in data.dims]
     if missing:
         raise ValueError(
             f"{where} must have the dimensions {', '.join(wanted)}; it lacks "
-            f"{', '.join(map(repr, missing))}. A dimension is kept where one place is "
-            f"chosen by a list, such as `.isel({missing[0]}=[0])`."
+            f"{', '.join(map(repr, missing))}. To keep a dimension, choose a position "
+            f"along it with a list, such as `.isel({missing[0]}=[0])`."
         )
     empty = [str(dim) for dim, size in data.sizes.items() if not size]
     if empty:
@@ -59,11 +59,11 @@ def check_dimensions(
 
 
 def real_signal(signal: xarray.DataArray, argument: str) -> None:
-    """Raises an error unless a signal holds real numbers, and some of them.
+    """Raises an error unless a signal holds at least one value, and real numbers only.
 
     Args:
         signal: The signal.
-        argument: The name of the argument that it was given as, or is a part of.
+        argument: The name of the argument that is or contains the signal.
     """
     name = repr(signal.name or "the array")
     if signal.dtype.kind not in "biuf":
@@ -78,7 +78,7 @@ def real_signal(signal: xarray.DataArray, argument: str) -> None:
 
 
 def needed(layer: xarray.Dataset, argument: str, signals: tuple[str, ...]) -> None:
-    """Raises an error unless a layer has these signals, of one moment of training."""
+    """Raises an error unless a layer has these signals at one moment of training."""
     missing = [name for name in signals if name not in layer]
     kind = registry.kind_from(layer.attrs)
     never = [name for name in missing if kind and name not in kind.signals]

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import xarray
 
 DIMENSIONS = (STEP, SAMPLE, FRAME, TIME, UNIT)
-"""Of signals, in the usual order. None of them has another one."""
+"""All dimensions that signals can have, in the usual order."""
 
 BLOCK_BYTES = 2**26
-"""How much of data that may lie on disk is read at a time."""
+"""The amount of data that is read at a time, as the data may be on disk."""
 
 
 def reduced(signal: xarray.DataArray) -> list[str]:
-    """Returns the dimensions that a measure takes together: all but step and unit."""
+    """Returns the dimensions over which a measure reduces: all but step and unit."""
     return [str(dim) for dim in signal.dims if dim not in (STEP, UNIT)]
 
 
@@ -32,7 +32,7 @@ def in_order(layer: Any) -> Any:
 def as_read(layer: Any) -> Any:
     """Puts the steps of a layer in the order in which the layer read them.
 
-    A capture has the order of the input, also of a layer that reads from its end.
+    A capture has the order of the input, even for a layer that reads from the end.
 
     Args:
         layer: The dataset of a layer, with the attributes that `capture` gave it.
@@ -42,7 +42,7 @@ def as_read(layer: Any) -> Any:
 
 
 def longest_sequence(signal: xarray.DataArray) -> int:
-    """Returns how many unmasked steps the longest sequence has; padding is no step."""
+    """Returns the number of unmasked steps of the longest sequence, without padding."""
     real = signal.isel({UNIT: 0}).notnull().sum(TIME)
     return int(real.max())
 
@@ -50,14 +50,14 @@ def longest_sequence(signal: xarray.DataArray) -> int:
 def pieces(signal: Any) -> Iterator[np.ndarray]:
     """Yields the values of a signal a few samples at a time, units last.
 
-    So one piece at a time is in memory, wherever the data lie.
+    So only one piece at a time is in memory, even if the data are on disk.
     """
     for (piece,) in pieces_together([signal]):
         yield piece
 
 
 def pieces_together(signals: Sequence[Any]) -> Iterator[list[np.ndarray]]:
-    """Yields the values of several signals, the same few samples of each."""
+    """Yields the values of several signals, each time for the same few samples."""
     signals = [signal.transpose(..., UNIT) for signal in signals]
     first = signals[0].dims[0]
     length = signals[0].sizes[first]

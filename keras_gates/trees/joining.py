@@ -1,4 +1,4 @@
-"""Batches are joined as they come: each is written where it lies in the result."""
+"""Joining of batches: each is written to its place in the result when it arrives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def join(batches: Iterable[dict], number: int | None) -> dict[str, dict]:
 
     Args:
         batches: For each batch, node path to a dict of arrays.
-        number: How many batches there will be, or `None` if that is not known.
+        number: The number of batches, or `None` if it is not known.
 
     Returns:
         Node path to a dict of arrays.
@@ -35,17 +35,17 @@ class _Node:
     """The arrays of one node, which grow along the samples.
 
     Args:
-        number: How many batches are expected.
+        number: The number of batches that are expected.
     """
 
     def __init__(self, number: int):
         self._number = number
-        self._first: dict[str, np.ndarray] = {}  # As it is, until another one comes.
+        self._first: dict[str, np.ndarray] = {}  # Unchanged until a second batch.
         self._arrays: dict[str, np.ndarray] = {}
         self._samples = 0
 
     def add(self, batch: dict) -> None:
-        """Writes one batch behind the others."""
+        """Appends one batch to the others."""
         if not self._samples:
             self._first = batch
         else:
@@ -80,12 +80,12 @@ class _Node:
         end = self._samples + len(array)
         held = self._arrays[name]
         if end > len(held):
-            # In place where the system can; there are no views of it yet.
+            # In place if the system supports it; there are no views of it yet.
             held.resize((end, *held.shape[1:]), refcheck=False)
         held[self._samples : end] = array
 
     def _aligned(self, batch: dict) -> dict:
-        """Brings a batch and what came before it to the same length."""
+        """Pads a batch, or the batches before it, to the same length."""
         frames = {_signal(part).shape[1:-2] for part in (self._arrays, batch)}
         if len(frames) > 1:
             raise ValueError(
@@ -102,7 +102,7 @@ class _Node:
 
 
 def _signal(arrays: dict) -> np.ndarray:
-    # Signals are (..., time, unit); the initial states lack the time.
+    # Signals are (..., time, unit); the initial states have no time.
     return next(array for name, array in arrays.items() if _has_steps(name))
 
 

@@ -1,9 +1,9 @@
-"""What the places along a dimension are called: their labels, or else their positions.
+"""The names of places along a dimension: their labels, or else their positions.
 
-Data that a user has selected from, or named, have a coordinate along a dimension:
-`gates.assign_coords(unit=[4, 9, 2])`. Then a unit is chosen, and reported, by its
-label. Without a coordinate it is chosen by its position. Every function that takes or
-returns a unit, a sample, a time step or a step of training asks here.
+If a user selects from data, or labels them, the data can have a coordinate along a
+dimension: `gates.assign_coords(unit=[4, 9, 2])`. A unit is then chosen, and reported,
+by its label. Without a coordinate it is chosen by its position. Every function that
+takes or returns a unit, a sample, a time step or a step of training uses this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from keras_gates.checks import array_of, position, type_of
 
 LISTED = 8
-"""Of more labels than this only the first ones are listed in an error."""
+"""The largest number of labels that are listed in an error."""
 
 
 def labelled(data: Any, dim: str) -> bool:
@@ -28,7 +28,7 @@ def labels_of(data: Any, dim: str) -> np.ndarray:
 
     Args:
         data: A DataArray or a Dataset.
-        dim: The dimension. Without it there is one place, at position 0.
+        dim: The dimension. Data without it have one place, at position 0.
     """
     if labelled(data, dim):
         return data.coords[dim].values
@@ -44,18 +44,18 @@ def distinct(data: Any, dim: str, argument: str) -> None:
         twice = index[index.duplicated()].unique()
         raise ValueError(
             f"`{argument}` must have a different label for each `{dim}`; "
-            f"{_listed(twice)} occurs more than once. Name them anew, such as "
+            f"{_listed(twice)} occurs more than once. Assign new labels, such as "
             f"`.assign_coords({dim}=range({len(index)}))`, or choose by position with "
             f"`.drop_vars('{dim}')`."
         )
 
 
 def place_of(argument: str, label: Any, data: Any, dim: str) -> int:
-    """Returns the position of a label, or says which labels there are.
+    """Returns the position of a label, or raises an error that lists the labels.
 
     Args:
-        argument: The name of the argument that the label was given as.
-        label: A label. The position itself, where there are no labels.
+        argument: The name of the argument with the label.
+        label: A label, or the position itself if there are no labels.
         data: A DataArray or a Dataset.
         dim: The dimension.
     """
@@ -75,12 +75,12 @@ def place_of(argument: str, label: Any, data: Any, dim: str) -> int:
 
 
 def _found(index: Any, label: Any) -> Any:
-    """Returns where a label is: -1, or nothing, if it is nowhere."""
+    """Returns the positions of a label: -1, or none, if it does not exist."""
     if isinstance(label, (bool, np.bool_)) and index.dtype != bool:
         return []  # `True` would be found as 1.
     try:
         return index.get_indexer_for([label])
-    except TypeError:  # It cannot be hashed, and so is no label.
+    except TypeError:  # It cannot be hashed, so it is not a label.
         return []
 
 
@@ -90,11 +90,11 @@ def places_of(
     """Returns the positions of one label or of several.
 
     Args:
-        argument: The name of the argument that they were given as.
-        labels: A label, or several. Positions, where there are no labels.
+        argument: The name of the argument with the labels.
+        labels: A label, or several; or positions if there are no labels.
         data: A DataArray or a Dataset.
         dim: The dimension.
-        most: How many may be chosen. Default: all.
+        most: The largest number that may be chosen. Default: all.
     """
     if hasattr(labels, "ndim"):
         array = array_of(argument, labels)
@@ -112,20 +112,20 @@ def places_of(
     most = most or data.sizes[dim]
     if not 0 < len(chosen) <= most:
         raise ValueError(
-            f"`{argument}` must name from 1 to {most} of them; got {len(chosen)}."
+            f"`{argument}` must name from 1 to {most} labels; got {len(chosen)}."
         )
     return chosen
 
 
 def same_labels(one: Any, other: Any, dim: str) -> bool:
-    """Returns whether nothing says that places in two data are different ones."""
+    """Returns whether two data have the same labels, or one of them has no labels."""
     if not (labelled(one, dim) and labelled(other, dim)):
         return True
     return _index(one, dim).equals(_index(other, dim))
 
 
 def words(labels: np.ndarray) -> list[str]:
-    """Returns labels as they are written on figures and in sentences.
+    """Returns labels as text for figures and sentences.
 
     Example:
         >>> words(np.array(["2024-01-01", "2024-01-02"], "datetime64[ns]"))
@@ -146,12 +146,12 @@ def words(labels: np.ndarray) -> list[str]:
 
 
 def word(data: Any, dim: str, place: int = 0) -> str:
-    """Returns the label of one place in words."""
+    """Returns the label of one place as text."""
     return words(labels_of(data, dim))[place]
 
 
 def _dates(labels: np.ndarray) -> list[str]:
-    """Returns dates with as much of the time of the day as they need."""
+    """Returns dates, with the time of day as precisely as needed."""
     for unit in ("D", "m", "s", "ms", "us"):
         short = labels.astype(f"datetime64[{unit}]")
         if ((short == labels) | np.isnat(labels)).all():
@@ -167,7 +167,7 @@ def _index(data: Any, dim: str) -> Any:
 
 
 def _plain(label: Any) -> Any:
-    """Returns the label itself, where it was given as an array of no dimensions."""
+    """Returns a label, without the array if it is one of no dimensions."""
     return np.asarray(label)[()] if hasattr(label, "ndim") else label
 
 
@@ -178,7 +178,7 @@ def _shown(label: Any) -> str:
 
 
 def _listed(index: Any) -> str:
-    """Returns labels in a sentence; of many the first."""
+    """Returns labels in a sentence; if there are many, only the first ones."""
     labels = np.asarray(index)
     names = words(labels[:LISTED])
     if labels.dtype.kind in "OUT":

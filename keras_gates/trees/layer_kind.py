@@ -1,4 +1,4 @@
-"""The kind of a captured layer, and which of its signals have a value for each unit."""
+"""The kind of a captured layer, and its signals with a value for each unit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def kind_of_layer(layer: xarray.Dataset) -> Kind:
-    """Returns the kind of a captured layer: as its attributes say, or as it looks."""
+    """Returns the kind of a captured layer, from its attributes or its signals."""
     known = registry.kind_from(layer.attrs)
     return known or registry.kind_with(map(str, layer.data_vars))
 
 
 def unit_dimension(name: str, width: int, units: int) -> str:
-    """Returns along which dimension the values of a signal lie.
+    """Returns the dimension of the values of a signal.
 
     Args:
         name: The name of the signal.

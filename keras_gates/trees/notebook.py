@@ -1,6 +1,6 @@
-"""What a notebook shows of captured layers: a small picture above the text.
+"""The notebook view of captured layers: a small figure above the text.
 
-Imported only when a tree is made, as it needs xarray at once.
+It is imported only when a tree is made, as it needs xarray immediately.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 6
-"""A tree of more layers shows the pictures of the first ones."""
+"""The largest number of layers that are drawn, which are the first ones of the tree."""
 
 
 class DataTree(xarray.DataTree):
-    """A tree that a notebook shows with a small picture of each captured layer."""
+    """A tree that a notebook shows with a small figure of each captured layer."""
 
     __slots__ = ()
 
     def _repr_html_(self) -> str:
         layers = recurrent(self)
-        pictures = [_picture(node.to_dataset()) for node in layers[:MOST]]
+        images = [_image_of(node.to_dataset()) for node in layers[:MOST]]
         if len(layers) > MOST:
-            pictures.append(f"<p>and {len(layers) - MOST} more layers</p>")
-        return "".join(pictures) + super()._repr_html_()
+            images.append(f"<p>and {len(layers) - MOST} more layers</p>")
+        return "".join(images) + super()._repr_html_()
 
 
-def _picture(layer: xarray.Dataset) -> str:
-    """Returns the signals of the first sample as an image with a caption, if it can."""
+def _image_of(layer: xarray.Dataset) -> str:
+    """Returns an image of the first sample's signals with a caption, if possible."""
     others = {
         dim: -1 if dim == v.STEP else 0
         for dim in (v.STEP, v.FRAME)
@@ -48,7 +48,7 @@ def _picture(layer: xarray.Dataset) -> str:
     }
     layer = layer.isel(others)
     if not all(layer.sizes.get(dim) for dim in (v.SAMPLE, v.TIME, v.UNIT)):
-        return ""  # Statistics, or nothing captured.
+        return ""  # The layer holds statistics, or no captured signals.
     stream = io.BytesIO()
     strip(layer).savefig(stream, format="png", dpi=100)
     data = base64.b64encode(stream.getvalue()).decode()
@@ -67,10 +67,10 @@ def strip(layer: xarray.Dataset) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    picture = one_sample(layer, None)
+    sample = one_sample(layer, None)
     figure = Figure(figsize=(7.0, 1.25), layout="constrained")
-    grid = figure.subplots(1, len(picture.data_vars), squeeze=False)
-    for axes, (name, signal) in zip(grid.flat, picture.items(), strict=True):
+    grid = figure.subplots(1, len(sample.data_vars), squeeze=False)
+    for axes, (name, signal) in zip(grid.flat, sample.items(), strict=True):
         values = signal.transpose(v.UNIT, v.TIME).values
         axes.imshow(
             values,
@@ -85,7 +85,7 @@ def strip(layer: xarray.Dataset) -> Figure:
     grid[0, 0].set_ylabel(v.UNIT, fontsize="small")
     grid[0, 0].set_xlabel(v.TIME, fontsize="small")
     keep = kind_of_layer(layer).keep
-    title = f"{quoted(layer)} ({layer.attrs['cell_type']}), sample {sample_of(picture)}"
-    title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in picture else ""
+    title = f"{quoted(layer)} ({layer.attrs['cell_type']}), sample {sample_of(sample)}"
+    title += f"; {keep}: {v.KEEP_CONVENTION}" if keep in sample else ""
     figure.suptitle(title, fontsize="small", parse_math=False)
     return figure

@@ -1,4 +1,4 @@
-"""Recorded arrays become labelled data: trees of datasets, one for each layer."""
+"""Conversion of recorded arrays to labelled data: trees of datasets of layers."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def to_tree(
     model_name: str,
     more: dict[str, dict] | None = None,
 ) -> xarray.DataTree:
-    """Labels the arrays of a reading.
+    """Labels the arrays that were read from a model.
 
     Args:
         arrays: Node path to a dict of arrays.
         nodes: The nodes that were read.
         model_name: The name of the model.
-        more: Attributes of the run, by the path of the node.
+        more: Further attributes of the run, by the path of the node.
 
     Returns:
-        A tree with one dataset for each path, as `capture` describes it.
+        A tree with one dataset for each path, as described for `capture`.
     """
     places = {node.path: index for index, node in enumerate(nodes)}
-    # The second call of a layer is "lstm@2", and lies where its first one does.
+    # The second call of a layer is "lstm@2", and has the place of the first one.
     first = {p: p if p in places else re.sub(r"@\d+$", "", p) for p in arrays}
     datasets = {}
     for path in sorted(arrays, key=lambda path: places[first[path]]):
@@ -58,11 +58,12 @@ def tree_attributes(model_name: str) -> dict:
 
 
 def grow(datasets: dict[str, xarray.Dataset], attributes: dict) -> xarray.DataTree:
-    """Makes a tree whose nodes come in the order of the model's layers.
+    """Makes a tree whose nodes are in the order of the model's layers.
 
-    A layer inside another one of other sizes lies beside it: "outer.inner".
+    A layer inside another one with different sizes is placed next to it, as
+    "outer.inner".
     """
-    from keras_gates.trees.notebook import DataTree  # Needs xarray at once.
+    from keras_gates.trees.notebook import DataTree  # It needs xarray immediately.
 
     # `DataTree.from_dict` would sort them by depth.
     tree = DataTree(datasets.get("/"))
@@ -79,11 +80,11 @@ def grow(datasets: dict[str, xarray.Dataset], attributes: dict) -> xarray.DataTr
 
 
 def _place(path: str, dataset: xarray.Dataset, placed: dict) -> str:
-    """Returns the path of a node, or one beside the nodes that it cannot lie in."""
+    """Returns the path of a node, or a path next to nodes in which it cannot be."""
     parts = path.split("/")
     for end in range(1, len(parts)):
         above = "/".join(parts[:end])
-        # xarray takes the dimensions of a node to be those of the nodes in it.
+        # In xarray, the nodes inside a node share its dimensions.
         if above in placed and not _aligned(placed[above], dataset):
             beside = [f"{above}.{parts[end]}", *parts[end + 1 :]]
             return _place("/".join(beside), dataset, placed)
@@ -129,7 +130,7 @@ def to_dataset(arrays: dict, attributes: dict) -> xarray.Dataset:
         dims = _dims(arrays[v.INPUTS], v.TIME, v.FEATURE)
         data[v.INPUTS] = dims, arrays[v.INPUTS], {"long_name": "input of the layer"}
     if v.MASK in arrays:
-        label = {"long_name": "true where the step is real"}
+        label = {"long_name": "true where the step is unmasked"}
         data[v.MASK] = (_dims(arrays[v.MASK], v.TIME), arrays[v.MASK], label)
     states = {v.initial(state): state for state in kind.states}
     coordinates = {
@@ -145,7 +146,7 @@ def to_dataset(arrays: dict, attributes: dict) -> xarray.Dataset:
 
 
 def attributes_of(node: Node) -> dict:
-    """Returns the attributes that describe what the numbers of a node are."""
+    """Returns the attributes that describe the data of a node."""
     kind = node.known_kind
     functions = {
         name: name_of(function)

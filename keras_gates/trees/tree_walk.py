@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def depth_first(tree: xarray.DataTree) -> Iterator[xarray.DataTree]:
     """Yields a tree and the nodes below it, in the order of the model's layers."""
-    # `DataTree.subtree` would go by depth.
+    # `DataTree.subtree` would go level by level.
     yield tree
     for child in tree.children.values():
         yield from depth_first(child)

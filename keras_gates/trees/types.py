@@ -1,7 +1,7 @@
-"""Types of what public functions take and return; imported by type checkers alone.
+"""Types of arguments and results of public functions, imported only by type checkers.
 
-To xarray, `gates["lstm"]` is a `DataTree` or a `DataArray`: a type checker does not
-know what stands at a path. So a function that takes a layer says that it takes both,
+In xarray, `gates["lstm"]` is a `DataTree` or a `DataArray`: a type checker does not
+know which of them is at a path. So a function that takes a layer declares both types,
 and refuses the array when it is called.
 """
 

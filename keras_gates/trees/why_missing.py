@@ -1,4 +1,4 @@
-"""Values that are missing from captured layers: where, and why that may be."""
+"""Missing values in captured layers: their places, and possible reasons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def source_of(node: xarray.DataTree) -> str | None:
 
 
 def causes_of_gaps(node: xarray.DataTree) -> str:
-    """Returns in words why values of a layer may be NaN or infinite."""
+    """Returns the possible reasons why values of a layer are NaN or infinite."""
     causes = ["the model has diverged", "its input has such values"]
     if source := source_of(node):
         causes.append(f"values are missing from the store '{source}'")
@@ -31,10 +31,10 @@ def causes_of_gaps(node: xarray.DataTree) -> str:
 
 
 def mask_of(node: xarray.DataTree) -> xarray.DataArray | None:
-    """Returns where the steps of a layer are unmasked, or `None` if NaN says so.
+    """Returns where the steps of a layer are unmasked, or `None` if NaN marks padding.
 
-    What `capture` returned has the states before the first step. Without a `mask`,
-    every step of it was unmasked, and NaN is no padding there.
+    The result of `capture` has the states before the first step. If it has no `mask`,
+    every step was unmasked, and NaN is not padding.
     """
     import xarray
 
@@ -49,7 +49,7 @@ def damage_named(name: str, node: xarray.DataTree) -> Iterator[None]:
     source = source_of(node)
     try:
         yield
-    # Zarr has no error of its own: each of its codecs raises another one.
+    # Zarr has no common error: each of its codecs raises a different one.
     except Exception as error:
         if source is None:
             raise

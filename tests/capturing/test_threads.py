@@ -274,7 +274,9 @@ def test_a_capture_during_training_on_jax_gets_a_sentence(model, x, monkeypatch)
     class Meanwhile(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if not caught:
-                with pytest.raises(RuntimeError, match="trains or runs at this moment"):
+                with pytest.raises(
+                    RuntimeError, match="is training or running at this moment"
+                ):
                     keras_gates.capture(self._model, x, layers="gru")
                 caught.append(batch)
 

@@ -250,13 +250,13 @@ CONTRADICTIONS = {
             "step": _step_of_the_paper,
             "gates": ["forget"],
         },
-        r"'forget' of an LSTM is the gate whose 1 keeps the old state \(`keep`\), and "
-        "of an MGU it would be a gate",
+        r"'forget' of an LSTM is the gate whose 1 keeps the old state \(`keep`\), but "
+        "in an MGU it would be a gate",
     ),
-    "no gate": (_changed(gates=["keep", "candidate"]), "'candidate' is no gate in ot"),
+    "no gate": (_changed(gates=["keep", "candidate"]), "'candidate' is not a gate in"),
     "no gate of a new name": (
         _changed(signals=_renamed("new"), step=_step_of("new"), gates=["keep", "new"]),
-        "`new` is said to be a gate, and on random inputs has values from -",
+        "`new` is listed as a gate, but has values from -.* on random inputs; a",
     ),
     "another step": (
         _changed(step=lambda signals, states: signals["candidate"]),
@@ -284,7 +284,7 @@ CONTRADICTIONS = {
     ),
     "no dict of signals": (
         _changed(signals=lambda *_: None),
-        r"`signals` must return a dict of names to tensors; it returned None\)",
+        r"`signals` must return a dict of names to tensors; got None\)",
     ),
     "signals of NumPy": (
         _changed(signals=lambda cell, inputs, states: {"keep": np.zeros((5, 3))}),
@@ -317,7 +317,7 @@ CONTRADICTIONS = {
     ),
     "write without keep": (
         _changed(keep=None, write="keep"),
-        "`write` must be another g",
+        "`write` must be a different gate from `keep`",
     ),
     "more states than the cell has": (
         _changed(states=["hidden", "cell"]),
@@ -345,7 +345,7 @@ def test_a_contradiction_gets_a_sentence_and_registers_nothing(case):
 
 def test_a_class_is_registered_once_and_may_be_defined_again():
     keras_gates.register_cell(MGUCell, **MGU)
-    with pytest.raises(ValueError, match="is registered already, as 'MGU'. To"):
+    with pytest.raises(ValueError, match="is already registered, as 'MGU'. To"):
         keras_gates.register_cell(MGUCell, **MGU)
     with pytest.raises(ValueError, match="another kind of cell called 'MGU', `MGUCel"):
         keras_gates.register_cell(Elsewhere, name="MGU", **MGU)
@@ -369,7 +369,7 @@ def test_an_output_that_is_no_state_gets_a_sentence():
             output, after = super().call(inputs, states)
             return ops.relu(output), after
 
-    with pytest.raises(ValueError, match="must be its output; what `BentCell` returns"):
+    with pytest.raises(ValueError, match="must be its output; the output of `Bent"):
         keras_gates.register_cell(BentCell, **MGU)
     tree = keras_gates.capture(_model(BentCell(2)), np.ones((1, *SHAPE)))
     assert list(tree["own"].data_vars) == [
@@ -452,7 +452,7 @@ def test_a_cell_that_does_not_go_with_its_description_is_refused(rng):
     keras_gates.register_cell(OptionCell, **MGU)
     x = rng.normal(size=(1, *SHAPE))
     keras_gates.capture(_model(OptionCell(2)), x)
-    with pytest.raises(ValueError, match="'own' does not go with what was registered"):
+    with pytest.raises(ValueError, match="'own' does not match the description"):
         keras_gates.capture(_model(OptionCell(2, doubled=True)), x)
 
 

@@ -424,8 +424,8 @@ def test_edits_change_a_fast_layer(kind, rng):
     "options, why",
     [
         ({"kernel": "quick"}, "`kernel` must be one of 'keras', 'fast'; got 'quick'"),
-        ({"unroll": True}, "`unroll=True` asks for Keras's own loop"),
-        ({"use_cudnn": True}, "`use_cudnn=True` asks for the kernel of cuDNN"),
+        ({"unroll": True}, "`unroll=True` requires Keras's own loop"),
+        ({"use_cudnn": True}, "`use_cudnn=True` requires the kernel of cuDNN"),
         ({"dropout": 1.0}, "a dropout rate of 1"),
         ({"recurrent_dropout": 1.0}, "a dropout rate of 1"),
         ({"activation": half_tanh}, "its `activation` is `battery.half_tanh`, which"),

@@ -130,7 +130,7 @@ def test_what_stays_as_it_was_is_named_with_the_reason(data):
         "stack/one": "stack of cells",
         "mgu": "a `MGUCell`, is not one of Keras's own",
         "loop": "its class, `OwnLoop`, changes `inner_loop`",
-        "softmax": "does not act on each value alone",
+        "softmax": "does not act on each value separately",
         "unrolled": "`unroll=True`",
         "gates": 'a `GateLSTM`: make it with `kernel="fast"`',
     }

@@ -376,12 +376,12 @@ def test_nan_that_an_embedding_would_hide_is_refused():
     model = with_tokens()
     tokens, rates = np.ones((2, TIME)), np.ones((2, 2))
     gaps = [np.where(np.arange(a.shape[1]) == 1, np.nan, a) for a in (tokens, rates)]
-    with pytest.raises(ValueError, match="`x` holds NaN in 2 .* an `Embedding` takes"):
+    with pytest.raises(ValueError, match="`x` holds NaN in 2 .* an `Embedding` would"):
         next(input_batches.iterate([gaps[0], rates], model, 2, "x"))
     next(input_batches.iterate([tokens, gaps[1]], model, 2, "x"))
     alone = sequential(layers.Embedding(5, 3), layers.LSTM(2), shape=(TIME,))
     for nested in (alone, sequential(alone, shape=(TIME,))):
-        with pytest.raises(ValueError, match="an `Embedding` takes"):
+        with pytest.raises(ValueError, match="an `Embedding` would read"):
             next(input_batches.iterate(gaps[0], nested, 2, "x"))
 
 
@@ -645,7 +645,7 @@ PROBES = {
         lambda: (X for _ in range(2)),
         "`probe` must be readable again",
     ),
-    "endless": (lambda: Batches(number=None), "`probe` must come to an end"),
+    "endless": (lambda: Batches(number=None), "`probe` must end, but"),
     "NaN": (lambda: np.full_like(X, np.nan), "`probe` holds NaN in 90 places"),
     "shape": (lambda: X[:, :, :2], r"`probe` must have the shape \(sample, 5, 3\)"),
 }
@@ -800,6 +800,6 @@ def test_instrument_is_not_told_of_an_argument_that_it_lacks():
 @pytest.mark.once
 def test_instrument_says_the_same_of_a_wrapper():
     model = sequential(OwnFrames(layers.GRU(2), name="odd"), shape=(2, TIME, FEATURES))
-    sentence = "`capture` and `GateRecorder` leave it out if `layers` names the others"
+    sentence = "`capture` and `GateRecorder` leave it out if `layers` names other"
     with pytest.raises(ValueError, match=sentence):
         keras_gates.instrument(model)

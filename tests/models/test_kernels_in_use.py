@@ -107,8 +107,8 @@ def sequential_record(*stack, **options):
 def test_what_a_mask_costs_is_found_by_running_without_it():
     record = sequential_record(layers.Masking(), layers.GRU(3))
     assert (
-        "A mask arrives at the layer; else a scan that XLA compiles that calls no cell "
-        "would run it. `measure=True` measures whether that is faster."
+        "A mask arrives at the layer; otherwise a scan that XLA compiles that calls no "
+        "cell would run it. `measure=True` measures whether that is faster."
     ) in record.reasons
     # For an LSTM, nothing else would run.
     record = sequential_record(layers.Masking(), layers.LSTM(3))
@@ -124,10 +124,10 @@ def test_what_an_argument_costs_is_found_by_running_without_it(option, value):
     """PyTorch's functions take neither; Keras runs its general loop."""
     if option == "mask":
         record = sequential_record(layers.Masking(), layers.GRU(3))
-        wanted = "A mask arrives at the layer; else"
+        wanted = "A mask arrives at the layer; otherwise"
     else:
         record = sequential_record(layers.GRU(3, **{option: value}))
-        wanted = f"It has `{option}={value}`; else"
+        wanted = f"It has `{option}={value}`; otherwise"
     (reason,) = [one for one in record.reasons if one.startswith(wanted)]
     assert "a loop in Python that calls no cell would run it" in reason
 
@@ -191,8 +191,8 @@ def test_a_refusal_is_reported_in_its_own_words(cls, monkeypatch):
     record = sequential_record(cls(3))
     assert (record.inference, record.training) == (LOOP, LOOP)
     assert record.reasons[0] == (
-        "Keras caught a NotImplementedError in its function `refuse`, and took "
-        'another way without a word: "the moon is in the wrong house"'
+        "Keras caught a NotImplementedError in its function `refuse`, and "
+        'silently ran other code: "the moon is in the wrong house"'
     )
 
 
@@ -273,7 +273,7 @@ def test_an_exception_that_keras_swallows_on_pytorch(cls, monkeypatch):
     assert (record.inference, record.training) == (LOOP, LOOP)
     assert record.reasons[0] == (
         f"Keras caught a RuntimeError in its function `{cls.__name__.lower()}`, and "
-        'took another way without a word: "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"'
+        'silently ran other code: "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"'
     )
 
 
@@ -345,8 +345,8 @@ def test_an_exception_that_keras_swallows_on_jax(monkeypatch):
     (record,) = keras_gates.kernels(lstm())
     assert (record.inference, record.training) == (LOOP, LOOP)
     assert record.reasons[0] == (
-        "Keras caught a NotImplementedError in its function `lstm`, and took another "
-        'way without a word: "cuDNN LSTM failed: CUDNN_STATUS_NOT_INITIALIZED"'
+        "Keras caught a NotImplementedError in its function `lstm`, and silently "
+        'ran other code: "cuDNN LSTM failed: CUDNN_STATUS_NOT_INITIALIZED"'
     )
 
 
@@ -404,7 +404,7 @@ def test_cudnn_on_tensorflow_is_seen_and_what_keeps_it_away_is_found(cls, monkey
     )
     cell = layers.LSTMCell(3) if cls is layers.LSTM else layers.GRUCell(3)
     record = sequential_record(layers.RNN(cell))
-    assert record.advice[0].startswith(f"Use `keras.layers.{cls.__name__}` in place")
+    assert record.advice[0].startswith(f"Use `keras.layers.{cls.__name__}` instead")
 
 
 @only("tensorflow")
@@ -419,8 +419,8 @@ def test_an_exception_that_keras_swallows_on_tensorflow(monkeypatch):
     (record,) = keras_gates.kernels(lstm())
     assert (record.inference, record.training) == (LOOP, LOOP)
     assert record.reasons[0] == (
-        "Keras caught a NotFoundError in its function `lstm`, and took another way "
-        'without a word: "No kernel for CudnnRNNV3"'
+        "Keras caught a NotFoundError in its function `lstm`, and silently "
+        'ran other code: "No kernel for CudnnRNNV3"'
     )
 
 
@@ -506,7 +506,7 @@ def test_the_model_is_left_as_it_was_after_an_error():
     model = sequential(layers.RNN(Cell(3, dropout=0.5)), shape=(6, 2))
     before, trace = everything(model), sys.gettrace()
     breaks.broken = True
-    with pytest.raises(ValueError, match="could not be run on inputs that were made"):
+    with pytest.raises(ValueError, match="could not be run on generated inputs"):
         keras_gates.kernels(model)
     assert sys.gettrace() is trace
     for one, other in zip(everything(model), before, strict=True):
@@ -575,7 +575,7 @@ def test_several_inputs_and_a_layer_that_does_not_run():
     found = keras_gates.kernels(model, x)
     assert found["idle"].inference == "not run"
     assert found["idle"].reasons == ("It did not run when the model was called.",)
-    with pytest.raises(ValueError, match="are not known, as it has a `call`"):
+    with pytest.raises(ValueError, match="are not known, as it has its own `call`"):
         keras_gates.kernels(model)
     a, b = keras.Input((None, 2), name="a"), keras.Input((5, 2), name="b")
     outputs = [layers.LSTM(2, name="l")(a), layers.GRU(2, name="g")(b)]
@@ -606,7 +606,7 @@ def test_the_report_reads_as_a_table_and_as_text():
     assert lines[1] == f"'a', 'b' (LSTM): {LOOP}, in inference and in training"
     assert "&#x27;b&#x27; (LSTM)" in found._repr_html_()
     assert str(found["second"]).startswith("'second' (GRU): ")
-    with pytest.raises(KeyError, match="There is no layer 'c'; there are 'a', 'b'"):
+    with pytest.raises(KeyError, match="no layer 'c'; the layers are 'a', 'b'"):
         found["c"]
 
 
@@ -629,7 +629,7 @@ def test_what_does_not_pay_is_not_advised(monkeypatch):
     record = sequential_record(layers.GRU(3), measure=True)
     assert record.advice == ()
     assert record.speedup == {"inference": 0.5, "training": 0.5}
-    assert any(one.startswith("This does not pay. Call") for one in record.reasons)
+    assert any(one.startswith("This is not worthwhile. Call") for one in record.reasons)
 
 
 def test_kernels_warns_of_nothing():

@@ -193,7 +193,7 @@ def test_a_gate_has_its_scale_and_the_keep_convention():
 def test_trajectories_say_what_does_not_fit():
     node = layer(LSTM)
     for units in ([], list(range(4)) * 4):
-        with pytest.raises(ValueError, match="from 1 to 15 of them; got (0|16)"):
+        with pytest.raises(ValueError, match="from 1 to 15 labels; got (0|16)"):
             plots.trajectories(node, units=units)
     for units in ([0, 4], -1):
         with pytest.raises(IndexError, match="`units` must be from 0 to 3; got"):

@@ -420,7 +420,7 @@ def test_match_says_what_it_cannot_look_for():
     for span in (5, slice(0, 3), (1, 2, 3)):
         with pytest.raises(TypeError, match=r"`span` must be \(start, stop\); got"):
             search(span=span)
-    with pytest.raises(ValueError, match="from 1 to 4 of them; got 0"):
+    with pytest.raises(ValueError, match="from 1 to 4 labels; got 0"):
         search(units=[])
     tree = xarray.DataTree(children={"outer": gates.copy()})
     with pytest.raises(ValueError, match="'outer' contains 'outer/a'"):

@@ -94,9 +94,9 @@ def test_a_url_where_something_is_is_refused(model, memory, nothing_runs):
     for url in (URL, URL + "/"):
         with pytest.raises(FileExistsError, match="'memory://bucket/run.zarr' exists"):
             keras_gates.capture(model, X, store=url)
-    with pytest.raises(FileExistsError, match="left of a capture that was killed"):
+    with pytest.raises(FileExistsError, match="the remains of a killed capture"):
         keras_gates.capture(model, X, store="memory://bucket")
-    with pytest.raises(ValueError, match="must not lie inside of another Zarr store"):
+    with pytest.raises(ValueError, match="must not be inside another Zarr store"):
         keras_gates.capture(model, X, store=f"{URL}/a/b")
     assert memory.find("/") == ["/bucket/run.zarr/zarr.json"]
 
@@ -104,7 +104,7 @@ def test_a_url_where_something_is_is_refused(model, memory, nothing_runs):
 ODD = {
     "unknown": ("nonsense://a/b", ValueError, "Protocol not known: nonsense"),
     "one slash": ("s3:/bucket/run", ValueError, "as a str, with two slashes"),
-    "no name": ("memory://", ValueError, "`store` must be a place of its own"),
+    "no name": ("memory://", ValueError, "`store` must be a URL with the name"),
 }
 
 
@@ -142,7 +142,7 @@ def test_a_writer_that_was_killed_leaves_nothing_that_opens(model, memory):
         store.append("", tree(model), "sample")
         with pytest.raises(FileNotFoundError):
             xarray.open_datatree(URL, engine="zarr")
-    with pytest.raises(FileExistsError, match="a capture that was killed"):
+    with pytest.raises(FileExistsError, match="of a killed capture"):
         new_url(URL)
     store.show()
     assert xarray.open_datatree(URL, engine="zarr")["r/forget"].shape == (20, 5, 3)
@@ -166,7 +166,9 @@ def test_two_writers_at_one_url_do_not_mix(model, memory):
     first, second = RemoteStore(URL), RemoteStore(URL)
     second.append("", tree(model), "sample")
     for write in (lambda: first.append("", tree(model), "sample"), first.show):
-        with pytest.raises(BlockingIOError, match="another process began one there"):
+        with pytest.raises(
+            BlockingIOError, match="another process began a store there"
+        ):
             write()
     first.remove()  # It removes nothing of the other one.
     second.show()
@@ -203,5 +205,5 @@ def test_the_url_of_a_file_is_a_path(model, tmp_path):
     "url", ["s3://bucket/run.zarr", "memory://run", "simplecache::s3://bucket/run"]
 )
 def test_a_recorder_takes_no_url_of_elsewhere(url):
-    with pytest.raises(ValueError, match="got the URL '.*which only a file system can"):
+    with pytest.raises(ValueError, match="got the URL '.*which only a file system"):
         keras_gates.GateRecorder(X[:1], store=url)

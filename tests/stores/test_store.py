@@ -380,7 +380,9 @@ def test_two_processes_do_not_write_one_store(data, path):
     with start_writer(path, 0) as writer:
         writer.stdout.readline()
         recorder = keras_gates.GateRecorder(data[0][:2], store=path, mode="w")
-        with pytest.raises(BlockingIOError, match="Another process writes the store"):
+        with pytest.raises(
+            BlockingIOError, match="recorder of this process, is writing"
+        ):
             fit(build(), data, [recorder])
         writer.kill()
         writer.stdout.read()
@@ -480,7 +482,7 @@ def test_names_in_a_store_cannot_reach_outside(data, path):
     nodes = metadata["consolidated_metadata"]["metadata"]
     nodes["../outside"] = nodes["traces/r/forget"]
     (path / "zarr.json").write_text(json.dumps(metadata))
-    refused(data, path, ValueError, "lies outside of it")
+    refused(data, path, ValueError, "is outside the store")
 
 
 @pytest.mark.once

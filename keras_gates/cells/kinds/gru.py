@@ -30,7 +30,7 @@ def compute(
         hidden: The hidden state *before* each step, `(batch, units)` or
             `(batch, time, units)`, or a list of three.
         weights: The weights of the cell.
-        change: What each of them passes through, the gates before the candidate.
+        change: The function that each of them passes through, gates first.
 
     Returns:
         `update`, `reset` and `candidate`, each shaped like `hidden`.
@@ -61,7 +61,7 @@ def compute(
 
 
 def sums(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
-    """Computes the pre-activations of the gates and the candidate, as `compute`."""
+    """Computes the pre-activations of the signals that `compute` returns."""
     entered = []
 
     def noted(function):
@@ -87,7 +87,7 @@ def step(now, states, activation, change: Change = unchanged) -> dict:
 
 
 def describe(cell: Any) -> dict[str, Any]:
-    """Returns what must be known of a cell to read its gates."""
+    """Returns the attributes of a cell that are needed to interpret its gates."""
     return {
         "reset_after": cell.reset_after,
         "convention": (

@@ -28,7 +28,7 @@ def compute(
         hidden: The hidden state *before* each step, `(batch, units)` or
             `(batch, time, units)`, or a list of four.
         weights: The weights of the cell.
-        change: What each of them passes through.
+        change: The function that each of them passes through.
 
     Returns:
         `input`, `forget`, `candidate` and `output`, each shaped like `hidden`.
@@ -41,13 +41,13 @@ def compute(
 
 
 def sums(inputs: Tensor, hidden: Tensor, weights: Weights) -> dict[str, Tensor]:
-    """Computes the pre-activations of the gates and the candidate, as `compute`."""
+    """Computes the pre-activations of the signals that `compute` returns."""
     total = weighted_inputs(inputs, hidden, weights)
     return dict(zip(BLOCKS, ops.split(total, 4, axis=-1), strict=True))
 
 
 def run(blocks: dict, initial: dict, real: Tensor | None) -> dict[str, Tensor]:
-    """Computes the cell state: the only part that needs a loop over time."""
+    """Computes the cell state, the only signal that needs a loop over time."""
     forget = blocks[v.FORGET]
     if real is not None:
         forget = ops.where(real, forget, ops.ones_like(forget))
