@@ -57,7 +57,7 @@ class _SumsReader(Reader):
         edited = [node.path for node in self.nodes if are_changed(node.layer)]
         if edited:
             raise ValueError(
-                f"The layer '{edited[0]}' is edited at this moment. Read the "
+                f"The layer '{edited[0]}' is being edited. Read the "
                 "pre-activations after the `keras_gates.edit` block."
             )
 

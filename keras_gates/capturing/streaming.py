@@ -71,7 +71,7 @@ class Stream:
         edited = [path for path, layer in self._layers.items() if are_changed(layer)]
         if edited:
             raise ValueError(
-                f"The layer '{edited[0]}' is edited at this moment, and a stream runs "
+                f"The layer '{edited[0]}' is being edited, and a stream runs "
                 "the model without edits. Take the step after the `keras_gates.edit` "
                 "block."
             )

@@ -15,7 +15,7 @@ from keras_gates.layers.gate_mixins import GateCell, GateRecurrence, named_as_st
 class GateLSTMCell(GateCell, keras.layers.LSTMCell):
     """`keras.layers.LSTMCell` that can return its gates.
 
-    Takes every argument of `keras.layers.LSTMCell`, and works wherever that does.
+    Takes every argument of `keras.layers.LSTMCell`, and works wherever that cell does.
 
     Call arguments:
         inputs: `(batch, features)`.

@@ -51,14 +51,14 @@ def accelerate(model: keras.Model) -> Accelerated:
     `GateLSTM(..., kernel="fast")`. Functions that Keras has compiled for the model are
     compiled again.
 
-    Training on a CPU is faster on PyTorch and JAX. On TensorFlow it takes 1.0 to 1.5
-    times as long as with the stock layer: there, leave the model as it is.
-    `tests/benchmarks/costs.py` measures these times. They were not measured on a GPU:
-    where Keras runs a layer on cuDNN, leave the model as it is.
+    Training on a CPU is faster on PyTorch and JAX. On TensorFlow it takes 0.8 to 1.0
+    times as long as with the stock layer (`tests/benchmarks/costs.py` measures these
+    ratios). Nothing was measured on a GPU: where Keras runs a layer on cuDNN, do not
+    accelerate the model.
 
     Args:
         model: A `keras.Model`, of any style, with recurrent layers. If another model
-            holds its layers, compile that one again.
+            contains its layers, compile that model again.
 
     Returns:
         A summary of the changes: `print` it, or read `reasons`. It is a context manager

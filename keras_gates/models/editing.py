@@ -22,9 +22,9 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
     steps follow from it. Within the block, `predict`, `evaluate`, `fit`, `capture`, a
     `GateRecorder` and a plain call use the edited model. After the block, even after an
     error, the model is as before. Gradients flow through edits: `fit` can train the
-    weights with a forget gate clamped to 1, for example. Masked steps stay masked. An
-    edit is data of the compiled program: another block, inside this one or after it,
-    can change the unit, the step or the value without compiling the model again.
+    weights with a forget gate clamped to 1, for example. Masked steps stay masked. The
+    units, steps and values of an edit are inputs of the compiled program: a later or an
+    inner block with other units, steps or values does not compile the model again.
 
     A function that you compiled yourself around the model (`tf.function`, `jax.jit`)
     ignores the edit if it has run before.
@@ -46,7 +46,7 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
             the precision of the layer; if the layer is inside a `TimeDistributed`.
             Within the block: if `fit` runs with an edit of chosen samples; if the data
             have a different number of samples from the values of an edit; if the model
-            is compiled, or if another model runs that holds it.
+            is compiled, or if another model that contains it runs.
         RuntimeError: Within the block, if another thread runs the model.
         TypeError: If an argument has the wrong type.
 
@@ -58,7 +58,7 @@ def edit(model: keras.Model, changes: Mapping[str, Edit | list[Edit]]) -> Edited
         ... )
         >>> x = np.ones((2, 5, 1))
         >>> with keras_gates.edit(model, {"gru/update": edits.clamp(1.0)}):
-        ...     kept = model.predict(x, verbose=0)  # Nothing is ever taken in.
+        ...     kept = model.predict(x, verbose=0)  # Nothing is written.
         >>> float(abs(kept).max())
         0.0
     """

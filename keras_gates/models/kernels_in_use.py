@@ -62,8 +62,8 @@ def kernels(model: keras.Model, x: Any = None, *, measure: bool = False) -> Kern
     document.
 
     Args:
-        model: A `keras.Model`, of any style, with recurrent layers. One that is not
-            built yet needs `x`, and gets its weights.
+        model: A `keras.Model`, of any style, with recurrent layers. A model that is not
+            built yet needs `x`, and is built on it.
         x: Some rows of your data, in any form that `predict` takes. By default, inputs
             are generated from the input shapes of the model. No more than 32 rows are
             used.

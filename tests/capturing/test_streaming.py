@@ -502,7 +502,7 @@ def test_what_cannot_be_streamed_says_so(x):
     ):
         stream.state = stream.state | {"lstm/cell": np.zeros((2, 5))}
     closed = keras_gates.edit(stream.model, {"lstm/forget": keras_gates.edits.clamp(0)})
-    with closed, pytest.raises(ValueError, match="'lstm' is edited at this moment"):
+    with closed, pytest.raises(ValueError, match="'lstm' is being edited"):
         stream(x[:, 0])
     other = keras_gates.stream(branches())
     for wrong in (x[:, 0], [x[:, 0]], {"x": x[:, 0]}):

@@ -138,7 +138,7 @@ def test_what_is_not_known_is_refused_in_a_sentence():
     change = {"gru/update": edits.clamp(0.5)}
     with (
         keras_gates.edit(model, change),
-        pytest.raises(ValueError, match="'gru' is edited at this moment"),
+        pytest.raises(ValueError, match="'gru' is being edited"),
     ):
         stats.ranges(gates, model=model, x=X)
     own = keras.Sequential([keras.Input((6, 2)), layers.RNN(JANETCell(3), name="own")])
