@@ -205,7 +205,7 @@ if static.is_dir():
 # %%
 # .. raw:: html
 #
-#    <iframe src="../_static/report.html" title="A page to explore the gates"
+#    <iframe src="../_static/report.html" title="An interactive report of the gates"
 #      loading="lazy" style="width: 100%; height: 800px; border: 1px solid #ccc">
 #    </iframe>
 #

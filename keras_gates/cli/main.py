@@ -85,8 +85,8 @@ def _add_demo(commands) -> None:
         description=(
             "Trains an LSTM(32) and a GRU(32) on data that needs no download, records "
             "their gates during training, compares the two over several seeds, and "
-            "writes figures, the captured gates and a page to explore into a folder, "
-            "whose name is printed at the end. It takes a minute or two."
+            "writes figures, the captured gates and an interactive report into a "
+            "folder, whose name is printed at the end. It takes a minute or two."
         ),
         epilog=BACKEND,
     )
@@ -129,8 +129,8 @@ def _add_inspect(commands) -> None:
             "Loads a saved Keras model, runs it on the data, and writes into a folder: "
             "every gate at every step (gates.zarr), a check of the gates (verify.csv), "
             "statistics (statistics.csv), the measured memory of each layer "
-            "(reach.csv), heat maps of each recurrent layer (PNG files) and a page to "
-            "explore (report.html). The model file is not changed, and the predictions "
+            "(reach.csv), heat maps of each recurrent layer (PNG files) and an "
+            "interactive report (report.html). The model file is not changed, and the predictions "
             "before and after the capture are compared, to the bit. The exit status is "
             "0 if the command succeeded, 1 if the predictions changed or a layer could "
             "not be verified, and 2 if the command failed."

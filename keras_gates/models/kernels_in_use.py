@@ -57,7 +57,7 @@ def kernels(model: keras.Model, x: Any = None, *, measure: bool = False) -> Kern
     seeds and metrics of the model do not change.
 
     A function that is compiled later, for example with `jit_compile=True` on PyTorch,
-    is described as it is before compilation. The function was never tried on a GPU: the
+    is described as it is before compilation. `kernels` was never tested on a GPU: the
     names of GPU kernels are those of the operations that PyTorch, TensorFlow and JAX
     document.
 

@@ -1,4 +1,4 @@
-"""Writes captured gates as a page to explore, in one file."""
+"""Writes captured gates as an interactive report, in one file."""
 
 from __future__ import annotations
 
