@@ -130,10 +130,11 @@ def _add_inspect(commands) -> None:
             "every gate at every step (gates.zarr), a check of the gates (verify.csv), "
             "statistics (statistics.csv), the measured memory of each layer "
             "(reach.csv), heat maps of each recurrent layer (PNG files) and an "
-            "interactive report (report.html). The model file is not changed, and the predictions "
-            "before and after the capture are compared, to the bit. The exit status is "
-            "0 if the command succeeded, 1 if the predictions changed or a layer could "
-            "not be verified, and 2 if the command failed."
+            "interactive report (report.html). The model file is not changed, and the "
+            "predictions for the first batch before and after the capture are "
+            "compared, to the bit. The exit status is 0 if the command succeeded, 1 if "
+            "the predictions changed or a layer could not be verified, and 2 if the "
+            "command failed."
         ),
         epilog=BACKEND,
     )
