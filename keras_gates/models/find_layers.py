@@ -182,8 +182,11 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
             )
     layer, cell = type(node.layer).__name__, type(node.cell).__name__
     if "inner_loop" in added(node.layer):
-        reason = "the layer has its own `inner_loop`"
-    elif has_kernel(node.layer):
+        return ValueError(
+            f"The equations of '{node.path}' are not known: its class `{layer}` has its "
+            f"own `inner_loop`. {way_out}"
+        )
+    if has_kernel(node.layer):
         reason = (
             "Keras may run its own kernel instead of the cell; "
             "`keras.layers.RNN(cell)` runs the cell, and so does `use_cudnn=False`"

@@ -402,7 +402,7 @@ class Swapped(layers.LSTM):
 DIFFERENT = {
     "an argument": (Forgetful(2.0), RuntimeError, "computes other values than this"),
     "an error": (Failing(), ValueError, "cannot be \\(RuntimeError: no way back"),
-    "a weight": (Unsaved(), RuntimeError, "weights of '.*' are not"),
+    "a weight": (Unsaved(), RuntimeError, "weights of '.*' differ"),
     "an activation": (
         Swapped(3, return_sequences=True, name="s"),
         RuntimeError,
