@@ -183,8 +183,8 @@ def _unknown(node: Node, nodes: list[Node], model) -> ValueError:
     layer, cell = type(node.layer).__name__, type(node.cell).__name__
     if "inner_loop" in added(node.layer):
         return ValueError(
-            f"The equations of '{node.path}' are not known: its class `{layer}` has its "
-            f"own `inner_loop`. {way_out}"
+            f"The equations of '{node.path}' are not known: its class `{layer}` has an "
+            f"`inner_loop` of its own. {way_out}"
         )
     if has_kernel(node.layer):
         reason = (

@@ -654,7 +654,7 @@ BAD_CALLS = {
         lambda _: keras_gates.capture(
             sequential(OwnLoop(3, name="odd"), shape=(5, 3)), GOOD
         ),
-        "equations of 'odd' are not known: its class `OwnLoop` has its own `inner_loop`",
+        "equations of 'odd' are not known: its class `OwnLoop` has an `inner_loop`",
     ),
     "own wrapper": (
         lambda _: keras_gates.capture(
