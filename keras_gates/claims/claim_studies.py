@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -159,12 +159,26 @@ class Bench:
         )
 
 
-def judged(of: str, values, judge: Callable[[float, float], str]) -> Measurement:
-    """Returns the mean of values, one for each seed, with its interval and verdict."""
+def judged(
+    of: str,
+    values: Any,
+    judge: Callable[[float, float], str],
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Measurement:
+    """Returns the mean of values, one for each seed, with its interval and verdict.
+
+    Args:
+        of: The task or the size on which they were measured.
+        values: The value of each seed.
+        judge: Returns the verdict for the ends of an interval.
+        bounds: The smallest and the largest possible value. The interval is cut there,
+            which does not change how often it contains the true mean.
+    """
     import xarray
 
     seeds = xarray.DataArray(np.asarray(values, float), dims="seed")
-    mean, low, high = (float(end) for end in stats.mean_interval(seeds, "seed"))
+    mean, *ends = (float(end) for end in stats.mean_interval(seeds, "seed"))
+    low, high = np.clip(ends, *bounds).tolist()
     verdict = "not known" if math.isnan(mean) else judge(low, high)
     return Measurement(of, mean, low, high, verdict)
 

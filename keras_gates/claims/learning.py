@@ -44,7 +44,7 @@ def forgetting(bench: Bench) -> Finding:
         accuracies = study.runs.set_index(["architecture", "seed"])["val_accuracy"]
         for name in KINDS:
             of = f"{name}: at least {ago} steps"
-            rows.append(judged(of, 100 * accuracies[name], _remembered))
+            rows.append(judged(of, 100 * accuracies[name], _remembered, (0, 100)))
     return Finding(
         "Accuracy, in %, at reporting two symbols in their order. Each row states how "
         "many steps before the end the first symbol came. A guess gives 25 %, and "

@@ -219,6 +219,15 @@ def test_a_claim_holds_where_the_rows_say_so():
     assert claim_studies.holds(rows("more"), "less") == "Not shown here (more: 1)"
 
 
+@pytest.mark.once
+def test_an_interval_of_a_bounded_score_is_cut_at_the_bounds():
+    free = claim_studies.judged("", [100, 100, 40], learning._remembered)
+    cut = claim_studies.judged("", [100, 100, 40], learning._remembered, (0, 100))
+    assert free.high > 100 and free.low < 0
+    assert (cut.low, cut.high) == (0, 100)
+    assert cut.value == free.value == 80
+
+
 def test_what_is_not_known_is_not_judged():
     row = claim_studies.judged("", [1.0, np.nan], resources._faster)
     assert row.verdict == "not known"
