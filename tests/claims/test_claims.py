@@ -234,7 +234,7 @@ def test_what_is_not_known_is_not_judged():
 
 
 def test_the_lower_error_is_that_of_the_paired_difference():
-    from test_compare import study_of
+    from small_studies import study_of
 
     study = study_of({"LSTM": [0.9, 1.0, 1.1], "GRU": [1.9, 2.0, 2.13]})
     row = claim_studies.lower_error("", study)
@@ -273,7 +273,7 @@ class FakeBench:
         self.metric, self.values, self.predictions = metric, values, predictions
 
     def study(self, name):
-        from test_compare import study_of
+        from small_studies import study_of
 
         study = study_of(self.values)
         if self.metric != "val_loss":
