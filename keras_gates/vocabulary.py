@@ -9,6 +9,8 @@ are the gates, the candidate and the states.
 
 from __future__ import annotations
 
+import re
+
 VERSION = "0.1.0"
 """The version of the package. Stored data state the version that wrote them."""
 
@@ -44,6 +46,21 @@ BIN = "bin"
 def preactivation(signal: str) -> str:
     """Returns the name of the sum that enters the activation of a signal."""
     return f"{signal}_preactivation"
+
+
+def numbered_call(path: str, number: int) -> str:
+    """Returns the name of a call of a layer: from the second call on, with its number.
+
+    Example:
+        >>> numbered_call("lstm", 1), numbered_call("lstm", 2)
+        ('lstm', 'lstm@2')
+    """
+    return path if number == 1 else f"{path}@{number}"
+
+
+def without_call(path: str) -> str:
+    """Returns the path of the layer from the name of one of its calls."""
+    return re.sub(r"@\d+$", "", path)
 
 
 def initial(state: str) -> str:

@@ -144,8 +144,8 @@ MUTATIONS = {
         "return kind is not None",
     ),
     "the first states of a fast kernel in Keras's order": (
-        "dict(zip(kind.states, reversed(states), strict=True))\n        hand_out",
-        "dict(zip(kind.states, states, strict=True))\n        hand_out",
+        "dict(zip(kind.states, reversed(states), strict=True))\n        emit_signals",
+        "dict(zip(kind.states, states, strict=True))\n        emit_signals",
     ),
     "a gate that replaces registered as one that keeps": (
         "    if not held:\n        erased",

@@ -21,7 +21,7 @@ from keras_gates.models.input_batches import number_of_samples
 Tensor = Any
 
 ROWS = 512
-"""About the number of rows that run at once: fewer rows hardly save time."""
+"""The approximate number of rows that run at once; fewer would hardly save time."""
 
 Clamp = tuple[str, tuple[int, ...]]
 """The key of a signal, and the units that are clamped."""

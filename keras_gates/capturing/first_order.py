@@ -1,9 +1,10 @@
-"""Changes by clamps to first order: the derivative times the change of the signal."""
+"""The effect of clamps to first order: the derivative times the change of a signal."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from keras_gates import vocabulary as v
 from keras_gates.capturing.unit_groups import Group
 
 
@@ -23,8 +24,12 @@ class FirstOrder:
 
     def add(self, arrays: dict, derivatives: dict) -> None:
         """Adds the values and the derivatives of a batch."""
-        for key, place in self._keys.items():
-            pairs = zip(calls(arrays, *place), calls(derivatives, *place), strict=True)
+        for key, (path, signal) in self._keys.items():
+            pairs = zip(
+                calls(arrays, path, signal),
+                calls(derivatives, path, signal),
+                strict=True,
+            )
             # Masked steps are NaN, and the calls of a shared layer add up.
             sums = [
                 (np.nansum(d, axis=1), np.nansum(d * a.astype("float64"), axis=1))
@@ -48,6 +53,6 @@ def calls(arrays: dict, path: str, signal: str) -> list[np.ndarray]:
     """Returns the values of a signal in each call of a layer, from a batch."""
     return [
         np.asarray(signals[signal])
-        for place, signals in arrays.items()
-        if place == path or place.startswith(f"{path}@")
+        for call, signals in arrays.items()
+        if path in (call, v.without_call(call))
     ]

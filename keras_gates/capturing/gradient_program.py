@@ -10,9 +10,11 @@ from keras import ops
 
 from keras_gates import vocabulary as v
 from keras_gates.backend import backend
+from keras_gates.capturing.masked_steps import with_masked_steps
 from keras_gates.capturing.program import Program
 from keras_gates.cells.known_cells import cells_of
 from keras_gates.layers.added_zeros import Zeros
+from keras_gates.layers.collect import Emission
 from keras_gates.models import edit_guards
 from keras_gates.models.find_layers import Node
 
@@ -40,8 +42,7 @@ def _derivatives(
     """Returns the derivatives by path and signal."""
     places: dict[int, list] = {}
     for node in nodes:
-        cells = [id(cell) for _, cell in cells_of(node.layer)]
-        number = cells.index(id(node.cell))
+        number = _number_of(node)
         names = [name for name in node.known_kind.signals if name in chosen]
         places.setdefault(id(node.layer), [None]).extend((number, n) for n in names)
 
@@ -56,31 +57,27 @@ def _derivatives(
     for node in nodes:
         calls = {call for layer, _, call in found if layer == id(node.layer)}
         for call in sorted(calls):
-            key = node.path if call == 1 else f"{node.path}@{call}"
+            key = v.numbered_call(node.path, call)
             results[key] = _of_node(node, call, found, masks, chosen)
     return results
 
 
+def _number_of(node: Node) -> int:
+    """Returns the number of a node's cell in its layer."""
+    cells = [id(cell) for _, cell in cells_of(node.layer)]
+    return cells.index(id(node.cell))
+
+
 def _of_node(node: Node, call: int, found: dict, masks: dict, chosen: set[str]) -> dict:
     """Returns the derivatives of one call of a layer, in the form of a capture."""
-    cells = [id(cell) for _, cell in cells_of(node.layer)]
-    number = cells.index(id(node.cell))
+    number = _number_of(node)
     names: dict[Any, str] = {
         (number, n): n for n in node.known_kind.signals if n in chosen
     }
     if number == 0:
         names[None] = v.INPUTS
+    values = {name: found[id(node.layer), place, call] for place, name in names.items()}
     mask = masks.get((id(node.layer), call))
-
-    def in_order(tensor):
-        return ops.flip(tensor, axis=1) if node.layer.go_backwards else tensor
-
-    arrays = {}
-    for place, name in names.items():
-        values = ops.cast(found[id(node.layer), place, call], "float32")
-        if mask is not None:
-            values = ops.where(ops.expand_dims(mask, -1), values, float("nan"))
-        arrays[name] = in_order(values)
-    if mask is not None:
-        arrays[v.MASK] = in_order(mask)
-    return arrays
+    backward = node.layer.go_backwards
+    emission = Emission(node.layer, node.cell, values, {}, mask, backward)
+    return with_masked_steps(emission, set(values))

@@ -8,13 +8,13 @@ if it agrees.
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 
+from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.models import edit_guards
 from keras_gates.models.accelerating import why_not_replaced
@@ -24,6 +24,7 @@ FEWEST_BATCHES = 8
 """With fewer batches, a second program and a second run of a batch do not pay."""
 LARGEST_DEVIATION = 1e-5
 """The largest deviation that rounding explains, for values of magnitude 1."""
+_HALF_PRECISION = {"float16": 2e-2, "bfloat16": 1e-1}
 _BLOCK = 2**16
 
 
@@ -53,6 +54,11 @@ def fast_layers(
 
 def _may_be_fast(layer) -> bool:
     return layer.cell.compute_dtype == "float32" and why_not_replaced(layer) is None
+
+
+def rounding(dtype: str) -> float:
+    """Returns the deviation that rounding explains, for layers of a compute dtype."""
+    return _HALF_PRECISION.get(dtype, LARGEST_DEVIATION)
 
 
 def deviations(exact: dict, fast: dict) -> dict[str, float]:
@@ -106,7 +112,7 @@ def _of_block(wanted: np.ndarray, found: np.ndarray) -> float:
 
 
 def agree(found: dict[str, float], model: keras.Model) -> bool:
-    """Returns whether a fast run agrees with Keras's up to rounding, or warns."""
+    """Returns whether a fast run agrees with Keras's up to rounding; warns if not."""
     far = {path: value for path, value in found.items() if value > LARGEST_DEVIATION}
     if not far:
         return True
@@ -135,7 +141,7 @@ def described(
     names = {id(layer): "fast" for layer in fast}
     attributes: dict[str, dict] = {}
     for path in paths:
-        layer = layers.get(path) or layers[re.sub(r"@\d+$", "", path)]
+        layer = layers.get(path) or layers[v.without_call(path)]
         kernel = names.get(id(layer), getattr(layer, "kernel", "keras"))
         attributes[path] = {"kernel": kernel}
         if path in found:

@@ -55,8 +55,7 @@ def batches(
 
 def _require_loss(model: keras.Model) -> None:
     """Refuses a model whose loss is not known sample by sample."""
-    changed = type(model).compute_loss
-    if changed is not keras.Model.compute_loss:
+    if type(model).compute_loss is not keras.Model.compute_loss:
         raise ValueError(
             f"The model '{model.name}' overrides `compute_loss`, which returns one "
             "number for a whole batch. Choose one number for each sample from the "
@@ -83,12 +82,11 @@ def _loss_of_each(model: keras.Model) -> Callable[[Any, Any], Tensor]:
     losses = keras.tree.map_structure(
         lambda one: None if one is None else _OfEach(one), compiled._user_loss
     )
-    each = type(compiled)(
+    return type(compiled)(
         losses,
         loss_weights=compiled._user_loss_weights,
         output_names=compiled.output_names,
     )
-    return lambda targets, outputs: each(targets, outputs)
 
 
 class _OfEach(keras.losses.Loss):

@@ -19,9 +19,6 @@ from keras_gates.models import input_batches, sending
 from keras_gates.stores import growing
 from keras_gates.stores.writing import same_lengths
 
-ROUNDING = {"float16": 2e-2, "bfloat16": 1e-1}
-"""The deviation that rounding explains, for layers that compute in half precision."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -170,7 +167,7 @@ class Worker:
         deviation = 0.0
         tree = self._tree_of(self.job.first)
         allowed = max(
-            ROUNDING.get(layer["compute_dtype"], kernel_choice.LARGEST_DEVIATION)
+            kernel_choice.rounding(layer["compute_dtype"])
             for layer in self.job.layers.values()
         )
         for key, values in growing.growing_arrays(tree, "", self.job.keys, v.SAMPLE):

@@ -1,13 +1,13 @@
-"""The pre-activations of a model: the inputs of its activations, read like signals."""
+"""The pre-activations of a model, which are read like signals."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_gates import vocabulary as v
 from keras_gates.capturing.program import Program
 from keras_gates.capturing.reader import Reader
 from keras_gates.layers.signal_changes import are_changed
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def preactivations(model: keras.Model, x: Any, paths: set[str]) -> xarray.DataTree:
-    """Returns the input of each activation, under the name of its signal.
+    """Returns the pre-activations of a model, under the names of their signals.
 
     Args:
         model: As for `capture`.
@@ -36,10 +36,10 @@ def preactivations(model: keras.Model, x: Any, paths: set[str]) -> xarray.DataTr
 
 
 class _SumsReader(Reader):
-    """Reads the inputs of the activations, with Keras's own kernels."""
+    """Reads pre-activations, with Keras's own kernels."""
 
     def __init__(self, model, paths: set[str]):
-        named = {re.sub(r"@\d+$", "", path) for path in paths}
+        named = {v.without_call(path) for path in paths}
         super().__init__(model, layers=None, fast=[])
         there = [node for node in self.nodes if node.path in named]
         if not there:

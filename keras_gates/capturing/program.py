@@ -7,6 +7,7 @@ import functools
 
 import keras
 
+from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.capturing.masked_steps import with_masked_steps
 from keras_gates.layers.collect import Collector
@@ -27,7 +28,7 @@ class Program(keras.Model):
         training: Whether the model runs in training mode.
         copies: Copies of its variables, to be shared with another program.
         fast: The layers that run in a fast kernel.
-        sums: Whether to return the inputs of the activations, in place of the signals.
+        sums: Whether to return the pre-activations instead of the signals.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Program(keras.Model):
         # Inputs go to the user's model unchanged; it casts them itself.
         super().__init__(autocast=False, name="keras_gates")
         self.copies = copies or Copies(model)
+        # Not read here: Keras lists the variables that an attribute holds.
         self._variables = self.copies.variables
         self._missed: set[str] = set()
         self._uncompiled = self._ran = False
@@ -115,6 +117,6 @@ def _signals(
         calls = 1
         while key in results or (calls > 1 and key in paths.values()):
             calls += 1
-            key = f"{path}@{calls}"
+            key = v.numbered_call(path, calls)
         results[key] = with_masked_steps(emission, chosen)
     return results

@@ -80,8 +80,9 @@ def reach(
         TypeError: If an argument has the wrong type.
 
     Warns:
-        UserWarning: If a share is above 1: later inputs are then not independent of the
-            state, and `groups` must state which samples are alike.
+        UserWarning: If the whole interval of a share is above 1: later inputs are then
+            not independent of the state, and `groups` must state which samples are
+            alike.
 
     Example:
         >>> import keras, keras_gates, numpy as np
@@ -131,7 +132,7 @@ def reach(
             for step in steps
         }
         datasets[path] = _labelled(found, attributes_of(node))
-        _report_shares(path, found)
+        _warn_of_shares(path, found)
     attributes = {**tree_attributes(model.name), "layers": list(datasets)}
     return grow(datasets, attributes)
 
@@ -223,7 +224,7 @@ def _require_one_call(tree: Any, nodes: dict[str, Node]) -> None:
     again = [path for path in tree.attrs["layers"] if path not in nodes]
     if again:
         raise ValueError(
-            f"The memory of '{again[0].rpartition('@')[0]}' cannot be measured: it is "
+            f"The memory of '{v.without_call(again[0])}' cannot be measured: it is "
             "called several times, or is inside another layer. Name the other layers "
             "in `layers`."
         )
@@ -281,7 +282,8 @@ def _labelled(found: dict[int, Reach], attributes: dict) -> Any:
     return xarray.Dataset(data, coordinates, attributes)
 
 
-def _report_shares(path: str, found: dict[int, Reach]) -> None:
+def _warn_of_shares(path: str, found: dict[int, Reach]) -> None:
+    # Only if the lower end of the interval is over 1.
     over = {step: one.share for step, one in found.items() if one.share[1] > 1.0}
     if over:
         step, (share, low, high) = next(iter(over.items()))

@@ -61,7 +61,7 @@ class Reader:
         self._layers = layers_to_convert(model, self.nodes)
         self._program: Program | None = None
         self._fast_programs: dict[frozenset, Program] = {}
-        self._checked = fast
+        self._given_fast = fast
         self._fast: list = []
         self._deviations: dict[str, float] = {}
 
@@ -130,7 +130,7 @@ class Reader:
             return run, run(given)
 
         self._fast, self._deviations = layers, {}
-        if layers and self._checked is not None:
+        if layers and self._given_fast is not None:
             return begin(self._fast_program(layers, copies))
         exact = begin(program)
         if not layers:
@@ -148,8 +148,8 @@ class Reader:
 
     def _fast_layers(self, copies: Copies, number: int | None) -> list:
         """Lists the layers that may run in a fast kernel."""
-        if self._checked is not None:
-            return [node.layer for node in self.nodes if node.path in self._checked]
+        if self._given_fast is not None:
+            return [node.layer for node in self.nodes if node.path in self._given_fast]
         if self._training:
             return []
         return kernel_choice.fast_layers(

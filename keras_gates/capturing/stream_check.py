@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_gates.backend import backend
+from keras_gates.capturing.kernel_choice import rounding
 from keras_gates.capturing.stream_inputs import Inputs
 from keras_gates.capturing.stream_program import StepProgram
 from keras_gates.capturing.stream_suspects import steps_to_see, suspects
@@ -19,9 +20,6 @@ STEPS, SHORT = 5, 3
 
 LATER = 1e-3
 """The tolerance after more than `STEPS` steps, over which rounding errors grow."""
-
-TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
-"""The tolerance for rounding errors, by the least precise type of the model."""
 
 
 def carrying_layers(model) -> dict[str, Any]:
@@ -101,7 +99,7 @@ def check(
         one.ndim > 2 if steps == 1 else one.shape[1:2] == (1,) and whole.shape[1] > 1
         for one, whole in zip(outputs[0], wholes[steps], strict=True)
     ]
-    near = max(TOLERANCE.get(dtype, 0.0) for dtype in _dtypes(model))
+    near = max(map(rounding, _dtypes(model)))
     for length, whole in wholes.items():
         for number, (timed, wanted) in enumerate(zip(in_time, whole, strict=True)):
             steps_of = [one[number] for one in outputs[:length]]
@@ -236,7 +234,7 @@ def _mask(array: np.ndarray, value, at_end: bool) -> None:
         array[0, 1] = array[-1, 0] = value
 
 
-def _refusal(model, difference: str, error: Exception | None = None) -> ValueError:
+def _refusal(model, observed: str, error: Exception | None = None) -> ValueError:
     found = suspects(model)
     why = "; ".join(found) or (
         "one of its layers or operations works across time steps, or draws random "
@@ -244,7 +242,7 @@ def _refusal(model, difference: str, error: Exception | None = None) -> ValueErr
     )
     message = (
         f"The model '{model.name}' cannot run one time step at a time: {why}. A "
-        f"test run shows this: {difference}. Run `predict` on a window of the latest "
+        f"test run shows this: {observed}. Run `predict` on a window of the latest "
         "time steps; or stream the part of the model before that layer, "
         "`keras.Model(model.input, layer.input)`."
     )

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.capturing.masked_steps import with_masked_steps
 from keras_gates.layers.carried_states import Carrying
@@ -75,21 +76,19 @@ class StepProgram:
         for emission in collector.emissions:
             path = paths[id(emission.layer), id(emission.cell)]
             calls[path] = calls.get(path, 0) + 1
-            key = path if calls[path] == 1 else f"{path}@{calls[path]}"
+            key = v.numbered_call(path, calls[path])
             found[key] = with_masked_steps(emission, set(emission.signals))
         return found
 
 
 def _readable(states: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns states in types that NumPy supports, which excludes bfloat16."""
-    return {
-        name: ops.cast(state, "float32") if _is_brief(state) else state
-        for name, state in states.items()
-    }
 
+    def readable(state: Tensor) -> Tensor:
+        brief = keras.backend.standardize_dtype(state.dtype) == "bfloat16"
+        return ops.cast(state, "float32") if brief else state
 
-def _is_brief(tensor: Tensor) -> bool:
-    return keras.backend.standardize_dtype(tensor.dtype) == "bfloat16"
+    return {name: readable(state) for name, state in states.items()}
 
 
 def run_model(model, inputs):

@@ -44,7 +44,7 @@ class Stream:
         self._started = np.zeros(0, bool)
         self._signals: dict[str, dict] | None = None
         self._nodes: list[Node] = []
-        self._before: tuple | None = None
+        self._latest: tuple | None = None
 
     def __call__(self, x):
         """Takes one time step.
@@ -75,8 +75,8 @@ class Stream:
                 "the model without edits. Take the step after the `keras_gates.edit` "
                 "block."
             )
-        self._before = self._inputs.packed(arrays), self._states, ~self._started
-        outputs, self._states, self._signals = self._program.step(*self._before)
+        self._latest = self._inputs.packed(arrays), self._states, ~self._started
+        outputs, self._states, self._signals = self._program.step(*self._latest)
         self._started = np.ones_like(self._started)
         flat = [
             _numpy(one)[:, 0] if timed else _numpy(one)
@@ -92,7 +92,7 @@ class Stream:
             name: np.zeros((samples, *shape), dtype)
             for name, (shape, dtype) in self._shapes.items()
         }
-        self._signals = self._before = None
+        self._signals = self._latest = None
 
     def reset(self, samples=None) -> None:
         """Starts a new sequence in all samples, or in some of them.
@@ -105,7 +105,7 @@ class Stream:
             ValueError: If there is no such sample.
         """
         if samples is None:
-            self._states = self._signals = self._before = None
+            self._states = self._signals = self._latest = None
             self._started = np.zeros(0, bool)
             return
         chosen = np.atleast_1d(np.asarray(samples))
@@ -169,7 +169,7 @@ class Stream:
             arrays[name] = arrays[name].astype(dtype)
         self._started = arrays.pop(STARTED).astype(bool)
         self._states = arrays
-        self._signals = self._before = None
+        self._signals = self._latest = None
 
     @property
     def gates(self) -> xarray.DataTree:
@@ -179,15 +179,15 @@ class Stream:
         have the dimensions `(sample, unit)`; NaN where the step is masked. After the
         first access, each step computes them.
         """
-        if self._before is None:
+        if self._latest is None:
             raise ValueError(
                 "There are no gates before the first step: call the stream first."
             )
         if not self._nodes:
-            self._nodes = self._readable()
+            self._nodes = self._readable_nodes()
             self._program = StepProgram(self.model, self._layers, self._nodes)
         if not self._signals:
-            _, _, self._signals = self._program.step(*self._before)
+            _, _, self._signals = self._program.step(*self._latest)
         arrays = {
             path: {name: _copy(value) for name, value in signals.items()}
             for path, signals in self._signals.items()
@@ -199,7 +199,7 @@ class Stream:
         }
         return grow(datasets, dict(tree.attrs))
 
-    def _readable(self) -> list[Node]:
+    def _readable_nodes(self) -> list[Node]:
         carrying = {id(layer) for layer in self._layers.values()}
         nodes = [
             node

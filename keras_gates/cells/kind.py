@@ -88,8 +88,9 @@ class Kind:
         states: The states, which are carried from step to step, in the reverse of
             Keras's order. The last signal, in most kinds the last state, is the output.
         colour: Its colour in figures of several architectures.
-        blocks: The signals that have a block of columns in Keras's weights, in order.
-        gates: The blocks that are sigmoid gates.
+        blocks: The signals other than the states. In Keras's cells, each has a block of
+            columns in the weights, in this order.
+        gates: The blocks that are gates, with values between 0 and 1.
         keep: The gate whose value is the share of the old state that is kept.
         write: The gate whose value is the fraction of the candidate that is written.
             `None` for a kind with `keep`: 1 - `keep`.

@@ -41,9 +41,9 @@ def register_cell(
 
     From then on, the package supports the cell like Keras's own cells: `capture` inside
     a `keras.layers.RNN`, in stacks and with masks, `GateRecorder`, stores, `verify`,
-    the statistics, the figures and the page. A subclass is treated as the same cell
-    unless it overrides `call`. A cell that is not registered is traced, and its signals
-    have the names of their operations.
+    the statistics, the figures and the interactive report. A subclass is treated as the
+    same cell unless it overrides `call`. A cell that is not registered is traced, and
+    its signals have the names of their operations.
 
     The description is tested on a cell with random weights, and on every cell of the
     class before its signals are read for the first time: `step` must return the states

@@ -24,9 +24,12 @@ RESERVED = frozenset(
         v.SIGNAL,
         v.BIN,
         v.MASK,
+        v.INPUTS,
+        v.FEATURE,
+        v.LAG,
     }
 )
-"""Names of dimensions, and of other variables than signals in a capture."""
+"""The names of dimensions, and of variables in a tree that are not signals."""
 
 
 def signals_at_work(

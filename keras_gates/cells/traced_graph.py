@@ -36,7 +36,8 @@ def program_of(
 
     On PyTorch, a capture by `keras.Function` itself takes twice the time.
     """
-    # Private to Keras: the order of the operations, and what they were called with.
+    # Private to Keras: the order of the operations, and the arguments of each call. If
+    # these are renamed, no cell can be traced.
     depths = sorted(graph._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in graph._nodes_by_depth[depth]]
     last_use = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 import threading
 from collections import Counter
@@ -40,8 +41,8 @@ SIGMOIDS = ("sigmoid", "hard_sigmoid")
 
 
 @functools.cache
-def activations() -> dict[str, str]:
-    """Returns the names of Keras's activations, and `exp`, without underscores."""
+def _activation_names() -> dict[str, str]:
+    """Maps names without underscores to those of Keras's activations, and `exp`."""
     named = [name for name in dir(keras.activations) if not name.startswith("_")]
     helpers = ("get", "serialize", "deserialize", "linear")
     return {
@@ -108,7 +109,7 @@ def trace(
                 described, after = _as_described(kind, cell, symbols)
                 output = after[0]
             for tensor, origin in origins.values():
-                tensor._keras_history = origin
+                tensor._keras_history = origin  # See `_operations_of_layers`.
             results = [output, *keras.tree.flatten(after)]
             graph = graph_of(symbols, [*results, *described.values()])
         # Code of the user's own may raise anything.
@@ -133,7 +134,7 @@ def trace(
         shape = operation.output.shape[1:]
         if None in shape:
             raise Untraceable(f"the shape of its `{name}` is not known")
-        widths[name] = _product(shape)
+        widths[name] = math.prod(shape)
     program = program_of(graph)
 
     def run(inputs: Tensor, states: list[Tensor], change: Change) -> list[Tensor]:
@@ -155,7 +156,7 @@ def trace(
                 ]
         return values
 
-    return Traced(run, widths, own[0] if own else None, _product(output.shape[1:]))
+    return Traced(run, widths, own[0] if own else None, math.prod(output.shape[1:]))
 
 
 def _reason(error: Exception) -> str:
@@ -190,7 +191,8 @@ def _carried(kind: Kind | None, results: list, own: list[int]) -> dict[str, int]
 
 def _maker(value: Any, operations: list) -> Any:
     """Returns the operation that has a value as its only result, or `None`."""
-    # Private to Keras: which operation a symbolic tensor comes from.
+    # Private to Keras: which operation a symbolic tensor comes from. If it is renamed,
+    # no registered cell can be edited.
     history = getattr(value, "_keras_history", None)
     if history is None or not any(history.operation is one for one in operations):
         return None
@@ -203,7 +205,7 @@ def _named(operations: list) -> dict[str, Any]:
     """Names the activations among operations, in the order in which they were made."""
     found = []
     for operation in operations:
-        name = activations().get(type(operation).__name__.lower())
+        name = _activation_names().get(type(operation).__name__.lower())
         if name is not None and not isinstance(operation, keras.layers.Layer):
             found.append((_number(operation.output), name, operation))
     found.sort(key=lambda one: one[0])
@@ -219,13 +221,6 @@ def _number(tensor) -> int:
     """Returns the number of a symbolic tensor, which is part of its name in Keras."""
     found = re.search(r"_(\d+)$", tensor.name)
     return int(found.group(1)) if found else 0
-
-
-def _product(shape) -> int:
-    size = 1
-    for axis in shape:
-        size *= axis
-    return size
 
 
 @contextlib.contextmanager

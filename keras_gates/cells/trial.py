@@ -13,7 +13,7 @@ from keras_gates.cells.error_words import words_of
 from keras_gates.cells.named_states import state_shapes
 from keras_gates.checks import type_of
 
-FEATURES, SAMPLES, WARM_UP = 3, 5, 4
+FEATURES, SAMPLES, STEPS = 3, 5, 4
 """The numbers of features and samples of the inputs, and of the steps that are run."""
 
 
@@ -58,7 +58,7 @@ def trial(cell, names: tuple[str, ...], blocks: Callable, scale: float = 1.0) ->
         keras.ops.zeros(one, dtype=cell.compute_dtype)
         for one in state_shapes(cell, SAMPLES)
     ]
-    for _ in range(WARM_UP):
+    for _ in range(STEPS):
         inputs = scale * rng.normal(size=(SAMPLES, shape[-1]))
         inputs = keras.ops.convert_to_tensor(inputs, dtype=cell.compute_dtype)
         before = states

@@ -7,7 +7,6 @@ of all samples as the rows of one batch.
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from typing import Any
 
@@ -16,7 +15,14 @@ from keras import ops
 
 from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
-from keras_gates.layers.opened_cells import OpenedCell, flat_rows, flat_states, packed
+from keras_gates.layers.opened_cells import (
+    OpenedCell,
+    flat_rows,
+    flat_states,
+    joined,
+    packed,
+    training_option,
+)
 
 Tensor = Any
 
@@ -46,8 +52,7 @@ class StatesStep:
     def __init__(self, cell, training, with_output: bool):
         self._cell = cell
         self._with_output = with_output
-        takes_training = "training" in inspect.signature(cell.call).parameters
-        self._options = {"training": training} if takes_training else {}
+        self._options = training_option(cell, training)
         self.shapes: list[tuple[tuple, str]] = []
         """The axes of each state after the first one, and its type."""
         self.widths: list[int] = []
@@ -65,11 +70,7 @@ class StatesStep:
         if self._with_output:
             values.append(output)
         self.widths = [value.shape[-1] for value in values]
-        if len(values) == 1:
-            return values[0], packed(states, flat)
-        dtype = keras.backend.result_type(*(value.dtype for value in values))
-        joined = ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
-        return joined, packed(states, flat)
+        return joined(values), packed(states, flat)
 
 
 def signals_of_steps(

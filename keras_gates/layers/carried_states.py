@@ -7,19 +7,19 @@ here instead of its initial ones, and stores its new states here.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import threading
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_gates import vocabulary as v
 from keras_gates.backend import backend
 from keras_gates.cells.known_cells import cells_of, kind_of
-from keras_gates.layers.observed_loop import hand_out
-from keras_gates.layers.opened_cells import OpenedCell, flat_states
+from keras_gates.layers.observed_loop import emit_signals
+from keras_gates.layers.opened_cells import OpenedCell, flat_states, training_option
 from keras_gates.layers.replay import mask_of_steps
-from keras_gates.layers.run_views import view
+from keras_gates.layers.run_views import MASKS, view
 
 Tensor = Any
 _local = threading.local()
@@ -64,7 +64,7 @@ class Carrying:
         """Returns whether a layer carries its states."""
         return id(layer) in self._paths
 
-    def run(self, layer, sequences: Tensor, initial, mask, looks) -> tuple:
+    def run(self, layer, sequences: Tensor, initial, mask, wanted_rows) -> tuple:
         """Takes one step of a layer.
 
         Args:
@@ -72,7 +72,7 @@ class Carrying:
             sequences: `(batch, 1, ...)`.
             initial: The states from which Keras starts it.
             mask: `(batch, 1)`, or `None`.
-            looks: The numbers of rows of its signals that are wanted, each once.
+            wanted_rows: The numbers of rows of its signals that are wanted, each once.
 
         Returns:
             The result of `inner_loop`.
@@ -89,7 +89,7 @@ class Carrying:
         output, after, signals = sequences[:, 0], [], []
         for _, cell, size in parts:
             own, waiting = waiting[:size], waiting[size:]
-            output, new, found = _step(cell, output, own, bool(looks))
+            output, new, found = _step(cell, output, own, bool(wanted_rows))
             if mask is not None:
                 pairs = zip(new, own, strict=True)
                 new = [_where(mask[:, 0], *pair) for pair in pairs]
@@ -101,14 +101,14 @@ class Carrying:
             state = after[-parts[-1][-1] if nested else 0]
             output = self._masked(layer, last, mask[:, 0], output, state)
         self.after.update(zip(names, after, strict=True))
-        for cell, own, found in signals if looks else ():
-            _hand_out(layer, cell, own, found, mask, looks)
+        for cell, own, found in signals if wanted_rows else ():
+            _emit_step(layer, cell, own, found, mask, wanted_rows)
         return output, output[:, None], keras.tree.pack_sequence_as(initial, after)
 
     def _names(self, layer, parts: list[tuple[str, Any, int]]) -> list[str]:
         """Names the states of the current call of a layer, in the order of Keras."""
         calls = self._calls[id(layer)] = self._calls.get(id(layer), 0) + 1
-        path = self._paths[id(layer)] + (f"@{calls}" if calls > 1 else "")
+        path = v.numbered_call(self._paths[id(layer)], calls)
         names: list[str] = []
         for place, cell, size in parts:
             kind = kind_of(cell)
@@ -167,8 +167,7 @@ def _step(cell, inputs, states: list[Tensor], opened: bool) -> tuple:
     quiet = _without_dropout(cell)
     if kind is not None:
         return OpenedCell(quiet, kind, False)(inputs, states)
-    takes_training = "training" in inspect.signature(cell.call).parameters
-    options = {"training": False} if takes_training else {}
+    options = training_option(cell, False)
     if keras.tree.is_nested(cell.state_size) and any(
         keras.tree.is_nested(part) for part in cell.state_size
     ):
@@ -178,12 +177,12 @@ def _step(cell, inputs, states: list[Tensor], opened: bool) -> tuple:
 
 
 def _without_dropout(cell) -> Any:
-    """Returns a view of a cell without dropout, as Keras drew and dropped its own."""
-    drawn = [name for name in _DRAWN if hasattr(cell, name)]
+    """Returns a view of a cell that draws no dropout masks.
+
+    In inference, `SimpleRNNCell` draws masks too, and does not use them.
+    """
+    drawn = [name for name in MASKS if hasattr(cell, name)]
     return view(cell, **dict.fromkeys(drawn, _nothing)) if drawn else cell
-
-
-_DRAWN = "get_dropout_mask", "get_recurrent_dropout_mask"
 
 
 def _nothing(step):
@@ -196,10 +195,12 @@ def _where(condition: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return ops.where(condition, one, ops.cast(other, one.dtype))
 
 
-def _hand_out(layer, cell, states: list[Tensor], signals: dict, mask, looks) -> None:
+def _emit_step(
+    layer, cell, states: list[Tensor], signals: dict, mask, wanted_rows
+) -> None:
     """Emits the signals of one step as those of a sequence of one step."""
     kind = kind_of(cell)
     if kind is not None:
         signals = {name: value[:, None] for name, value in signals.items()}
         initial = dict(zip(kind.states, reversed(states), strict=False))
-        hand_out(layer, cell, signals, initial, mask, looks)
+        emit_signals(layer, cell, signals, initial, mask, wanted_rows)

@@ -19,7 +19,7 @@ _local = threading.local()
 
 
 class Emission(NamedTuple):
-    """The signals of one call of a layer, in the order in which it worked.
+    """The signals of one call of a layer, in the order in which it read its input.
 
     Attributes:
         layer: The recurrent layer.
@@ -29,10 +29,9 @@ class Emission(NamedTuple):
         initial: State name to `(batch, units)`, the state before the first step.
         mask: `(batch, time)`, true where a step is unmasked, or `None`.
         go_backwards: Whether the layer read its input from the end.
-        rows: How many rows of the batch were sampled, outside the gradient; `None`
-            for all of them, in the gradient.
-        sums: Whether `signals` holds not the signals themselves, but the sums that
-            enter their activations.
+        rows: How many rows of the batch were sampled, outside the gradient, infinite
+            for all of them; `None` for all of them, in the gradient.
+        sums: Whether `signals` holds the pre-activations of the signals instead.
     """
 
     layer: Any
@@ -50,11 +49,10 @@ class Collector:
 
     Args:
         places: Pairs of a layer and a cell of it, whose signals are wanted.
-        rows: How many rows of each batch are wanted, outside the gradient; `None`
-            for all of them, in the gradient.
+        rows: How many rows of each batch are wanted, outside the gradient, infinite
+            for all of them; `None` for all of them, in the gradient.
         fast: The layers that may run in a fast kernel in inference.
-        sums: Whether the sums that enter the activations are wanted instead of the
-            signals.
+        sums: Whether the pre-activations of the signals are wanted instead.
 
     Attributes:
         missed: Pairs of a layer and a cell of it, whose signals were emitted in a
@@ -128,7 +126,7 @@ def active() -> bool:
     return bool(_stack())
 
 
-def looks(layer, cells) -> set[float | None]:
+def wanted_rows(layer, cells) -> set[float | None]:
     """Returns the numbers of rows that are wanted of a layer's cells, each once."""
     return {
         collector.rows
@@ -143,7 +141,7 @@ def may_be_fast(layer) -> bool:
 
 
 def wants_sums(layer, cells) -> bool:
-    """Returns whether the sums that enter the activations of cells are wanted."""
+    """Returns whether the pre-activations of cells are wanted."""
     return any(
         collector.sums and any(collector.wants(layer, cell) for cell in cells)
         for collector in _stack()

@@ -19,7 +19,7 @@ from keras_gates.cells.kind import Weights
 from keras_gates.cells.known_cells import known_kind
 from keras_gates.cells.shared_equations import project
 from keras_gates.checks import one_of
-from keras_gates.layers.observed_loop import hand_out
+from keras_gates.layers.observed_loop import emit_signals
 from keras_gates.layers.replay import drop, mask_of_steps
 
 Tensor = Any
@@ -101,7 +101,7 @@ def require_kernel(layer, kernel: str) -> str:
     return kernel
 
 
-def run_fast(owner, layer, sequences, initial_state, mask, training, looks=()):
+def run_fast(owner, layer, sequences, initial_state, mask, training, wanted_rows=()):
     """Runs a layer in a fast kernel, and emits its signals.
 
     Args:
@@ -111,7 +111,7 @@ def run_fast(owner, layer, sequences, initial_state, mask, training, looks=()):
         initial_state: Likewise.
         mask: Likewise.
         training: Likewise.
-        looks: The numbers of rows that are wanted, each once.
+        wanted_rows: The numbers of rows that are wanted, each once.
 
     Returns:
         The result of `inner_loop`.
@@ -124,12 +124,12 @@ def run_fast(owner, layer, sequences, initial_state, mask, training, looks=()):
     states = _states(layer.cell, initial_state)
     kernel = backend.fast_kernels()[kind.name]
     inputs, weights, factors = _prepared(layer.cell, sequences, states, training)
-    wanted = len(kind.signals) if looks else int(layer.return_sequences)
+    wanted = len(kind.signals) if wanted_rows else int(layer.return_sequences)
     values, last = kernel(inputs, states, weights, mask, factors, wanted)
-    if looks:
+    if wanted_rows:
         signals = dict(zip(kind.signals, values, strict=True))
         initial = dict(zip(kind.states, reversed(states), strict=True))
-        hand_out(owner, owner.cell, signals, initial, mask, looks)
+        emit_signals(owner, owner.cell, signals, initial, mask, wanted_rows)
     outputs = values[-1] if layer.return_sequences else last[0][:, None]
     if mask is not None:
         outputs = _where_masked(layer, outputs, mask)

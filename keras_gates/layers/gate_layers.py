@@ -172,7 +172,7 @@ class GateGRU(GateRecurrence, keras.layers.GRU):
 
 @named_as_stock
 class GateRNN(GateRecurrence, keras.layers.RNN):
-    """`keras.layers.RNN` around cells of known kinds, made ready for collection."""
+    """`keras.layers.RNN` around cells of known kinds, adapted for collection."""
 
 
 def _cell_of(kind: Kind) -> type:
@@ -214,6 +214,6 @@ for _kind in STOCK.values():
     if _kind.layer not in GATE_LAYERS:
         GATE_LAYERS[_kind.layer] = _layer_of(_kind)
         GATE_CELLS[_kind.cell] = _cell_of(_kind)
-        # `pickle` looks for a class there.
+        # `pickle` looks for a class in its module.
         for _cls in (GATE_LAYERS[_kind.layer], GATE_CELLS[_kind.cell]):
             globals()[_cls.__qualname__] = _cls

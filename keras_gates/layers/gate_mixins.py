@@ -21,7 +21,7 @@ from keras_gates.checks import flag
 from keras_gates.layers import carried_states, collect, signal_changes
 from keras_gates.layers.fast_loop import require_kernel, run_fast
 from keras_gates.layers.observed_loop import run_observed, runs_in_loop
-from keras_gates.layers.replay import LayerRun, as_read, blocks, look, replay
+from keras_gates.layers.replay import LayerRun, as_read, blocks, replay, replay_rows
 from keras_gates.layers.run_views import beneath, view, view_of_cell
 
 # The classes below are mixed with Keras's. A type checker must know their attributes.
@@ -43,7 +43,7 @@ class GateCell(StockEquations):
         hidden = keras.tree.flatten(states)[0]
         kind = known_kind(self)
         gates = blocks(kind, self, inputs, hidden, training)
-        # Keras carries the hidden state first; the vocabulary names it last.
+        # In Keras's order the hidden state comes first; in `Kind.states`, last.
         after = reversed(keras.tree.flatten(new_states))
         gates.update(zip(kind.states, after, strict=True))
         return output, new_states, gates
@@ -95,30 +95,30 @@ class GateRecurrence(_Layer):
         """Runs the stock loop, and emits the gates to the collectors."""
         # They are not recorded in the cell: with cuDNN and other fused kernels the cell
         # never runs. `inner_loop` is the one place every kernel passes through.
-        looks = _looks(self)
+        wanted_rows = _wanted_rows(self)
         carrying = carried_states.current()
         if carrying is not None and carrying.carries(self):
-            return carrying.run(self, sequences, initial_state, mask, looks)
+            return carrying.run(self, sequences, initial_state, mask, wanted_rows)
         if not _runs_apart(self) and self.kernel == "fast":
             return run_fast(self, self, sequences, initial_state, mask, training)
         if not _runs_apart(self):
             run = beneath(GateRecurrence, self).inner_loop
             return run(sequences, initial_state, mask=mask, training=training)
-        few = looks - {None, math.inf}
-        keep = self.return_sequences or looks != few or backend.KEEPS_OUTPUTS
+        few = wanted_rows - {None, math.inf}
+        keep = self.return_sequences or wanted_rows != few or backend.KEEPS_OUTPUTS
         observed = runs_in_loop(self) or signal_changes.are_changed(self)
         fast = self.kernel == "fast" or (not training and collect.may_be_fast(self))
-        # A fast kernel does not emit the sums that enter the activations.
+        # A fast kernel does not emit pre-activations.
         fast = fast and not collect.wants_sums(self, [c for _, c in cells_of(self)])
         stock = not observed and not fast
         options = {"return_sequences": keep} if stock else {}
         layer = view(self, cell=view_of_cell(self.cell), **options)
-        _dropout(layer, "reset", layer.cell)  # It may be from another thread.
+        _dropout(layer, "reset", layer.cell)  # Masks of another thread.
         _dropout(layer, "config", layer.cell, sequences[:, 0, :], initial_state)
         if not stock:
             run_loop = run_observed if observed else run_fast
             result = run_loop(
-                self, layer, sequences, initial_state, mask, training, looks
+                self, layer, sequences, initial_state, mask, training, wanted_rows
             )
             _dropout(layer, "reset", layer.cell)
             return result
@@ -131,11 +131,11 @@ class GateRecurrence(_Layer):
         usable = keep and not (self.unroll and self.zero_output_for_mask)
         outputs = as_read(self, result[0], result[1]) if usable else None
         run = LayerRun(sequences, initial_state, mask, training, outputs)
-        for rows in looks:
+        for rows in wanted_rows:
             if rows is None:
                 replay(self, layer, run, rows)
             else:
-                look(self, layer, run, rows)
+                replay_rows(self, layer, run, rows)
         _dropout(layer, "reset", layer.cell)
         return result
 
@@ -193,19 +193,19 @@ class GateRecurrence(_Layer):
         return config
 
 
-def _looks(layer) -> set[float | None]:
+def _wanted_rows(layer) -> set[float | None]:
     """Returns the numbers of rows of a layer's batch that are wanted, each once."""
-    return collect.looks(layer, [cell for _, cell in cells_of(layer)])
+    return collect.wanted_rows(layer, [cell for _, cell in cells_of(layer)])
 
 
 def _runs_apart(layer) -> bool:
     """Returns whether the signals or states of a run are read, changed or carried."""
-    read = bool(_looks(layer)) or carried_states.carries(layer)
+    read = bool(_wanted_rows(layer)) or carried_states.carries(layer)
     return read or signal_changes.are_changed(layer)
 
 
 def _dropout(layer, what: str, *arguments) -> None:
-    """Makes Keras draw the dropout of a run (`"config"`), or drop it (`"reset"`)."""
+    """Makes Keras draw the dropout masks of a run (`"config"`), or `"reset"` them."""
     # Private to Keras. If the methods are renamed, runs in several threads disturb
     # each other's dropout, as they do in Keras.
     stock = beneath(GateRecurrence, layer)

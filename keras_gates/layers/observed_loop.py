@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import keras
@@ -20,7 +21,13 @@ from keras_gates.cells import shared_equations
 from keras_gates.cells.kind import Kind
 from keras_gates.cells.known_cells import cells_of, kind_of
 from keras_gates.layers import all_steps, collect
-from keras_gates.layers.opened_cells import OpenedCell, flat_rows, flat_states, packed
+from keras_gates.layers.opened_cells import (
+    OpenedCell,
+    flat_rows,
+    flat_states,
+    joined,
+    packed,
+)
 from keras_gates.layers.replay import mask_of_steps, rows_of
 from keras_gates.layers.run_views import view
 from keras_gates.layers.signal_changes import LoopChanges, are_changed
@@ -73,13 +80,13 @@ class _Step:
     Args:
         parts: The cells of the layer.
         changes: The changes of their signals.
-        hands_out: Whether signals are returned; else the output of the layer alone.
+        with_signals: Whether signals are returned; else the output of the layer alone.
     """
 
-    def __init__(self, parts: list[_Part], changes: LoopChanges, hands_out: bool):
+    def __init__(self, parts: list[_Part], changes: LoopChanges, with_signals: bool):
         self._parts = parts
         self._changes = changes
-        self._hands_out = hands_out
+        self._with_signals = with_signals
         self.widths: list[tuple[int, str, int]] = []
         """For each result: the number of a cell, a signal of it, and its width."""
 
@@ -93,20 +100,16 @@ class _Step:
                 change = self._changes.change(number, moving)
             inputs, new, signals = part.step(inputs, own, change)
             after += new
-            if self._hands_out:
+            if self._with_signals:
                 found += [(number, name, value) for name, value in signals.items()]
         # The output of the layer comes last, even if its cell is not known.
         found.append((len(self._parts), v.OUTPUT, inputs))
         values = [value for _, _, value in found]
         self.widths = [(n, name, value.shape[-1]) for n, name, value in found]
-        if len(values) == 1:
-            return inputs, packed(states, after)
-        dtype = keras.backend.result_type(*(value.dtype for value in values))
-        joined = ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
-        return joined, packed(states, after)
+        return joined(values), packed(states, after)
 
 
-def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
+def run_observed(owner, layer, sequences, initial_state, mask, training, wanted_rows):
     """Runs a layer, and emits its signals.
 
     Args:
@@ -116,7 +119,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
         initial_state: Likewise.
         mask: Likewise.
         training: Likewise.
-        looks: The numbers of rows that are wanted, each once.
+        wanted_rows: The numbers of rows that are wanted, each once.
 
     Returns:
         The result of `inner_loop`.
@@ -141,9 +144,9 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     changes = LoopChanges(owner, sequences, mask)
     # Keras may use a state as the output of masked steps; that state must be known.
     alone = len(parts) == 1 and _shows_state(parts[0])
-    hands_out = bool(looks) or (mask is not None and not alone)
+    with_signals = bool(wanted_rows) or (mask is not None and not alone)
     at_once = (
-        hands_out
+        with_signals
         and not training
         and not are_changed(owner)
         and all(all_steps.allowed(part.own, part.kind) for part in parts)
@@ -151,9 +154,9 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     step: Any = (
         all_steps.StatesStep(layer.cell, training, not _shows_state(parts[-1]))
         if at_once
-        else _Step(parts, changes, hands_out)
+        else _Step(parts, changes, with_signals)
     )
-    every = hands_out or mask is not None or layer.return_sequences
+    every = with_signals or mask is not None or layer.return_sequences
     loop = view(
         layer,
         cell=step,
@@ -164,34 +167,36 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
     )
     inputs = _inputs_class(len(changes.moving))(changes.sequences, *changes.moving)
     # Not the loop of the layer's own class, which may run a kernel, not the cell.
-    last, joined, states = keras.layers.RNN.inner_loop(
+    last, results, states = keras.layers.RNN.inner_loop(
         loop, inputs, initial_state, mask
     )
     if not every:
-        return last, joined, states
+        return last, results, states
     first = [flat_rows(state) for state in keras.tree.flatten(initial_state)]
     if at_once:
         outputs, found = _all_at_once(
-            layer, parts, step, changes.sequences, joined, first, mask
+            layer, parts, step, changes.sequences, results, first, mask
         )
     else:
-        found = _parted(joined, step.widths)
+        columns = _split(results, [width for _, _, width in step.widths])
+        names = [(number, name) for number, name, _ in step.widths]
+        found = dict(zip(names, columns, strict=True))
         outputs = found[len(parts), v.OUTPUT]
     held = []  # The first state of each cell.
-    if not hands_out and mask is not None:
+    if not with_signals and mask is not None:
         held.append(shared_equations.hold(outputs, first[0], mask))
-    for number, part in enumerate(parts if hands_out else ()):
+    for number, part in enumerate(parts if with_signals else ()):
         own, first = first[: part.states], first[part.states :]
-        names = part.kind.signals if part.kind is not None else (v.HIDDEN,)
+        of_cell = part.kind.signals if part.kind is not None else (v.HIDDEN,)
         states_of_cell = part.kind.states if part.kind is not None else (v.HIDDEN,)
-        signals = {name: found[number, name] for name in names}
+        signals = {name: found[number, name] for name in of_cell}
         initial = dict(zip(states_of_cell, reversed(own), strict=False))
         if mask is not None and not at_once:
             for name, start in initial.items():
                 signals[name] = shared_equations.hold(signals[name], start, mask)
         held.append(signals[states_of_cell[-1]])
         if part.kind is not None:
-            hand_out(owner, part.own, signals, initial, mask, looks)
+            emit_signals(owner, part.own, signals, initial, mask, wanted_rows)
     if mask is not None and not layer.zero_output_for_mask:
         # For a stack of cells with one state each, Keras takes the first cell's state.
         nested = keras.tree.is_nested(states[0])
@@ -200,7 +205,7 @@ def run_observed(owner, layer, sequences, initial_state, mask, training, looks):
 
 
 def _all_at_once(
-    layer, parts: list[_Part], step, sequences, joined, first: list[Tensor], mask
+    layer, parts: list[_Part], step, sequences, results, first: list[Tensor], mask
 ) -> tuple[Tensor, dict]:
     """Returns the outputs of a layer and the signals of its cells, at all steps.
 
@@ -209,14 +214,13 @@ def _all_at_once(
         parts: Its cells.
         step: The step that replaced its cell.
         sequences: The inputs that it ran on.
-        joined: The results of the loop for each step.
+        results: The results of the loop for each step.
         first: The states before the first step, `(batch, width)`.
         mask: Where steps are unmasked, or `None`.
     """
-    named = [(0, str(n), width) for n, width in enumerate(step.widths)]
-    loose = [*_parted(joined, named).values()]
-    outputs = loose[-1]  # Or the first state of the last cell, which is the same.
-    states, shapes = loose[: len(first)], step.shapes
+    columns = _split(results, step.widths)
+    outputs = columns[-1]  # Or the first state of the last cell, which is the same.
+    states, shapes = columns[: len(first)], step.shapes
     found: dict[tuple[int, str], Tensor] = {}
     waiting = [
         state if mask is None else shared_equations.hold(state, start, mask)
@@ -248,19 +252,19 @@ def _shows_state(part: _Part) -> bool:
     return part.kind is not None and part.kind.states[-1:] == (v.HIDDEN,)
 
 
-def hand_out(owner, cell, signals, initial, mask, looks) -> None:
+def emit_signals(owner, cell, signals, initial, mask, wanted_rows) -> None:
     """Emits the signals of a run to every collector that wants some rows of them.
 
     Args:
         owner: The layer that ran.
         cell: The cell of the layer to which they belong.
-        signals: Each `(batch, time, units)`, in the order in which the layer worked.
+        signals: Each `(batch, time, units)`, in the order in which the layer read.
         initial: The value of each state from which the run started.
         mask: Where steps are unmasked, or `None`.
-        looks: The numbers of rows that are wanted, each once; `None` for all rows, in
-            the gradient.
+        wanted_rows: The numbers of rows that are wanted, each once; `None` for all of
+            them, in the gradient.
     """
-    for rows in looks:
+    for rows in wanted_rows:
         few, start, steps = signals, initial, mask
         if rows is not None:
             few = {name: rows_of(value, rows) for name, value in signals.items()}
@@ -271,16 +275,10 @@ def hand_out(owner, cell, signals, initial, mask, looks) -> None:
         )
 
 
-def _parted(joined: Tensor, widths: list[tuple[int, str, int]]) -> dict:
-    ends, total = [], 0
-    for _, _, width in widths[:-1]:
-        total += width
-        ends.append(total)
-    parts = ops.split(joined, ends, axis=-1) if ends else [joined]
-    return {
-        (number, name): part
-        for (number, name, _), part in zip(widths, parts, strict=True)
-    }
+def _split(results: Tensor, widths: list[int]) -> list[Tensor]:
+    """Splits the results of a loop into those of each width."""
+    ends = [*itertools.accumulate(widths[:-1])]
+    return ops.split(results, ends, axis=-1) if ends else [results]
 
 
 def _held(layer, outputs: Tensor, mask: Tensor, state: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +38,7 @@ class OpenedCell:
         self._opened = view(cell)
         self._kind = kind
         self._training = training
-        takes_training = "training" in inspect.signature(cell.call).parameters
-        self._options = {"training": training} if takes_training else {}
+        self._options = training_option(cell, training)
         self._traced: Traced | None = None
         self._where: Any = None
         self._signals: dict[str, Tensor] = {}
@@ -62,7 +62,6 @@ class OpenedCell:
         """
         opened = self._opened
         vars(opened)["call"] = _with_change(self._step(change), change or unchanged)
-        # As in the layer's own call: one tensor, not a list that holds it.
         output, after = opened(inputs, states, **self._options)
         signals, self._signals = self._signals, {}
         return output, flat_states(after), signals
@@ -72,13 +71,13 @@ class OpenedCell:
         if kind is not None and kind.traced:
             return self._traced_step
         if change is None or kind is None:
-            return self._described_step
+            return self._stock_step
         if kind.signals_of is not None:
             return self._traced_step
         # A cell without signals other than its states is run by the stock code.
         return self._changed_step if kind.blocks else self._changed_states
 
-    def _described_step(self, inputs, states, change, **options):
+    def _stock_step(self, inputs, states, change, **options):
         output, after = self._called(inputs, states, options)
         if self._kind is None:
             self._signals = {v.HIDDEN: flat_rows(flat_states(after)[0])}
@@ -173,6 +172,12 @@ class OpenedCell:
             ) from reason
 
 
+def training_option(cell, training) -> dict[str, Any]:
+    """Returns `training` as an argument of the `call` of a cell, if it takes one."""
+    takes_training = "training" in inspect.signature(cell.call).parameters
+    return {"training": training} if takes_training else {}
+
+
 def _with_change(step: Callable, change: Change) -> Callable:
     def call(inputs, states, **options):
         return step(inputs, states, change, **options)
@@ -184,10 +189,15 @@ def flat_rows(signal: Tensor) -> Tensor:
     """Reshapes the values of a step to `(batch, width)`."""
     if len(signal.shape) == 2:
         return signal
-    width = 1
-    for axis in signal.shape[1:]:
-        width *= axis
-    return ops.reshape(signal, (-1, width))
+    return ops.reshape(signal, (-1, math.prod(signal.shape[1:])))
+
+
+def joined(values: list[Tensor]) -> Tensor:
+    """Concatenates the results of a step, in a type that can hold all of them."""
+    if len(values) == 1:
+        return values[0]
+    dtype = keras.backend.result_type(*(value.dtype for value in values))
+    return ops.concatenate([ops.cast(value, dtype) for value in values], axis=-1)
 
 
 def flat_states(states) -> list[Tensor]:

@@ -29,7 +29,7 @@ class LayerRun(NamedTuple):
     outputs: Tensor | None
 
 
-def look(owner, layer, run: LayerRun, rows: float) -> None:
+def replay_rows(owner, layer, run: LayerRun, rows: float) -> None:
     """Replays some rows of a batch, outside the gradient."""
 
     def pick(values):
@@ -72,10 +72,10 @@ def replay(owner, layer, run: LayerRun, rows: float | None) -> None:
             ops.copy(ops.cast(next(states), cell.compute_dtype))
             for _ in keras.tree.flatten(cell.state_size)
         ]
-        last = number == len(cells)
+        is_last = number == len(cells)
         hidden = (
             outputs
-            if last
+            if is_last
             else _run_cell(layer, cell, sequences, first, mask, training)
         )
         hidden = ops.cast(hidden, cell.compute_dtype)

@@ -40,7 +40,7 @@ def view_of_cell(cell, pick=None) -> Any:
     """
     if is_plain_stack(cell):
         return view(cell, cells=[view_of_cell(part, pick) for part in cell.cells])
-    drawn = [getattr(cell, name, None) for name in _MASKS]
+    drawn = [getattr(cell, name, None) for name in MASKS]
     if None in drawn:
         return cell
     if pick is None:
@@ -51,12 +51,13 @@ def view_of_cell(cell, pick=None) -> Any:
         cell,
         **{
             name: lambda step, stock=stock: pick(stock(step))
-            for name, stock in zip(_MASKS, drawn, strict=True)
+            for name, stock in zip(MASKS, drawn, strict=True)
         },
     )
 
 
-_MASKS = "get_dropout_mask", "get_recurrent_dropout_mask"
+MASKS = "get_dropout_mask", "get_recurrent_dropout_mask"
+"""The methods of Keras's cells that draw dropout masks."""
 
 
 def beneath(gate_class: type, layer) -> Any:

@@ -47,7 +47,7 @@ for _method in dir(keras.layers.Bidirectional):
 
 @named_as_stock
 class GateTimeDistributed(keras.layers.TimeDistributed):
-    """`keras.layers.TimeDistributed` that emits tensors during collection.
+    """`keras.layers.TimeDistributed` whose layer emits tensors during collection.
 
     Keras calls the layer in a loop over the frames, or, where their number is not
     known, in a vectorised map, whose tensors must not leave it. In that case, during

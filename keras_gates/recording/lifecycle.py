@@ -38,9 +38,16 @@ class Lifecycle(keras.callbacks.Callback):
         """Copies and pickles the records without the model, which Keras saves."""
         return {**vars(self), "_model": None, "_stage": NOTHING}
 
+    @property
+    def _present_model(self):
+        """The model as it was set, or `None`."""
+        # Private to Keras: on JAX, reading `self.model` also copies the variables back
+        # to the model. If it is renamed, no recorder works, and many tests fail.
+        return self._model
+
     def on_train_begin(self, logs=None):
         """Checks everything that can be checked before training."""
-        if self._model is None:
+        if self._present_model is None:
             raise _too_early("on_train_begin", "set_model")
         self._step_recorder.prepare(self.model)
         self._begun, self._stage = False, IN_TRAINING
@@ -51,7 +58,7 @@ class Lifecycle(keras.callbacks.Callback):
         """Records the state before training, and begins an epoch."""
         self._must_have_begun("on_epoch_begin", IN_TRAINING)
         epoch = whole_number("epoch", epoch, at_least=0)
-        if self not in _at_work(self._model):
+        if self not in _at_work(self._present_model):
             self._attach()  # It was detached, although its `fit` had not ended.
             self._begun = False
         if not self._begun:
@@ -120,7 +127,7 @@ class Lifecycle(keras.callbacks.Callback):
         self._step_recorder.record(self._epoch, self._batches + batch)
 
     def _attach(self) -> None:
-        _at_work(self._model).add(self)
+        _at_work(self._present_model).add(self)
         self._step_recorder.attach()
 
     def _end_dead_fits(self) -> None:
@@ -129,7 +136,7 @@ class Lifecycle(keras.callbacks.Callback):
         Keras does not call `on_train_end` after an exception. All callbacks of one
         `fit` have the same `params`; in a custom training loop there are none.
         """
-        for other in _at_work(self._model) - {self}:
+        for other in _at_work(self._present_model) - {self}:
             if self.params and other.params and other.params is not self.params:
                 other._let_go(forget=True)
 

@@ -295,7 +295,7 @@ class GateRecorder(Lifecycle):
             yield
         else:
             watcher.due = False
-            with watcher.looking(), backend.opened(), watcher.step_begun():
+            with watcher.counting(), backend.opened(), watcher.step_begun():
                 yield
             watcher.report()
         self.on_train_batch_end(batch)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 """The format of the stores. Older ones in `metadata.OLDER` can be continued."""
 OFTEN_ENOUGH = 1000
-"""After this number of batches, the means are fetched, which have 32 bits in a step."""
+"""The number of batches between fetches: on the device, a mean has only 32 bits."""
 
 
 class StepRecorder:
@@ -165,7 +165,7 @@ class StepRecorder:
             self._events = None
 
     def begin(self, epoch: int, batches: int, params: dict) -> tuple[int, int]:
-        """Determines the last recorded step, and records the state before training.
+        """Opens and resumes the records, and records the state before training.
 
         Args:
             epoch: The number of the first epoch, as Keras counts.
@@ -251,9 +251,9 @@ class StepRecorder:
             epoch: The epoch, counted from 1.
             batch: The number of batches so far.
         """
-        place, read = (epoch, batch), self._read_probe()
+        moment, read = (epoch, batch), self._read_probe()
         for name, tree in read.items():
-            self.records.append(name, tree, place)
+            self.records.append(name, tree, moment)
         if self.watcher is not None:
             watcher = self.watcher
             counted = watcher.read()
@@ -264,7 +264,7 @@ class StepRecorder:
             tree = joined_statistics.statistics_tree(
                 counted, watcher.plans, watcher.nodes, attributes
             )
-            step = self.records.append("statistics", tree, place)
+            step = self.records.append("statistics", tree, moment)
             if self.alarms.check(tree, step, epoch):
                 self.model.stop_training = True
             if self._events is not None:

@@ -83,7 +83,7 @@ class Record:
         self._labelled = True
 
     def write_to(self, store: Store) -> None:
-        """Makes the record write to a store from now on, after its present steps."""
+        """Makes the record continue the steps in a store, and write to that store."""
         self.store, self._path = store, store.path
         found = store.read(self.name)
         if found is not None:

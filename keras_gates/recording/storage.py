@@ -34,7 +34,7 @@ class Records:
         self._mode = mode
         self._max_bytes = max_bytes
         self._store: Store | None = None
-        self._resumes = self._own = False
+        self._resumes = self._was_opened = False
 
     def __getstate__(self):
         """Copies and pickles the records, without the open store."""
@@ -52,7 +52,7 @@ class Records:
         self._resumes = False
         if self._path is None or self._store is not None or not backend.writes():
             return
-        begun = self._own or bool(self._steps())
+        begun = self._was_opened or bool(self._steps())
         if begun and not self._path.exists():
             raise FileNotFoundError(
                 f"The store '{self._path}', which this recorder opened, no longer "
@@ -64,7 +64,7 @@ class Records:
             record.write_to(self._store)
         # A store of another recorder is resumed; the recorder's own is only extended.
         self._resumes = not begun and bool(self._steps())
-        self._own = True
+        self._was_opened = True
 
     def close(self) -> None:
         """Closes the store."""
@@ -73,7 +73,7 @@ class Records:
             self._store = None
 
     def begin(self, epoch: int) -> tuple[int, int]:
-        """Determines the last recorded step, at the first epoch of a `fit`.
+        """Resumes the records at the first epoch of a `fit`.
 
         Args:
             epoch: The number of that epoch, as Keras counts.
@@ -92,7 +92,7 @@ class Records:
         self,
         name: str,
         tree: xarray.DataTree,
-        place: tuple[int, int],
+        moment: tuple[int, int],
         before: bool = False,
     ) -> int:
         """Adds a step to a record.
@@ -100,7 +100,7 @@ class Records:
         Args:
             name: "statistics", "traces" or "gradients".
             tree: The recorded tree.
-            place: The epoch, and the number of batches so far.
+            moment: The epoch, and the number of batches so far.
             before: Whether the step is before training.
 
         Returns:
@@ -110,32 +110,32 @@ class Records:
             OSError: If the store cannot be written, before training.
         """
         record: Record = getattr(self, name)
-        number = self._number(record, place, before)
+        number = self._number(record, moment, before)
         if self._path is not None and self._store is None:
             # Another process writes the store, or it could not be written before.
-            record.steps.append(Step(*place, number))
+            record.steps.append(Step(*moment, number))
             return number
         try:
-            record.append(tree, *place, number)
+            record.append(tree, *moment, number)
         except OSError as error:
             self.close()
             if before and self._path is not None:
                 raise cannot_write(self._path, error) from None
-            record.steps.append(Step(*place, number))
+            record.steps.append(Step(*moment, number))
             warnings.warn(
                 f"The store '{self._path}' can no longer be written "
                 f"({error.strerror}). Training continues. The store holds the steps "
-                f"before epoch {place[0]}, batch {place[1]}, and no later ones.",
+                f"before epoch {moment[0]}, batch {moment[1]}, and no later ones.",
                 stacklevel=2,
             )
         return number
 
-    def _number(self, record: Record, place: tuple[int, int], before: bool) -> int:
-        """Returns the label of a new step, the same in all records at one place."""
+    def _number(self, record: Record, moment: tuple[int, int], before: bool) -> int:
+        """Returns the label of a new step, the same in all records at one moment."""
         first = -1 if before else 0
         last = max((step.number for step in self._steps()), default=first)
         others = [step for step in self._steps() if step not in record.steps[-1:]]
-        return last if Step(*place, last) in others else last + 1
+        return last if Step(*moment, last) in others else last + 1
 
     def check_size(
         self, step_bytes: int, epochs: int, record_freq, params: dict

@@ -50,10 +50,10 @@ class Events:
         """
         for node in recurrent(statistics):
             counts = node.to_dataset()["histogram"].sum(v.UNIT)
-            for gate in counts[v.SIGNAL].to_numpy():
-                of_gate = counts.sel({v.SIGNAL: gate}).to_numpy()
-                if gate in registry.gates():
-                    self._histogram(f"{node.path.strip('/')}/{gate}", of_gate, step)
+            for signal in counts[v.SIGNAL].to_numpy():
+                if signal in registry.gates():
+                    of_gate = counts.sel({v.SIGNAL: signal}).to_numpy()
+                    self._histogram(f"{node.path.strip('/')}/{signal}", of_gate, step)
         for node in recurrent(trace) if trace is not None else []:
             self._heat_map(f"{node.path.strip('/')}/gates", node, step)
         self._writer.flush()

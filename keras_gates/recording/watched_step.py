@@ -41,7 +41,7 @@ class WatchedStep:
                 self._compiled[watchers] = _compile(self.model, watchers)
         variables = [v for watcher in watchers for v in watcher.variables()]
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_looking(watchers))
+            stack.enter_context(_counting(watchers))
             if not backend.KEEPS_STEP:
                 for watcher in watchers:
                     stack.enter_context(watcher.step_begun())
@@ -66,7 +66,7 @@ def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
     # the watchers active itself, because TensorFlow may call it in another thread.
     def train_step(*arguments):
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_looking(watchers))
+            stack.enter_context(_counting(watchers))
             stack.enter_context(backend.opened())
             for watcher in watchers:
                 stack.enter_context(watcher.step_begun())
@@ -76,7 +76,7 @@ def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
     kept = {name: attributes.get(name) for name in ("train_step", "train_function")}
     attributes["train_step"] = train_step
     try:
-        with _looking(watchers):
+        with _counting(watchers):
             model.make_train_function(force=True)
         return model.train_function
     finally:
@@ -88,11 +88,11 @@ def _compile(model: keras.Model, watchers: tuple[Watcher, ...]):
 
 
 @contextlib.contextmanager
-def _looking(watchers: tuple[Watcher, ...]) -> Iterator[None]:
+def _counting(watchers: tuple[Watcher, ...]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for watcher in watchers:
             if not watcher.is_active():
-                stack.enter_context(watcher.looking())
+                stack.enter_context(watcher.counting())
         yield
 
 

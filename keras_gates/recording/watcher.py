@@ -68,7 +68,7 @@ class Watcher(Collector):
         self._inside: set[str] = set()
         self._silent: set[str] = set()
         self._reported: set[str] = set()
-        self._heard: Counter[str] = Counter()
+        self._emitted: Counter[str] = Counter()
         # The same since the last reading, for batches that were not compiled.
         self._uncompiled: Counter[str] | None = None
         self._layers = layers_to_convert(model, nodes)
@@ -85,7 +85,7 @@ class Watcher(Collector):
     def receive(self, emission: Emission) -> None:
         """Counts the signals that a cell emitted."""
         node, variables = self._kept[id(emission.layer), id(emission.cell)]
-        self._heard[node.path] += 1
+        self._emitted[node.path] += 1
         running_statistics.update(
             variables, self.plans[node.path], emission.signals, emission.mask
         )
@@ -93,7 +93,7 @@ class Watcher(Collector):
     def miss(self, emission: Emission) -> None:
         """Notes that a node emitted signals where nothing can be counted."""
         node, _ = self._kept[id(emission.layer), id(emission.cell)]
-        self._heard[node.path] += 1
+        self._emitted[node.path] += 1
         self._inside.add(node.path)
 
     def reaches(self) -> bool:
@@ -110,7 +110,7 @@ class Watcher(Collector):
         ]
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[None]:
+    def counting(self) -> Iterator[None]:
         """Counts the signals of the model within the `with` block, in this thread."""
         with instrument_layers(self.model, self._layers), self.active():
             yield
@@ -119,18 +119,18 @@ class Watcher(Collector):
     def step_begun(self) -> Iterator[None]:
         """Notes which nodes emit signals in a batch, or while its step is compiled."""
         self.begin_trace()
-        before = self._heard.copy()
+        before = self._emitted.copy()
         try:
             yield
         finally:
             self.end_trace()
-        heard = {path for path in self.plans if self._heard[path] > before[path]}
+        emitted = {path for path in self.plans if self._emitted[path] > before[path]}
         if backend.trace() is not None:
             # The step that is compiled now runs in every batch.
-            self._silent = set(self.plans) - heard
+            self._silent = set(self.plans) - emitted
             return
         # A loop may train one layer in one batch and another one in the next.
-        self._uncompiled = (self._uncompiled or Counter()) + Counter(heard)
+        self._uncompiled = (self._uncompiled or Counter()) + Counter(emitted)
         if not self._uncompiled:
             self._silent = set(self.plans)
 

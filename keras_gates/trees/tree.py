@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import keras
@@ -38,7 +37,7 @@ def to_tree(
     """
     places = {node.path: index for index, node in enumerate(nodes)}
     # The second call of a layer is "lstm@2", and has the place of the first one.
-    first = {p: p if p in places else re.sub(r"@\d+$", "", p) for p in arrays}
+    first = {p: p if p in places else v.without_call(p) for p in arrays}
     datasets = {}
     for path in sorted(arrays, key=lambda path: places[first[path]]):
         described = attributes_of(nodes[places[first[path]]])

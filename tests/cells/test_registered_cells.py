@@ -303,6 +303,10 @@ CONTRADICTIONS = {
         {**MGU, "signals": _renamed("mask"), "step": _step_of("mask")},
         "'mask' names something else in a capture",
     ),
+    "the name of another derivative": (
+        {**MGU, "signals": _renamed("inputs"), "step": _step_of("inputs")},
+        "'inputs' names something else in a capture",
+    ),
     "a path": (
         {**MGU, "signals": _renamed("a/b"), "step": _step_of("a/b")},
         "must have a name without a '/'; got 'a/b'",

@@ -734,6 +734,12 @@ def test_a_recorder_places_such_a_layer_too(tmp_path):
         assert tree["outer.inner"].attrs["layer"] == "outer/inner"
 
 
+@pytest.mark.once
+def test_the_memory_of_such_a_layer_is_refused_by_its_name():
+    with pytest.raises(ValueError, match="memory of 'outer.inner' cannot be measured"):
+        keras_gates.reach(nested(3), X)
+
+
 class Attending(layers.LSTMCell):
     """A cell that runs a layer of its own at each step."""
 
