@@ -86,18 +86,18 @@ def capture(
         the layers of a stack of cells are `"rnn/lstm_cell"`. A layer inside another
         recurrent layer of different sizes cannot be below it in a tree, and is next to
         it: `"outer.inner"`, with `"outer/inner"` as its `layer`. Each node is a dataset
-        with one variable for each signal, dimensions `(sample, time, unit)`, float32,
-        time in the order of the input also for a layer that reads it backwards, masked
-        steps NaN, and `mask` `(sample, time)` where there was one. Inside a
-        `TimeDistributed` the dimensions are `(sample, frame, time, unit)`. The
-        coordinates `initial_hidden` and `initial_cell` `(sample, unit)` are the states
-        before the first step. Batches of different lengths are padded at the end with
-        masked steps. If a signal of a traced cell and its output differ in width, the
-        signal has a dimension of its own instead of `unit`, such as `tanh_unit`. The
-        attribute `kernel` of a node is `"fast"` or `"keras"`. For `"fast"`, or after
-        such a layer, `kernel_deviation` is the largest deviation of a signal from that
-        of Keras's kernels on the first batch, relative to the value if that is larger
-        than 1.
+        with one float32 variable for each signal, of dimensions `(sample, time, unit)`.
+        Time is in the order of the input, even for a layer that reads it backwards.
+        Masked steps are NaN, and if there was a mask, there is the variable `mask`,
+        `(sample, time)`. Inside a `TimeDistributed`, the dimensions are `(sample,
+        frame, time, unit)`. The coordinates `initial_hidden` and `initial_cell`
+        `(sample, unit)` are the states before the first step. Batches of different
+        lengths are padded at the end with masked steps. If a signal of a traced cell
+        and the output of the cell differ in width, the signal has a dimension of its
+        own instead of `unit`, such as `tanh_unit`. The attribute `kernel` of a node is
+        `"fast"` or `"keras"`. For `"fast"`, or after such a layer, `kernel_deviation`
+        is the largest deviation of a signal from that of Keras's kernels on the first
+        batch, relative to the value if that is larger than 1.
 
     Raises:
         ValueError: If the model has no `call`, no recurrent layer, or one whose

@@ -60,13 +60,14 @@ def gradients(
         verbose: As for `capture`.
 
     Returns:
-        A tree like that of `capture`: for each recurrent layer a dataset of
-        derivatives, one variable for each signal, `(sample, time, unit)`, float32, time
-        in the order of the input, masked steps NaN, and `inputs`
-        `(sample, time, feature)`, the derivative with respect to the inputs of the
-        layer. The loss of a sample is the mean over its unmasked outputs; with
-        several outputs, it is the weighted sum of these means. Each cell of a stack has
-        a node with its derivatives, and the first one also has `inputs`.
+        A tree like that of `capture`: for each recurrent layer, a dataset with the
+        derivatives with respect to each signal, of dimensions `(sample, time, unit)`,
+        and `inputs`, the derivative with respect to the inputs of the layer, of
+        dimensions `(sample, time, feature)`. They are float32, with time in the order
+        of the input, and NaN at masked steps. The loss of a sample is the mean over its
+        unmasked outputs; with several outputs, it is the weighted sum of these means.
+        Each cell of a stack has a node with its derivatives, and the first one also has
+        `inputs`.
 
     Raises:
         ValueError: As by `capture`; if the model has no compiled loss and `of` is not

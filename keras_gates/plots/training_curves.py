@@ -32,7 +32,7 @@ def evolution(gate: xarray.DataArray, *, ax: Axes | None = None, **kwargs: Any) 
     Args:
         gate: A signal of `GateRecorder.traces`, with dimensions
             `(step, sample, time, unit)` and the coordinate `epoch` along `step`: the
-            number of finished epochs, 0 before training. Where an epoch has several
+            epoch of the step, from 1, and 0 before training. Where an epoch has several
             steps, they are drawn against `batch`. Or a variable of
             `GateRecorder.statistics`, for one signal:
             `statistics["lstm/mean"].sel(signal="forget")`.

@@ -188,8 +188,9 @@ class GateRecorder(Lifecycle):
         Each node is a dataset with dimensions `(step, sample, time, unit)`, and the
         coordinates `step`, `epoch` and `batch`, the number of batches so far, along
         `step`. Step 0 is before training, and the n-th recorded step is n, as in
-        `statistics`: `.sel(step=n)` of both is the same moment. In memory, the arrays
-        are those of the record and read-only; `.copy(deep=True)` can be changed.
+        `statistics`: `.sel(step=n)` selects the same record in both. In memory, the
+        arrays are those of the recorder, and read-only; `.copy(deep=True)` can be
+        changed.
 
         Raises:
             ValueError: If nothing has been recorded yet.

@@ -100,7 +100,8 @@ def diagnose(
         correlation: The median correlation from which two gates are reported as
             redundant.
         entropy: The entropy in bits from which a gate is reported as undecided, if it
-            also hardly changes: 0.95 bits is a gate between 0.37 and 0.63.
+            also hardly changes. A constant gate between 0.37 and 0.63 has at least 0.95
+            bits.
 
     Returns:
         A `Diagnosis`. Checks whose signals are missing are skipped.

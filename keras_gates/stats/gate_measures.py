@@ -71,7 +71,7 @@ def entropy(gates: Gates) -> Gates:
     Returns:
         The mean binary entropy in bits, in the same kind of object, with dimensions
         `(unit)`, and `step` where there was one. NaN where every step is masked, and
-        where a gate leaves 0 to 1 (an activation other than a sigmoid).
+        where a gate is not between 0 and 1 (an activation other than a sigmoid).
 
     Raises:
         ValueError: If there is no gate.
@@ -94,11 +94,11 @@ def entropy(gates: Gates) -> Gates:
 def timescale(gates: Gates) -> Gates:
     """Computes for how many time steps each unit keeps its value, from its gates.
 
-    After n steps, the fraction of the old state that is left on this path is the
-    product of n values of the gate f that keeps it. The geometric mean of f therefore
-    determines how fast a value fades: the time scale is -1 / mean(ln f), the number of
-    steps in which the value falls to 1/e. f is `forget` for an LSTM and `update` for a
-    GRU, where 1 keeps the old state.
+    After n steps, the fraction of the old state that is left on the path through the
+    cell is the product of n values of the gate f that keeps it. The geometric mean of f
+    therefore determines how fast a value fades: the time scale is -1 / mean(ln f), the
+    number of steps in which the value falls to 1/e. f is `forget` for an LSTM and
+    `update` for a GRU, where 1 keeps the old state.
 
     It does not show how long the layer remembers: the path through the recurrent
     weights may keep more. `keras_gates.reach` measures this.
@@ -111,17 +111,18 @@ def timescale(gates: Gates) -> Gates:
 
     Returns:
         The steps, in the same kind of object, with dimensions `(unit)`, and `step`
-        where there was one. Infinite where the gate is 1 throughout (in float32 a
-        sigmoid rounds to 1 from about 17 on), 0 where it is 0 at some step, negative
-        where it amplifies (an activation other than a sigmoid), NaN where it is
-        negative at some step or every step is masked.
+        where there was one. Infinite where the gate is 1 throughout (in float32, a
+        sigmoid is 1 if its argument is above about 17), 0 where it is 0 at some step,
+        negative where it amplifies (an activation other than a sigmoid), NaN where it
+        is negative at some step or every step is masked.
 
     Raises:
         ValueError: If no gate keeps the old state.
         TypeError: If `gates` is not an xarray object.
 
     Example:
-        An LSTM with zero weights and Keras's default bias forgets with sigmoid(1):
+        The forget gate of an LSTM with zero weights and Keras's default bias is
+        sigmoid(1):
 
         >>> import xarray
         >>> from keras_gates import stats
@@ -141,8 +142,8 @@ def timescale(gates: Gates) -> Gates:
 def half_life(gates: Gates) -> Gates:
     """Computes the half-life of each unit's value in time steps, from its gates.
 
-    Like `timescale`, it describes only this path, for each unit. `keras_gates.reach`
-    measures how long the layer remembers.
+    Like `timescale`, it describes only the path through the cell, for each unit.
+    `keras_gates.reach` measures how long the layer remembers.
 
     Args:
         gates: As for `timescale`, with dimensions such as `(sample, time, unit)`.

@@ -62,7 +62,7 @@ def match_units(lstm: Layer, gru: Layer) -> xarray.Dataset:
     Raises:
         ValueError: If the layers are not an LSTM and a GRU in this order, lack these
             gates, have no unmasked step or more than one `step` of training, or if a
-            gate leaves 0 to 1.
+            gate is not between 0 and 1.
         TypeError: If one of them is not a layer.
 
     Example:

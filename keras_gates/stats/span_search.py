@@ -60,10 +60,10 @@ def find_similar_spans(
         n_spans: The number of places to return.
 
     Returns:
-        A table, best first, with the columns `sample`, `start` and `stop` of the
-        places, which do not overlap, by labels where there are some, like `sample`
-        and `span`; and `distance`: the root mean square difference
-        over steps and units, 0 for the same values. Places with masked steps and the
+        A table of places that do not overlap, best first. The columns `sample`, `start`
+        and `stop` are labels or positions, like the arguments `sample` and `span`;
+        `distance` is the root mean square difference over steps and units, 0 for the
+        same values. Places with masked steps and the
         span itself are omitted.
 
     Raises:

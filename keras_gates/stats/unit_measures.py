@@ -133,12 +133,12 @@ def gate_correlation(gates: Gates) -> Gates:
 def memory_horizon(gates: Gates, *, fraction: float = 0.9) -> Gates:
     """Computes how far back the state of a cell reaches, by the weight of each step.
 
-    On this path, the state of a unit after the last step is a sum over all steps: the
-    value that was written at a step, times the fraction of it that all later steps
-    kept. For an LSTM, the weight of a step is `input` at this step times the product of
-    all later `forget` values. For a GRU, it is 1 - `update` at this step times the
-    product of all later `update` values. The horizon is the smallest lag up to which
-    the weights reach a given fraction of their sum.
+    On the path through the cell, the state of a unit after the last step is a sum over
+    all steps: the value that was written at a step, times the fraction of it that all
+    later steps kept. For an LSTM, the weight of a step is `input` at this step times
+    the product of all later `forget` values. For a GRU, it is 1 - `update` at this step
+    times the product of all later `update` values. The horizon is the smallest lag up
+    to which the weights reach a given fraction of their sum.
 
     Unlike `timescale`, it reveals a unit that writes only occasionally: such a unit
     keeps an old value because it has written little since. Like `timescale`, it

@@ -99,7 +99,7 @@ def compare(
         epochs: Passes over the data, the same number for every run.
         batch_size: Samples in an update. The last batch of an epoch may be smaller.
         recipe: What named architectures have in common; a `Recipe()` by default.
-        learning_rates: Rates to try for each architecture, with a seed of its own,
+        learning_rates: Rates to try for each architecture, with a separate seed,
             2**32 - 1. The rate with the lowest validation loss is used for all seeds of
             that architecture. By default, each model keeps its own rate.
         directory: A folder in which every finished run is saved. An interrupted study

@@ -31,10 +31,10 @@ class Study(ShownAsText):
         runs: A row for each architecture and seed, with the columns `architecture`,
             `seed`, `learning_rate`, `parameters`, `first_epoch_seconds` (compilation
             included), `epoch_seconds` (mean of the later epochs; NaN if there are
-            none), `inference_seconds` (of a sequence, in a batch that is compiled
-            already), `peak_memory` (the peak memory of the process during the run, in
-            bytes), `best_epoch` (of the lowest `val_loss`), every metric at the last
-            epoch (`loss`, `val_loss`, ...) and `diverged` (a loss was NaN or infinite).
+            none), `inference_seconds` (of one sequence in a batch, after compilation),
+            `peak_memory` (the peak memory of the process during the run, in bytes),
+            `best_epoch` (of the lowest `val_loss`), every metric at the last epoch
+            (`loss`, `val_loss`, ...) and `diverged` (a loss was NaN or infinite).
         history: Every metric, and `seconds`, with the dimensions `architecture`,
             `seed` and `epoch` (from 1 on). The seconds are those of training alone,
             validation not included; `elapsed` adds them up. The coordinate `updates`

@@ -103,8 +103,8 @@ def copy_memory(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the copy problem: ten symbols, to be repeated after a delay.
 
-    A model that guesses only the symbols has a cross-entropy of `10 ln(8) / (delay +
-    20)` per step.
+    A model that predicts every blank but guesses the symbols has a cross-entropy of
+    `10 ln(8) / (delay + 20)` per step.
 
     Source: Hochreiter and Schmidhuber (1997) in the form of Arjovsky, Shah and Bengio
     (2016), Unitary evolution recurrent neural networks.
