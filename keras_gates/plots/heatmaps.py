@@ -85,7 +85,7 @@ def heatmap(
     title = f"{quoted(dataset)} ({kind}), sample {sample_of(dataset)}"
     if dataset.attrs.get("direction") == "backward":
         title += "\nread backward, drawn in the order of the input"
-    title += canvas.convention(dataset.attrs)
+    title += canvas.convention(dataset.attrs, *map(str, dataset.data_vars))
     _finish(fig, grid, title, dataset)
     return fig
 
