@@ -191,7 +191,7 @@ def test_diagnose_takes_limits_of_0_or_more(name, number):
 
 @pytest.mark.once
 @given(share=NUMBER)
-def test_a_share_lies_between_0_and_1(share):
+def test_a_share_is_between_0_and_1(share):
     for name, call in {
         "fraction": lambda: stats.memory_horizon(UNITS, fraction=share),
         "level": lambda: stats.mean_interval(GATE, "sample", level=share),

@@ -78,7 +78,7 @@ def test_mutations_still_fit_the_code():
         assert old != new
 
 
-def test_readme_runs_as_it_stands_and_prints_what_it_shows(capsys):
+def test_readme_runs_as_written_and_prints_what_it_shows(capsys):
     text = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     (shown,) = re.findall(r"```text\n(.*?)```", text, re.S)

@@ -83,7 +83,7 @@ def of_each_layer(
         needed = ", or ".join(" and ".join(map(repr, names)) for names in together)
         have = dict.fromkeys(name for layer in layers.values() for name in layer)
         raise ValueError(
-            f"`gates` must hold {needed} of the same layer; it has "
+            f"`gates` must hold, in one layer, {needed}; it has "
             f"{', '.join(map(repr, have))}. Name them in "
             "`capture(..., signals=...)`, or leave `signals` out."
         )

@@ -250,7 +250,7 @@ def test_layers_inside_custom_layers_are_found(rng):
     ]
 
 
-def test_stateful_model_goes_on_from_where_it_was(rng):
+def test_stateful_model_continues_from_its_states(rng):
     x = rng.normal(size=(2, 5, 3)).astype("float32")
     recurrent = layers.LSTM(4, stateful=True, name="r")
     model = keras.Sequential([keras.Input(batch_shape=(2, 5, 3)), recurrent])
@@ -567,7 +567,7 @@ def test_a_failure_half_way_leaves_model_and_disk_as_they_were(tmp_path, rng):
     assert not list(tmp_path.iterdir())
 
 
-def test_attributes_tell_what_the_numbers_are(text_model, tokens):
+def test_attributes_describe_the_values(text_model, tokens):
     gates = keras_gates.capture(text_model, tokens)
     attributes = gates["gru"].attrs
     assert attributes["cell_type"] == "GRU" and attributes["units"] == 4

@@ -29,7 +29,7 @@ def latch():
     return model, x
 
 
-def test_a_latch_is_not_said_to_forget(latch):
+def test_a_latch_is_not_reported_to_forget(latch):
     model, x = latch
     gates = keras_gates.capture(model, x)
     alone = str(stats.diagnose(gates))

@@ -12,7 +12,7 @@ from keras_gates.capturing.overlapping import consumed
 pytestmark = pytest.mark.once
 
 
-def test_in_order_and_beside():
+def test_in_order_and_overlapping():
     """A batch is made while the one before it is consumed."""
     made, seen = threading.Event(), []
 

@@ -138,7 +138,7 @@ def test_a_killed_worker_loses_nothing_that_was_written(tmp_path):
 
 
 @once
-def test_workers_that_die_again_and_again_are_told(tmp_path, monkeypatch):
+def test_workers_that_die_again_and_again_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(several_processes, "DEATHS", 1)
     with pytest.raises(RuntimeError, match="process died 1 times, .*Fewer `n_jobs`"):
         keras_gates.capture(
@@ -414,7 +414,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
-def test_a_worker_that_would_compute_something_else_is_told(case, here, tmp_path):
+def test_a_worker_that_would_compute_something_else_is_refused(case, here, tmp_path):
     layer, error, sentence = DIFFERENT[case]
     model = sequential(layer, layers.LSTM(3))
     if case == "a weight":
@@ -494,7 +494,7 @@ def test_data_that_cannot_be_parted_leave_nothing(here, tmp_path):
 
 
 @once
-def test_a_store_that_workers_do_not_reach_is_told(tmp_path):
+def test_a_store_that_workers_do_not_reach_is_refused(tmp_path):
     model = sequential(layers.LSTM(3))
     sentence = "cannot find the unfinished store 'memory://here/run'"
     refused(FileNotFoundError, sentence, model, tmp_path, store="memory://here/run")

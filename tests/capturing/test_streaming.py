@@ -304,7 +304,7 @@ def test_a_state_is_kept_and_put_back(x):
     np.testing.assert_allclose(run(stream, x)[-1], rest[-1], atol=1e-6)
 
 
-def test_single_samples_begin_anew(x):
+def test_single_samples_start_a_new_sequence(x):
     stream = keras_gates.stream(branches())
     still = np.zeros((2, 2))
     for t in range(3):

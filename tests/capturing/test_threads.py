@@ -175,7 +175,7 @@ def test_captures_of_one_model_at_once(model, x):
         at_once(*tasks)
 
 
-def test_captures_beside_everything_else_that_does_not_train(model, x, tmp_path):
+def test_captures_during_everything_else_that_does_not_train(model, x, tmp_path):
     tasks = [
         capturing(model, x, batch_size=4),
         instrumenting(model),
@@ -190,7 +190,7 @@ def test_captures_beside_everything_else_that_does_not_train(model, x, tmp_path)
 
 
 @pytest.mark.skipif(not JAX, reason="elsewhere beside `predict`, above")
-def test_calls_and_copies_beside_captures_on_jax(model, x, tmp_path):
+def test_calls_and_copies_during_captures_on_jax(model, x, tmp_path):
     tasks = [
         capturing(model, x),
         instrumenting(model),
@@ -251,16 +251,16 @@ def capturing_truly(model, x):
 
 
 @pytest.mark.skipif(JAX, reason="Keras takes the variables from a model that trains")
-def test_training_with_a_recorder_beside_captures_and_predictions(x):
+def test_training_with_a_recorder_during_captures_and_predictions(x):
     # Without recurrent dropout, whose masks `fit` and `predict` share in Keras itself.
     model = sequential(layers.GRU(4, name="gru"), layers.Dense(2), shape=(5, 3))
     beside = capturing_truly, predicting_in_shape, lambda model, x: instrumenting(model)
-    alone, told = train(model, x)
+    alone, observed = train(model, x)
     weights, heard = train(model, x, beside)
     for value, expected in zip(weights, alone, strict=True):
         np.testing.assert_array_equal(value, expected)
-    assert_same(heard.traces, told.traces)
-    assert_same(heard.statistics, told.statistics)
+    assert_same(heard.traces, observed.traces)
+    assert_same(heard.statistics, observed.statistics)
 
 
 @pytest.mark.skipif(not JAX, reason="elsewhere a model that trains has its variables")

@@ -160,7 +160,7 @@ def test_signals_without_a_gate_are_recorded_with_all_that_goes_with_it(
 
 
 @pytest.mark.once
-def test_what_stays_empty_without_a_gate_is_said(tmp_path):
+def test_results_that_stay_empty_without_a_gate_are_named(tmp_path):
     pytest.importorskip("tensorboard")
     model, x, y = small(layers.SimpleRNN(3, name="rnn"))
     for options, sentence in (

@@ -34,7 +34,7 @@ def test_every_signal_has_its_words_and_its_colour(kind):
 
 @ONCE
 @EACH
-def test_gates_are_blocks_and_what_they_do_is_said_of_gates(kind):
+def test_gates_are_blocks_and_meanings_are_those_of_gates(kind):
     gates = set(kind.gates)
     assert gates <= set(kind.blocks)
     assert {kind.keep, kind.write, kind.show} - {None} <= gates

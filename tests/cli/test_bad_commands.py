@@ -391,8 +391,8 @@ def test_arguments_of_functions_become_options():
             return error
 
     # Only errors of the package are sentences for its users.
-    told = sentence(message("`batch_size` is bad."), {"batch_size": 0})
-    assert told.startswith("unexpected error: ValueError: `batch_size` is bad.")
+    printed = sentence(message("`batch_size` is bad."), {"batch_size": 0})
+    assert printed.startswith("unexpected error: ValueError: `batch_size` is bad.")
     for call, expected in [
         (lambda: checks.whole_number("batch_size", 0, at_least=1), "--batch-size must"),
         (lambda: checks.whole_number("n_jobs", 0, at_least=1), "--jobs must"),

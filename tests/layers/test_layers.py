@@ -532,7 +532,7 @@ def test_stateful_layer_starts_the_second_batch_where_the_first_ended(kind, rng)
 
 
 @EACH
-def test_cell_is_the_stock_cell_and_tells_its_gates(kind, rng):
+def test_cell_is_the_stock_cell_and_returns_its_gates(kind, rng):
     x = rng.normal(size=(2, 3)).astype("float32")
     stock, gate = kind.stock_cell(4), kind.gate_cell(4)
     for cell in (stock, gate):

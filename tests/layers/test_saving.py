@@ -195,7 +195,7 @@ def test_clones_of_instrumented_models_are_what_they_were(model):
     ]
 
 
-def test_a_class_that_was_defined_anew_stays_the_registered_one():
+def test_a_class_that_was_defined_again_stays_the_registered_one():
     """As in a notebook, where a cell with a class in it runs twice."""
 
     def define():

@@ -160,7 +160,7 @@ def test_a_model_without_recurrent_layers_is_refused():
         keras_gates.accelerate(sequential(layers.Dense(1), shape=(2,)))
 
 
-def test_a_layer_behind_a_fast_one_knows_the_number_of_steps():
+def test_a_layer_after_a_fast_one_knows_the_number_of_steps():
     """An unrolled layer must, when Keras compiles the model."""
     for cls in (layers.LSTM, layers.GRU):
         first = cls(3, return_sequences=True, name="first")

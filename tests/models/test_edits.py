@@ -689,7 +689,7 @@ def test_a_fused_kernel_does_not_pass_by_an_edit(monkeypatch):
     assert np.abs(outputs[:, UNITS:]).max() > 0
 
 
-def test_a_stateful_layer_goes_on_from_edited_states():
+def test_a_stateful_layer_continues_from_edited_states():
     layer = layers.GRU(UNITS, name="r", stateful=True)
     model = keras.Sequential(
         [keras.Input((STEPS, FEATURES), batch_size=SAMPLES), layer]
@@ -728,7 +728,7 @@ def test_a_model_that_was_edited_is_not_kept_for_ever():
     assert gone() is None
 
 
-def test_a_model_that_is_compiled_anew_is_compiled_anew_with_its_edits():
+def test_a_model_that_is_compiled_again_keeps_its_edits():
     model = model_of(layers.GRU(UNITS, name="r"))
     x, _ = data()
     one = {"r/update": edits.clamp(1.0)}

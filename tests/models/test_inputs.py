@@ -385,7 +385,7 @@ def test_nan_that_an_embedding_would_hide_is_refused():
             next(input_batches.iterate(gaps[0], nested, 2, "x"))
 
 
-def test_nan_in_training_is_not_said_to_be_the_probes():
+def test_nan_in_training_is_not_attributed_to_the_probe():
     """A loss of NaN makes every weight NaN."""
     model = sequential(KnownOnly(False), layers.GRU(2, name="r"), shape=X.shape[1:])
     model.compile("sgd", "mse")
@@ -792,7 +792,7 @@ class OwnFrames(layers.TimeDistributed):
 
 
 @pytest.mark.once
-def test_instrument_is_not_told_of_an_argument_that_it_lacks():
+def test_errors_of_instrument_name_no_argument_that_it_lacks():
     model = sequential(
         layers.LSTM(3, return_sequences=True, name="known"),
         layers.RNN(Linear(3), name="odd"),

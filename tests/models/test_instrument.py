@@ -45,7 +45,7 @@ def test_same_objects_weights_and_predictions(model, data):
     np.testing.assert_array_equal(model.predict(data[0], verbose=0), before)
 
 
-def test_training_goes_on_with_the_same_optimizer_state(model, data):
+def test_training_continues_with_the_same_optimizer_state(model, data):
     twin = keras.models.clone_model(model)
     twin.set_weights(model.get_weights())
     for each, instrumented in ((model, True), (twin, False)):

@@ -515,7 +515,7 @@ def test_the_model_is_left_as_it_was_after_an_error():
     model.predict(np.ones((2, 6, 2)), verbose=0)  # No tensor of the failed run is left.
 
 
-def test_a_debugger_goes_on_afterwards():
+def test_a_debugger_continues_afterwards():
     def trace(frame, event, value):
         return None
 

@@ -173,7 +173,7 @@ class Page:
     def spot(self, row, column, step, place):
         """The pixel in the window where a cell of a map is."""
         self.page.locator(f"#cell-{row}-{column}").scroll_into_view_if_needed()
-        # A scroll hides what the pointer said, and is told of a frame later.
+        # A scroll hides what the pointer said, and is shown of a frame later.
         self.page.evaluate(
             "() => new Promise((go) => requestAnimationFrame(() => setTimeout(go, 30)))"
         )
@@ -228,7 +228,7 @@ def number(text):
 # The numbers ------------------------------------------------------------------------
 
 
-def test_hover_tells_the_true_value_in_every_map(opened):
+def test_hover_shows_the_true_value_in_every_map(opened):
     gates = layer()
     page = opened(gates)
     page.slide("#sample", 1)
@@ -236,9 +236,9 @@ def test_hover_tells_the_true_value_in_every_map(opened):
     assert sorted(places.values()) == sorted(LSTM.signals)
     for (row, column), name in places.items():
         for step, unit in ((0, 0), (7, 3), (11, 4)):
-            told = page.hover(row, column, step, unit)
-            assert f"unit {unit}, step {step}, sample 1" in told
-            assert number(told) == pytest.approx(
+            shown = page.hover(row, column, step, unit)
+            assert f"unit {unit}, step {step}, sample 1" in shown
+            assert number(shown) == pytest.approx(
                 float(gates[name][1, step, unit]), abs=1e-4
             )
 
@@ -286,9 +286,9 @@ def test_packed_values_come_back(values):
 def test_figures_of_the_page_are_those_of_stats(opened):
     gates = tree(lstm=layer(masked=[(0, 3)]), gru=layer(GRU, seed=1))
     page = opened(gates)
-    told = page.page.locator("#diagnosis li").all_inner_texts()
+    shown = page.page.locator("#diagnosis li").all_inner_texts()
     expected = [symptom.message for symptom in stats.diagnose(gates).findings]
-    assert told[: len(expected)] == expected
+    assert shown[: len(expected)] == expected
     rows = page.page.locator("#table tbody tr").all_inner_texts()
     assert len(rows) == 10
     means = stats.summary(gates)["mean"]
@@ -336,8 +336,8 @@ def test_labels_are_what_a_page_says_and_takes(opened, units):
     gates = plain.assign_coords(unit=units, sample=[17, 3, 8], time=days)
     page = opened(gates)
     assert page.text("#sample-name") == "sample 17"
-    told = page.hover(1, 0, 5, 2)
-    assert f"unit {units[2]}, step 2024-01-06, sample 17" in told
+    shown = page.hover(1, 0, 5, 2)
+    assert f"unit {units[2]}, step 2024-01-06, sample 17" in shown
     np.testing.assert_allclose(page.image(1, 0), plain["forget"][0], atol=1e-5)
     page.fill("#unit", units[1])
     assert page.page.input_value("#unit") == str(units[1])
@@ -385,7 +385,7 @@ def test_a_click_on_a_cell_draws_its_unit(opened):
     np.testing.assert_allclose(lines[1], gates["forget"][0, :, 4], atol=1e-5)
 
 
-def test_units_stand_in_the_order_that_is_chosen(opened):
+def test_units_are_in_the_chosen_order(opened):
     gates = layer(shape=(3, 30, 6))
     gates["forget"][:] = gates["forget"] ** np.array([0.3, 2, 0.05, 1, 0.6, 0.1])
     gates["hidden"][..., 5] = -2 * gates["hidden"][..., 2]
@@ -407,7 +407,7 @@ def test_units_stand_in_the_order_that_is_chosen(opened):
     assert abs(units.index(5) - units.index(2)) > 1
 
 
-def test_a_gru_stands_beside_an_lstm(opened):
+def test_a_gru_is_shown_next_to_an_lstm(opened):
     models = {"an LSTM": tree(a=layer()), "a GRU": tree(b=layer(GRU, (3, 12, 4), 1))}
     page = opened(models)
     update = models["a GRU"]["b/update"]
@@ -446,7 +446,7 @@ def test_a_layer_without_gates_has_a_page(opened):
 
 
 @pytest.mark.parametrize("kind", [LSTM, GRU])
-def test_a_layer_without_gates_stands_beside_one_that_has_some(opened, kind):
+def test_a_layer_without_gates_is_shown_next_to_one_with_gates(opened, kind):
     """In both columns, and no place is empty without a word."""
     gates, plain = layer(kind), layer(SIMPLE_RNN, seed=1)
     page = opened({"a": tree(r=gates), "b": tree(r=plain), "c": tree(r=gates)})
@@ -640,8 +640,8 @@ def test_names_and_tokens_are_text(opened):
     inputs = [[ALERT, "</script>", "$$x$$", "<!--", *("&amp;" for _ in range(8))]] * 3
     page = opened(gates, inputs=inputs)
     assert ALERT in page.text("h1")
-    told = page.hover(0, 0, 0, 0)
-    assert f"token: {ALERT}" in told
+    shown = page.hover(0, 0, 0, 0)
+    assert f"token: {ALERT}" in shown
     assert "token: </script>" in page.hover(0, 0, 1, 0)
     assert "token: $$x$$" in page.hover(0, 0, 2, 0)
     assert page.page.locator("#layers h3").inner_text() == f"{ALERT}/layer"
@@ -653,7 +653,7 @@ def test_names_and_tokens_are_text(opened):
     assert ALERT in alone.text("#diagnosis")
 
 
-def test_masked_steps_are_grey_and_infinity_stands_out(opened):
+def test_masked_steps_are_grey_and_infinity_has_its_own_colour(opened):
     gates = layer(masked=[(0, slice(9, 12))])
     gates["hidden"][0, 4, 2] = np.inf
     gates["hidden"][0, 5, 2] = np.nan
@@ -669,7 +669,7 @@ def test_masked_steps_are_grey_and_infinity_stands_out(opened):
     assert abs(palette - grey).max(axis=1).min() > 0.1
 
 
-def test_characters_stand_under_their_steps(opened):
+def test_characters_are_under_their_steps(opened):
     gates = layer(masked=[(1, slice(0, 4))])
     page = opened(gates, inputs=["abc defghijk", "mnopqrst", "uvwxyz012345"])
     assert page.source("input-0-words")["text"] == list("abc␣defghijk")
@@ -699,11 +699,11 @@ def test_numbers_of_the_input_are_lines_under_the_axis(opened):
     assert "4 of 6 features that vary the most" in page.text("#read-0 .title")
     lines = page.source("input-0-lines")["y"]
     np.testing.assert_allclose(lines, x[2][:, [1, 3, 4, 5]].T, rtol=1e-5)
-    told = page.hover(0, 0, 7, 1)
-    assert f"feature 4: {x[2, 7, 4]:.3f}" in told
+    shown = page.hover(0, 0, 7, 1)
+    assert f"feature 4: {x[2, 7, 4]:.3f}" in shown
 
 
-def test_frames_are_told_beside_samples(opened):
+def test_frames_are_shown_with_samples(opened):
     values = np.random.default_rng(0).uniform(size=(2, 3, 7, 4))
     dims = ("sample", "frame", "time", "unit")
     gates = xarray.Dataset({"update": (dims, values)}, attrs={"cell_type": "GRU"})
@@ -736,13 +736,13 @@ def test_long_sequences_are_right_when_zoomed(opened):
 # What does not fit -------------------------------------------------------------------
 
 
-def test_what_was_thinned_is_told_and_the_rest_is_true(opened, monkeypatch):
+def test_thinning_is_stated_and_the_rest_is_true(opened, monkeypatch):
     gates = layer(shape=(64, 12, 5))
     one = 12 * 5 * len(LSTM.signals) * thinning.PACKED
     monkeypatch.setattr(thinning, "BUDGET", 8 * one)
     page = opened(gates)
-    told = page.text("#explorer")
-    assert "8 of 64 samples" in told and "the table cover all" in told
+    shown = page.text("#explorer")
+    assert "8 of 64 samples" in shown and "the table cover all" in shown
     page.slide("#sample", 6)
     assert page.text("#sample-name") == "sample 54"
     np.testing.assert_allclose(page.image(1, 0), gates["forget"][54], atol=1e-5)
@@ -750,14 +750,16 @@ def test_what_was_thinned_is_told_and_the_rest_is_true(opened, monkeypatch):
     assert f"{mean:.3f}" in page.text("#table tbody tr >> nth=0")
 
 
-def test_a_sample_too_large_for_a_page_is_cut_and_told(opened, monkeypatch):
+def test_a_sample_too_large_for_a_page_is_cut_and_the_page_states_it(
+    opened, monkeypatch
+):
     monkeypatch.setattr(thinning, "BUDGET", 256 * 3 * 2)
     gates = layer(LSTM, (2, 1000, 7))[["forget"]]
     page = opened(gates)
-    told = page.text("#explorer")
-    assert "1 of 2 samples" in told
-    assert "256 of 1,000 time steps" in told and "the first ones" in told
-    assert "3 of 7 units" in told
+    shown = page.text("#explorer")
+    assert "1 of 2 samples" in shown
+    assert "256 of 1,000 time steps" in shown and "the first ones" in shown
+    assert "3 of 7 units" in shown
     expected = gates["forget"][0, 255, 3]
     page.page.click("#to-span")
     page.fill("#step", 255)
@@ -825,11 +827,11 @@ def test_extremes_get_a_page(opened):
         page.choose("#layer", str(index))
         assert page.text("#column-0 .name").startswith(f"{name}/"), name
         assert page.titles(), name
-        told = page.text("#found"), page.hover(*min(page.titles()), 0, 0)
+        shown = page.text("#found"), page.hover(*min(page.titles()), 0, 0)
         if name == "all masked":
-            assert "nothing to compare" in told[0] and "masked step" in told[1]
+            assert "nothing to compare" in shown[0] and "masked step" in shown[1]
         if name in ("infinite", "NaN"):
-            assert name in told[1]
+            assert name in shown[1]
     overview = page.text("#layers")
     assert "No gate was captured" in overview
     assert "5 keep everything (infinite)" in overview

@@ -66,7 +66,7 @@ def test_saturation_draws_the_fractions_that_stats_returns(kind):
 
 
 @pytest.mark.parametrize("kind", [LSTM, GRU])
-def test_time_scales_and_horizons_are_sorted_beside_the_length(kind):
+def test_time_scales_and_horizons_are_sorted_and_drawn_with_the_length(kind):
     node = layer(kind, steps=30, units=7, masked=3)
     scale = stats.timescale(node)[kind.keep].values
     horizon = stats.memory_horizon(node)["memory_horizon"].values
@@ -80,7 +80,7 @@ def test_time_scales_and_horizons_are_sorted_beside_the_length(kind):
         assert axes.get_yscale() in ("log", "symlog")
 
 
-def test_units_without_a_time_scale_and_endless_ones_are_told():
+def test_units_without_a_time_scale_and_with_an_infinite_one_are_counted():
     node = layer(GRU, units=4)
     node["update"][..., 0] = 1
     node["update"][..., 3] = -0.5

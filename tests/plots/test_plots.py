@@ -112,7 +112,7 @@ def test_gates_share_one_scale_and_states_are_centred_on_zero():
     )
 
 
-def test_the_title_tells_layer_kind_sample_and_direction():
+def test_the_title_names_layer_kind_sample_and_direction():
     node = layer(LSTM, layer="bidirectional/backward_lstm", direction="backward")
     title = plots.heatmap(node, sample=2).get_suptitle()
     assert title == (
@@ -398,15 +398,17 @@ def test_a_study_is_drawn_along_updates_or_seconds():
         plots.study(study, x="time")
 
 
-def test_differences_are_drawn_as_the_study_tells_them():
+def test_differences_are_drawn_as_the_study_returns_them():
     losses = {"a": [1.0, 2.0, 3.0], "b": [2.0, 3.1, 4.2], "c": [1.2, 1.9, 3.1]}
     study = study_of(losses)
     axes = plots.differences(study)
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
-    told = [study.difference(*pair) for pair in pairs]
+    differences = [study.difference(*pair) for pair in pairs]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["a - b", "a - c", "b - c"]
-    for row, (bar, difference) in enumerate(zip(axes.containers, told, strict=True)):
+    for row, (bar, difference) in enumerate(
+        zip(axes.containers, differences, strict=True)
+    ):
         dot, _, (interval,) = bar.lines
         assert dot.get_xdata().tolist() == [difference.mean]
         assert dot.get_ydata().tolist() == [row]
@@ -414,7 +416,7 @@ def test_differences_are_drawn_as_the_study_tells_them():
         np.testing.assert_allclose(ends, [difference.low, difference.high])
         assert dot.get_color() == ("black" if difference.significant else "0.5")
     seeds = [line for line in axes.lines if len(line.get_xdata()) == 3]
-    for line, difference in zip(seeds, told, strict=True):
+    for line, difference in zip(seeds, differences, strict=True):
         np.testing.assert_allclose(line.get_xdata(), difference.pairs)
     assert "3 seeds, 95 % interval" in axes.get_xlabel()
     first, last = axes.get_ylim()
@@ -471,7 +473,7 @@ def test_two_studies_share_axes_that_show_both_and_nothing_below_zero():
     assert top > max(line.get_ydata().max() for line in axes.lines)
 
 
-def test_an_unknown_metric_is_told_which_there_are():
+def test_an_unknown_metric_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="'val_loss', 'loss'; got 'accuracy'"):
         plots.study(a_study(), metric="accuracy")
 
@@ -499,7 +501,7 @@ def test_predictions_that_do_not_fit_the_truth_are_refused():
         plots.predictions(np.zeros(3), np.zeros(3))
 
 
-def test_an_architecture_has_the_same_look_in_every_figure():
+def test_an_architecture_has_the_same_style_in_every_figure():
     def looks(axes, names):
         lines = {line.get_label(): line for line in axes.lines}
         return [

@@ -63,7 +63,7 @@ def test_steps_between_epochs_are_numbered_by_batches(data, tmp_path):
     assert "r/gates" not in events
 
 
-def test_without_tensorboard_it_is_said_before_training(data, tmp_path, monkeypatch):
+def test_without_tensorboard_it_raises_before_training(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer", None)
     recorder = keras_gates.GateRecorder(log_dir=tmp_path)
     with pytest.raises(ImportError, match="pip install tensorboard"):

@@ -348,6 +348,6 @@ def test_a_probe_does_not_change_the_dropout_of_training(data):
 
 
 @pytest.mark.once
-def test_nothing_recorded_yet_is_said():
+def test_access_before_a_recording_raises():
     with pytest.raises(ValueError, match="Nothing is recorded yet"):
         _ = keras_gates.GateRecorder(np.zeros((1, 5, 2))).traces

@@ -397,7 +397,7 @@ def test_a_custom_train_step(data):
     assert (recorder.statistics["r/count"] == 120).all()
 
 
-def test_frozen_layers_and_a_model_compiled_anew(data):
+def test_frozen_layers_and_a_model_compiled_again(data):
     model = build(rate=0.1)
     recorder = keras_gates.GateRecorder(samples_per_batch="all")
     fit(model, data, recorder)
@@ -537,7 +537,7 @@ def stuck(bias):
         pytest.param(-30, "stuck closed", 0.1, marks=pytest.mark.once),
     ],
 )
-def test_a_stuck_gate_is_told_once_it_has_been_so_for_long(bias, what, threshold, data):
+def test_a_stuck_gate_is_reported_after_the_patience(bias, what, threshold, data):
     recorder, said, epochs = alarmed(stuck(bias), data, on_alarm="warn", patience=2)
     assert epochs == 5
     assert said == [f"'r': `forget` is {what} in unit 1, since epoch 1 (step 1)."]
@@ -567,7 +567,7 @@ def test_an_alarm_can_stop_training(data):
 
 
 @pytest.mark.once
-def test_dead_units_are_told(data):
+def test_dead_units_are_reported(data):
     model = build(layer=layers.GRU)
     model.layers[0].set_weights([w * 0 for w in model.layers[0].get_weights()])
     _, said, _ = alarmed(model, data, on_alarm="warn", patience=1)
@@ -592,7 +592,7 @@ def test_a_unit_that_is_never_written_or_never_shown_is_dead(gate, number, data)
     assert "'r': `hidden` is dead in unit 1, since epoch 1 (step 1)." in said
 
 
-def test_nan_is_told_at_once(data):
+def test_nan_is_reported_at_once(data):
     model = build()
     weights = model.layers[0].get_weights()
     weights[0][0, 6] = np.nan  # The forget gate of unit 2.

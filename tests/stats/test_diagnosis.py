@@ -36,7 +36,7 @@ def sentences(gates, **options):
 
 
 @pytest.mark.parametrize("kind", [LSTM, GRU])
-def test_nothing_to_say_is_said_too(kind):
+def test_a_diagnosis_without_findings_states_it(kind):
     found = stats.diagnose(healthy(kind, "a"))
     assert found.findings == []
     assert str(found) == "- No findings in 'a'."
@@ -51,11 +51,11 @@ def test_nothing_to_say_is_said_too(kind):
         ("output", 0.97, "'output' in 'lstm' is above 0.95: this layer shows"),
     ],
 )
-def test_a_gate_that_is_stuck_is_told_with_its_share(gate, value, words):
+def test_a_stuck_gate_is_reported_with_its_share(gate, value, words):
     gates = healthy()
     gates[gate][:3] = value  # Three samples of four.
-    told = [sentence for sentence in sentences(gates) if words in sentence]
-    assert len(told) == 1 and told[0].startswith("75 %")
+    messages = [sentence for sentence in sentences(gates) if words in sentence]
+    assert len(messages) == 1 and messages[0].startswith("75 %")
     assert not any(words in sentence for sentence in sentences(gates, min_fraction=0.8))
     gates[gate][2] = 0.5
     gates[gate][:2, :5] = 0.5
@@ -68,15 +68,15 @@ def test_masked_steps_count_in_no_share():
     masked = gates.copy(deep=True)
     for signal in LSTM.signals:
         masked[signal][3] = np.nan
-    assert any(told.startswith("50 % of 'forget'") for told in sentences(gates))
-    assert any(told.startswith("67 % of 'forget'") for told in sentences(masked))
+    assert any(message.startswith("50 % of 'forget'") for message in sentences(gates))
+    assert any(message.startswith("67 % of 'forget'") for message in sentences(masked))
 
 
-def test_short_time_scales_are_told_beside_the_length():
+def test_short_time_scales_are_reported_with_the_length():
     gates = healthy()
     gates["forget"][:] = np.exp(-1 / 0.8)
-    (told,) = sentences(gates)
-    assert "is 0.8 steps, and the sequences have 20" in told
+    (messages,) = sentences(gates)
+    assert "is 0.8 steps, and the sequences have 20" in messages
     assert sentences(gates, min_memory_fraction=0.03) == []
 
 
@@ -84,29 +84,29 @@ def test_dead_units_are_counted_and_named():
     gates = healthy()
     gates["hidden"][..., 2] = 0.4
     gates["output"][..., 5] = 0.01
-    (told,) = sentences(gates)
-    assert told.startswith("2 of 8 units in 'lstm' are dead (2, 5)")
+    (messages,) = sentences(gates)
+    assert messages.startswith("2 of 8 units in 'lstm' are dead (2, 5)")
 
 
 @pytest.mark.parametrize(
     ("kind", "words"),
     [(LSTM, "'input' and 1 - 'forget'"), (GRU, "'reset' and 'update'")],
 )
-def test_gates_that_say_the_same_are_told(kind, words):
+def test_redundant_gates_are_reported(kind, words):
     gates = healthy(kind)
     first = "input" if kind is LSTM else "reset"
     keep = gates[kind.keep]
     gates[first] = 10 * (0.94 - keep) + 0.1 if kind is LSTM else 10 * (keep - 0.9) + 0.1
-    (told,) = sentences(gates)
-    assert told.startswith(words) and "correlation is 1.00" in told
+    (messages,) = sentences(gates)
+    assert messages.startswith(words) and "correlation is 1.00" in messages
     assert sentences(gates, correlation=1.01) == []
 
 
-def test_a_gate_near_a_half_is_told_if_it_hardly_moves():
+def test_a_gate_near_0_5_is_reported_if_it_hardly_changes():
     gates = healthy()
     gates["output"] = 0.5 + 0.01 * (gates["output"] - 0.5)
-    (told,) = sentences(gates)
-    assert told.startswith("'output' in 'lstm' stays near 0.5 (entropy 1.00 bits")
+    (messages,) = sentences(gates)
+    assert messages.startswith("'output' in 'lstm' stays near 0.5 (entropy 1.00 bits")
 
 
 def test_the_most_serious_comes_first_and_layers_keep_their_names():
@@ -116,12 +116,12 @@ def test_the_most_serious_comes_first_and_layers_keep_their_names():
     found = stats.diagnose(data)
     severities = [symptom.severity for symptom in found.findings]
     assert severities == sorted(severities, reverse=True)
-    dead = [told for told in found.findings if "dead" in told.message]
-    assert [told.layer for told in dead] == ["gru", "encoder/lstm"]
+    dead = [finding for finding in found.findings if "dead" in finding.message]
+    assert [finding.layer for finding in dead] == ["gru", "encoder/lstm"]
     assert found.layers == ("encoder/lstm", "gru")
 
 
-def test_what_cannot_be_told_is_left_out_and_what_is_masked_is_said():
+def test_checks_without_their_signals_are_skipped_and_masked_layers_are_named():
     assert sentences(healthy()[["cell"]]) == []
     masked = healthy().where(False)
     masked.attrs = {"layer": "lstm"}
@@ -195,10 +195,10 @@ def test_values_that_are_no_numbers_come_first(value):
     gates["forget"][:] = 0.97
     gates["cell"][0, 0, 0] = value
     gates["hidden"][2:] = value
-    told = sentences(gates)
-    assert told[0].startswith("50 % of 'hidden' in 'lstm' is NaN or infinite: the")
-    assert told[1].startswith("Less than 1 % of 'cell'")
-    assert any("hardly ever erases" in sentence for sentence in told)
+    messages = sentences(gates)
+    assert messages[0].startswith("50 % of 'hidden' in 'lstm' is NaN or infinite: the")
+    assert messages[1].startswith("Less than 1 % of 'cell'")
+    assert any("hardly ever erases" in sentence for sentence in messages)
 
 
 def test_a_model_that_diverged_is_not_called_masked():
@@ -220,12 +220,12 @@ def test_missing_values_of_a_capture_without_a_mask_are_not_called_masked(lost):
     )
     where = xarray.DataArray(np.arange(4) < (2 if lost == "half" else 0), dims="sample")
     figure = 50 if lost == "half" else 100
-    told = sentences(captured.where(where).assign_attrs(gates.attrs))
-    assert told[0] == (
+    messages = sentences(captured.where(where).assign_attrs(gates.attrs))
+    assert messages[0] == (
         f"{figure} % of 'input' in 'lstm' is NaN or infinite: the model has diverged, "
         "its input has such values, or a `mask` was left out."
     )
-    assert not any("NaN" in told for told in sentences(gates.where(where)))
+    assert not any("NaN" in message for message in sentences(gates.where(where)))
 
 
 def test_a_store_with_missing_values_is_named():
@@ -260,8 +260,8 @@ def test_dead_means_one_thing(condition):
     assert np.flatnonzero(measured["dead"]).tolist() == expected
     for name in ("constant", "never_shown", "never_written"):
         assert measured[name].any() == (name == condition)
-    told = [sentence for sentence in sentences(gates) if "dead" in sentence]
-    assert ["dead (2)" in sentence for sentence in told] == [True] * len(expected)
+    messages = [sentence for sentence in sentences(gates) if "dead" in sentence]
+    assert ["dead (2)" in sentence for sentence in messages] == [True] * len(expected)
     alarms = Alarms("warn", 1, lower=0.1, upper=0.9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -295,9 +295,9 @@ def test_padding_is_no_part_of_a_sequence():
     gates["forget"][:] = np.exp(-1 / 2)
     padded = gates.pad(time=(0, 200))
     masked = padded.assign(mask=padded["hidden"].notnull().any("unit"))
-    assert not any("longest time scale" in told for told in sentences(gates))
-    told = sentences(gates, min_memory_fraction=0.5)
-    assert any("the sequences have 8" in one for one in told)
+    assert not any("longest time scale" in message for message in sentences(gates))
+    messages = sentences(gates, min_memory_fraction=0.5)
+    assert any("the sequences have 8" in one for one in messages)
     for reach in (0.1, 0.5):
         for other in (padded, masked):
             options = {"min_memory_fraction": reach}
@@ -307,9 +307,9 @@ def test_padding_is_no_part_of_a_sequence():
 def test_a_unit_that_amplifies_never_fades():
     gates = healthy()
     gates["forget"][:] = 0.3
-    assert any("longest time scale" in told for told in sentences(gates))
+    assert any("longest time scale" in message for message in sentences(gates))
     gates["forget"][..., 0] = 1.5
-    assert not any("longest time scale" in told for told in sentences(gates))
+    assert not any("longest time scale" in message for message in sentences(gates))
 
 
 def test_two_gates_over_a_few_steps_say_nothing_of_each_other():

@@ -172,7 +172,7 @@ def test_the_order_of_dimensions_does_not_matter():
 
 
 @once
-def test_perfect_units_score_one_and_stand_in_their_order():
+def test_perfect_units_score_one_and_are_in_their_order():
     labels = noise((6, 40), 1) > 0
     hidden = np.repeat(labels[..., None], 4, axis=-1) * np.array([1.0, -1, 1, 1])
     table = stats.find_units(dataset(hidden=hidden), labels)
@@ -329,9 +329,9 @@ def test_what_a_counting_cell_measures():
     assert stats.memory_horizon(node)["memory_horizon"].item() == 89
     assert stats.saturation(node)["forget"].sel(side="right").item() == 1
     assert stats.entropy(node)["forget"].item() == pytest.approx(0, abs=1e-6)
-    told = str(stats.diagnose(gates))
-    assert "100 % of 'forget'" in told and "hardly ever erases" in told
-    assert "longest time scale" not in told
+    messages = str(stats.diagnose(gates))
+    assert "100 % of 'forget'" in messages and "hardly ever erases" in messages
+    assert "longest time scale" not in messages
 
 
 # Places that resemble each other
@@ -392,7 +392,7 @@ def test_match_finds_a_copy_in_a_store(tmp_path):
 
 
 @once
-def test_match_says_what_it_cannot_look_for():
+def test_find_similar_spans_refuses_spans_that_it_cannot_find():
     values = noise((3, 20, 4))
     values[0, 5] = np.nan
     gates = xarray.DataTree(children={"a": xarray.DataTree(dataset(hidden=values))})

@@ -94,7 +94,7 @@ def test_what_enters_the_activations_is_that_of_a_float64_loop(name):
     assert abs(table.loc[("layer", f"{last}_preactivation"), "max"]) > 17
 
 
-def test_layers_in_a_fast_kernel_backwards_and_behind_others():
+def test_layers_in_a_fast_kernel_backwards_and_after_others():
     layer = keras_gates.GateLSTM(3, kernel="fast", go_backwards=True, name="first")
     model = keras.Sequential([keras.Input((6, 2)), layer])
     for weight in layer.weights:

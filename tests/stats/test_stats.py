@@ -243,7 +243,7 @@ def test_thresholds_out_of_order_are_refused(thresholds):
 
 @pytest.mark.parametrize("measure", [stats.saturation, stats.timescale])
 @pytest.mark.parametrize("wrap", [lambda data: data, xarray.DataTree])
-def test_data_without_a_gate_are_told_which_signals_there_are(measure, wrap):
+def test_data_without_a_gate_raise_with_the_signals_there_are(measure, wrap):
     states = layer(LSTM, signals=["cell", "hidden"])
     with pytest.raises(
         ValueError, match="'forget'.*'cell', 'hidden'.*signals="

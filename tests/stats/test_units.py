@@ -294,7 +294,7 @@ def test_a_layer_of_a_kind_without_gates_is_refused_by_its_kind(measure):
 
 
 @EACH_NEEDING
-def test_a_layer_of_a_kind_without_gates_is_left_out_beside_others(measure):
+def test_a_layer_of_a_kind_without_gates_is_left_out_among_others(measure):
     with_gates, all_of_them = tree(), tree()
     all_of_them["rnn"] = xarray.DataTree(layer(SIMPLE_RNN))
     xarray.testing.assert_identical(measure(all_of_them), measure(with_gates))
@@ -302,11 +302,11 @@ def test_a_layer_of_a_kind_without_gates_is_left_out_beside_others(measure):
 
 @pytest.mark.parametrize("measure", [stats.gate_correlation, stats.memory_horizon])
 @pytest.mark.parametrize("lost", ["input", "forget"])
-def test_a_layer_that_lacks_one_of_two_gates_is_left_out_beside_others(measure, lost):
+def test_a_layer_that_lacks_one_of_two_gates_is_left_out_among_others(measure, lost):
     gates = tree()
     gates["lacking"] = xarray.DataTree(layer(LSTM).drop_vars(lost))
     xarray.testing.assert_identical(measure(gates), measure(tree()))
-    with pytest.raises(ValueError, match="of one layer, 'input' and 'forget', or "):
+    with pytest.raises(ValueError, match="in one layer, 'input' and 'forget', or "):
         measure(gates["lacking"])
 
 
@@ -333,5 +333,5 @@ def test_a_dead_unit_is_called_what_its_kind_can_be():
     ):
         still = layer(kind)
         still["hidden"] = still["hidden"].where(still["hidden"].isnull(), 0.5)
-        told = [one.message for one in stats.diagnose(still).findings]
-        assert any(sentence.endswith(f": {words}") for sentence in told), told
+        messages = [one.message for one in stats.diagnose(still).findings]
+        assert any(sentence.endswith(f": {words}") for sentence in messages), messages

@@ -89,7 +89,7 @@ def test_killed_while_it_is_made_a_store_is_never_refused_after(mode, tmp_path):
 
 
 @once
-def test_a_store_that_an_older_version_left_half_made_is_begun_anew(path):
+def test_an_incomplete_store_of_an_older_version_is_replaced(path):
     path.mkdir()
     (path / f"zarr.{'0' * 32}.partial").write_text("{")
     write(path)
@@ -124,7 +124,7 @@ def test_another_group_in_a_store_is_not_ours(path):
 
 
 @once
-def test_what_lies_in_the_place_of_a_group_is_not_removed(path):
+def test_a_file_in_the_place_of_a_group_is_not_removed(path):
     Store(path, ATTRIBUTES).close()
     (path / "traces").mkdir()
     (path / "traces" / "thesis.txt").write_text("mine")
@@ -181,7 +181,7 @@ def test_a_linked_parent_is_the_same_place(path, tmp_path, monkeypatch):
 
 
 @once
-def test_a_file_beside_the_store_is_not_written_through_a_link(path, tmp_path):
+def test_a_file_next_to_the_store_is_not_written_through_a_link(path, tmp_path):
     mine = tmp_path / "mine"
     mine.write_text("mine")
     for name in (".run.zarr.lock", ".run.zarr.zarr.json"):
@@ -337,7 +337,7 @@ def test_unusual_names_of_stores_are_taken(name, tmp_path):
 
 @once
 @pytest.mark.parametrize("mode", ["w-", "a", "w"])
-def test_a_full_disk_is_told_before_training(mode, model, path, monkeypatch):
+def test_a_full_disk_raises_before_training(mode, model, path, monkeypatch):
     def full(number):
         raise OSError(28, "No space left on device")
 
@@ -360,7 +360,7 @@ def test_a_full_disk_is_told_before_training(mode, model, path, monkeypatch):
 
 
 @once
-def test_a_disk_that_is_full_at_the_first_step_is_told_before_training(
+def test_a_disk_that_is_full_at_the_first_step_raises_before_training(
     model, path, monkeypatch
 ):
     def full(*_, **__):

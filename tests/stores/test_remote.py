@@ -118,7 +118,7 @@ def test_odd_urls_are_refused_before_the_model_runs(case, model, memory, nothing
 
 
 @once
-def test_a_url_that_cannot_be_written_is_told_before(
+def test_a_url_that_cannot_be_written_raises_before(
     model, memory, nothing_runs, monkeypatch
 ):
     def refuse(*_, **__):

@@ -228,7 +228,7 @@ def test_going_on_after_a_crash_leaves_no_gap_and_no_repeat(
 
 
 @pytest.mark.once
-def test_a_gap_in_the_statistics_is_told(data, path, tmp_path):
+def test_a_gap_in_the_statistics_is_reported(data, path, tmp_path):
     order = ("backup", "kill", "recorder")
     with pytest.warns(UserWarning, match="Put the recorder before `BackupAndRestore`"):
         crash_and_go_on(data, path, tmp_path / "backup", order, Kill(1))
@@ -465,7 +465,7 @@ def test_the_path_is_that_of_the_folder_at_the_time(data, path, monkeypatch):
 
 
 @pytest.mark.once
-def test_interrupted_before_its_first_step_it_goes_on_with_its_own_store(data, path):
+def test_interrupted_before_its_first_step_it_resumes_its_own_store(data, path):
     recorder = keras_gates.GateRecorder(store=path)
     model = build()
     with pytest.raises(Killed):

@@ -317,7 +317,7 @@ def stop_after(count, calls):
 
 
 @pytest.mark.once
-def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_study_resumes_where_it_stopped(tmp_path):
     builders = {"LSTM": build_lstm, "a/b: *": build_dense}
     options = {
         "seeds": 2,
@@ -590,7 +590,7 @@ def killer(home, marker):
 
 
 @pytest.mark.once
-def test_a_worker_that_dies_is_told_and_what_was_finished_is_kept(tmp_path):
+def test_a_worker_that_dies_is_reported_and_finished_runs_are_kept(tmp_path):
     marker, folder = tmp_path / "killed", tmp_path / "study"
     builders = {"a": build_dense, "killer": killer(os.getpid(), marker)}
     options = {"n_jobs": 2, "seeds": 3, "directory": folder}
@@ -623,7 +623,7 @@ def test_dask_workers_give_the_same_numbers_and_one_may_die(tmp_path):
 
 
 @pytest.mark.once
-def test_names_are_told_when_they_are_unknown():
+def test_unknown_names_are_answered_with_the_known_ones():
     for builders, sentence in (
         (["LSTM", "Transformer"], "`models` must be one of 'LSTM', 'GRU', 'Simple"),
         (["LSTM", "LSTM"], "`models` must hold each name once"),
@@ -648,7 +648,7 @@ def test_names_are_told_when_they_are_unknown():
 
 
 @pytest.mark.once
-def test_a_front_of_ones_own_stands_before_the_recurrent_layers():
+def test_a_custom_stem_is_before_the_recurrent_layers():
     padded = np.concatenate([X, np.zeros_like(X)], axis=1)
     options = {"units": 2, "stem": keras.layers.Masking}
     model = built(("LSTM",), padded, **options)["LSTM"]()
@@ -814,7 +814,7 @@ def test_the_seeds_needed_are_the_fewest():
 
 
 @pytest.mark.once
-def test_units_and_what_is_left_of_the_difference_in_parameters_are_told():
+def test_units_and_the_remaining_difference_in_parameters_are_printed():
     study = run(["LSTM", "GRU"], recipe=Recipe(units=8, match="parameters"), seeds=2)
     units = study.history["units"].to_series()
     counts = study.runs.groupby("architecture")["parameters"].first()
@@ -825,7 +825,7 @@ def test_units_and_what_is_left_of_the_difference_in_parameters_are_told():
 
 
 @pytest.mark.once
-def test_markdown_tells_differences_as_a_list():
+def test_markdown_lists_differences():
     study = study_of({"a": [1.0, 2.0], "b": [2.0, 1.0], "c": [2.0, 3.5]})
     lines = study.to_markdown().splitlines()
     first = next(n for n, line in enumerate(lines) if line.startswith("- a - b"))

@@ -236,14 +236,14 @@ def test_the_do_nothing_error_of_adding_is_a_sixth():
     assert ((y - 1) ** 2).mean() == pytest.approx(1 / 6, rel=0.03)
 
 
-def test_temporal_order_tells_the_classes_by_the_order_of_two_symbols():
+def test_temporal_order_has_a_class_for_each_order_of_two_symbols():
     x, y = tasks.temporal_order(400, sequence_length=50, seed=1)
     assert (x.sum(-1) == 1).all()
     for row, answer in zip(x, y, strict=True):
         word = "".join("abcdXYBE"[code] for code in row.argmax(-1))
         assert word[0] == "B" and word[-1] == "E"
-        told = [(step, symbol) for step, symbol in enumerate(word) if symbol in "XY"]
-        (first, one), (second, two) = told
+        marked = [(step, symbol) for step, symbol in enumerate(word) if symbol in "XY"]
+        (first, one), (second, two) = marked
         assert 5 <= first < 10 and 25 <= second < 30
         assert ["XX", "XY", "YX", "YY"][answer] == one + two
     assert np.bincount(y).min() > 70

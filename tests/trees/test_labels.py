@@ -452,7 +452,7 @@ def test_a_label_that_is_there_twice_gets_a_sentence(dim, tmp_path):
     np.testing.assert_array_equal(stats.timescale(gates)["lstm/forget"], wanted)
 
 
-def test_a_selection_without_labels_is_counted_anew():
+def test_a_selection_without_labels_is_counted_from_0():
     part = plain()["lstm"].to_dataset().isel(unit=[2, 0])
     figure = plots.trajectories(part, units=1)
     np.testing.assert_array_equal(lines(figure)[0], part["hidden"][0, :, 1])
@@ -582,7 +582,7 @@ SIGNAL_FUNCTIONS = {
 
 @pytest.mark.parametrize("dim", ["signal", "bin", "seed"])
 @pytest.mark.parametrize("name", SIGNAL_FUNCTIONS)
-def test_a_dimension_that_nobody_named_is_refused(dim, name):
+def test_an_unknown_dimension_is_refused(dim, name):
     data = layer(LSTM).expand_dims({dim: 2})
     with pytest.raises(ValueError, match=rf"`?{dim}`?.*isel\({dim}=0\)"):
         SIGNAL_FUNCTIONS[name](data)
