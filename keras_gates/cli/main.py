@@ -272,8 +272,8 @@ def _add_compare(commands) -> None:
         type=float,
         default=[0.01, 0.003, 0.001],
         metavar="RATE",
-        help="rates to try for each architecture; without a rate, the optimizer's own "
-        "is used (default: 0.01 0.003 0.001)",
+        help="rates to try for each architecture; if no rate follows, the optimizer's "
+        "own is used (default: 0.01 0.003 0.001)",
     )
     command.add_argument(
         "--seeds",

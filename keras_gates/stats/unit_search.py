@@ -55,9 +55,9 @@ def find_units(
     are assigned to other samples at random, and `p_value` is the fraction of these
     permutations in which the best of all units scores at least as high as this one.
     Only samples with the same masked steps can be exchanged. If fewer than 100
-    permutations are possible, as with one long sequence, the labels are shifted along
-    all steps instead, sample after sample, with the end moved to the start. This also
-    applies to labels that are the same in every sample, such as the hour of the day.
+    permutations are possible, as with one long sequence, the samples are joined end to
+    end and the labels are shifted along them, with the end moved to the start. This
+    also applies to labels that are the same in every sample, such as the hour of the day.
 
     Args:
         gates: A tree of layers, or the dataset of one, its signals with dimensions
