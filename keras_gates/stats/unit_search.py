@@ -57,7 +57,7 @@ def find_units(
     Only samples with the same masked steps can be exchanged. If fewer than 100
     permutations are possible, as with one long sequence, the samples are joined end to
     end and the labels are shifted along them, with the end moved to the start. This
-    also applies to labels that are the same in every sample, such as the hour of the day.
+    also applies to labels that are the same in every sample, such as the hour of day.
 
     Args:
         gates: A tree of layers, or the dataset of one, its signals with dimensions
