@@ -27,7 +27,7 @@ FAST_KERNELS_GAIN = True
 """Whether training on a CPU takes less time in a fast kernel than in Keras's own."""
 
 COMPILES = False
-"""Whether Keras compiles the functions that run a model unless told not to."""
+"""Whether Keras compiles the functions that run a model by default."""
 
 KERNEL_OPERATIONS: dict[str, str] = {}
 """The operations that run a whole sequence, each with the kernel that it belongs to."""

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_gates import vocabulary as v
 from keras_gates.checks import type_of
 from keras_gates.edits import Edit
 from keras_gates.models.edit_places import Dense, dense, joined, rounded_up
@@ -59,7 +60,7 @@ def _found(key: Any, nodes: dict[str, Node], model) -> tuple[Node, str]:
         )
     path, _, signal = key.rpartition("/")
     if path not in nodes:
-        again = path.rpartition("@")[0]
+        again = v.without_call(path)
         if again in nodes:
             raise ValueError(
                 f"'{key}' names one call of a layer that is called several times. An "

@@ -245,13 +245,13 @@ def _heat_map(
     # Cells have sharp edges, unless there are more cells than dots: then "nearest"
     # would omit some steps altogether, and steps are averaged instead.
     sharp = signal.sizes[v.TIME] <= 250 and signal.sizes[v.UNIT] <= 100
+    if "norm" in style:  # A norm has its own limits.
+        scale = {"cmap": scale["cmap"]}
     image_style = {
         "interpolation": "nearest" if sharp else "antialiased",
         **scale,
         **style,
     }
-    if "norm" in style:  # A norm has its own limits.
-        del image_style["vmin"], image_style["vmax"]
     values = signal.transpose(v.UNIT, v.TIME).values
     axes.imshow(values, origin="lower", aspect="auto", **image_style)
     # Masked steps, which are NaN, are not drawn, and show the hatched background.

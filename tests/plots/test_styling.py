@@ -63,7 +63,12 @@ def flows():
     return xarray.DataArray([1.0, 0.5], {"lag": [0, 1]}, ("lag",))
 
 
-PREDICTED = {"LSTM": [0.1, 0.9]}
+# Two seeds, so that there is a band.
+PREDICTED = xarray.DataArray(
+    [[[0.1, 0.9], [0.2, 0.7]]],
+    {"architecture": ["LSTM"]},
+    ("architecture", "seed", "sample"),
+)
 
 # The call, and what is drawn with the properties.
 CURVES = {
@@ -109,9 +114,9 @@ def test_curves_have_the_properties_that_are_passed(draw):
 
 @pytest.mark.parametrize("name", ["evolution", "study", "predictions"])
 def test_a_band_has_the_colour_of_its_line(name):
-    line = CURVES[name](color=RED)
-    for band in line.axes.collections[:1]:
-        assert to_hex(band.get_facecolor()[0]) == RED
+    band = CURVES[name](color=RED).axes.collections[0]
+    assert to_hex(band.get_facecolor()[0]) == RED
+    assert to_hex(CURVES[name]().axes.collections[0].get_facecolor()[0]) != RED
 
 
 @pytest.mark.parametrize("name", ["heatmap", "compare_layers"])
@@ -122,6 +127,8 @@ def test_heat_maps_have_the_properties_that_are_passed(name):
     assert {image.get_clim() for image in images} == {(-2, 3)}
     normed = OTHERS[name](norm=LogNorm(0.01, 1)).axes[0].images[0]
     assert isinstance(normed.norm, LogNorm)
+    with pytest.raises(ValueError, match="norm"):  # Matplotlib's own error.
+        OTHERS[name](norm=LogNorm(0.01, 1), vmin=0.5)
 
 
 def test_letters_dots_ridges_and_bars_have_them():
@@ -138,7 +145,6 @@ def test_letters_dots_ridges_and_bars_have_them():
 
 @pytest.mark.parametrize("draw", [*CURVES.values(), *OTHERS.values()])
 def test_what_is_no_property_is_answered(draw):
-    with pytest.raises(
-        TypeError, match=r"has no argument `thickness`\. It has .*`ax`|`fig`"
-    ):
+    sentence = r"has no argument `thickness`\. It has .*(`ax`|`fig`)"
+    with pytest.raises(TypeError, match=sentence):
         draw(thickness=2)
