@@ -466,6 +466,14 @@ def test_wrong_edits_are_refused_before_anything_runs(wrong):
 
 
 @pytest.mark.once
+def test_one_call_of_a_layer_that_is_called_twice_is_refused():
+    shared, x = layers.GRU(3, return_sequences=True, name="r"), keras.Input((5, 3))
+    model = keras.Model(x, shared(shared(x)))
+    assert keras_gates.capture(model, np.ones((2, 5, 3))).attrs["layers"][1] == "r@2"
+    with pytest.raises(ValueError, match="every call: use the key 'r/update'"):
+        keras_gates.edit(model, {"r@2/update": edits.clamp(1.0)})
+
+
 def test_wrong_values_are_refused():
     for make, name in ((edits.clamp, "value"), (edits.scale, "factor")):
         with pytest.raises(ValueError, match=f"`{name}` must be finite"):
